@@ -1,0 +1,97 @@
+"""How fast linear evaluation is, against the bare emulator with as many environments.
+
+    python -m benchmarks.evaluate [--num_envs=32] [--num_steps=60000]
+
+One JSON line a case, in agent steps/s: the bare emulator under random actions, and the learning
+phase of `pvn.evaluate` on a Nature encoder with each head, all updates and fits included. The
+emulator is timed before and after each and the mean taken.
+"""
+
+import time
+
+import numpy as np
+from absl import flags
+
+from benchmarks.measure import print_row
+from configs import evaluate as evaluate_config
+from pvn import console
+from pvn.envs.atari import AtariEnvs
+from pvn.evaluation.dqn import zero_head
+from pvn.evaluation.learners import SETTINGS, make_learner
+from pvn.evaluation.replay import FeatureReplay
+from pvn.evaluation.rollout import Rollout, interact, make_act
+from pvn.features import random_features
+
+_GAME = flags.DEFINE_string("game", "Breakout", "Game.")
+_NUM_ENVS = flags.DEFINE_integer("num_envs", 32, "Environments side by side.", lower_bound=1)
+_NUM_STEPS = flags.DEFINE_integer("num_steps", 60_000, "Agent steps a case.", lower_bound=1000)
+
+
+def emulator_speed(envs: AtariEnvs, num_steps: int) -> float:
+    """Agent steps/s of random play, ended episodes restarted."""
+    random = np.random.default_rng(0)
+    began = time.perf_counter()
+    for _ in range(num_steps // envs.num_envs):
+        step = envs.step(random.integers(envs.num_actions, size=envs.num_envs))
+        ended = step.terminal | step.truncated
+        if ended.any():
+            envs.restart(ended)
+    return num_steps / (time.perf_counter() - began)
+
+
+def learning_speed(envs: AtariEnvs, head: str, num_steps: int) -> float:
+    """Agent steps/s of the learning phase of pvn.evaluate."""
+    c = evaluate_config.get_config()
+    features = random_features()
+    rollout = Rollout(envs, make_act(features), seed=0)
+    replay = FeatureReplay(
+        num_steps // envs.num_envs,
+        envs.num_envs,
+        features.num_features,
+        n_step=c.n_step,
+        discount=c.discount,
+    )
+    began = time.perf_counter()
+    interact(
+        rollout,
+        make_learner(
+            num_features=features.num_features,
+            num_actions=envs.num_actions,
+            log=lambda agent_step, numbers: None,
+            say=print,
+            **{name: c[name] for name in SETTINGS} | {"head": head, "num_envs": envs.num_envs},
+        ),
+        replay,
+        zero_head(features.num_features, envs.num_actions),
+        num_steps=num_steps,
+        num_envs=envs.num_envs,
+        epsilon=lambda step: 0.05,
+        clip_rewards=True,
+        report=lambda step, episodes: None,
+        stop=lambda: False,
+    )
+    return num_steps / (time.perf_counter() - began)
+
+
+def main() -> int:
+    envs = AtariEnvs(_GAME.value, _NUM_ENVS.value)
+    envs.reset(np.arange(_NUM_ENVS.value), np.ones(_NUM_ENVS.value, bool))
+    for head in ("fqi", "dqn"):
+        before = emulator_speed(envs, _NUM_STEPS.value)
+        speed = learning_speed(envs, head, _NUM_STEPS.value)
+        envs.restart(np.ones(_NUM_ENVS.value, bool))
+        after = emulator_speed(envs, _NUM_STEPS.value)
+        bare = 2 / (1 / before + 1 / after)
+        print_row(
+            case=head,
+            game=_GAME.value,
+            num_envs=_NUM_ENVS.value,
+            agent_steps_per_second=speed,
+            emulator_steps_per_second=bare,
+            share_of_emulator=speed / bare,
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,92 @@
+"""Timing on a machine that is shared: cases take turns, and medians are compared."""
+
+import json
+import multiprocessing
+import os
+import resource
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+Call = Callable[[], object]
+
+CALLS_A_TURN = 4
+
+
+class Measured(NamedTuple):
+    """Of one case."""
+
+    seconds: float  # median of a call
+    peak_mib: float  # largest memory: of the device where it tells, else of the whole process
+
+
+def _take_turns(connection: Connection, make: Callable[[], Call]) -> None:
+    """In a process of its own: a turn for each True received, then the peak memory."""
+    call = make()
+    jax.block_until_ready(call())
+    connection.send(None)
+    while connection.recv():
+        jax.block_until_ready(call())  # not timed: the caches are full of another case
+        times = []
+        for _ in range(CALLS_A_TURN):
+            began = time.perf_counter()
+            jax.block_until_ready(call())
+            times.append(time.perf_counter() - began)
+        connection.send(times)
+    stats = jax.devices()[0].memory_stats() or {}
+    process_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    connection.send(stats.get("peak_bytes_in_use", process_kib * 1024) / 2**20)
+
+
+def measure(cases: Mapping[str, Callable[[], Call]], rounds: int) -> dict[str, Measured]:
+    """Times the calls that `cases` make, picklable functions, `rounds` turns of each.
+
+    Each case lives in a process of its own, as it would in use (in one process the allocator
+    that one case leaves behind slows the next down), and they take turns, so that a slow spell
+    of the machine meets all alike.
+    """
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # several processes on one GPU
+    context = multiprocessing.get_context("spawn")
+    workers = {}
+    for name, make in cases.items():
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_take_turns, args=(theirs, make), daemon=True)
+        process.start()
+        theirs.close()  # so that a worker that dies is seen
+        ours.recv()
+        workers[name] = (ours, process)
+    times: dict[str, list[float]] = {name: [] for name in cases}
+    for _ in range(rounds):
+        for name, (connection, _) in workers.items():
+            connection.send(True)
+            times[name] += connection.recv()
+    measured = {}
+    for name, (connection, process) in workers.items():
+        connection.send(False)
+        measured[name] = Measured(statistics.median(times[name]), connection.recv())
+        process.join()
+    return measured
+
+
+MATMUL_SIZE = 2048
+MATMUL_GFLOP = 2 * MATMUL_SIZE**3 / 1e9
+
+
+def matrix_product() -> Call:
+    """A float32 product of two square matrices: what the machine can do at best."""
+    random = np.random.default_rng(0)
+    shape = (MATMUL_SIZE, MATMUL_SIZE)
+    a, b = (jax.device_put(random.normal(size=shape).astype(np.float32)) for _ in range(2))
+    product = jax.jit(lambda a, b: a @ b)
+    return lambda: product(a, b)
+
+
+def print_row(**row: object) -> None:
+    """One JSON line; floats to four digits."""
+    rounded = {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in row.items()}
+    print(json.dumps(rounded), flush=True)

@@ -1,0 +1,212 @@
+"""How fast a train step is, against a matrix product and against the published formulation.
+
+    python -m benchmarks.train_step [--rounds=5] [--end_to_end]
+
+One JSON line a case. `gflops` counts multiplications and additions of the learning network by
+hand (indicator networks not counted, for ours are not in the step); `share_of_matmul` is that over
+a float32 2048^3 product timed in the same rounds; `peak_memory_mib` is the device's peak where it
+tells, else that of the case's own process, JAX itself included. `--end_to_end` also runs
+`python -m pvn.pretrain` for real and compares its steps/s with the bare step.
+"""
+
+import functools
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl import flags
+
+from benchmarks.measure import MATMUL_GFLOP, Call, matrix_product, measure, print_row
+from benchmarks.published import published_indicator, published_network
+from pvn import console
+from pvn.indicators.indicator import Indicator
+from pvn.indicators.registry import make_indicator
+from pvn.learning import train_step as learning
+from pvn.learning.losses import uniform_policy_value
+from pvn.networks.network import Network, make_encoder
+from pvn.networks.proto_value import make_proto_value_network
+from pvn.types import Window
+
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each case, of 4 timed steps.", lower_bound=1)
+_BATCH = flags.DEFINE_integer("batch_size", 32, "B.", lower_bound=1)
+_CASES = flags.DEFINE_list("cases", "nature:100,nature:1000,impala:100", "encoder:T, ...")
+_END_TO_END = flags.DEFINE_bool("end_to_end", False, "Also time python -m pvn.pretrain.")
+
+NUM_FEATURES, NUM_ACTIONS = 512, 6
+
+
+def forward_flop(encoder: str) -> tuple[float, float]:
+    """FLOP of one state's forward pass by hand: (all of the encoder, its first layer)."""
+
+    def conv(side: int, kernel: int, inputs: int, outputs: int) -> float:
+        return 2.0 * side**2 * kernel**2 * inputs * outputs
+
+    if encoder == "nature":
+        layers = [conv(21, 8, 4, 32), conv(11, 4, 32, 64), conv(11, 3, 64, 64)]
+        flat = 11 * 11 * 64
+    else:
+        layers, inputs, side = [], 4, 84
+        for channels in (16, 32, 32):
+            layers.append(conv(side, 3, inputs, channels))
+            side = -(-side // 2)
+            layers += [conv(side, 3, channels, channels)] * 4
+            inputs = channels
+        flat = 11 * 11 * 32
+    return sum(layers) + 2.0 * flat * NUM_FEATURES, layers[0]
+
+
+def step_flop(encoder: str, num_tasks: int, batch_size: int) -> float:
+    """FLOP of a step: online forward and backward, target forward, the heads likewise.
+
+    Backward is twice forward, less the first layer's gradient by its input, which nobody needs.
+    """
+    whole, first = forward_flop(encoder)
+    heads = 2.0 * NUM_FEATURES * num_tasks * NUM_ACTIONS
+    return batch_size * (4 * (whole + heads) - first)
+
+
+def random_window(batch_size: int, num_tasks: int | None) -> Window:
+    """A batch of noise; with responses where `num_tasks` is given."""
+    random = np.random.default_rng(0)
+    return Window(
+        frames=random.integers(0, 256, (batch_size, 5, 84, 84), dtype=np.uint8),
+        action=random.integers(NUM_ACTIONS, size=batch_size).astype(np.int32),
+        next_action=random.integers(NUM_ACTIONS, size=batch_size).astype(np.int32),
+        discount=np.ones(batch_size, np.float32),
+        response=None
+        if num_tasks is None
+        else random.normal(size=(batch_size, num_tasks)).astype(np.float32),
+    )
+
+
+def compiled(network: Network, indicator: Indicator, window: Window) -> Call:
+    """A call that makes one step after the other."""
+    optimizer = optax.adam(3e-4, eps=1e-8)
+    step = learning.make_train_step(
+        network=network,
+        indicator=indicator,
+        optimizer=optimizer,
+        fitted_optimizer=optimizer,
+        next_value=uniform_policy_value,
+        target_update=learning.average_target(0.99),
+        gamma=0.95,
+    )
+    frozen, fitted = indicator.init(jax.random.key(1))
+    params = network.init(jax.random.key(0), jnp.zeros((1, 84, 84, 4), jnp.uint8))
+    state: Any = learning.init_train_state(params, fitted, optimizer, optimizer)
+    if window.response is not None:
+        frozen = ()
+    run = jax.jit(lambda state, frozen, window: step(state, frozen, learning.stack(window)))
+
+    def call() -> object:
+        nonlocal state
+        state = run(state, frozen, window)
+        return state
+
+    return call
+
+
+def ours(encoder: str, num_tasks: int, batch_size: int) -> Call:
+    """Our step, with cached responses, as `configs/pretrain.py` has it."""
+    network = make_proto_value_network(
+        make_encoder(encoder, width=1, num_features=NUM_FEATURES), num_tasks, NUM_ACTIONS
+    )
+    indicator = make_indicator(
+        "random_network",
+        num_tasks=num_tasks,
+        proportion=0.05,
+        threshold_from="dataset",
+        tasks_per_network=50,
+        final_relu=False,
+    )
+    return compiled(network, indicator, random_window(batch_size, num_tasks))
+
+
+def published(encoder: str, num_tasks: int, batch_size: int) -> Call:
+    """The published step."""
+    network = published_network(encoder, NUM_FEATURES, num_tasks, NUM_ACTIONS)
+    indicator = published_indicator(num_tasks, 0.05)
+    return compiled(network, indicator, random_window(batch_size, None))
+
+
+def end_to_end(batch_size: int) -> None:
+    """steps/s of the command itself, between two measurements of the bare step."""
+    bare = {"bare": functools.partial(ours, "nature", 100, batch_size)}
+    before = measure(bare, 25)["bare"].seconds
+    with tempfile.TemporaryDirectory() as folder:
+        data, workdir = f"{folder}/data", f"{folder}/run"
+        for command in (
+            ["pvn.collect", "--game=Pong", "--num_steps=5000", f"--dataset={data}"],
+            [
+                "pvn.pretrain",
+                f"--config.dataset={data}",
+                f"--workdir={workdir}",
+                "--config.num_steps=800",
+                "--config.log_every=100",
+                f"--config.batch_size={batch_size}",
+                "--config.checkpoint_every=800",
+            ],
+        ):
+            subprocess.run([sys.executable, "-m", *command], check=True, capture_output=True)
+        rows = [
+            json.loads(line) for line in (Path(workdir) / "metrics.jsonl").read_text().splitlines()
+        ]
+    after = measure(bare, 25)["bare"].seconds
+    speed = float(np.median([row["steps_per_second"] for row in rows[1:]]))
+    bare_speed = 2 / (before + after)
+    print_row(
+        case="pretrain end to end",
+        encoder="nature",
+        num_tasks=100,
+        batch_size=batch_size,
+        steps_per_second=speed,
+        bare_steps_per_second=bare_speed,
+        share_of_bare=speed / bare_speed,
+        data_wait_share=float(np.median([row["data_wait_share"] for row in rows[1:]])),
+    )
+
+
+def main() -> int:
+    batch_size = _BATCH.value
+    for case in _CASES.value:
+        encoder, tasks = case.split(":")
+        num_tasks = int(tasks)
+        measured = measure(
+            {
+                "matmul": matrix_product,
+                "pvn": functools.partial(ours, encoder, num_tasks, batch_size),
+                "published": functools.partial(published, encoder, num_tasks, batch_size),
+            },
+            _ROUNDS.value,
+        )
+        gflop = step_flop(encoder, num_tasks, batch_size) / 1e9
+        matmul = MATMUL_GFLOP / measured["matmul"].seconds
+        for name in ("pvn", "published"):
+            seconds, peak_mib = measured[name]
+            print_row(
+                case=name,
+                encoder=encoder,
+                num_tasks=num_tasks,
+                batch_size=batch_size,
+                ms=1e3 * seconds,
+                transitions_per_second=batch_size / seconds,
+                gflops=gflop / seconds,
+                share_of_matmul=gflop / seconds / matmul,
+                peak_memory_mib=peak_mib,
+                speedup=measured["published"].seconds / seconds,
+                device=jax.devices()[0].device_kind,
+            )
+    if _END_TO_END.value:
+        end_to_end(batch_size)
+    return 0
+
+
+if __name__ == "__main__":
+    console.run(main)

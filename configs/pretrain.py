@@ -1,0 +1,62 @@
+"""Pretraining on a laptop: a Nature encoder, 100 random-network tasks, some 45 ms a step.
+
+    python -m pvn.collect --game=Breakout --num_steps=50000 --dataset=data/breakout
+    python -m pvn.pretrain --config=configs/pretrain.py \
+        --config.dataset=data/breakout --workdir=runs/breakout
+
+On 2 cores the responses take 40 seconds and the 4,500 steps three and a half minutes, in 1.7 GB. On
+random play of Breakout, seed 0, expect `explained_variance` to pass 0.9 within 2,500 steps and a
+value probe (discount 0.95) of R^2 0.45, against 0.32 with the same network untrained.
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+    config = ml_collections.ConfigDict()
+
+    # Data.
+    config.dataset = "data/breakout"  # directory of pvn.collect, or gs://...
+
+    # The network that learns.
+    config.encoder = "nature"  # nature, impala, path/to/file.py:Name or package.module:Name
+    config.width = 1  # multiplies the encoder's channels
+    config.num_features = 512  # F
+    config.dtype = "float32"  # of the computation: float32, bfloat16; parameters are float32
+
+    # The auxiliary tasks.
+    config.num_tasks = 100  # T
+    config.indicator = "random_network"  # random_network, random_hash, random_cumulant
+    config.proportion = 0.05  # p, of states for which a task's indicator is on
+    config.threshold_from = "dataset"  # dataset (empirical quantile), quantile_regression
+    config.tasks_per_network = 50  # tasks read off one random network
+    config.final_relu = False  # published: True; about half of the tasks are then dead
+    config.responses = "cached"  # cached (once per stored state), in_step (at each draw)
+
+    # Successor-measure TD learning.
+    config.discount = 0.95  # gamma
+    config.target_policy = "uniform"  # uniform, behaviour (the action it took next)
+    config.target_update = "average"  # average, periodic
+    config.target_decay = 0.99  # average: share of the old target kept each step
+    config.target_period = 2000  # periodic: steps between copies
+
+    # Optimisation.
+    config.num_steps = 4_500  # gradient steps, warm-up included
+    config.batch_size = 32  # B, over all devices
+    config.optimizer = "adam"  # adam, rmsprop, sgd
+    config.learning_rate = 1e-3  # at batch size 32
+    config.learning_rate_batch_exponent = 0.25  # learning_rate * (batch_size / 32) ** this
+    config.adam_epsilon = 1e-8  # large against a head's gradient (about 1e-3 / T), it slows T up
+    config.max_gradient_norm = 0.0  # global norm to clip to; 0: no clipping
+
+    # Quantile regression of the thresholds only.
+    config.warmup_steps = 0  # steps in which only the thresholds move; some 4,000 are needed
+    config.threshold_learning_rate = 5e-5  # of their own Adam, at batch size 32
+
+    # The run.
+    config.seed = 0  # of weights, tasks and batches
+    config.num_devices = 0  # 0: all there are
+    config.log_every = 250  # steps a row of metrics.jsonl
+    config.checkpoint_every = 2500  # steps between checkpoints
+    config.keep_checkpoints = 2  # newest ones kept
+    return config

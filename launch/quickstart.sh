@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# From the emulator to a score, on a machine that has only Python and pip: collects, pretrains,
+# evaluates and reports, in ten minutes on 2 cores. Run again, it goes on from what is there.
+# Evaluation episodes are played at epsilon 0.05, so that no policy waits for ever.
+#
+#   bash launch/quickstart.sh [--workdir=runs/quickstart] [--game=Breakout]
+set -euo pipefail
+
+workdir=runs/quickstart
+game=Breakout
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --workdir=*) workdir="${1#*=}" ;;
+    --game=*) game="${1#*=}" ;;
+    --workdir | --game)
+      [ $# -gt 1 ] || { echo "error: $1 needs a value" >&2; exit 1; }
+      printf -v "${1#--}" %s "$2"
+      shift
+      ;;
+    *)
+      echo "error: unknown argument $1; expected --workdir=DIR or --game=NAME" >&2
+      exit 1
+      ;;
+  esac
+  shift
+done
+case "$workdir" in /*) ;; *) workdir="$PWD/$workdir" ;; esac
+source "$(dirname "$0")/setup.sh"
+
+step() { printf '\n== %s\n' "$*" >&2; }
+evaluate() {
+  local name="$1"
+  shift
+  "$python" -m pvn.evaluate --config=configs/evaluate.py --workdir="$workdir/$name" \
+    --config.game="$game" --config.num_steps=40000 --config.eval_episodes=64 \
+    --config.eval_epsilon=0.05 "$@"
+}
+
+step "1/5 collect: 50,000 steps of random play"
+"$python" -m pvn.collect --game="$game" --num_steps=50000 --dataset="$workdir/data"
+
+step "2/5 pretrain: a proto-value network, without rewards"
+"$python" -m pvn.pretrain --config=configs/pretrain.py --config.dataset="$workdir/data" \
+  --workdir="$workdir/pvn"
+
+step "3/5 probe: do the features know the value of a state?"
+inputs="$workdir/eval,$workdir/eval_random,$workdir/eval_none"
+probe() {
+  "$python" -m pvn.probe --dataset="$workdir/data" --discount=0.95 --workdir="$workdir/probe" "$@"
+}
+# Random play of a hard game may see no reward: then there is no value to predict.
+if probe --features="$workdir/pvn" && probe --features=random --like="$workdir/pvn"; then
+  inputs="$inputs,$workdir/probe"
+else
+  echo "no probe: goes on without" >&2
+fi
+
+step "4/5 evaluate: a linear head on reward interactions, then play"
+evaluate eval --features="$workdir/pvn"
+evaluate eval_random --features=random --config.like="$workdir/pvn"
+evaluate eval_none --features=none
+
+step "5/5 report"
+"$python" -m pvn.report --workdir="$workdir/report" --inputs="$inputs"
+
+cat <<EOF
+
+features: $workdir/pvn/features
+
+Try next, in $PWD:
+  # better data: play with the policy that was just learned
+  $python -m pvn.collect --game=$game --policy=$workdir/eval --epsilon=0.05 --dataset=data/better
+  # ten times the tasks
+  $python -m pvn.pretrain --config.dataset=$workdir/data --config.num_tasks=1000 --workdir=runs/tasks_1000
+  # the published linear evaluation: double Q by gradients, a million interactions
+  $python -m pvn.evaluate --config=configs/evaluate_published.py --features=$workdir/pvn --workdir=runs/published
+EOF

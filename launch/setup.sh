@@ -1,0 +1,23 @@
+# Sourced by the other scripts: makes .venv beside them once and installs requirements.txt into it.
+# Sets $python. Needs Python 3.11 or newer and pip; PYTHON=... chooses another interpreter.
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+setup() {
+  local base="${PYTHON:-python3}"
+  if ! "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    echo "error: $base is not Python 3.11 or newer; set PYTHON=/path/to/one" >&2
+    return 1
+  fi
+  python="$PWD/.venv/bin/python"
+  # The stamp is written last: an installation that was interrupted is done again.
+  if ! cmp -s requirements.txt .venv/installed-requirements.txt; then
+    echo "installing requirements.txt into .venv" >&2
+    # A venv that was interrupted may lack pip; it is made anew.
+    "$python" -m pip --version >/dev/null 2>&1 || "$base" -m venv --clear .venv
+    "$python" -m pip install --quiet --disable-pip-version-check -r requirements.txt
+    cp requirements.txt .venv/installed-requirements.txt
+  fi
+}
+
+setup

@@ -1,0 +1,22 @@
+"""Which rows make up a batch: a pure function of (seed, step).
+
+A counter-based generator (Philox) is set to the step, so there is no iterator whose state could
+be lost: the data position of a run is one integer, and a process of many takes its slice of the
+same global batch.
+"""
+
+import numpy as np
+
+
+def uniform_indices(seed: int, step: int, batch_size: int, num_items: int) -> np.ndarray:
+    """The global batch of a step: int64 [B], uniform over `num_items`, with replacement.
+
+    Args:
+      seed: of the run, non-negative, below 2**64.
+      step: from 0. Batches of different steps are independent; streams cannot overlap.
+      batch_size: B.
+      num_items: how many transitions there are.
+    """
+    # The step is the high word of the 256-bit counter: 2**192 draws lie between two steps.
+    bits = np.random.Philox(key=seed, counter=np.array([0, 0, 0, step], np.uint64))
+    return np.random.Generator(bits).integers(num_items, size=batch_size)

@@ -1,0 +1,60 @@
+"""From single frames to what an agent saw: stacks of four, within one episode.
+
+The convention at an episode's start is Dopamine's: missing frames are zeros. (The published
+proto-value code drops the first three steps of each episode instead.)
+"""
+
+import numpy as np
+
+from pvn.data.store import Rows
+from pvn.types import Window
+
+STACK = 4
+
+
+def episode_bounds(episode: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First row of each row's episode, and one past its last; int64 [N] each."""
+    starts = np.flatnonzero(np.diff(episode, prepend=episode[0] - 1))
+    lengths = np.diff(starts, append=len(episode))
+    return np.repeat(starts, lengths), np.repeat(starts + lengths, lengths)
+
+
+def transition_rows(rows: Rows) -> np.ndarray:
+    """The rows that are transitions: terminal, or followed in their episode. int64 [M]."""
+    followed = np.append(rows.episode[1:] == rows.episode[:-1], False)
+    return np.flatnonzero(rows.terminal | followed)
+
+
+def gather_frames(
+    rows: Rows, bounds: tuple[np.ndarray, np.ndarray], index: np.ndarray, offsets: range
+) -> np.ndarray:
+    """uint8 [B, len(offsets), 84, 84]: frames at `index + offsets`, zeros outside the episode."""
+    at = index[:, None] + np.asarray(offsets)
+    outside = (at < bounds[0][index, None]) | (at >= bounds[1][index, None])
+    frames = rows.frame[np.where(outside, 0, at)]
+    frames[outside] = 0
+    return frames
+
+
+def gather_stacks(
+    rows: Rows, bounds: tuple[np.ndarray, np.ndarray], index: np.ndarray
+) -> np.ndarray:
+    """Observations at rows `index`: uint8 [B, 84, 84, 4], newest frame last."""
+    return np.moveaxis(gather_frames(rows, bounds, index, range(1 - STACK, 1)), 1, -1)
+
+
+def gather_windows(
+    rows: Rows,
+    bounds: tuple[np.ndarray, np.ndarray],
+    index: np.ndarray,
+    responses: np.ndarray | None = None,
+) -> Window:
+    """Transitions that start at rows `index` [B], with the cached responses [N, T] if given."""
+    terminal = rows.terminal[index]
+    return Window(
+        frames=gather_frames(rows, bounds, index, range(1 - STACK, 2)),
+        action=rows.action[index],
+        next_action=np.where(terminal, 0, rows.action[np.where(terminal, index, index + 1)]),
+        discount=1.0 - terminal.astype(np.float32),
+        response=None if responses is None else responses[index],
+    )

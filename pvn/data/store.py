@@ -1,0 +1,296 @@
+"""The dataset on disk: Zarr v3, written and read with tensorstore, open to any zarr reader.
+
+A group of six arrays of N rows. Row i is what was seen (one frame), the action taken on it, the
+reward it brought as the game gave it, whether that ended the game (`terminal`), whether the
+record was cut after it (`truncated`), and the number of its episode. Rows of an episode are
+contiguous. Each frame is stored once; `pvn.data.stack` gathers the stacks.
+
+Rows become part of the dataset when `num_rows` in the group's attributes says so, and that is
+written last: a writer that dies leaves a valid, shorter dataset.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorstore as ts
+
+from pvn.errors import UserError
+
+FORMAT = "pvn-dataset"
+VERSION = 1
+
+FRAME_SHAPE = (84, 84)
+SHARD_ROWS = 8192  # frames a file
+CHUNK_ROWS = 64  # frames compressed together: neighbours are alike, so the ratio is best
+COLUMN_ROWS = 65536
+
+COLUMNS: dict[str, str] = {
+    "action": "int32",
+    "reward": "float32",
+    "terminal": "bool",
+    "truncated": "bool",
+    "episode": "int32",
+}
+
+_COMPRESS: list[dict[str, Any]] = [
+    {"name": "zstd", "configuration": {"level": 3, "checksum": False}},
+    {"name": "crc32c"},
+]
+_BYTES: dict[str, Any] = {"name": "bytes", "configuration": {"endian": "little"}}
+
+
+class Rows(NamedTuple):
+    """Consecutive rows of a dataset, N of them."""
+
+    frame: np.ndarray  # uint8 [N, 84, 84]
+    action: np.ndarray  # int32 [N]
+    reward: np.ndarray  # float32 [N]
+    terminal: np.ndarray  # bool [N]
+    truncated: np.ndarray  # bool [N]
+    episode: np.ndarray  # int32 [N]
+
+
+class Dataset(NamedTuple):
+    """A dataset in memory."""
+
+    path: str
+    attributes: dict[str, Any]
+    rows: Rows
+    fingerprint: str  # SHA-256 over its files
+
+
+def _kvstore(path: str | Path) -> Any:
+    """tensorstore's spec of a folder: a local path or `gs://bucket/path`."""
+    text = str(path).rstrip("/") + "/"
+    if text.startswith("gs://"):
+        bucket, _, prefix = text[len("gs://") :].partition("/")
+        return {"driver": "gcs", "bucket": bucket, "path": prefix}
+    return {"driver": "file", "path": str(Path(text).absolute()) + "/"}
+
+
+def _open(path: str | Path) -> ts.KvStore:
+    if Path(path).is_file():
+        raise UserError(f"dataset {path}: is a file, expected a directory")
+    return ts.KvStore.open(_kvstore(path)).result()
+
+
+def _own_files(store: ts.KvStore) -> list[bytes]:
+    """Names of the dataset's files, sorted; what else a person keeps there is not ours."""
+    folders = tuple(f"{name}/".encode() for name in Rows._fields)
+    keys = store.list().result()
+    return sorted(key for key in keys if key.startswith(folders) or key == b"zarr.json")
+
+
+def _array_spec(path: str | Path, name: str) -> dict[str, Any]:
+    store = _kvstore(path)
+    return {
+        "driver": "zarr3",
+        "kvstore": store | {"path": f"{store['path']}{name}/"},
+        # Chunks of zeros are written like any other, so that a missing file is seen as missing.
+        "store_data_equal_to_fill_value": True,
+    }
+
+
+def _array_metadata(name: str) -> dict[str, Any]:
+    if name == "frame":
+        inner = [CHUNK_ROWS, *FRAME_SHAPE]
+        shape, dtype, chunk = [0, *FRAME_SHAPE], "uint8", [SHARD_ROWS, *FRAME_SHAPE]
+        codecs: list[dict[str, Any]] = [
+            {
+                "name": "sharding_indexed",
+                "configuration": {
+                    "chunk_shape": inner,
+                    "codecs": [_BYTES, *_COMPRESS],
+                    "index_codecs": [_BYTES, {"name": "crc32c"}],
+                    "index_location": "end",
+                },
+            }
+        ]
+    else:
+        shape, dtype, chunk = [0], COLUMNS[name], [COLUMN_ROWS]
+        codecs = [_BYTES, *_COMPRESS]
+    return {
+        "shape": shape,
+        "data_type": dtype,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunk}},
+        "codecs": codecs,
+    }
+
+
+def read_attributes(path: str | Path) -> dict[str, Any]:
+    """The attributes of the dataset at `path`.
+
+    Raises:
+      UserError: nothing there, or not a dataset that this version can read.
+    """
+    store = _open(path)
+    raw = store.read("zarr.json").result()
+    if raw.state != "value":
+        what = "holds none (no zarr.json)" if store.list().result() else "does not exist"
+        raise UserError(f"dataset {path}: {what}; make one with python -m pvn.collect")
+    try:
+        attributes = json.loads(bytes(raw.value))["attributes"]
+        name, version = attributes["format"], int(attributes["version"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"dataset {path}: zarr.json is not that of a {FORMAT} ({error!r}); "
+            "make one with python -m pvn.collect"
+        ) from None
+    if name != FORMAT:
+        raise UserError(f"dataset {path}: its format is {name!r}, expected {FORMAT!r}")
+    if version > VERSION:
+        raise UserError(
+            f"dataset {path}: format version {version} is newer than {VERSION}, "
+            "the newest this pvn reads; upgrade pvn"
+        )
+    for key in ("num_rows", "num_episodes"):
+        if not isinstance(attributes.get(key), int):
+            raise UserError(f"dataset {path}: zarr.json lacks the whole number {key!r}")
+    return dict(attributes)
+
+
+def fingerprint(path: str | Path) -> str:
+    """SHA-256 over the names and bytes of the dataset's files, in the order of the names."""
+    store = _open(path)
+    digest = hashlib.sha256()
+    for key in _own_files(store):
+        value = store.read(key).result().value
+        digest.update(key + b"\0" + hashlib.sha256(value).digest())
+    return digest.hexdigest()
+
+
+def _check_complete(path: str | Path, num_rows: int) -> None:
+    """Zarr reads a chunk whose file is gone as zeros; a dataset must not."""
+    keys = set(_own_files(_open(path)))
+    for name in Rows._fields:
+        rows, suffix = (SHARD_ROWS, "/0/0") if name == "frame" else (COLUMN_ROWS, "")
+        for chunk in range(-(-num_rows // rows)):
+            if f"{name}/c/{chunk}{suffix}".encode() not in keys:
+                raise UserError(f"dataset {path}: file {name}/c/{chunk}{suffix} is missing")
+
+
+def read_dataset(path: str | Path) -> Dataset:
+    """Reads the whole dataset into memory (7,056 bytes a frame), checking every checksum.
+
+    Raises:
+      UserError: missing, foreign or newer dataset; no rows; a corrupt file, which it names.
+    """
+    attributes = read_attributes(path)
+    num_rows = int(attributes["num_rows"])
+    if num_rows == 0:
+        raise UserError(f"dataset {path}: holds no rows; collect some with python -m pvn.collect")
+    columns = {}
+    for name in Rows._fields:
+        try:
+            array = ts.open(_array_spec(path, name), open=True).result()
+            expected = _array_metadata(name)
+            if (
+                list(array.shape[1:]) != expected["shape"][1:]
+                or array.dtype.name != expected["data_type"]
+            ):
+                raise UserError(
+                    f"dataset {path}: array {name} is {array.dtype.name} {list(array.shape)}, "
+                    f"expected {expected['data_type']} [N, {str(expected['shape'][1:])[1:]}"
+                )
+            if array.shape[0] < num_rows:
+                raise UserError(
+                    f"dataset {path}: array {name} has {array.shape[0]} rows, "
+                    f"zarr.json says {num_rows}"
+                )
+            columns[name] = array[:num_rows].read().result()
+        except ValueError as error:
+            reason = str(error).split(" [")[0]
+            raise UserError(f"dataset {path}: array {name} cannot be read: {reason}") from None
+    _check_complete(path, num_rows)
+    return Dataset(str(path), attributes, Rows(**columns), fingerprint(path))
+
+
+class DatasetWriter:
+    """Appends rows to a dataset, new or begun. Nothing counts until `commit`."""
+
+    def __init__(self, path: str | Path, attributes: Mapping[str, Any]):
+        """Opens `path` for writing; makes it if there is none, with these attributes.
+
+        Args:
+          path: local folder or `gs://bucket/path`.
+          attributes: game, protocol, source and whatever tells where the rows come from. Those of
+            an existing dataset win: compare them before you append to it.
+        """
+        self._store = _open(path)
+        new = self._store.read("zarr.json").result().state != "value"
+        if new:
+            # A writer that died at birth leaves the arrays' metadata and nothing else.
+            foreign = [key for key in _own_files(self._store) if not key.endswith(b"/zarr.json")]
+            if foreign:
+                raise UserError(
+                    f"dataset {path}: holds {foreign[0].decode()} but no dataset (no zarr.json); "
+                    "name another --dataset"
+                )
+            self.attributes = {
+                "format": FORMAT,
+                "version": VERSION,
+                "num_rows": 0,
+                "num_episodes": 0,
+                **attributes,
+            }
+        else:
+            self.attributes = read_attributes(path)
+        self._arrays = {}
+        for name in Rows._fields:
+            spec = _array_spec(path, name)
+            if new:
+                spec["metadata"] = _array_metadata(name)
+            self._arrays[name] = ts.open(
+                spec, create=new, delete_existing=new, open=not new
+            ).result()
+        if new:
+            self._write_attributes()
+
+    @property
+    def num_rows(self) -> int:
+        return int(self.attributes["num_rows"])
+
+    def rewind(self, num_rows: int, num_episodes: int) -> None:
+        """Takes rows from `num_rows` on out of the dataset (the next commit overwrites them)."""
+        self.attributes |= {"num_rows": num_rows, "num_episodes": num_episodes}
+        self._write_attributes()
+
+    def commit(self, rows: Rows, **attributes: Any) -> None:
+        """Writes `rows` after the last, then makes them count together with the attributes."""
+        start, stop = self.num_rows, self.num_rows + len(rows.action)
+        for name, values in rows._asdict().items():
+            array = self._arrays[name]
+            if array.shape[0] > stop:
+                # Rows that never counted: zeros, as in a chunk that nobody wrote before.
+                array[stop:].write(np.zeros((), values.dtype)).result()
+            # No implicit resize: the metadata grows first, the chunks follow.
+            array = array.resize(exclusive_max=[stop, *values.shape[1:]]).result()
+            array[start:stop].write(values).result()
+            self._arrays[name] = array
+        self.attributes |= {
+            "num_rows": stop,
+            "num_episodes": int(rows.episode[-1]) + 1,
+            **attributes,
+        }
+        self._write_attributes()
+
+    def _write_attributes(self) -> None:
+        group = {"zarr_format": 3, "node_type": "group", "attributes": self.attributes}
+        self._store.write("zarr.json", json.dumps(group, indent=1).encode()).result()
+
+
+def dataset_exists(path: str | Path) -> bool:
+    """Whether there is a zarr.json at `path`, of a dataset or not."""
+    return _open(path).read("zarr.json").result().state == "value"
+
+
+def delete_dataset(path: str | Path) -> None:
+    """Removes the dataset at `path` and no other file; refuses what is not one."""
+    read_attributes(path)
+    store = _open(path)
+    for key in _own_files(store):  # sorted: zarr.json, without which it is none, goes last
+        store.write(key, None).result()

@@ -1,0 +1,100 @@
+"""The replay of a linear head: features, not frames, of environments that run side by side."""
+
+import numpy as np
+
+from pvn.types import Interaction
+
+
+class FeatureReplay:
+    """The last `capacity` time steps of E environments; gives n-step interactions.
+
+    Row (t, e) holds the features of what environment e showed at time t, the action taken on it,
+    its reward, and whether the episode ended (`terminal`) or was cut (`truncated`) by it. Row
+    (t + 1, e) is then the first of the next episode, and nothing bootstraps across.
+    """
+
+    def __init__(
+        self, capacity: int, num_envs: int, num_features: int, *, n_step: int, discount: float
+    ):
+        """capacity: time steps, over n_step. discount: gamma, of each step."""
+        shape = (capacity, num_envs)
+        self._features = np.zeros((*shape, num_features), np.float32)
+        self._action = np.zeros(shape, np.int32)
+        self._reward = np.zeros(shape, np.float32)
+        self._terminal = np.zeros(shape, bool)
+        self._truncated = np.zeros(shape, bool)
+        self._capacity, self._num_envs = capacity, num_envs
+        self._n_step, self._discount = n_step, discount
+        self._added = 0  # time steps, ever
+
+    def __len__(self) -> int:
+        """Rows held: time steps times environments."""
+        return min(self._added, self._capacity) * self._num_envs
+
+    @property
+    def has_starts(self) -> bool:
+        """Whether there are rows with n more after them."""
+        return self._added > self._n_step
+
+    def add(
+        self,
+        features: np.ndarray,
+        action: np.ndarray,
+        reward: np.ndarray,
+        terminal: np.ndarray,
+        truncated: np.ndarray,
+    ) -> None:
+        """Adds one time step: features [E, F] and a value for each environment [E]."""
+        at = self._added % self._capacity
+        self._features[at] = features
+        self._action[at] = action
+        self._reward[at] = reward
+        self._terminal[at] = terminal
+        self._truncated[at] = truncated
+        self._added += 1
+
+    def starts(self) -> tuple[np.ndarray, np.ndarray]:
+        """(times, environments) of all rows that an interaction can start from, in time order."""
+        times = np.arange(max(0, self._added - self._capacity), self._added - self._n_step)
+        time = np.repeat(times, self._num_envs)
+        env = np.tile(np.arange(self._num_envs), len(times))
+        usable = ~self._truncated[time % self._capacity, env]
+        return time[usable], env[usable]
+
+    def sample(self, random: np.random.Generator, batch_size: int) -> Interaction:
+        """B interactions, uniformly over all rows that one can start from, with replacement."""
+        low, high = max(0, self._added - self._capacity), self._added - self._n_step
+        time = random.integers(low, high, batch_size)
+        env = random.integers(self._num_envs, size=batch_size)
+        while (cut := self._truncated[time % self._capacity, env]).any():
+            time[cut] = random.integers(low, high, int(cut.sum()))
+            env[cut] = random.integers(self._num_envs, size=int(cut.sum()))
+        return self.gather(time, env)
+
+    def gather(self, time: np.ndarray, env: np.ndarray) -> Interaction:
+        """The interactions that start at these rows [B], which `starts` would give.
+
+        Rewards are summed until n steps are over, the game ends (discount 0), or a cut is
+        reached: then the sum stops before the cut row and bootstraps from the features there,
+        for what came after it is not known.
+        """
+        count = len(time)
+        total, scale = np.zeros(count, np.float32), np.ones(count, np.float32)
+        ended, going = np.zeros(count, bool), np.ones(count, bool)
+        steps = np.zeros(count, np.int64)
+        for k in range(self._n_step):
+            at = (time + k) % self._capacity
+            going &= ~self._truncated[at, env]
+            total += np.where(going, scale * self._reward[at, env], 0)
+            scale = np.where(going, scale * np.float32(self._discount), scale)
+            steps += going
+            ended |= going & self._terminal[at, env]
+            going &= ~ended
+        start = time % self._capacity
+        return Interaction(
+            features_tm1=self._features[start, env],
+            a_tm1=self._action[start, env],
+            r_t=total,
+            discount_t=np.where(ended, 0, scale).astype(np.float32),
+            features_t=self._features[(time + steps) % self._capacity, env],
+        )

@@ -1,0 +1,164 @@
+"""Statistics of scores: intervals, aggregates over games, human-normalised scores.
+
+After Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice".
+All intervals are percentile bootstraps and a pure function of their arguments, `seed` included.
+"""
+
+import csv
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+_REFERENCE = Path(__file__).with_name("atari_scores.csv")
+
+
+def _sample(values: ArrayLike) -> np.ndarray:
+    sample = np.asarray(values, np.float64)
+    if sample.ndim != 1 or not sample.size:
+        raise ValueError(f"expected a non-empty vector, got shape {sample.shape}")
+    return sample
+
+
+def _resampled_means(sample: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    means = np.empty(count)
+    block = max(2**22 // sample.size, 1)  # 32 MB of draws at a time, however long the sample
+    for start in range(0, count, block):
+        part = means[start : start + block]
+        draws = rng.integers(sample.size, size=(part.size, sample.size))
+        part[:] = sample[draws].mean(axis=1)
+    return means
+
+
+def _percentiles(statistics: np.ndarray, confidence: float) -> tuple[float, float]:
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(statistics, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def bootstrap_interval(
+    values: ArrayLike,
+    *,
+    confidence: float = 0.95,
+    num_resamples: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Interval of the mean of independent values [N], say the returns of N episodes.
+
+    A single value gives an interval of no width, which says nothing.
+
+    Returns:
+      (low, high), in the unit of the values.
+
+    Raises:
+      ValueError: no values.
+    """
+    return nested_bootstrap(
+        [_sample(values)], confidence=confidence, num_resamples=num_resamples, seed=seed
+    )
+
+
+def nested_bootstrap(
+    groups: Sequence[ArrayLike],
+    *,
+    confidence: float = 0.95,
+    num_resamples: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Interval of the mean of the groups' means, for the episodes of several seeds.
+
+    Draws groups with replacement, then values within each drawn group, so that the spread between
+    seeds counts as well as that between episodes. With one group it is `bootstrap_interval`.
+
+    Args:
+      groups: one vector for each seed; their lengths may differ, their weights do not.
+
+    Returns:
+      (low, high), in the unit of the values.
+
+    Raises:
+      ValueError: no groups, or an empty one.
+    """
+    samples = [_sample(group) for group in groups]
+    if not samples:
+        raise ValueError("expected at least one group")
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(len(samples), size=(num_resamples, len(samples)))
+    means = np.empty(drawn.shape)
+    for group, sample in enumerate(samples):
+        means[drawn == group] = _resampled_means(sample, int((drawn == group).sum()), rng)
+    return _percentiles(means.mean(axis=1), confidence)
+
+
+def stratified_bootstrap(
+    scores: Mapping[str, ArrayLike],
+    statistic: Callable[[np.ndarray], float],
+    *,
+    confidence: float = 0.95,
+    num_resamples: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Interval of an aggregate over games (Agarwal et al. 2021, section 4.1).
+
+    Args:
+      scores: for each game the scores of its runs [R]; R may differ. Runs are resampled within
+        their game, so a game with one run adds nothing to the width.
+      statistic: of all runs of all games, one vector; say `interquartile_mean`.
+
+    Returns:
+      (low, high), in the unit of the statistic.
+
+    Raises:
+      ValueError: no games, or one without runs.
+    """
+    samples = [_sample(runs) for runs in scores.values()]
+    if not samples:
+        raise ValueError("expected the scores of at least one game")
+    rng = np.random.default_rng(seed)
+    statistics = [
+        statistic(
+            np.concatenate([runs[rng.integers(runs.size, size=runs.size)] for runs in samples])
+        )
+        for _ in range(num_resamples)
+    ]
+    return _percentiles(np.array(statistics), confidence)
+
+
+def interquartile_mean(values: ArrayLike) -> float:
+    """Mean without the lowest and the highest quarter, each rounded down to whole values.
+
+    Of fewer than four values it is the plain mean.
+
+    Raises:
+      ValueError: no values.
+    """
+    return float(stats.trim_mean(_sample(values), 0.25))
+
+
+@functools.cache
+def reference_scores() -> dict[str, tuple[float, float]]:
+    """The returns of a random policy and of a human, {game: (random, human)}, 57 games.
+
+    They were measured with 30 no-op starts and without sticky actions.
+    """
+    with _REFERENCE.open(newline="", encoding="utf-8") as file:
+        return {
+            row["name"]: (float(row["random"]), float(row["human"]))
+            for row in csv.DictReader(file)
+            if row["random"] and row["human"]
+        }
+
+
+def human_normalised(score: float, game: str) -> float | None:
+    """(score - random) / (human - random): 0 is random play, 1 is a human's. None: no reference.
+
+    Approximate: the reference was measured with 30 no-op starts and without sticky actions, our
+    protocol has sticky actions and no no-op starts, and there are no such scores for it.
+    """
+    if game not in reference_scores():
+        return None
+    random, human = reference_scores()[game]
+    return (score - random) / (human - random)

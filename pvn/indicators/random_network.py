@@ -1,0 +1,113 @@
+"""Random-network indicators: sets of states cut out by frozen random convolutional networks.
+
+Farebrother et al. 2023, section 4. The networks are Haiku transforms, pure functions of a key;
+each is the Nature architecture with its dense layer cut down to the tasks that are read off it.
+"""
+
+from typing import Any
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pvn.indicators import threshold
+from pvn.indicators.indicator import Indicator
+
+
+def _response_networks(num_tasks: int, tasks_per_network: int, final_relu: bool) -> tuple[Any, Any]:
+    """(init, response) of as many networks as T tasks need; the last may give fewer."""
+
+    def transform(num_outputs: int) -> hk.Transformed:
+        def forward(observation: jax.Array) -> jax.Array:
+            x = observation.astype(jnp.float32) / 255
+            for channels, size, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
+                x = jax.nn.relu(hk.Conv2D(channels, size, stride, padding="SAME")(x))
+            x = hk.Linear(num_outputs)(x.reshape(x.shape[0], -1))
+            return jax.nn.relu(x) if final_relu else x
+
+        return hk.without_apply_rng(hk.transform(forward))
+
+    sizes = [
+        min(tasks_per_network, num_tasks - first)
+        for first in range(0, num_tasks, tasks_per_network)
+    ]
+    networks = {size: transform(size) for size in set(sizes)}
+    # One compilation serves all networks of a size; within a jitted step they are unrolled, for
+    # a `vmap` over their parameters makes grouped convolutions, five times as slow on a CPU.
+    apply = {size: jax.jit(network.apply) for size, network in networks.items()}
+    draw = {size: jax.jit(network.init) for size, network in networks.items()}
+
+    def init(key: jax.Array) -> list[Any]:
+        observation = jnp.zeros((1, 84, 84, 4), jnp.uint8)
+        return [
+            draw[size](jax.random.fold_in(key, number), observation)
+            for number, size in enumerate(sizes)
+        ]
+
+    def response(frozen: list[Any], observation: jax.Array) -> jax.Array:
+        parts = zip(sizes, frozen, strict=True)
+        return jnp.concatenate([apply[size](params, observation) for size, params in parts], axis=1)
+
+    return init, response
+
+
+def random_network(
+    *,
+    num_tasks: int,
+    proportion: float,
+    threshold_from: str,
+    tasks_per_network: int,
+    final_relu: bool,
+) -> Indicator:
+    """Indicators 1[f(s) + b > 0], f frozen and random, b such that they are on for p of states.
+
+    Args:
+      num_tasks: T.
+      proportion: p.
+      threshold_from: `dataset` (the empirical quantile) or `quantile_regression` (published).
+      tasks_per_network: outputs read off one network; 10 as published.
+      final_relu: whether f ends in a ReLU, as published. About half of the tasks are then the
+        same on every state of a game.
+    """
+    init_networks, response = _response_networks(num_tasks, tasks_per_network, final_relu)
+    regress = threshold_from == "quantile_regression"
+
+    def init(key: jax.Array) -> tuple[Any, jax.Array]:
+        return init_networks(key), jnp.zeros(num_tasks)
+
+    def fit(responses: np.ndarray) -> np.ndarray:
+        return threshold.empirical_bias(responses, proportion)
+
+    def loss(bias: jax.Array, responses: jax.Array) -> jax.Array:
+        return threshold.quantile_loss(bias, responses, proportion)
+
+    return Indicator(
+        init, response, threshold.indicator, None if regress else fit, loss if regress else None
+    )
+
+
+def random_cumulant(
+    *,
+    num_tasks: int,
+    tasks_per_network: int,
+    final_relu: bool,
+    **_: Any,
+) -> Indicator:
+    """Real-valued cumulants: the random responses, each task's standardised over the dataset."""
+    init_networks, response = _response_networks(num_tasks, tasks_per_network, final_relu)
+
+    def init(key: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
+        fitted = {"mean": jnp.zeros(num_tasks), "scale": jnp.ones(num_tasks)}
+        return init_networks(key), fitted
+
+    def fit(responses: np.ndarray) -> dict[str, np.ndarray]:
+        mean = responses.mean(axis=0, dtype=np.float64)
+        std = responses.std(axis=0, dtype=np.float64)
+        scale = np.divide(1.0, std, out=np.zeros_like(std), where=std > 0)
+        return {"mean": mean.astype(np.float32), "scale": scale.astype(np.float32)}
+
+    def cumulant(fitted: dict[str, jax.Array], responses: jax.Array) -> jax.Array:
+        return (responses - fitted["mean"][None]) * fitted["scale"][None]
+
+    return Indicator(init, response, cumulant, fit)

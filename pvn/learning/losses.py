@@ -1,0 +1,53 @@
+"""The successor-measure TD loss (Farebrother et al. 2023, section 3)."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+NextValue = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def uniform_policy_value(q_t: jax.Array, a_t: jax.Array) -> jax.Array:
+    """[B, T]: value of the next state under the uniformly random policy, the mean of q_t [B, T, A].
+
+    The published target policy. a_t is not used.
+    """
+    del a_t
+    return jnp.mean(q_t, axis=-1)
+
+
+def behaviour_value(q_t: jax.Array, a_t: jax.Array) -> jax.Array:
+    """[B, T]: value of the action a_t [B] that the behaviour policy took next (SARSA)."""
+    return jnp.take_along_axis(q_t, a_t[:, None, None], axis=-1)[..., 0]
+
+
+TARGET_POLICIES: dict[str, NextValue] = {
+    "uniform": uniform_policy_value,
+    "behaviour": behaviour_value,
+}
+
+
+def td_target(
+    cumulant_tm1: jax.Array, discount_t: jax.Array, v_t: jax.Array, gamma: float
+) -> jax.Array:
+    """[B, T]: c(s) + gamma * discount_t * v_t. One step, no maximum.
+
+    The cumulant is that of the state the transition starts from: the value of a set counts being
+    in it now.
+
+    cumulant_tm1, v_t: float32 [B, T]. discount_t: float32 [B], 0 where the game ended, else 1.
+    """
+    return cumulant_tm1 + gamma * discount_t[:, None] * v_t
+
+
+def td_loss(q_tm1: jax.Array, a_tm1: jax.Array, target: jax.Array) -> jax.Array:
+    """Scalar: mean over B and T of 1/2 (stop_gradient(target) - q(s, a))^2.
+
+    A mean over tasks: the gradient of one head shrinks as 1/T. Adam divides that out only while
+    it is well above its epsilon (see `adam_epsilon` in configs/pretrain.py).
+
+    q_tm1: float32 [B, T, A]. a_tm1: int32 [B]. target: float32 [B, T].
+    """
+    q_a = behaviour_value(q_tm1, a_tm1)
+    return 0.5 * jnp.mean(jnp.square(jax.lax.stop_gradient(target) - q_a))

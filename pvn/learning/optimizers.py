@@ -1,0 +1,29 @@
+"""Optimisers by name, and the learning rate that goes with a batch size."""
+
+from collections.abc import Callable
+
+import optax
+
+OPTIMIZERS: dict[str, Callable[[float, float], optax.GradientTransformation]] = {
+    "adam": lambda rate, epsilon: optax.adam(rate, eps=epsilon),
+    "rmsprop": lambda rate, epsilon: optax.rmsprop(rate, eps=epsilon, centered=True),
+    "sgd": lambda rate, epsilon: optax.sgd(rate),
+}
+
+
+def scaled_learning_rate(learning_rate: float, batch_size: int, exponent: float) -> float:
+    """learning_rate * (batch_size / 32)^exponent, for any batch size.
+
+    The published code divides with `//`: below a batch of 32 its learning rate is 0.
+    """
+    return learning_rate * (batch_size / 32) ** exponent
+
+
+def make_optimizer(
+    name: str, *, learning_rate: float, epsilon: float, max_gradient_norm: float
+) -> optax.GradientTransformation:
+    """The optimiser called `name`; the global gradient norm is clipped first, 0 for no clipping."""
+    optimizer = OPTIMIZERS[name](learning_rate, epsilon)
+    if max_gradient_norm == 0:
+        return optimizer
+    return optax.chain(optax.clip_by_global_norm(max_gradient_norm), optimizer)

@@ -1,0 +1,27 @@
+"""The encoder of Mnih et al., "Human-level control through deep reinforcement learning" (2015)."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+
+class Nature(nn.Module):
+    """Convolutions 32 8x8/4, 64 4x4/2, 64 3x3/1 (times width, SAME), dense to F, relu.
+
+    uint8 [B, 84, 84, 4] to [B, F]. Pixels are scaled to [0, 1] here and nowhere else.
+    """
+
+    num_features: int = 512
+    width: int = 1
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, observation: jax.Array) -> jax.Array:
+        x = observation.astype(self.dtype) / 255
+        for channels, size, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
+            x = nn.Conv(channels * self.width, (size, size), stride, dtype=self.dtype)(x)
+            x = nn.relu(x)
+        x = x.reshape(x.shape[0], -1)
+        return nn.relu(nn.Dense(self.num_features, dtype=self.dtype)(x))

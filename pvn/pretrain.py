@@ -1,0 +1,325 @@
+"""Pretrains an encoder, without rewards, on the successor measure of many tasks.
+
+    python -m pvn.pretrain --config=configs/pretrain.py \
+        --config.dataset=data/breakout --workdir=runs/breakout
+
+The run directory holds config.json, metrics.jsonl, TensorBoard events, checkpoints/, features/.
+The same command goes on from the newest checkpoint, bit for bit. SIGTERM and Ctrl-C save first;
+the exit status is then 143 or 130.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from absl import flags
+
+from pvn import config as cfg
+from pvn import console
+from pvn.data.prefetch import Prefetch
+from pvn.data.sampler import uniform_indices
+from pvn.data.stack import episode_bounds, gather_windows, transition_rows
+from pvn.data.store import read_dataset
+from pvn.errors import UserError
+from pvn.features import Features, save_features
+from pvn.files import sha256
+from pvn.indicators.registry import INDICATORS, make_indicator
+from pvn.indicators.responses import cached_responses, compute_responses
+from pvn.learning.checkpoint import restore_checkpoint, save_checkpoint
+from pvn.learning.diagnostics import activation_metrics, make_diagnostics
+from pvn.learning.losses import TARGET_POLICIES
+from pvn.learning.optimizers import OPTIMIZERS, make_optimizer, scaled_learning_rate
+from pvn.learning.parallel import check_divides, make_parallel
+from pvn.learning.train_step import (
+    TrainState,
+    average_target,
+    init_train_state,
+    make_train_step,
+    mean_metrics,
+    periodic_target,
+    reset_totals,
+    stack,
+)
+from pvn.networks.network import encoder_file, make_encoder
+from pvn.networks.proto_value import make_proto_value_network
+from pvn.run_directory import MetricsWriter, open_run, versions
+from pvn.types import Window
+
+_CONFIG = cfg.define_config("configs/pretrain.py")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.", required=True)
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the run that is in --workdir.")
+
+FIELDS = {
+    "dataset": cfg.text(),
+    "encoder": cfg.text(),
+    "width": cfg.whole(1),
+    "num_features": cfg.whole(1),
+    "dtype": cfg.choice("float32", "bfloat16"),
+    "num_tasks": cfg.whole(1),
+    "indicator": cfg.choice(*INDICATORS),
+    "proportion": cfg.real(0, 1, closed="()"),
+    "threshold_from": cfg.choice("dataset", "quantile_regression"),
+    "tasks_per_network": cfg.whole(1),
+    "final_relu": cfg.flag(),
+    "responses": cfg.choice("cached", "in_step"),
+    "discount": cfg.real(0, 1, closed="[)"),
+    "target_policy": cfg.choice(*TARGET_POLICIES),
+    "target_update": cfg.choice("average", "periodic"),
+    "target_decay": cfg.real(0, 1, closed="[)"),
+    "target_period": cfg.whole(1),
+    "num_steps": cfg.whole(1),
+    "batch_size": cfg.whole(1),
+    "optimizer": cfg.choice(*OPTIMIZERS),
+    "learning_rate": cfg.real(0, float("inf"), closed="()"),
+    "learning_rate_batch_exponent": cfg.real(0, 1, closed="[]"),
+    "adam_epsilon": cfg.real(0, float("inf"), closed="()"),
+    "max_gradient_norm": cfg.real(0, float("inf"), closed="[)"),
+    "warmup_steps": cfg.whole(0),
+    "threshold_learning_rate": cfg.real(0, float("inf"), closed="()"),
+    "seed": cfg.whole(0, 2**31 - 1),
+    "num_devices": cfg.whole(0),
+    "log_every": cfg.whole(1),
+    "checkpoint_every": cfg.whole(1),
+    "keep_checkpoints": cfg.whole(1),
+}
+MAY_CHANGE = ("num_steps", "num_devices", "checkpoint_every", "keep_checkpoints")
+OWNS = ("checkpoints", "features", "responses", "tensorboard", "metrics.jsonl")
+
+# Steps that no run reaches, for the draws that are made once.
+_PROBE_STEP, _SAMPLE_STEP = 2**64 - 1, 2**64 - 2
+_PROBE_TRANSITIONS = 512  # for rank and explained variance
+_RATE_STATES = 8192  # for activation rates; where responses are not cached, half of them
+
+
+def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) -> int:
+    """Runs the experiment `c` in `workdir`, from where it stands. Returns the exit status."""
+    devices = jax.devices()[: c.num_devices or None]
+    if len(devices) < c.num_devices:
+        raise UserError(f"config.num_devices: {c.num_devices}, there are {len(devices)}")
+    check_divides(c.batch_size, len(devices))
+
+    # ---------------------------------------------------------------- data
+    dataset = read_dataset(c.dataset)
+    rows, bounds = dataset.rows, episode_bounds(dataset.rows.episode)
+    valid = transition_rows(rows)
+    if not len(valid):
+        raise UserError(f"dataset {c.dataset}: holds no transitions, only single rows")
+    num_actions = dataset.attributes["num_actions"]
+
+    # ---------------------------------------------------------------- networks and tasks
+    encoder = make_encoder(c.encoder, width=c.width, num_features=c.num_features, dtype=c.dtype)
+    network = make_proto_value_network(encoder, c.num_tasks, num_actions)
+    task_settings = {
+        key: c[key]
+        for key in ("num_tasks", "proportion", "threshold_from", "tasks_per_network", "final_relu")
+    }
+    indicator = make_indicator(c.indicator, **task_settings)
+    params_key, tasks_key = jax.random.split(jax.random.key(c.seed))
+
+    if c.warmup_steps and indicator.loss is None:
+        raise UserError(
+            f"config.warmup_steps: {c.warmup_steps}, expected 0: nothing is regressed with "
+            f"indicator {c.indicator} and threshold_from {c.threshold_from}"
+        )
+    identity = {**c.to_dict(), "dataset_fingerprint": dataset.fingerprint}
+    if (file := encoder_file(c.encoder)) is not None:
+        identity["encoder_sha256"] = sha256(file)
+    open_run(workdir, "pretrain", identity, overwrite=overwrite, owns=OWNS, may_change=MAY_CHANGE)
+
+    frozen, fitted = indicator.init(tasks_key)
+    responses = None
+    if c.responses == "cached":
+        with console.progress(len(rows.action), "states", "responses") as bar:
+            responses = cached_responses(
+                workdir / "responses",
+                {"indicator": c.indicator, "seed": c.seed, "dataset": dataset.fingerprint}
+                | task_settings,
+                indicator,
+                frozen,
+                rows,
+                c.num_tasks,
+                bar.update,
+            )
+        frozen = ()
+        to_fit = responses[valid]
+        to_rate = to_fit[:: max(1, len(valid) // _RATE_STATES)].copy()
+    else:
+        states = valid[uniform_indices(c.seed, _SAMPLE_STEP, _RATE_STATES, len(valid))]
+        sample = np.empty((_RATE_STATES, c.num_tasks), np.float32)
+        with console.progress(_RATE_STATES, "states", "responses") as bar:
+            compute_responses(indicator, frozen, rows, states, sample, bar.update)
+        # Rates are measured on other states than the thresholds were fitted on.
+        to_fit, to_rate = sample[::2], sample[1::2]
+    if indicator.fit is not None:
+        fitted = indicator.fit(to_fit)
+    del to_fit
+
+    # ---------------------------------------------------------------- the step
+    rate = scaled_learning_rate(1.0, c.batch_size, c.learning_rate_batch_exponent)
+    optimizer = make_optimizer(
+        c.optimizer,
+        learning_rate=c.learning_rate * rate,
+        epsilon=c.adam_epsilon,
+        max_gradient_norm=c.max_gradient_norm,
+    )
+    fitted_optimizer = make_optimizer(
+        "adam",
+        learning_rate=c.threshold_learning_rate * rate,
+        epsilon=c.adam_epsilon,
+        max_gradient_norm=0.0,
+    )
+    parallel, axis_name = make_parallel(devices)
+
+    def compiled_step(warmup: bool) -> Any:
+        step = make_train_step(
+            network=network,
+            indicator=indicator,
+            optimizer=optimizer,
+            fitted_optimizer=fitted_optimizer,
+            next_value=TARGET_POLICIES[c.target_policy],
+            target_update=average_target(c.target_decay)
+            if c.target_update == "average"
+            else periodic_target(c.target_period),
+            gamma=c.discount,
+            warmup=warmup,
+            axis_name=axis_name,
+        )
+        return parallel.compile(lambda state, frozen, window: step(state, frozen, stack(window)))
+
+    warmup_step, train_step = compiled_step(warmup=True), compiled_step(warmup=False)
+    diagnose = make_diagnostics(
+        network=network,
+        encoder=encoder,
+        indicator=indicator,
+        next_value=TARGET_POLICIES[c.target_policy],
+        gamma=c.discount,
+    )
+
+    def batch(step: int, size: int = c.batch_size) -> Window:
+        index = valid[uniform_indices(c.seed, step, size, len(valid))]
+        return gather_windows(rows, bounds, index, responses)
+
+    # ---------------------------------------------------------------- where the run stands
+    observation = jnp.zeros((1, 84, 84, 4), jnp.uint8)
+    params = jax.jit(network.init)(params_key, observation)
+    state = init_train_state(params, fitted, optimizer, fitted_optimizer)
+    restored = restore_checkpoint(workdir / "checkpoints", state, console.say)
+    if restored is not None:
+        state, _ = restored
+    start = int(state.step)
+
+    def save_encoder(state: TrainState) -> None:
+        learned = Features(
+            encoder,
+            jax.device_get(state.params["encoder"]),
+            {
+                "encoder": c.encoder,
+                "width": c.width,
+                "num_features": c.num_features,
+                "dtype": c.dtype,
+                "method": "pvn",
+                "seed": c.seed,
+                "step": int(state.step),
+                "versions": versions(),
+                "game": dataset.attributes["game"],
+                "num_actions": num_actions,
+                "observation": dataset.attributes["protocol"],
+                "dataset": {
+                    "path": c.dataset,
+                    "fingerprint": dataset.fingerprint,
+                    "num_transitions": len(valid),
+                    "source": dataset.attributes["source"],
+                },
+                "pretraining": c.to_dict(),
+            },
+        )
+        save_features(workdir / "features", learned)
+
+    def save(state: TrainState) -> None:
+        metadata = {"config": c.to_dict(), "dataset": dataset.fingerprint, "seed": c.seed}
+        save_checkpoint(
+            workdir / "checkpoints", int(state.step), state, metadata, c.keep_checkpoints
+        )
+        save_encoder(state)
+
+    def check_finite(state: TrainState) -> None:
+        if bad := int(state.first_bad_step):
+            raise UserError(
+                f"{workdir}: the loss or its gradient is not finite at step {bad}; the last "
+                "checkpoint is from before it. Lower config.learning_rate or set "
+                "config.max_gradient_norm"
+            )
+
+    if start >= c.num_steps:
+        save_encoder(state)  # a kill may have come between the checkpoint and the features
+        console.say(f"{workdir}: complete at step {start:,}; features in {workdir / 'features'}")
+        return 0
+
+    # ---------------------------------------------------------------- the loop
+    probe_transitions = jax.jit(stack)(batch(_PROBE_STEP, _PROBE_TRANSITIONS))
+    cumulant = jax.jit(indicator.cumulant)
+    metrics = MetricsWriter(workdir, start)
+    placed, frozen_placed = parallel.replicate(state), parallel.replicate(frozen)
+    began, waited, logged = time.perf_counter(), 0.0, start
+    ticket = placed.step + 0
+    with (
+        console.orderly_stop() as stop,
+        console.progress(c.num_steps, "steps", "pretrain", start) as bar,
+        Prefetch(lambda step: parallel.split(batch(step)), start, c.num_steps) as batches,
+    ):
+        for step, window in enumerate(batches, start + 1):
+            run_step = warmup_step if step <= c.warmup_steps else train_step
+            placed = run_step(placed, frozen_placed, window)
+            # One step in flight: the next is queued while this one runs, and a stop is prompt.
+            # (The state itself may be donated to the next step; the ticket is a copy.)
+            jax.block_until_ready(ticket)
+            ticket = placed.step + 0
+            bar.update()
+            done = step == c.num_steps
+            if step % c.log_every == 0 or done:
+                state = parallel.unreplicate(placed)
+                check_finite(state)
+                values = mean_metrics(state)
+                values |= activation_metrics(np.asarray(cumulant(state.fitted, to_rate)))
+                values |= diagnose(state, frozen, probe_transitions)
+                now = time.perf_counter()
+                speed = (step - logged) / (now - began)
+                values |= {
+                    "steps_per_second": speed,
+                    "transitions_per_second": speed * c.batch_size,
+                    "data_wait_share": (batches.waited - waited) / (now - began),
+                }
+                began, waited, logged = now, batches.waited, step
+                metrics.write(step, values)
+                bar.set_postfix_str(
+                    f"{speed * c.batch_size:,.0f} transitions/s, td_loss {values['td_loss']:.2g}, "
+                    f"explained {values['explained_variance']:.2f}, "
+                    f"rank {values['feature_rank']}"
+                )
+                placed = parallel.replicate(reset_totals(state))
+            if stop or done or step % c.checkpoint_every == 0:
+                state = parallel.unreplicate(placed)
+                check_finite(state)
+                save(state)
+            if stop:
+                break
+    metrics.close()
+    if stop:
+        console.say(f"{workdir}: stopped and saved at step {step:,}; the same command resumes")
+    else:
+        console.say(f"{workdir}: {step:,} steps; features in {workdir / 'features'}")
+    return stop.status
+
+
+def main() -> int:
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+    config = cfg.check_config(_CONFIG.value, FIELDS)
+    return pretrain(config, Path(_WORKDIR.value), _OVERWRITE.value)
+
+
+if __name__ == "__main__":
+    console.run(main)

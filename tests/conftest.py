@@ -1,0 +1,83 @@
+"""Settings under which all tests run, and the small real dataset that several share."""
+
+import os
+
+# Before JAX is imported: eight devices, so that the parallel path is really taken.
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+ROOT = Path(__file__).parents[1]
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def compilations(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where commands of one session share what they compiled: half of a tiny run's time."""
+    return tmp_path_factory.mktemp("compilations")
+
+
+def _environment(compilations: Path, virtual_devices: int | None = None) -> dict[str, str]:
+    """Commands run as a person's do, with the devices that there are, unless a number is given."""
+    environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
+    environment["JAX_COMPILATION_CACHE_DIR"] = str(compilations)
+    environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    if virtual_devices is not None:
+        flag = f"--xla_force_host_platform_device_count={virtual_devices}"
+        environment["XLA_FLAGS"] = flag
+    return environment
+
+
+@pytest.fixture(scope="session")
+def run(compilations: Path) -> Run:
+    """run("pvn.collect", "--game=Pong", ...): a real command line, from the root of the tree."""
+
+    def command(
+        module: str, *arguments: str, virtual_devices: int | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", module, *arguments],
+            cwd=ROOT,
+            env=_environment(compilations, virtual_devices),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    return command
+
+
+@pytest.fixture(scope="session")
+def start(compilations: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Like `run`, but leaves the command running, for tests that interrupt it."""
+
+    def command(module: str, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            cwd=ROOT,
+            env=_environment(compilations),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return command
+
+
+@pytest.fixture(scope="session")
+def dataset(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """3,000 steps of real Breakout."""
+    path = tmp_path_factory.mktemp("data") / "breakout"
+    result = run("pvn.collect", "--game=Breakout", "--num_steps=3000", f"--dataset={path}")
+    assert result.returncode == 0, result.stderr
+    return path

@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from pvn.data.sampler import uniform_indices
+
+WORD = 2**64
+seeds = st.integers(0, WORD - 1)
+steps = st.integers(0, WORD - 1)
+CHECK = settings(deadline=None, derandomize=True, max_examples=100)
+
+
+def philox(counter, key):
+    """Four words of Philox4x64-10 (Salmon et al. 2011, "Parallel random numbers"), by big ints."""
+    words = [counter >> shift & WORD - 1 for shift in (0, 64, 128, 192)]
+    low, high = key, 0
+    for _ in range(10):
+        first, second = 0xD2E7470EE14C6C93 * words[0], 0xCA5A826395121157 * words[2]
+        one, three = second >> 64 ^ words[1] ^ low, first >> 64 ^ words[3] ^ high
+        words = [one, second % WORD, three, first % WORD]
+        low, high = (low + 0x9E3779B97F4A7C15) % WORD, (high + 0xBB67AE8584CAA73B) % WORD
+    return words
+
+
+def slow_indices(seed, step, batch_size, num_items):
+    """Lemire's bounded integers (2019) from the 32-bit halves of Philox, the low half first."""
+
+    def halves():
+        counter = step << 192
+        while True:
+            counter += 1
+            for word in philox(counter, seed):
+                yield from (word % 2**32, word >> 32)
+
+    source = halves()
+    found = []
+    while len(found) < batch_size:
+        product = next(source) * num_items
+        if product % 2**32 >= 2**32 % num_items:
+            found.append(product >> 32)
+    return found
+
+
+@CHECK
+@given(seeds, steps, st.integers(1, 40), st.integers(2, 2**31))
+def test_against_the_published_generators(seed, step, batch_size, num_items):
+    # Pins the numbers: whatever NumPy is installed, a run that is resumed sees the same data.
+    got = uniform_indices(seed, step, batch_size, num_items)
+    assert got.tolist() == slow_indices(seed, step, batch_size, num_items)
+
+
+@CHECK
+@given(seeds, steps, st.integers(1, 64), st.integers(1, 10**9))
+def test_in_range(seed, step, batch_size, num_items):
+    batch = uniform_indices(seed, step, batch_size, num_items)
+    assert (batch.shape, batch.dtype) == ((batch_size,), np.int64)
+    assert batch.min() >= 0
+    assert batch.max() < num_items
+
+
+@CHECK
+@given(seeds, st.lists(steps, min_size=1, max_size=8), st.randoms(use_true_random=False))
+def test_a_pure_function_in_any_order(seed, wanted, random):
+    first = {step: uniform_indices(seed, step, 16, 1000).tolist() for step in wanted}
+    np.random.default_rng(0).random(3)
+    again = random.sample(wanted, len(wanted))
+    assert {step: uniform_indices(seed, step, 16, 1000).tolist() for step in again} == first
+
+
+@CHECK
+@given(seeds, steps, st.integers(1, 30), st.integers(0, 30), st.integers(2, 2**31))
+def test_a_smaller_batch_is_the_front_of_a_larger_one(seed, step, size, more, num_items):
+    batch = uniform_indices(seed, step, size + more, num_items)
+    np.testing.assert_array_equal(batch[:size], uniform_indices(seed, step, size, num_items))
+
+
+@CHECK
+@given(st.lists(st.tuples(seeds, steps), min_size=2, max_size=6, unique=True))
+def test_another_seed_or_step_is_another_batch(pairs):
+    # 32 draws of a million: equal by chance once in 10**192.
+    batches = {tuple(uniform_indices(seed, step, 32, 10**6)) for seed, step in pairs}
+    assert len(batches) == len(pairs)
+
+
+def test_seed_and_step_do_not_stand_for_each_other():
+    assert uniform_indices(1, 2, 32, 10**6).tolist() != uniform_indices(2, 1, 32, 10**6).tolist()
+
+
+def test_steps_next_to_each_other_share_no_draws():
+    # A step that began in the stream of the one before would repeat a run of its draws.
+    draws = [set(uniform_indices(0, step, 500, 2**62).tolist()) for step in range(20)]
+    assert sum(map(len, draws)) == len(set.union(*draws)) == 20 * 500
+
+
+@pytest.mark.parametrize("step", [0, 2**32, 2**63, 2**64 - 1])
+def test_every_step_of_64_bits(step):
+    assert uniform_indices(7, step, 5, 100).tolist() == slow_indices(7, step, 5, 100)
+
+
+def test_uniform():
+    counts = np.zeros(50)
+    for step in range(200):
+        counts += np.bincount(uniform_indices(3, step, 250, 50), minlength=50)
+    assert counts.sum() == 50_000
+    assert 0.001 < stats.chisquare(counts).pvalue < 0.999
+
+
+def test_uniform_over_steps():
+    # The draws at one place of the batch, step after step.
+    places = np.stack([uniform_indices(3, step, 2, 20) for step in range(4000)])
+    for column in places.T:
+        assert 0.001 < stats.chisquare(np.bincount(column, minlength=20)).pvalue < 0.999
+    pairs = np.bincount(places[:, 0] * 20 + places[:, 1], minlength=400)
+    assert 0.001 < stats.chisquare(pairs).pvalue < 0.999
+
+
+def test_one_item():
+    assert uniform_indices(0, 0, 4, 1).tolist() == [0, 0, 0, 0]

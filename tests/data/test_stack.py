@@ -1,0 +1,206 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pvn.data.stack import (
+    STACK,
+    episode_bounds,
+    gather_frames,
+    gather_stacks,
+    gather_windows,
+    transition_rows,
+)
+from pvn.data.store import Rows
+
+SIDE = 2  # of a frame; gathering does not look at it
+ENDS = ("terminal", "truncated", "cut")  # cut: neither flag, the record just goes on elsewhere
+
+
+def make_rows(episodes, numbers=None):
+    """Rows of (length, end) episodes; no two frames are alike, and none is zeros."""
+    lengths = [length for length, _ in episodes]
+    total = sum(lengths)
+    last = np.cumsum(lengths) - 1
+    terminal, truncated = np.zeros(total, bool), np.zeros(total, bool)
+    terminal[last] = [end == "terminal" for _, end in episodes]
+    truncated[last] = [end == "truncated" for _, end in episodes]
+    pixel = np.arange(total)
+    frame = np.stack([pixel // 255 + 1, pixel % 255 + 1, pixel % 7, pixel % 11], -1)
+    return Rows(
+        frame=frame.reshape(total, SIDE, SIDE).astype(np.uint8),
+        action=np.random.default_rng(total).integers(1, 18, total).astype(np.int32),
+        reward=np.zeros(total, np.float32),
+        terminal=terminal,
+        truncated=truncated,
+        episode=np.repeat(numbers or range(len(episodes)), lengths).astype(np.int32),
+    )
+
+
+@st.composite
+def datasets(draw):
+    episodes = draw(
+        st.lists(st.tuples(st.integers(1, 7), st.sampled_from(ENDS)), min_size=1, max_size=8)
+    )
+    # Numbers are unique, not in order: rows of public logs need not begin at 0.
+    numbers = draw(st.permutations(range(-2, len(episodes) - 2)))
+    rows = make_rows(episodes, numbers)
+    size = len(rows.action)
+    return rows, np.array(draw(st.lists(st.integers(0, size - 1), min_size=1, max_size=12)))
+
+
+def slow_frame(rows, row, offset):
+    """The frame `offset` rows from `row`, walking there within the episode."""
+    step = 1 if offset > 0 else -1
+    at = row
+    for _ in range(abs(offset)):
+        at += step
+        if not 0 <= at < len(rows.action) or rows.episode[at] != rows.episode[row]:
+            return np.zeros((SIDE, SIDE), np.uint8)
+    return rows.frame[at]
+
+
+def slow_stack(rows, row):
+    return np.stack([slow_frame(rows, row, offset) for offset in (-3, -2, -1, 0)], axis=-1)
+
+
+def slow_transitions(rows):
+    found = []
+    for row in range(len(rows.action)):
+        has_next = row + 1 < len(rows.action) and rows.episode[row + 1] == rows.episode[row]
+        if rows.terminal[row] or has_next:
+            found.append(row)
+    return found
+
+
+# By hand.
+
+
+def test_by_hand():
+    rows = make_rows([(1, "terminal"), (5, "truncated"), (2, "terminal")])
+    rows.frame[:] = np.arange(1, 9)[:, None, None]
+    bounds = episode_bounds(rows.episode)
+    np.testing.assert_array_equal(bounds, [[0, 1, 1, 1, 1, 1, 6, 6], [1, 6, 6, 6, 6, 6, 8, 8]])
+    # Row 5 is no transition: its episode was cut there, and what came next is not known.
+    np.testing.assert_array_equal(transition_rows(rows), [0, 1, 2, 3, 4, 6, 7])
+
+    stacks = gather_stacks(rows, bounds, np.arange(8))
+    assert (stacks.shape, stacks.dtype) == ((8, SIDE, SIDE, STACK), np.uint8)
+    np.testing.assert_array_equal(
+        stacks[:, 1, 0],
+        [
+            [0, 0, 0, 1],
+            [0, 0, 0, 2],
+            [0, 0, 2, 3],
+            [0, 2, 3, 4],
+            [2, 3, 4, 5],
+            [3, 4, 5, 6],
+            [0, 0, 0, 7],
+            [0, 0, 7, 8],
+        ],
+    )
+
+    window = gather_windows(rows, bounds, np.array([4, 0, 7]))
+    np.testing.assert_array_equal(
+        window.frames[:, :, 0, 0], [[2, 3, 4, 5, 6], [0, 0, 0, 1, 0], [0, 0, 7, 8, 0]]
+    )
+    np.testing.assert_array_equal(window.discount, [1, 0, 0])
+    np.testing.assert_array_equal(window.next_action, [rows.action[5], 0, 0])
+    assert window.response is None
+
+
+def test_one_row():
+    rows = make_rows([(1, "cut")])
+    bounds = episode_bounds(rows.episode)
+    assert [list(bound) for bound in bounds] == [[0], [1]]
+    assert transition_rows(rows).size == 0
+    stack = gather_stacks(rows, bounds, np.array([0]))
+    np.testing.assert_array_equal(stack[..., -1], rows.frame)
+    assert not stack[..., :-1].any()
+
+
+def test_gathering_leaves_the_rows_as_they_are():
+    rows = make_rows([(2, "terminal"), (3, "terminal")])
+    before = [column.copy() for column in rows]
+    gather_windows(rows, episode_bounds(rows.episode), np.arange(5))
+    for column, copy in zip(rows, before, strict=True):
+        np.testing.assert_array_equal(column, copy)
+
+
+# Against loops.
+
+
+@settings(deadline=None, derandomize=True, max_examples=150)
+@given(datasets())
+def test_stacks(case):
+    rows, index = case
+    got = gather_stacks(rows, episode_bounds(rows.episode), index)
+    expected = np.stack([slow_stack(rows, row) for row in index])
+    np.testing.assert_array_equal(got, expected, strict=True)
+
+
+@settings(deadline=None, derandomize=True, max_examples=150)
+@given(datasets())
+def test_transition_rows(case):
+    rows, _ = case
+    assert transition_rows(rows).tolist() == slow_transitions(rows)
+
+
+@settings(deadline=None, derandomize=True, max_examples=150)
+@given(datasets())
+def test_episode_bounds(case):
+    rows, _ = case
+    first, end = episode_bounds(rows.episode)
+    for row, number in enumerate(rows.episode):
+        of_episode = [r for r, n in enumerate(rows.episode) if n == number]
+        assert (first[row], end[row]) == (of_episode[0], of_episode[-1] + 1)
+
+
+@settings(deadline=None, derandomize=True, max_examples=100)
+@given(datasets(), st.integers(-5, 5), st.integers(1, 6))
+def test_frames_at_any_offsets(case, start, count):
+    rows, index = case
+    offsets = range(start, start + count)
+    got = gather_frames(rows, episode_bounds(rows.episode), index, offsets)
+    expected = np.stack([np.stack([slow_frame(rows, r, o) for o in offsets]) for r in index])
+    np.testing.assert_array_equal(got, expected, strict=True)
+
+
+@settings(deadline=None, derandomize=True, max_examples=150)
+@given(datasets())
+def test_windows(case):
+    rows, _ = case
+    index = np.array(slow_transitions(rows), int)
+    if not index.size:
+        return
+    bounds = episode_bounds(rows.episode)
+    responses = np.random.default_rng(0).normal(size=(len(rows.action), 3)).astype(np.float16)
+    window = gather_windows(rows, bounds, index, responses)
+
+    shape = (len(index), STACK + 1, SIDE, SIDE)
+    assert (window.frames.shape, window.frames.dtype) == (shape, np.uint8)
+    now = np.moveaxis(window.frames[:, :STACK], 1, -1)
+    after = np.moveaxis(window.frames[:, 1:], 1, -1)
+    for at, row in enumerate(index):
+        np.testing.assert_array_equal(now[at], slow_stack(rows, row))
+        if rows.terminal[row]:
+            assert not after[at, ..., -1].any()
+        else:
+            np.testing.assert_array_equal(after[at], slow_stack(rows, row + 1))
+    expected = {
+        "action": np.array([rows.action[r] for r in index], np.int32),
+        "next_action": np.array(
+            [0 if rows.terminal[r] else rows.action[r + 1] for r in index], np.int32
+        ),
+        "discount": np.array([0.0 if rows.terminal[r] else 1.0 for r in index], np.float32),
+        "response": np.stack([responses[r] for r in index]),
+    }
+    for name, value in expected.items():
+        np.testing.assert_array_equal(getattr(window, name), value, strict=True, err_msg=name)
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_the_end_of_the_dataset(end):
+    rows = make_rows([(3, "terminal"), (2, end)])
+    last = [4] if end == "terminal" else []
+    assert transition_rows(rows).tolist() == [0, 1, 2, 3, *last]

@@ -1,0 +1,473 @@
+import contextlib
+import hashlib
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pvn.data import store
+from pvn.data.store import (
+    DatasetWriter,
+    Rows,
+    delete_dataset,
+    fingerprint,
+    read_attributes,
+    read_dataset,
+)
+from pvn.errors import UserError
+
+MADE = {"game": "Pong", "source": {"kind": "test", "seed": 3}}
+FILES = ["frame/c/0/0/0", *(f"{name}/c/0" for name in store.COLUMNS)]
+
+
+def make_rows(count, shape=(84, 84), seed=0):
+    """Random rows in episodes of five; frames are random in one corner, so files stay small."""
+    rng = np.random.default_rng(seed)
+    frame = np.zeros((count, *shape), np.uint8)
+    frame[:, :2, :3] = rng.integers(1, 256, (count, 2, 3))
+    return Rows(
+        frame=frame,
+        action=rng.integers(0, 18, count).astype(np.int32),
+        reward=rng.normal(size=count).astype(np.float32),
+        terminal=np.arange(count) % 5 == 4,
+        truncated=rng.random(count) < 0.5,
+        episode=(np.arange(count) // 5).astype(np.int32),
+    )
+
+
+def cut(rows, start, stop):
+    return Rows(*(column[start:stop] for column in rows))
+
+
+def write(path, rows, **attributes):
+    writer = DatasetWriter(path, MADE)
+    writer.commit(rows, **attributes)
+    return writer
+
+
+def contents(path):
+    return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()}
+
+
+def assert_rows_equal(got, expected):
+    for name, column in expected._asdict().items():
+        np.testing.assert_array_equal(getattr(got, name), column, strict=True, err_msg=name)
+
+
+@contextlib.contextmanager
+def small_files():
+    """A folder, and a format whose few rows span several chunks and files: it is fast."""
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setattr(store, "FRAME_SHAPE", (2, 3))
+        patch.setattr(store, "CHUNK_ROWS", 4)
+        patch.setattr(store, "SHARD_ROWS", 8)
+        patch.setattr(store, "COLUMN_ROWS", 16)
+        yield Path(folder)
+
+
+class Killed(Exception):
+    pass
+
+
+class DeadArray:
+    """In the place of an array: the writer dies where it would touch it."""
+
+    shape = (0,)
+
+    def resize(self, **_):
+        raise Killed
+
+
+def die_in_commit(path, rows, before):
+    """A commit that dies before it writes array `before`; None: before the attributes."""
+    writer = DatasetWriter(path, MADE)
+    with pytest.MonkeyPatch.context() as patch:
+        if before is None:
+            patch.setattr(DatasetWriter, "_write_attributes", lambda self: DeadArray().resize())
+        else:
+            patch.setitem(writer._arrays, before, DeadArray())
+        with pytest.raises(Killed):
+            writer.commit(rows)
+
+
+# What is written is read.
+
+
+def test_round_trip(tmp_path):
+    rows = make_rows(150)
+    write(tmp_path / "d", rows, note="x")
+    dataset = read_dataset(tmp_path / "d")
+    assert_rows_equal(dataset.rows, rows)
+    assert dataset.path == str(tmp_path / "d")
+    assert dataset.attributes == {
+        "format": "pvn-dataset", "version": 1, "num_rows": 150, "num_episodes": 30,
+        **MADE, "note": "x",
+    }  # fmt: skip
+    assert read_attributes(tmp_path / "d") == dataset.attributes
+
+
+def test_zarr_reads_the_same(tmp_path):
+    rows = make_rows(150)
+    write(tmp_path, rows)
+    group = zarr.open_group(tmp_path, mode="r")
+    assert dict(group.attrs) == {
+        "format": "pvn-dataset", "version": 1, "num_rows": 150, "num_episodes": 30, **MADE
+    }  # fmt: skip
+    assert {name: str(group[name].dtype) for name in group} == {
+        "frame": "uint8", "action": "int32", "reward": "float32",
+        "terminal": "bool", "truncated": "bool", "episode": "int32",
+    }  # fmt: skip
+    assert_rows_equal(Rows(*(group[name][:] for name in Rows._fields)), rows)
+
+    assert (group["frame"].chunks, group["frame"].shards) == ((64, 84, 84), (8192, 84, 84))
+    (sharding,) = (codec.to_dict() for codec in group["frame"].metadata.codecs)
+    inner = [codec["name"] for codec in sharding["configuration"]["codecs"]]
+    assert (sharding["name"], inner) == ("sharding_indexed", ["bytes", "zstd", "crc32c"])
+    index = [codec["name"] for codec in sharding["configuration"]["index_codecs"]]
+    assert index == ["bytes", "crc32c"]
+    assert sharding["configuration"]["codecs"][1]["configuration"]["level"] == 3
+    for name in store.COLUMNS:
+        assert (group[name].chunks, group[name].shards) == ((65536,), None)
+        codecs = [codec.to_dict()["name"] for codec in group[name].metadata.codecs]
+        assert codecs == ["bytes", "zstd", "crc32c"]
+
+
+def test_zarr_writes_what_is_read(tmp_path):
+    # The other way round: arrays that the zarr library made, with codecs of its own choice.
+    rows = make_rows(9)
+    group = zarr.open_group(tmp_path, mode="w", zarr_format=3)
+    for name, column in rows._asdict().items():
+        chunks = (store.SHARD_ROWS, 84, 84) if name == "frame" else (store.COLUMN_ROWS,)
+        group.create_array(name, data=column, chunks=chunks, config={"write_empty_chunks": True})
+    group.attrs.update({"format": "pvn-dataset", "version": 1, "num_rows": 9, "num_episodes": 2})
+    assert_rows_equal(read_dataset(tmp_path).rows, rows)
+
+
+def test_frames_of_several_files():
+    with small_files() as folder:
+        rows = make_rows(19, (2, 3))
+        write(folder, rows)
+        assert sorted(p for p in contents(folder) if p.startswith("frame/c")) == [
+            "frame/c/0/0/0", "frame/c/1/0/0", "frame/c/2/0/0"
+        ]  # fmt: skip
+        assert {"action/c/0", "action/c/1"} <= contents(folder).keys()
+        assert_rows_equal(read_dataset(folder).rows, rows)
+        frame = zarr.open_group(folder, mode="r")["frame"][:]
+        np.testing.assert_array_equal(frame, rows.frame, strict=True)
+
+
+def test_rows_of_zeros_are_not_missing(tmp_path):
+    rows = Rows(*(np.zeros_like(column) for column in make_rows(70)))
+    write(tmp_path, rows)
+    assert set(FILES) <= contents(tmp_path).keys()
+    assert_rows_equal(read_dataset(tmp_path).rows, rows)
+
+
+def test_counts():
+    with small_files() as folder:
+        rows = make_rows(13, (2, 3))
+        writer = DatasetWriter(folder, MADE)
+        counts = [(writer.num_rows, writer.attributes["num_episodes"])]
+        for start, stop in [(0, 5), (5, 6), (6, 13)]:
+            writer.commit(cut(rows, start, stop))
+            stored = read_attributes(folder)
+            assert stored == writer.attributes
+            counts.append((writer.num_rows, stored["num_episodes"]))
+        assert counts == [(0, 0), (5, 1), (6, 2), (13, 3)]
+
+
+def test_attributes_of_a_dataset_that_is_there_win(tmp_path):
+    write(tmp_path, make_rows(3))
+    assert DatasetWriter(tmp_path, {"game": "Breakout"}).attributes["game"] == "Pong"
+
+
+def test_fingerprint_against_hashlib(tmp_path):
+    write(tmp_path, make_rows(70))
+    digest = hashlib.sha256()
+    for name, raw in sorted((k.encode(), v) for k, v in contents(tmp_path).items()):
+        digest.update(name + b"\0" + hashlib.sha256(raw).digest())
+    assert read_dataset(tmp_path).fingerprint == fingerprint(tmp_path) == digest.hexdigest()
+
+
+# The same rows are the same bytes, whatever happened on the way.
+
+
+@settings(deadline=None, derandomize=True, max_examples=25)
+@given(st.data())
+def test_same_bytes_whatever_happened_on_the_way(data):
+    rows, junk = make_rows(21, (2, 3)), make_rows(21, (2, 3), seed=9)
+    with small_files() as folder:
+        write(folder / "whole", rows)
+        path = folder / "parts"
+        writer = DatasetWriter(path, MADE)
+        done = 0
+        while done < 21:
+            event = data.draw(st.sampled_from(["commit", "reopen", "death"]))
+            if event == "commit":
+                stop = data.draw(st.integers(done + 1, 21))
+                writer.commit(cut(rows, done, stop))
+                done = stop
+            elif event == "reopen":
+                writer = DatasetWriter(path, MADE)
+            else:
+                stop = data.draw(st.integers(done + 1, 21))
+                before = data.draw(st.sampled_from([*Rows._fields, None]))
+                die_in_commit(path, cut(junk, done, stop), before)
+                writer = DatasetWriter(path, MADE)
+            assert writer.num_rows == done
+        assert contents(path) == contents(folder / "whole")
+
+
+@pytest.mark.parametrize("splits", [[], [1, 63, 64, 65, 128], [70]])
+def test_same_bytes_at_full_size(tmp_path, splits):
+    rows = make_rows(150)
+    write(tmp_path / "whole", rows)
+    for start, stop in zip([0, *splits], [*splits, 150], strict=True):
+        DatasetWriter(tmp_path / "parts", MADE).commit(cut(rows, start, stop))
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("before", [*Rows._fields, None])
+def test_rows_that_were_not_committed_do_not_count(before):
+    rows, junk = make_rows(21, (2, 3)), make_rows(21, (2, 3), seed=9)
+    with small_files() as folder:
+        write(folder, cut(rows, 0, 6))
+        attributes = read_attributes(folder)
+        die_in_commit(folder, cut(junk, 6, 21), before)
+        dataset = read_dataset(folder)
+        assert dataset.attributes == attributes
+        assert_rows_equal(dataset.rows, cut(rows, 0, 6))
+
+
+def test_a_writer_that_died_at_once_left_an_empty_dataset():
+    with small_files() as folder:
+        die_in_commit(folder, make_rows(5, (2, 3)), "frame")
+        assert read_attributes(folder)["num_rows"] == 0
+
+
+def test_rewind_takes_rows_out_until_others_are_written():
+    rows, junk = make_rows(21, (2, 3)), make_rows(21, (2, 3), seed=9)
+    with small_files() as folder:
+        write(folder / "whole", rows)
+        path = folder / "again"
+        writer = write(path, cut(rows, 0, 10))
+        writer.commit(cut(junk, 10, 18))
+        writer.rewind(10, 2)
+        assert (writer.num_rows, read_attributes(path)["num_episodes"]) == (10, 2)
+        assert_rows_equal(read_dataset(path).rows, cut(rows, 0, 10))
+        writer.commit(cut(rows, 10, 21))
+        assert contents(path) == contents(folder / "whole")
+
+
+# Damage is seen.
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    path = tmp_path_factory.mktemp("store") / "sound"
+    write(path, make_rows(70))
+    return path, read_dataset(path)
+
+
+@settings(deadline=None, derandomize=True, max_examples=250)
+@given(st.data())
+def test_a_flipped_bit_is_an_error_that_names_the_array(sound, data):
+    path, dataset = sound
+    file = path / data.draw(st.sampled_from(FILES))
+    raw = file.read_bytes()
+    position = data.draw(st.integers(0, len(raw) - 1))
+    damaged = bytearray(raw)
+    damaged[position] ^= 1 << data.draw(st.integers(0, 7))
+    file.write_bytes(damaged)
+    try:
+        assert_rows_equal(read_dataset(path).rows, dataset.rows)
+    except UserError as error:
+        name = file.relative_to(path).parts[0]
+        assert str(error).startswith(f"dataset {path}: array {name} cannot be read: ")
+        assert "\n" not in str(error)
+    finally:
+        file.write_bytes(raw)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_flipped_bit_in_the_middle_is_no_identical_read(sound, name):
+    path, _ = sound
+    raw = (path / name).read_bytes()
+    damaged = bytearray(raw)
+    damaged[len(raw) // 3] ^= 1
+    (path / name).write_bytes(damaged)
+    try:
+        with pytest.raises(UserError, match=str(path / name)):
+            read_dataset(path)
+    finally:
+        (path / name).write_bytes(raw)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("kept", [0, 0.5, 0.99])
+def test_a_file_cut_short_is_an_error_that_names_it(sound, name, kept):
+    path, _ = sound
+    raw = (path / name).read_bytes()
+    (path / name).write_bytes(raw[: int(kept * len(raw))])
+    try:
+        with pytest.raises(UserError, match=str(path / name)):
+            read_dataset(path)
+    finally:
+        (path / name).write_bytes(raw)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [f"frame/c/{i}/0/0" for i in range(3)] + [f"{n}/c/{i}" for n in store.COLUMNS for i in (0, 1)],
+)
+def test_a_missing_file_is_named(name):
+    with small_files() as folder:
+        write(folder, make_rows(21, (2, 3)))
+        (folder / name).unlink()
+        with pytest.raises(UserError) as caught:
+            read_dataset(folder)
+        assert str(caught.value) == f"dataset {folder}: file {name} is missing"
+
+
+def test_a_missing_array_is_named(tmp_path):
+    write(tmp_path, make_rows(3))
+    shutil.rmtree(tmp_path / "reward")
+    with pytest.raises(UserError, match=r"array reward cannot be read: .*reward/zarr\.json"):
+        read_dataset(tmp_path)
+
+
+def test_an_array_with_too_few_rows(tmp_path):
+    write(tmp_path, make_rows(3))
+    file = tmp_path / "zarr.json"
+    file.write_text(file.read_text().replace('"num_rows": 3', '"num_rows": 4'))
+    with pytest.raises(UserError) as caught:
+        read_dataset(tmp_path)
+    assert str(caught.value) == f"dataset {tmp_path}: array frame has 3 rows, zarr.json says 4"
+
+
+# What is not a dataset.
+
+COLLECT = "make one with python -m pvn.collect"
+
+
+def test_nothing_there(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    for name, text in [
+        ("gone", f"does not exist; {COLLECT}"),
+        ("empty", f"does not exist; {COLLECT}"),
+        ("other", f"holds none (no zarr.json); {COLLECT}"),
+    ]:
+        for function in (read_attributes, read_dataset, delete_dataset):
+            with pytest.raises(UserError) as caught:
+                function(tmp_path / name)
+            assert str(caught.value) == f"dataset {tmp_path / name}: {text}"
+
+
+FOREIGN = [
+    ("not JSON", "zarr.json is not that of a pvn-dataset (JSONDecodeError("),
+    ("[]", "zarr.json is not that of a pvn-dataset (TypeError("),
+    ("{}", "zarr.json is not that of a pvn-dataset (KeyError('attributes')); " + COLLECT),
+    ('{"attributes": {}}', "zarr.json is not that of a pvn-dataset (KeyError('format'));"),
+    (
+        '{"attributes": {"format": "pvn-dataset"}}',
+        "zarr.json is not that of a pvn-dataset (KeyError('version'));",
+    ),
+    (
+        '{"attributes": {"format": "ome", "version": 1}}',
+        "its format is 'ome', expected 'pvn-dataset'",
+    ),
+    (
+        '{"attributes": {"format": "pvn-dataset", "version": 2}}',
+        "format version 2 is newer than 1, the newest this pvn reads; upgrade pvn",
+    ),
+]
+
+
+@pytest.mark.parametrize(("source", "text"), FOREIGN)
+def test_a_foreign_folder_is_told_and_left_alone(tmp_path, source, text):
+    (tmp_path / "zarr.json").write_text(source)
+    (tmp_path / "frame").mkdir()
+    (tmp_path / "frame" / "mine").write_text("mine")
+    before = contents(tmp_path)
+    for function in (
+        read_attributes,
+        read_dataset,
+        delete_dataset,
+        lambda path: DatasetWriter(path, MADE),
+    ):
+        with pytest.raises(UserError) as caught:
+            function(tmp_path)
+        assert str(caught.value).startswith(f"dataset {tmp_path}: {text}")
+        assert "\n" not in str(caught.value)
+        assert contents(tmp_path) == before
+
+
+def test_no_rows(tmp_path):
+    DatasetWriter(tmp_path, MADE)
+    with pytest.raises(UserError) as caught:
+        read_dataset(tmp_path)
+    assert str(caught.value) == (
+        f"dataset {tmp_path}: holds no rows; collect some with python -m pvn.collect"
+    )
+
+
+def test_delete(tmp_path):
+    write(tmp_path / "d", make_rows(3))
+    write(tmp_path / "e", make_rows(3))
+    before = contents(tmp_path / "e")
+    delete_dataset(tmp_path / "d")
+    assert not (tmp_path / "d").exists() or contents(tmp_path / "d") == {}
+    assert contents(tmp_path / "e") == before
+    write(tmp_path / "d", make_rows(3))
+    assert contents(tmp_path / "d") == before
+
+
+# Known faults.
+
+
+def test_writer_leaves_what_is_not_its_own(tmp_path):
+    (tmp_path / "frame").mkdir()
+    (tmp_path / "frame" / "holiday.txt").write_text("mine")
+    with contextlib.suppress(UserError):
+        DatasetWriter(tmp_path, MADE)
+    assert (tmp_path / "frame" / "holiday.txt").read_text() == "mine"
+
+
+def test_same_bytes_after_a_longer_commit_that_died():
+    rows, junk = make_rows(21, (2, 3)), make_rows(21, (2, 3), seed=9)
+    with small_files() as folder:
+        write(folder / "whole", cut(rows, 0, 10))
+        write(folder / "again", cut(rows, 0, 6))
+        die_in_commit(folder / "again", cut(junk, 6, 12), None)
+        DatasetWriter(folder / "again", MADE).commit(cut(rows, 6, 10))
+        assert_rows_equal(read_dataset(folder / "again").rows, cut(rows, 0, 10))
+        assert contents(folder / "again") == contents(folder / "whole")
+
+
+def test_a_file_in_the_place_of_a_dataset(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError):
+        read_attributes(tmp_path / "file")
+
+
+def test_zarr_json_without_counts(tmp_path):
+    attributes = {"format": "pvn-dataset", "version": 1}
+    (tmp_path / "zarr.json").write_text(json.dumps({"attributes": attributes}))
+    with pytest.raises(UserError):
+        read_dataset(tmp_path)
+
+
+def test_frames_of_another_shape(tmp_path):
+    write(tmp_path, make_rows(3))
+    file = tmp_path / "frame" / "zarr.json"
+    file.write_text(file.read_text().replace('"shape":[3,84,84]', '"shape":[3,85,84]'))
+    with pytest.raises(UserError):
+        read_dataset(tmp_path)

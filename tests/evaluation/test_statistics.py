@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+
+from pvn.evaluation.statistics import (
+    bootstrap_interval,
+    human_normalised,
+    interquartile_mean,
+    nested_bootstrap,
+    reference_scores,
+    stratified_bootstrap,
+)
+
+
+def test_interval_of_two_values_by_hand():
+    # The mean of a resample of {0, 1} is 0 or 1 with probability 1/4 each, and 1/2 else.
+    assert bootstrap_interval([0, 1]) == (0, 1)
+    assert bootstrap_interval([0, 1], confidence=0.4) == (0.5, 0.5)
+
+
+def test_interval_without_spread():
+    assert bootstrap_interval([3, 3, 3]) == (3, 3)
+    assert bootstrap_interval([7.5]) == (7.5, 7.5)
+
+
+def test_interval_is_a_function_of_its_seed():
+    values = np.random.default_rng(0).normal(size=30)
+    assert bootstrap_interval(values, seed=1) == bootstrap_interval(values, seed=1)
+    assert bootstrap_interval(values, seed=1) != bootstrap_interval(values, seed=2)
+
+
+def test_interval_covers_the_mean_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(400):
+        low, high = bootstrap_interval(rng.normal(5, 2, size=40), num_resamples=1000)
+        covered += low <= 5 <= high
+    assert 0.90 <= covered / 400 <= 0.98
+
+
+def test_interval_approaches_the_normal_one():
+    values = np.random.default_rng(0).normal(size=2000)
+    low, high = bootstrap_interval(values, num_resamples=4000)
+    error = values.std() / np.sqrt(values.size)
+    np.testing.assert_allclose(
+        [low, high], values.mean() + np.array([-1.96, 1.96]) * error, atol=0.1 * error
+    )
+
+
+def test_long_samples_are_drawn_in_blocks():
+    # 2**22 draws make a block, so this takes 5 blocks of one resample.
+    values = np.arange(2**22) % 2
+    low, high = bootstrap_interval(values, num_resamples=5)
+    assert low < high
+    np.testing.assert_allclose([low, high], 0.5, atol=0.002)
+
+
+def test_nested_interval_counts_the_spread_between_groups():
+    # No spread within a group: the resampled means are those of {0, 10} drawn twice.
+    assert nested_bootstrap([[0, 0, 0], [10, 10]]) == (0, 10)
+    assert nested_bootstrap([[0, 0, 0], [10, 10]], confidence=0.4) == (5, 5)
+
+
+def test_nested_interval_of_one_group_is_the_plain_one():
+    values = np.random.default_rng(0).normal(size=20)
+    assert nested_bootstrap([values]) == bootstrap_interval(values)
+
+
+def test_stratified_interval_keeps_each_game_at_its_own_runs():
+    # Resampling across games would give means from 0 to 100; within a game nothing moves.
+    scores = {"Pong": np.zeros(3), "Breakout": np.full(3, 100.0)}
+    assert stratified_bootstrap(scores, np.mean) == (50, 50)
+
+
+def test_stratified_interval_by_hand():
+    # Pong's two runs give sums 0, 1, 1, 2; Breakout's single run stays: (sum + 4) / 3.
+    low, high = stratified_bootstrap({"Pong": [0, 1], "Breakout": [4]}, np.mean)
+    assert (low, high) == pytest.approx((4 / 3, 2))
+
+
+def test_interquartile_mean_by_hand():
+    # A quarter of eight is two: 1, 2 and 7, 100 go.
+    assert interquartile_mean([100, 3, 1, 4, 5, 2, 7, 6]) == (3 + 4 + 5 + 6) / 4
+    # A quarter of five, rounded down, is one.
+    assert interquartile_mean([-50, 1, 2, 6, 50]) == 3
+    assert interquartile_mean([1, 2, 6]) == 3
+
+
+@pytest.mark.parametrize(
+    "statistic",
+    [
+        bootstrap_interval,
+        nested_bootstrap,
+        interquartile_mean,
+        lambda empty: nested_bootstrap([[1.0], empty]),
+        lambda empty: stratified_bootstrap({"Pong": empty}, np.mean),
+        lambda _: stratified_bootstrap({}, np.mean),
+    ],
+)
+def test_nothing_has_no_statistic(statistic):
+    with pytest.raises(ValueError, match="expected"):
+        statistic([])
+
+
+def test_reference_leaves_out_games_without_scores():
+    reference = reference_scores()
+    assert len(reference) == 57
+    assert reference["Pong"] == (-20.7, 14.6)
+    assert reference["MsPacman"] == (307.3, 6951.6)
+    assert "AirRaid" not in reference
+    assert all(random < human for random, human in reference.values())
+
+
+def test_human_normalised_by_hand():
+    assert human_normalised(0, "Pong") == pytest.approx((0 - -20.7) / (14.6 + 20.7))
+    assert human_normalised(-20.7, "Pong") == 0
+    assert human_normalised(14.6, "Pong") == 1
+    assert human_normalised(30.5, "Breakout") == 1
+    assert human_normalised(100, "AirRaid") is None

@@ -1,0 +1,108 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pvn.data.store import read_dataset
+from pvn.indicators.registry import make_indicator
+from pvn.indicators.responses import cached_responses, compute_responses
+
+SETTINGS = {
+    "num_tasks": 7,
+    "proportion": 0.1,
+    "threshold_from": "dataset",
+    "tasks_per_network": 3,
+    "final_relu": False,
+}
+
+
+@pytest.fixture(scope="module")
+def states() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (5, 84, 84, 4), dtype=np.uint8)
+
+
+def _plain_network(params: dict, observation: np.ndarray) -> jax.Array:
+    """The architecture once more, from the parameters alone."""
+    x = jnp.asarray(observation, jnp.float32) / 255
+    names = ("conv2_d", "conv2_d_1", "conv2_d_2")
+    for name, stride in zip(names, (4, 2, 1), strict=True):
+        x = jax.lax.conv_general_dilated(
+            x,
+            params[name]["w"],
+            (stride, stride),
+            "SAME",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        x = jnp.maximum(x + params[name]["b"].reshape(1, 1, 1, -1), 0)
+    x = x.reshape(len(x), -1)
+    return x @ params["linear"]["w"] + params["linear"]["b"][None]
+
+
+def test_tasks_are_read_off_as_many_networks_as_needed(states: np.ndarray) -> None:
+    tasks = make_indicator("random_network", **SETTINGS)
+    frozen, _ = tasks.init(jax.random.key(0))
+    assert [params["linear"]["w"].shape for params in frozen] == [(7744, 3), (7744, 3), (7744, 1)]
+    expected = jnp.concatenate([_plain_network(params, states) for params in frozen], axis=1)
+    for response in (tasks.response, jax.jit(tasks.response)):
+        np.testing.assert_allclose(response(frozen, states), expected, atol=1e-5)
+
+
+def test_a_function_of_the_key_alone() -> None:
+    tasks = make_indicator("random_network", **SETTINGS)
+    first, again, other = (tasks.init(jax.random.key(seed))[0] for seed in (3, 3, 4))
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    assert not np.array_equal(first[0]["linear"]["w"], other[0]["linear"]["w"])
+    assert not np.array_equal(first[0]["linear"]["w"], first[1]["linear"]["w"])
+
+
+def test_final_relu_is_the_published_form(states: np.ndarray) -> None:
+    frozen, _ = make_indicator("random_network", **SETTINGS).init(jax.random.key(0))
+    plain = make_indicator("random_network", **SETTINGS).response(frozen, states)
+    published = make_indicator("random_network", **SETTINGS | {"final_relu": True})
+    np.testing.assert_array_equal(published.response(frozen, states), np.maximum(plain, 0))
+
+
+def test_thresholds_give_the_proportion_on_real_frames(dataset: object) -> None:
+    rows = read_dataset(str(dataset)).rows
+    tasks = make_indicator("random_network", **SETTINGS)
+    frozen, _ = tasks.init(jax.random.key(0))
+    responses = np.empty((len(rows.action), 7), np.float32)
+    compute_responses(tasks, frozen, rows, np.arange(len(rows.action)), responses)
+    assert tasks.fit is not None
+    on = np.asarray(tasks.cumulant(tasks.fit(responses), responses))
+    np.testing.assert_allclose(on.mean(axis=0), 0.1, rtol=0.1)
+
+
+def test_random_cumulants_are_standardised_over_the_dataset() -> None:
+    tasks = make_indicator("random_cumulant", **SETTINGS)
+    assert tasks.fit is not None
+    assert tasks.loss is None
+    responses = np.random.default_rng(0).normal(3, 0.01, (500, 7)).astype(np.float32)
+    responses[:, 0] = 1  # a dead one
+    cumulant = np.asarray(tasks.cumulant(tasks.fit(responses), responses))
+    assert (cumulant[:, 0] == 0).all()
+    np.testing.assert_allclose(cumulant[:, 1:].mean(axis=0), 0, atol=1e-3)
+    np.testing.assert_allclose(cumulant[:, 1:].std(axis=0), 1, atol=1e-3)
+
+
+def test_cache_is_used_only_if_whole_and_of_the_same_key(dataset: object, tmp_path: object) -> None:
+    rows = read_dataset(str(dataset)).rows
+    rows = type(rows)(*(column[:300] for column in rows))
+    tasks = make_indicator("random_network", **SETTINGS)
+    frozen, _ = tasks.init(jax.random.key(0))
+    computed = []
+
+    def responses(**key: int) -> np.ndarray:
+        return cached_responses(tmp_path, key, tasks, frozen, rows, 7, computed.append)  # type: ignore[arg-type]
+
+    first = np.array(responses(seed=0))
+    np.testing.assert_array_equal(responses(seed=0), first)
+    assert sum(computed) == 300
+    responses(seed=1)
+    assert sum(computed) == 600
+    file = tmp_path / "responses.npy"  # type: ignore[operator]
+    raw = bytearray(file.read_bytes())
+    raw[500] ^= 1
+    file.write_bytes(raw)
+    np.testing.assert_array_equal(responses(seed=1), first)
+    assert sum(computed) == 900

@@ -1,0 +1,95 @@
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pvn.errors import UserError
+from pvn.learning.checkpoint import restore_checkpoint, save_checkpoint
+
+
+def _state(value: float) -> dict:
+    return {
+        "w": jnp.full((64, 3), value),
+        "nested": [jnp.arange(5), jnp.int32(value)],
+        "h": jnp.bfloat16(value),
+    }
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    for step in (10, 20, 30):
+        save_checkpoint(tmp_path, step, _state(step), {"seed": 7}, keep=2)
+    return tmp_path
+
+
+def _flip(file: Path, position: int, bit: int = 0) -> None:
+    raw = bytearray(file.read_bytes())
+    raw[position % len(raw)] ^= 1 << bit
+    file.write_bytes(raw)
+
+
+def test_round_trip_and_only_the_newest_are_kept(path: Path) -> None:
+    restored = restore_checkpoint(path, _state(0), pytest.fail)
+    assert restored is not None
+    state, manifest = restored
+    assert (manifest["step"], manifest["seed"]) == (30, 7)
+    np.testing.assert_array_equal(state["w"], _state(30)["w"])
+    assert int(state["nested"][1]) == 30
+    assert state["h"].dtype == jnp.bfloat16
+    assert sorted(p.name for p in path.iterdir()) == ["step_0000000020", "step_0000000030"]
+
+
+def test_none_where_there_is_none(tmp_path: Path) -> None:
+    assert restore_checkpoint(tmp_path / "absent", _state(0), pytest.fail) is None
+
+
+@settings(
+    deadline=None,
+    derandomize=True,
+    max_examples=40,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(st.data())
+def test_a_flipped_bit_anywhere_falls_back(path: Path, data: st.DataObject) -> None:
+    newest = path / "step_0000000030"
+    files = sorted(p for p in newest.rglob("*") if p.is_file() and p.stat().st_size)
+    file = data.draw(st.sampled_from(files))
+    position = data.draw(st.integers(0, file.stat().st_size - 1))
+    bit = data.draw(st.integers(0, 7))
+    whole = file.read_bytes()
+    _flip(file, position, bit)
+    said: list[str] = []
+    restored = restore_checkpoint(path, _state(0), said.append)
+    file.write_bytes(whole)
+    assert restored is not None
+    assert restored[1]["step"] == 20
+    assert len(said) == 1
+    assert "step_0000000030: passed over" in said[0]
+
+
+def test_a_missing_file_and_an_empty_folder_fall_back(path: Path) -> None:
+    (path / "step_0000000040").mkdir()
+    next((path / "step_0000000030" / "state").rglob("*.ocdbt")).unlink()
+    said: list[str] = []
+    restored = restore_checkpoint(path, _state(0), said.append)
+    assert restored is not None
+    assert restored[1]["step"] == 20
+    assert "it has no manifest.json" in said[0]
+    assert "is missing" in said[1]
+
+
+def test_a_save_that_was_killed_is_not_seen(path: Path) -> None:
+    (path / "step_0000000040.partial").mkdir()
+    restored = restore_checkpoint(path, _state(0), pytest.fail)
+    assert restored is not None
+    assert restored[1]["step"] == 30
+
+
+def test_all_broken(path: Path) -> None:
+    for step in (20, 30):
+        (path / f"step_{step:010d}" / "manifest.json").write_text("{")
+    with pytest.raises(UserError, match=r"none of the 2 can be used, .* --overwrite starts anew"):
+        restore_checkpoint(path, _state(0), lambda text: None)

@@ -1,0 +1,29 @@
+import jax.numpy as jnp
+import pytest
+
+from pvn.learning.optimizers import make_optimizer, scaled_learning_rate
+
+
+def test_learning_rate_at_the_published_batch() -> None:
+    assert scaled_learning_rate(6.25e-5, 256, 0.25) == pytest.approx(1.0511e-4, rel=1e-4)
+
+
+def test_learning_rate_below_a_batch_of_32_is_not_zero() -> None:
+    assert scaled_learning_rate(1.0, 2, 0.25) == 0.5
+    assert scaled_learning_rate(1.0, 32, 0.25) == 1.0
+
+
+def test_clipping_to_the_global_norm() -> None:
+    gradient = {"a": jnp.array([3.0]), "b": jnp.array([4.0])}
+    for limit, scale in ((1.0, 0.2), (10.0, 1.0), (0.0, 1.0)):
+        sgd = make_optimizer("sgd", learning_rate=1.0, epsilon=1e-8, max_gradient_norm=limit)
+        updates, _ = sgd.update(gradient, sgd.init(gradient))
+        assert float(updates["a"][0]) == pytest.approx(-3 * scale)
+        assert float(updates["b"][0]) == pytest.approx(-4 * scale)
+
+
+def test_epsilon_reaches_adam() -> None:
+    adam = make_optimizer("adam", learning_rate=1.0, epsilon=1.0, max_gradient_norm=0.0)
+    gradient = jnp.array([1.0])
+    updates, _ = adam.update(gradient, adam.init(gradient))
+    assert float(updates[0]) == pytest.approx(-1 / (1 + 1), rel=1e-5)

@@ -1,0 +1,22 @@
+"""That the benchmarks run and print what they promise; how fast is no test's business."""
+
+import json
+from collections.abc import Callable
+
+
+def test_train_step(run: Callable) -> None:
+    result = run("benchmarks.train_step", "--cases=nature:10", "--rounds=1", "--batch_size=4")
+    assert result.returncode == 0, result.stderr
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row["case"] for row in rows] == ["pvn", "published"]
+    promised = {"ms", "transitions_per_second", "gflops", "share_of_matmul", "peak_memory_mib"}
+    for row in rows:
+        assert promised <= set(row)
+
+
+def test_evaluate(run: Callable) -> None:
+    result = run("benchmarks.evaluate", "--num_envs=8", "--num_steps=2400")
+    assert result.returncode == 0, result.stderr
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row["case"] for row in rows] == ["fqi", "dqn"]
+    assert all(row["share_of_emulator"] > 0 for row in rows)

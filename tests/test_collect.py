@@ -1,0 +1,144 @@
+"""Collection through its command line: determinism, interruption, extension, bad input."""
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pvn.data.store import read_attributes, read_dataset
+from pvn.envs.atari import AtariEnvs
+
+
+def _files(path: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()}
+
+
+def test_what_is_stored(dataset: Path) -> None:
+    found = read_dataset(dataset)
+    rows, attributes = found.rows, found.attributes
+    assert len(rows.action) == 3000
+    assert attributes["game"] == "Breakout"
+    assert attributes["num_actions"] == 4
+    assert set(np.unique(rows.action)) == {0, 1, 2, 3}
+    assert (np.diff(rows.episode) >= 0).all()
+    assert set(np.diff(rows.episode)) == {0, 1}
+    last = np.append(np.diff(rows.episode) == 1, True)
+    # An episode's last row says why it ended, and no other row does.
+    np.testing.assert_array_equal(last, rows.terminal | rows.truncated)
+    # Only the cut at the end is one.
+    assert np.flatnonzero(rows.truncated).tolist() == [2999]
+    assert rows.reward.sum() > 0
+
+
+def test_any_number_of_environments_stores_the_same(
+    run: Callable, dataset: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    result = run(
+        "pvn.collect", "--game=Breakout", "--num_steps=3000", f"--dataset={other}", "--num_envs=3"
+    )
+    assert result.returncode == 0
+    assert _files(other) == _files(dataset)
+
+
+def test_another_seed_stores_something_else(run: Callable, dataset: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    run("pvn.collect", "--game=Breakout", "--num_steps=500", f"--dataset={other}", "--seed=1")
+    assert not np.array_equal(
+        read_dataset(other).rows.action, read_dataset(dataset).rows.action[:500]
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_interrupted_and_completed(
+    run: Callable, start: Callable, dataset: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    arguments = ["pvn.collect", "--game=Breakout", "--num_envs=2", "--num_steps=8000"]
+    assert run(*arguments, f"--dataset={whole}").returncode == 0
+    process = start(*arguments, f"--dataset={broken}")
+    while process.poll() is None:
+        time.sleep(0.01)
+        if (broken / "zarr.json").is_file() and read_attributes(broken)["num_rows"] > 0:
+            process.send_signal(number)
+            break
+    process.communicate()
+    assert process.returncode == (143 if number == signal.SIGTERM else -9)
+    shorter = read_dataset(broken).rows
+    assert 0 < len(shorter.action) < 8000
+    np.testing.assert_array_equal(
+        shorter.frame, read_dataset(whole).rows.frame[: len(shorter.action)]
+    )
+    assert run(*arguments, f"--dataset={broken}").returncode == 0
+    assert _files(broken) == _files(whole)
+
+
+def test_a_larger_number_of_steps_extends(run: Callable, dataset: Path, tmp_path: Path) -> None:
+    grown = tmp_path / "grown"
+    for steps in (700, 3000):
+        result = run("pvn.collect", "--game=Breakout", f"--num_steps={steps}", f"--dataset={grown}")
+        assert result.returncode == 0
+    assert _files(grown) == _files(dataset)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--game=Braekout"], "error: unknown game 'Braekout'; did you mean Breakout"),
+        (["--num_steps=0"], "error: flag --num_steps=0: 0 is not a positive integer"),
+        (["--epsilon=2"], "error: flag --epsilon=2: 2.0 is not a number in the range [0.0, 1.0]"),
+        (["--nonsense=1"], "error: Unknown command line flag 'nonsense'"),
+        (["stray"], "error: unexpected argument 'stray'; flags are written --name=value"),
+        (["--policy=/nowhere"], "error: policy /nowhere: no policy.json there"),
+    ],
+)
+def test_bad_input(run: Callable, tmp_path: Path, arguments: list[str], message: str) -> None:
+    result = run("pvn.collect", f"--dataset={tmp_path / 'data'}", *arguments)
+    assert result.returncode == 1
+    assert result.stderr.startswith(message)
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_dataset_made_otherwise_is_left_alone(run: Callable, dataset: Path) -> None:
+    before = _files(dataset)
+    result = run("pvn.collect", "--game=Pong", "--num_steps=5000", f"--dataset={dataset}")
+    assert result.returncode == 1
+    assert "was made with another game (Breakout, now Pong)" in result.stderr
+    assert _files(dataset) == before
+
+
+def test_overwrite_deletes_nothing_if_the_rest_is_wrong(
+    run: Callable, dataset: Path, tmp_path: Path
+) -> None:
+    before = _files(dataset)
+    for wrong in ("--game=Braekout", "--policy=/nowhere"):
+        result = run("pvn.collect", f"--dataset={dataset}", "--overwrite", wrong)
+        assert result.returncode == 1
+        assert _files(dataset) == before
+
+
+def test_what_is_stored_is_what_the_emulator_showed(dataset: Path) -> None:
+    """The first stream again, by hand from its seeds (the emulator is held against gymnasium's
+    environment in tests/envs)."""
+    rows = read_dataset(dataset).rows
+    emulator, actions = np.random.SeedSequence([0, 0]).spawn(2)
+    random = np.random.default_rng(actions)
+    envs = AtariEnvs("Breakout", 1)
+    envs.reset(np.array([int(emulator.generate_state(1)[0]) >> 1]), np.array([True]))
+    episode = 0
+    for row in range(1000):
+        action = int(random.integers(4))
+        assert rows.action[row] == action
+        np.testing.assert_array_equal(rows.frame[row], envs.observation[0, ..., -1])
+        step = envs.step(np.array([action]))
+        assert rows.reward[row] == step.reward[0]
+        assert rows.terminal[row] == step.terminal[0]
+        assert rows.episode[row] == episode
+        if step.terminal[0]:
+            envs.restart(step.terminal)
+            episode += 1
+    assert episode > 1

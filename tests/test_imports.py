@@ -1,0 +1,181 @@
+"""Who may import whom. The sources are read, not run, so an import within a function counts."""
+
+import ast
+import graphlib
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pvn.data
+
+ROOT = Path(__file__).parents[1]
+
+COMMANDS = ("collect", "pretrain", "evaluate", "probe", "report")
+
+# What the modules of each room may import of pvn, besides their own room.
+BASE = ("types", "errors", "files")
+ROOMS = {
+    "types": (),
+    "errors": (),
+    "files": (),
+    "data": BASE,
+    "networks": BASE,
+    "envs": BASE,
+    "indicators": ("data", *BASE),
+    "features": ("networks", *BASE),
+    "learning": ("indicators", "networks", "envs", "features", "data", *BASE),
+    "evaluation": ("indicators", "networks", "envs", "features", "data", *BASE),
+    # Shared by the commands.
+    "config": ("errors",),
+    "console": ("config", "errors"),
+    "run_directory": ("errors", "files", ""),  # "": pvn itself, for its version
+    "": ("features",),
+}
+
+NOT_IN_DATA = {"jax", "jaxlib", "flax", "haiku", "optax"}
+OF_COMMANDS = ("absl.flags", "absl.app", "ml_collections")
+AMONG_COMMANDS = {*COMMANDS, "config", "console", "run_directory"}
+
+
+def sources():
+    """Source texts by module name: `pvn`, `pvn.data`, `pvn.data.store`, ..."""
+    found = {}
+    for file in (ROOT / "pvn").rglob("*.py"):
+        parts = file.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file.read_text()
+    return found
+
+
+def imports(name, source, modules):
+    """Dotted names that a module imports; of `from a import b`, a.b where that is a module."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}: a relative import"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                of_pvn = node.module.partition(".")[0] == "pvn"
+                yield node.module if of_pvn and full not in modules else full
+
+
+def room(module):
+    """The part of a name after `pvn`; a folder's modules share theirs."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def within(module, package):
+    return f"{module}.".startswith(f"{package}.")
+
+
+def faults(modules):
+    """A line for each import that is against the rules."""
+    found = []
+    graph = {}
+    for name, source in sorted(modules.items()):
+        mine = room(name)
+        graph[name] = set()
+        if mine not in ROOMS and mine not in COMMANDS:
+            found.append(f"{name} is in no room; add it to this test")
+            continue
+        for other in imports(name, source, modules):
+            if within(other, "pvn"):
+                graph[name].add(other)
+                if mine in ROOMS and room(other) not in (mine, *ROOMS[mine]):
+                    found.append(f"{name} imports {other}")
+            if mine == "data" and other.partition(".")[0] in NOT_IN_DATA:
+                found.append(f"{name} imports {other}")
+            if mine not in AMONG_COMMANDS and any(within(other, each) for each in OF_COMMANDS):
+                found.append(f"{name} imports {other}")
+        if "pmap" in source and name != "pvn.learning.parallel":
+            found.append(f"{name} names pmap")
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        found.append("cycle: " + " ".join(error.args[1]))
+    return found
+
+
+def new_faults(modules):
+    """Those that these modules would bring, whatever the tree is like today."""
+    there = sources()
+    old = faults(there)
+    return [fault for fault in faults(there | modules) if fault not in old]
+
+
+def test_layers():
+    assert faults(sources()) == []
+
+
+def test_every_room_is_there():
+    found = {room(name) for name in sources()}
+    assert found == {*ROOMS, *COMMANDS}
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "fault"),
+    [
+        ("pvn.data.new", "import jax", "pvn.data.new imports jax"),
+        ("pvn.data.new", "def f():\n from flax import linen", "pvn.data.new imports flax.linen"),
+        ("pvn.data.new", "import pvn.features", "pvn.data.new imports pvn.features"),
+        ("pvn.data.new", "from pvn import features", "pvn.data.new imports pvn.features"),
+        ("pvn.data.new", "from pvn import Features", "pvn.data.new imports pvn"),
+        ("pvn.networks.new", "import pvn.data.store", "pvn.networks.new imports pvn.data.store"),
+        ("pvn.envs.new", "import pvn.networks", "pvn.envs.new imports pvn.networks"),
+        ("pvn.indicators.new", "import pvn.features", "pvn.indicators.new imports pvn.features"),
+        (
+            "pvn.learning.new",
+            "from pvn.evaluation.ridge import Ridge",
+            "pvn.learning.new imports pvn.evaluation.ridge",
+        ),
+        (
+            "pvn.evaluation.new",
+            "from pvn.learning import losses",
+            "pvn.evaluation.new imports pvn.learning.losses",
+        ),
+        ("pvn.evaluation.new", "import pvn.console", "pvn.evaluation.new imports pvn.console"),
+        ("pvn.evaluation.new", "import pvn.report", "pvn.evaluation.new imports pvn.report"),
+        (
+            "pvn.evaluation.new",
+            "import ml_collections",
+            "pvn.evaluation.new imports ml_collections",
+        ),
+        ("pvn.learning.new", "from absl import flags", "pvn.learning.new imports absl.flags"),
+        ("pvn.types", "import pvn.errors", "pvn.types imports pvn.errors"),
+        ("pvn.config", "import pvn.types", "pvn.config imports pvn.types"),
+        ("pvn.learning.new", "jax.pmap(f)", "pvn.learning.new names pmap"),
+        ("pvn.new", "", "pvn.new is in no room; add it to this test"),
+        ("pvn.data.new.deep", "import pvn.envs", "pvn.data.new.deep imports pvn.envs"),
+    ],
+)
+def test_faults_are_found(name, source, fault):
+    assert new_faults({name: source}) == [fault]
+
+
+def test_cycles_are_found():
+    cycle = {"pvn.data.a": "import pvn.data.b", "pvn.data.b": "from pvn.data import a"}
+    (fault,) = new_faults(cycle)
+    assert fault.startswith("cycle: ")
+    assert {"pvn.data.a", "pvn.data.b"} <= set(fault.split())
+
+
+def test_what_is_allowed_is_no_fault():
+    allowed = {
+        "pvn.data.new": "import numpy\nfrom pvn.data import store\nfrom pvn.types import Window",
+        "pvn.evaluation.new": "import jax\nfrom pvn import features\nfrom absl import logging",
+        "pvn.collect": "import ml_collections, pvn.learning.losses, pvn.evaluation.ridge",
+    }
+    assert new_faults(allowed) == []
+
+
+def test_data_runs_without_jax():
+    names = [module.name for module in pkgutil.iter_modules(pvn.data.__path__, "pvn.data.")]
+    assert len(names) >= 4
+    code = f"import sys, {', '.join(names)}; print(sorted({NOT_IN_DATA} & sys.modules.keys()))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr

@@ -1,0 +1,431 @@
+"""Pretraining through its command line: outputs, exact resumption after real kills, bad input."""
+
+import json
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import pvn
+
+WORKDIR_FILES = {
+    "checkpoints", "config.json", "features", "metrics.jsonl", "responses", "run.json",
+    "tensorboard",
+}  # fmt: skip
+TINY = [
+    "--config.num_features=64",
+    "--config.num_tasks=6",
+    "--config.tasks_per_network=3",
+    "--config.batch_size=8",
+    "--config.log_every=10",
+    "--config.checkpoint_every=20",
+]
+TIMING = ("steps_per_second", "transitions_per_second", "data_wait_share")
+
+
+def _metrics(workdir: Path) -> list[dict[str, float]]:
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k not in TIMING} for row in rows]
+
+
+def _arguments(dataset: Path, workdir: Path, *more: str) -> list[str]:
+    return ["pvn.pretrain", f"--config.dataset={dataset}", f"--workdir={workdir}", *TINY, *more]
+
+
+@pytest.fixture(scope="module")
+def whole(run: Callable, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """120 steps without interruption."""
+    workdir = tmp_path_factory.mktemp("pretrain") / "whole"
+    result = run(*_arguments(dataset, workdir, "--config.num_steps=120"))
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == f"{workdir}: 120 steps; features in {workdir / 'features'}\n"
+    return workdir
+
+
+def test_what_a_run_leaves(whole: Path, dataset: Path) -> None:
+    assert {path.name for path in whole.iterdir()} == WORKDIR_FILES
+    assert json.loads((whole / "config.json").read_text())["num_features"] == 64
+    story = json.loads((whole / "run.json").read_text())
+    assert story["versions"]["jax"]
+    assert any("pretrain" in word for word in story["command"])
+    rows = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(10, 121, 10))
+    assert set(rows[-1]) == {
+        "step",
+        "td_loss",
+        "threshold_loss",
+        "gradient_norm",
+        "mean_prediction",
+        "activation_mean",
+        "activation_std",
+        "dead_tasks",
+        "explained_variance",
+        "feature_rank",
+        "dead_units",
+        "steps_per_second",
+        "transitions_per_second",
+        "data_wait_share",
+    }
+    assert rows[-1]["activation_mean"] == pytest.approx(0.05, rel=0.1)
+    assert rows[-1]["td_loss"] > 0
+    # The encoder is alive, and has learned: what follows compares something.
+    assert rows[-1]["feature_rank"] > 1
+    assert rows[-1]["explained_variance"] > rows[0]["explained_variance"] > -1
+    assert list((whole / "tensorboard").glob("events.*"))
+    features = pvn.load_features(whole)
+    assert features.metadata["step"] == 120
+    assert features.metadata["game"] == "Breakout"
+    assert features(np.zeros((3, 84, 84, 4), np.uint8)).shape == (3, 64)
+    assert "load_features" in (whole / "features" / "README.md").read_text()
+
+
+def _assert_same(workdir: Path, whole: Path) -> None:
+    assert _metrics(workdir) == _metrics(whole)
+    first, second = (load_file(w / "features" / "model.safetensors") for w in (workdir, whole))
+    for name, value in second.items():
+        np.testing.assert_array_equal(first[name], value)
+    # Optimiser state and target network too: the checkpoints are the same in every array.
+    names = [w / "checkpoints" / "step_0000000120" / "manifest.json" for w in (workdir, whole)]
+    states = [_restore(file.parent / "state") for file in names]
+    assert states[0].keys() == states[1].keys()
+    for name, value in states[1].items():
+        np.testing.assert_array_equal(states[0][name], value)
+
+
+def _restore(path: Path) -> dict[str, Any]:
+    import jax
+    import orbax.checkpoint as ocp
+
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        tree = checkpointer.restore(path)
+    return {
+        jax.tree_util.keystr(k): np.asarray(v)
+        for k, v in jax.tree_util.tree_flatten_with_path(tree)[0]
+    }
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.filterwarnings("ignore")  # Orbax on restoring without a target, in the comparison
+def test_killed_and_resumed_is_bit_for_bit_the_same(
+    run: Callable,
+    start: Callable,
+    dataset: Path,
+    whole: Path,
+    tmp_path: Path,
+    number: signal.Signals,
+) -> None:
+    workdir = tmp_path / "killed"
+    arguments = _arguments(dataset, workdir, "--config.num_steps=120")
+    process = start(*arguments)
+    while process.poll() is None:
+        time.sleep(0.005)
+        # Past the first checkpoint, and for the signals that save, between two.
+        file = workdir / "metrics.jsonl"
+        if file.is_file() and len(file.read_text().splitlines()) >= 3:
+            process.send_signal(number)
+            break
+    _, stderr = process.communicate()
+    assert (
+        process.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[number]
+    )
+    assert not (workdir / "checkpoints" / "step_0000000120").exists()
+    if number != signal.SIGKILL:
+        assert "stopped and saved at step" in stderr
+        assert pvn.load_features(workdir).metadata["step"] < 120
+    result = run(*arguments)
+    assert result.returncode == 0, result.stderr
+    _assert_same(workdir, whole)
+
+
+def test_a_finished_run_is_left_alone_and_can_be_extended(
+    run: Callable, dataset: Path, whole: Path, tmp_path: Path
+) -> None:
+    workdir = tmp_path / "extended"
+    assert run(*_arguments(dataset, workdir, "--config.num_steps=50")).returncode == 0
+    again = run(*_arguments(dataset, workdir, "--config.num_steps=50"))
+    assert again.returncode == 0
+    assert "complete at step 50" in again.stderr
+    assert run(*_arguments(dataset, workdir, "--config.num_steps=120")).returncode == 0
+    assert _metrics(workdir) == _metrics(whole)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["--config.indicator=random_hash", "--config.responses=in_step"],
+        ["--config.indicator=random_cumulant", "--config.target_policy=behaviour"],
+        ["--config.encoder=impala", "--config.dtype=bfloat16", "--config.optimizer=rmsprop"],
+        ["--config.target_update=periodic", "--config.final_relu", "--config.responses=in_step"],
+    ],
+)
+def test_options_run(run: Callable, dataset: Path, tmp_path: Path, changes: list[str]) -> None:
+    result = run(*_arguments(dataset, tmp_path / "run", "--config.num_steps=10", *changes))
+    assert result.returncode == 0, result.stderr
+    assert np.isfinite(_metrics(tmp_path / "run")[0]["td_loss"])
+
+
+def test_quantile_regression_reaches_the_proportion(
+    run: Callable, dataset: Path, tmp_path: Path
+) -> None:
+    result = run(
+        *_arguments(
+            dataset,
+            tmp_path / "run",
+            "--config.num_steps=4000",
+            "--config.warmup_steps=4000",
+            "--config.threshold_from=quantile_regression",
+            "--config.num_tasks=30",
+            "--config.tasks_per_network=30",
+            "--config.batch_size=32",
+            "--config.checkpoint_every=4000",
+            "--config.log_every=500",
+        )
+    )
+    assert result.returncode == 0, result.stderr
+    assert _metrics(tmp_path / "run")[-1]["activation_mean"] == pytest.approx(0.05, rel=0.1)
+
+
+@pytest.mark.parametrize("kind", ["flax", "haiku"])
+def test_a_persons_own_encoder(run: Callable, dataset: Path, tmp_path: Path, kind: str) -> None:
+    body = {
+        "flax": """
+import jax.numpy as jnp
+from flax import linen as nn
+
+class Own(nn.Module):
+    width: int
+    num_features: int
+    dtype: object
+
+    @nn.compact
+    def __call__(self, x):
+        x = x[:, ::4, ::4].astype(self.dtype) / 255
+        return nn.Dense(self.num_features)(x.reshape(x.shape[0], -1))
+""",
+        "haiku": """
+import haiku as hk
+
+def Own(width, num_features, dtype):
+    def forward(x):
+        x = x[:, ::4, ::4].astype(dtype) / 255
+        return hk.nets.MLP([width, num_features])(x.reshape(x.shape[0], -1))
+    return hk.transform(forward)
+""",
+    }[kind]
+    file, workdir = tmp_path / "mine.py", tmp_path / "run"
+    file.write_text(body)
+    result = run(
+        *_arguments(dataset, workdir, "--config.num_steps=10", f"--config.encoder={file}:Own")
+    )
+    assert result.returncode == 0, result.stderr
+    file.unlink()
+    states = np.random.default_rng(0).integers(0, 256, (3, 84, 84, 4), dtype=np.uint8)
+    assert pvn.load_features(workdir)(states).std() > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config.nonsense=1"], "error: config.nonsense: there is no such field\n"),
+        (
+            ["--config.batch_sise=8"],
+            "error: config.batch_sise: there is no such field; did you mean batch_size?\n",
+        ),
+        (["--config.proportion=0.0"], "error: config.proportion: 0.0, expected a number in (0, 1)"),
+        (["--config.num_features=0"], "error: config.num_features: 0, expected a whole number, 1"),
+        (["--config.batch_size=many"], "error: flag --config.batch_size=many: invalid literal for"),
+        (["--config.encoder=natur"], "error: encoder 'natur': expected one of nature, impala"),
+        (["--config.indicator=x"], "error: config.indicator: 'x', expected one of random_network"),
+        (["--config.num_devices=99"], "error: config.num_devices: 99, there are 1"),
+        (["--config.dataset=/nowhere"], "error: dataset /nowhere: does not exist; make one with"),
+        (["--config=/nowhere.py"], "error: --config=/nowhere.py: cannot be loaded, expected a"),
+        (["--config=README.md"], "error: --config=README.md: line "),
+    ],
+)
+def test_bad_input(
+    run: Callable, dataset: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    workdir = tmp_path / "run"
+    result = run("pvn.pretrain", f"--config.dataset={dataset}", f"--workdir={workdir}", *arguments)
+    assert result.returncode == 1
+    assert result.stderr.startswith(message), result.stderr
+    assert result.stderr.count("\n") == 1, result.stderr
+    for argument in arguments:
+        name = argument.removeprefix("--").partition("=")[0].removeprefix("config.")
+        if name != "config":
+            assert name in result.stderr
+    assert not workdir.exists()
+
+
+def test_a_batch_that_the_devices_do_not_divide(
+    run: Callable, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workdir = tmp_path / "run"
+    result = run(
+        "pvn.pretrain",
+        f"--config.dataset={dataset}",
+        f"--workdir={workdir}",
+        "--config.batch_size=30",
+        virtual_devices=8,
+    )
+    assert result.returncode == 1
+    assert result.stderr == (
+        "error: config.batch_size: 30 does not divide over 8 devices, expected a multiple of 8\n"
+    )
+
+
+def test_several_devices_through_the_command(
+    run: Callable, dataset: Path, tmp_path: Path, whole: Path
+) -> None:
+    workdir = tmp_path / "run"
+    arguments = _arguments(dataset, workdir, "--config.num_steps=20")
+    result = run(*arguments, virtual_devices=4)
+    assert result.returncode == 0, result.stderr
+    # Like on one device, within rounding; and a run may change its number of devices.
+    for one, four in zip(_metrics(whole)[:2], _metrics(workdir), strict=True):
+        assert four["td_loss"] == pytest.approx(one["td_loss"], rel=1e-3)
+    assert run(*_arguments(dataset, workdir, "--config.num_steps=30")).returncode == 0
+
+
+def test_a_flipped_bit_in_a_shard_is_named(run: Callable, dataset: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(dataset, broken)
+    shard = broken / "frame" / "c" / "0" / "0" / "0"
+    raw = bytearray(shard.read_bytes())
+    raw[len(raw) // 3] ^= 16
+    shard.write_bytes(raw)
+    result = run(*_arguments(broken, tmp_path / "run", "--config.num_steps=10"))
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"error: dataset {broken}: array frame cannot be read")
+    assert str(shard) in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(
+    run: Callable, dataset: Path, tmp_path: Path
+) -> None:
+    workdir = tmp_path / "run"
+    result = run(
+        *_arguments(dataset, workdir, "--config.num_steps=100", "--config.learning_rate=1e30")
+    )
+    assert result.returncode == 1
+    assert f"{workdir}: the loss or its gradient is not finite at step " in result.stderr
+    assert not (workdir / "checkpoints").exists()
+
+
+def test_another_config_in_the_same_workdir(run: Callable, dataset: Path, tmp_path: Path) -> None:
+    workdir = tmp_path / "run"
+    assert run(*_arguments(dataset, workdir, "--config.num_steps=10")).returncode == 0
+    (workdir / "notes.txt").write_text("mine")
+    other = _arguments(
+        dataset, workdir, "--config.num_steps=10", "--config.discount=0.5", "--config.seed=3"
+    )
+    result = run(*other)
+    assert result.returncode == 1
+    assert (
+        f"--workdir={workdir}: holds a run with another config: discount (0.95, now 0.5); "
+        "seed (0, now 3)." in result.stderr
+    )
+    assert run(*other, "--overwrite").returncode == 0
+    assert pvn.load_features(workdir).metadata["seed"] == 3
+    assert (workdir / "notes.txt").read_text() == "mine"
+
+
+def test_broken_checkpoints(run: Callable, dataset: Path, whole: Path, tmp_path: Path) -> None:
+    workdir = tmp_path / "run"
+    shutil.copytree(whole, workdir)
+    more = _arguments(dataset, workdir, "--config.num_steps=130")
+
+    def spoil(step: int) -> None:
+        folder = workdir / "checkpoints" / f"step_{step:010d}"
+        largest = max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+        raw = bytearray(largest.read_bytes())
+        raw[len(raw) // 2] ^= 1
+        largest.write_bytes(raw)
+
+    spoil(120)
+    result = run(*more)
+    assert result.returncode == 0
+    assert "step_0000000120: passed over, its file state/" in result.stderr
+    spoil(120)
+    spoil(130)
+    (workdir / "config.json").write_text((whole / "config.json").read_text())
+    result = run(*more)
+    assert result.returncode == 1
+    assert "none of the 2 can be used" in result.stderr
+    assert "--overwrite starts anew" in result.stderr
+
+
+def test_features_that_a_kill_left_out_are_written_again(
+    run: Callable, dataset: Path, whole: Path, tmp_path: Path
+) -> None:
+    workdir = tmp_path / "run"
+    shutil.copytree(whole, workdir)
+    shutil.rmtree(workdir / "features")
+    assert run(*_arguments(dataset, workdir, "--config.num_steps=120")).returncode == 0
+    assert pvn.load_features(workdir).metadata["step"] == 120
+
+
+def test_overwrite_deletes_only_a_run_of_its_own_kind(
+    run: Callable, dataset: Path, whole: Path
+) -> None:
+    before = {p: p.read_bytes() for p in whole.rglob("*") if p.is_file()}
+    result = run("pvn.evaluate", f"--features={whole}", f"--workdir={whole}", "--overwrite")
+    assert result.returncode == 1
+    assert "holds a run of pvn.pretrain; name another --workdir" in result.stderr
+    assert {p: p.read_bytes() for p in whole.rglob("*") if p.is_file()} == before
+
+
+def test_a_dataset_that_has_grown_is_another(
+    run: Callable, dataset: Path, whole: Path, tmp_path: Path
+) -> None:
+    workdir, grown = tmp_path / "run", tmp_path / "grown"
+    shutil.copytree(whole, workdir)
+    shutil.copytree(dataset, grown)
+    run("pvn.collect", "--game=Breakout", "--num_steps=3500", f"--dataset={grown}")
+    more = _arguments(grown, workdir, f"--config.dataset={grown}", "--config.num_steps=130")
+    result = run(*more)
+    assert result.returncode == 1
+    assert "dataset_fingerprint (" in result.stderr
+    assert (workdir / "responses" / "responses.npy").stat().st_size == 3000 * 6 * 4 + 128
+
+
+def test_warmup_with_nothing_to_regress(run: Callable, dataset: Path, tmp_path: Path) -> None:
+    result = run(*_arguments(dataset, tmp_path / "run", "--config.warmup_steps=5"))
+    assert result.returncode == 1
+    assert "error: config.warmup_steps: 5, expected 0: nothing is regressed" in result.stderr
+
+
+def test_without_git(
+    run: Callable, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    result = run(*_arguments(dataset, tmp_path / "run", "--config.num_steps=10"))
+    assert result.returncode == 0, result.stderr
+    assert "git" not in json.loads((tmp_path / "run" / "run.json").read_text())["versions"]
+
+
+def test_the_loop_with_a_state_that_is_donated(
+    run: Callable, dataset: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, where each step takes the memory of the state before."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "donating_pretrain.py").write_text(
+        "from functools import partial\n"
+        "from pvn import console, pretrain\n"
+        "pretrain.make_parallel = partial(pretrain.make_parallel, donate_state=True)\n"
+        "console.run(pretrain.main)\n"
+    )
+    for devices in (1, 2):
+        workdir = tmp_path / f"run_{devices}"
+        _, *flags = _arguments(dataset, workdir, "--config.num_steps=50")
+        result = run("donating_pretrain", *flags, virtual_devices=devices)
+        assert result.returncode == 0, result.stderr
+        for expected, found in zip(_metrics(whole)[:5], _metrics(workdir), strict=True):
+            assert found["td_loss"] == pytest.approx(expected["td_loss"], rel=1e-3)
