@@ -33,7 +33,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.final_relu = False  # published: True; about half of the tasks are then dead
     config.responses = "cached"  # cached (once per stored state), in_step (at each draw)
 
-    # Successor-measure TD learning.
+    # Learning the successor measure.
+    config.loss = "td"  # td, monte_carlo (regression on the record's returns: the behaviour policy)
     config.discount = 0.95  # gamma
     config.target_policy = "uniform"  # uniform, behaviour (the action it took next)
     config.target_update = "average"  # average, periodic

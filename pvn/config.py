@@ -58,6 +58,15 @@ def real(low: float, high: float, *, closed: str) -> Field:
     return Field(float, holds, f"a number in {closed[0]}{low}, {high}{closed[1]}")
 
 
+def wholes(low: int) -> Field:
+    """A tuple of whole numbers from `low`, perhaps empty."""
+
+    def holds(numbers: tuple[Any, ...]) -> bool:
+        return all(isinstance(x, int) and not isinstance(x, bool) and x >= low for x in numbers)
+
+    return Field(tuple, holds, f"a tuple of whole numbers, {low} or more")
+
+
 def choice(*names: str) -> Field:
     """One of `names`."""
     return Field(str, lambda x: x in names, "one of " + ", ".join(names))

@@ -21,6 +21,7 @@ from absl import flags
 from pvn import config as cfg
 from pvn import console
 from pvn.data.prefetch import Prefetch
+from pvn.data.returns import discounted_returns, known_returns
 from pvn.data.sampler import uniform_indices
 from pvn.data.stack import episode_bounds, gather_windows, transition_rows
 from pvn.data.store import read_dataset
@@ -66,6 +67,7 @@ FIELDS = {
     "tasks_per_network": cfg.whole(1),
     "final_relu": cfg.flag(),
     "responses": cfg.choice("cached", "in_step"),
+    "loss": cfg.choice("td", "monte_carlo"),
     "discount": cfg.real(0, 1, closed="[)"),
     "target_policy": cfg.choice(*TARGET_POLICIES),
     "target_update": cfg.choice("average", "periodic"),
@@ -125,6 +127,12 @@ def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool)
             f"config.warmup_steps: {c.warmup_steps}, expected 0: nothing is regressed with "
             f"indicator {c.indicator} and threshold_from {c.threshold_from}"
         )
+    monte_carlo = c.loss == "monte_carlo"
+    if monte_carlo and (c.responses != "cached" or indicator.loss is not None):
+        raise UserError(
+            "config.loss: monte_carlo needs cumulants known beforehand, expected responses cached "
+            "and threshold_from dataset"
+        )
     identity = {**c.to_dict(), "dataset_fingerprint": dataset.fingerprint}
     if (file := encoder_file(c.encoder)) is not None:
         identity["encoder_sha256"] = sha256(file)
@@ -157,6 +165,18 @@ def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool)
     if indicator.fit is not None:
         fitted = indicator.fit(to_fit)
     del to_fit
+    cumulant = jax.jit(indicator.cumulant)
+    returns = None
+    if monte_carlo:
+        assert responses is not None
+        valid = valid[known_returns(rows, c.discount)[valid]]
+        if not len(valid):
+            raise UserError(
+                f"dataset {c.dataset}: every return is cut off, expected episodes that end, or "
+                "longer ones; collect more steps or lower config.discount"
+            )
+        cumulants = np.asarray(cumulant(fitted, responses))
+        returns = discounted_returns(cumulants, rows.episode, c.discount)
 
     # ---------------------------------------------------------------- the step
     rate = scaled_learning_rate(1.0, c.batch_size, c.learning_rate_batch_exponent)
@@ -201,7 +221,7 @@ def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool)
 
     def batch(step: int, size: int = c.batch_size) -> Window:
         index = valid[uniform_indices(c.seed, step, size, len(valid))]
-        return gather_windows(rows, bounds, index, responses)
+        return gather_windows(rows, bounds, index, responses, returns)
 
     # ---------------------------------------------------------------- where the run stands
     observation = jnp.zeros((1, 84, 84, 4), jnp.uint8)
@@ -261,7 +281,6 @@ def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool)
 
     # ---------------------------------------------------------------- the loop
     probe_transitions = jax.jit(stack)(batch(_PROBE_STEP, _PROBE_TRANSITIONS))
-    cumulant = jax.jit(indicator.cumulant)
     metrics = MetricsWriter(workdir, start)
     placed, frozen_placed = parallel.replicate(state), parallel.replicate(frozen)
     began, waited, logged = time.perf_counter(), 0.0, start

@@ -94,7 +94,8 @@ def open_run(
                 else:
                     target.unlink(missing_ok=True)
         else:
-            fixed = [{k: v for k, v in c.items() if k not in may_change} for c in (old, config)]
+            new = json.loads(json.dumps(config))  # tuples are lists there
+            fixed = [{k: v for k, v in c.items() if k not in may_change} for c in (old, new)]
             if differ := differing_fields(*fixed):
                 raise UserError(
                     f"--workdir={workdir}: holds a run with another config: {'; '.join(differ)}. "

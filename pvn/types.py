@@ -22,6 +22,7 @@ class Window(NamedTuple):
     next_action: Array  # int32 [B], the behaviour's at row i+1; 0 after a terminal row
     discount: Array  # float32 [B], the environment's: 0 where row i ended the game, else 1
     response: Array | None  # [B, T], the indicator's cached response to row i
+    returns: Array | None = None  # [B, T], the cumulants' discounted sum from row i on; Monte Carlo
 
 
 class Transition(NamedTuple):
@@ -33,6 +34,7 @@ class Transition(NamedTuple):
     s_t: Array  # uint8 [B, 84, 84, 4]
     a_t: Array  # int32 [B], the behaviour's next action
     response_tm1: Array | None  # [B, T], the indicator's response to s_tm1, None: not cached
+    return_tm1: Array | None = None  # [B, T], Monte Carlo returns to regress on, None: TD
 
 
 class Interaction(NamedTuple):

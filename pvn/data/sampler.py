@@ -8,6 +8,12 @@ same global batch.
 import numpy as np
 
 
+def _generator(seed: int, step: int) -> np.random.Generator:
+    # The step is the high word of the 256-bit counter: 2**192 draws lie between two steps.
+    bits = np.random.Philox(key=seed, counter=np.array([0, 0, 0, step], np.uint64))
+    return np.random.Generator(bits)
+
+
 def uniform_indices(seed: int, step: int, batch_size: int, num_items: int) -> np.ndarray:
     """The global batch of a step: int64 [B], uniform over `num_items`, with replacement.
 
@@ -17,6 +23,9 @@ def uniform_indices(seed: int, step: int, batch_size: int, num_items: int) -> np
       batch_size: B.
       num_items: how many transitions there are.
     """
-    # The step is the high word of the 256-bit counter: 2**192 draws lie between two steps.
-    bits = np.random.Philox(key=seed, counter=np.array([0, 0, 0, step], np.uint64))
-    return np.random.Generator(bits).integers(num_items, size=batch_size)
+    return _generator(seed, step).integers(num_items, size=batch_size)
+
+
+def weighted_indices(seed: int, step: int, batch_size: int, probability: np.ndarray) -> np.ndarray:
+    """Like `uniform_indices`, but item i is drawn with probability float64 [i] of M."""
+    return _generator(seed, step).choice(len(probability), batch_size, p=probability)

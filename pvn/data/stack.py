@@ -48,8 +48,12 @@ def gather_windows(
     bounds: tuple[np.ndarray, np.ndarray],
     index: np.ndarray,
     responses: np.ndarray | None = None,
+    returns: np.ndarray | None = None,
 ) -> Window:
-    """Transitions that start at rows `index` [B], with the cached responses [N, T] if given."""
+    """Transitions that start at rows `index` [B].
+
+    responses, returns: [N, T] of all rows, where the transitions are to bring theirs.
+    """
     terminal = rows.terminal[index]
     return Window(
         frames=gather_frames(rows, bounds, index, range(1 - STACK, 2)),
@@ -57,4 +61,5 @@ def gather_windows(
         next_action=np.where(terminal, 0, rows.action[np.where(terminal, index, index + 1)]),
         discount=1.0 - terminal.astype(np.float32),
         response=None if responses is None else responses[index],
+        returns=None if returns is None else returns[index],
     )

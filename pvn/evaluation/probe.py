@@ -5,12 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pvn.data.returns import discounted_returns, known_returns
 from pvn.data.stack import episode_bounds, gather_stacks
 from pvn.data.store import Rows
 from pvn.errors import UserError
 from pvn.evaluation.ridge import PENALTIES, Ridge
-
-NEGLIGIBLE_TAIL = 0.01  # share of the return's weight that a cut may hide
 
 
 class ProbeResult(NamedTuple):
@@ -25,28 +24,14 @@ class ProbeResult(NamedTuple):
     num_test_episodes: int
 
 
-def monte_carlo_returns(rows: Rows, discount: float, clip: bool) -> tuple[np.ndarray, np.ndarray]:
-    """(float32 [N] discounted returns from each row on, bool [N] where they are known).
+def monte_carlo_values(rows: Rows, discount: float, clip: bool) -> tuple[np.ndarray, np.ndarray]:
+    """(float32 [N] discounted returns of the rewards, bool [N] where they are known).
 
-    Args:
-      clip: clip rewards to [-1, 1], as the agent that learns from them would.
-
-    A row is known if its episode ended, or was cut so much later that the unseen tail weighs
-    less than 1 % of the whole (discount^steps < 0.01).
+    clip: clip rewards to [-1, 1], as the agent that learns from them would.
     """
     reward = np.clip(rows.reward, -1, 1) if clip else rows.reward
-    _, ends = episode_bounds(rows.episode)
-    steps_left = ends - np.arange(len(ends))
-    returns = np.array(reward, np.float64)
-    # All episodes at once, from their last row back: O(longest episode) vector operations.
-    last = ends[np.flatnonzero(steps_left == 1)] - 1
-    lengths = np.diff(last, prepend=-1)
-    for back in range(1, int(lengths.max())):
-        at = last[lengths > back] - back
-        returns[at] += discount * returns[at + 1]
-    tail = np.power(float(discount), steps_left)
-    known = rows.terminal[ends - 1] | (tail < NEGLIGIBLE_TAIL)
-    return returns.astype(np.float32), known
+    returns = discounted_returns(np.asarray(reward, np.float64), rows.episode, discount)
+    return returns.astype(np.float32), known_returns(rows, discount)
 
 
 def r_squared_interval(
@@ -114,7 +99,7 @@ def probe_values(
     Raises:
       UserError: fewer than ten episodes with known returns, or values that do not vary.
     """
-    values, known = monte_carlo_returns(rows, discount, clip_rewards)
+    values, known = monte_carlo_values(rows, discount, clip_rewards)
     random = np.random.default_rng(seed)
     candidates = np.flatnonzero(known)
     episodes = random.permutation(np.unique(rows.episode[candidates]))

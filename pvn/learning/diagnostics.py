@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from pvn.indicators.indicator import Indicator
-from pvn.learning.losses import NextValue, behaviour_value, td_target
-from pvn.learning.train_step import TrainState
+from pvn.learning.losses import NextValue, behaviour_value
+from pvn.learning.train_step import TrainState, make_target
 from pvn.networks.network import Network
 from pvn.types import Transition
 
@@ -44,18 +44,16 @@ def make_diagnostics(
     The probe transitions are the same ones each time, so that the numbers are comparable over
     training. `explained_variance` is the mean over tasks of 1 - Var(target - q) / Var(target).
     """
+    target_of = make_target(
+        network=network, indicator=indicator, next_value=next_value, gamma=gamma
+    )
 
     @jax.jit
     def evaluate(state: TrainState, frozen: Any, batch: Transition) -> tuple[jax.Array, jax.Array]:
         response = batch.response_tm1
         if response is None:
             response = indicator.response(frozen, batch.s_tm1)
-        target = td_target(
-            indicator.cumulant(state.fitted, response),
-            batch.discount_t,
-            next_value(network.apply(state.target_params, batch.s_t), batch.a_t),
-            gamma,
-        )
+        target = target_of(state, response, batch)
         q = behaviour_value(network.apply(state.params, batch.s_tm1), batch.a_tm1)
         variance = jnp.maximum(jnp.var(target, axis=0), 1e-12)
         features = encoder.apply(state.params["encoder"], batch.s_tm1)

@@ -55,6 +55,7 @@ def stack(window: Window) -> Transition:
         s_t=frames[..., 1:],
         a_t=window.next_action,
         response_tm1=window.response,
+        return_tm1=window.returns,
     )
 
 
@@ -91,6 +92,27 @@ def mean_metrics(state: TrainState) -> dict[str, float]:
     return {name: totals[name] / max(counts.get(name, totals["updates"]), 1.0) for name in METRICS}
 
 
+def make_target(
+    *, network: Network, indicator: Indicator, next_value: NextValue, gamma: float
+) -> Callable[[TrainState, jax.Array, Transition], jax.Array]:
+    """What predictions are regressed on: (state, response [B, T], transitions) -> [B, T].
+
+    The Monte Carlo returns of a batch that brings them, else the TD target.
+    """
+
+    def target(state: TrainState, response: jax.Array, batch: Transition) -> jax.Array:
+        if batch.return_tm1 is not None:
+            return batch.return_tm1
+        return td_target(
+            indicator.cumulant(state.fitted, response),
+            batch.discount_t,
+            next_value(network.apply(state.target_params, batch.s_t), batch.a_t),
+            gamma,
+        )
+
+    return target
+
+
 def make_train_step(
     *,
     network: Network,
@@ -114,8 +136,12 @@ def make_train_step(
         to zero instead, and lets Adam count steps and the target average run on.)
       axis_name: over which the batch is split, or None.
 
-    `frozen` is not looked at where transitions bring their responses.
+    `frozen` is not looked at where transitions bring their responses. Transitions that bring
+    returns are regressed on those (Monte Carlo); the target network then plays no part.
     """
+    target_of = make_target(
+        network=network, indicator=indicator, next_value=next_value, gamma=gamma
+    )
 
     def mean(tree: Any) -> Any:
         return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
@@ -132,13 +158,7 @@ def make_train_step(
     def learn(
         state: TrainState, response: jax.Array, batch: Transition
     ) -> tuple[Params, Params, optax.OptState, dict[str, jax.Array]]:
-        q_t = network.apply(state.target_params, batch.s_t)
-        target = td_target(
-            indicator.cumulant(state.fitted, response),
-            batch.discount_t,
-            next_value(q_t, batch.a_t),
-            gamma,
-        )
+        target = target_of(state, response, batch)
 
         def loss_of(params: Params) -> tuple[jax.Array, jax.Array]:
             q_tm1 = network.apply(params, batch.s_tm1)

@@ -16,15 +16,23 @@ class TaskHeads(nn.Module):
 
     num_tasks: int
     num_actions: int
+    use_bias: bool = True
 
     @nn.compact
     def __call__(self, features: jax.Array) -> jax.Array:
-        return nn.DenseGeneral((self.num_tasks, self.num_actions))(features)
+        shape = (self.num_tasks, self.num_actions)
+        return nn.DenseGeneral(shape, use_bias=self.use_bias)(features)
 
 
-def make_proto_value_network(encoder: Network, num_tasks: int, num_actions: int) -> Network:
-    """Observations to successor-measure values [B, T, A]; params: `encoder` and `heads`."""
-    heads = as_network(TaskHeads(num_tasks, num_actions), "heads")
+def make_proto_value_network(
+    encoder: Network, num_tasks: int, num_actions: int, *, use_bias: bool = True
+) -> Network:
+    """Observations to successor-measure values [B, T, A]; params: `encoder` and `heads`.
+
+    use_bias: a head's bias is a constant feature besides the F of the encoder, which theory does
+      not count (`pvn.tabular`).
+    """
+    heads = as_network(TaskHeads(num_tasks, num_actions, use_bias), "heads")
 
     def init(key: jax.Array, observation: jax.Array) -> Params:
         encoder_key, heads_key = jax.random.split(key)

@@ -6,7 +6,7 @@ from sklearn.metrics import r2_score
 
 from pvn.data.store import Rows
 from pvn.errors import UserError
-from pvn.evaluation.probe import monte_carlo_returns, probe_values, r_squared_interval
+from pvn.evaluation.probe import monte_carlo_values, probe_values, r_squared_interval
 from pvn.evaluation.ridge import PENALTIES
 
 
@@ -80,7 +80,7 @@ def datasets(draw):
 @example(make_rows([1], [5]), 0.9, True)
 @example(make_rows([900], np.ones(900), ["cut"]), 0.99, False)
 def test_returns_of_a_slow_reference(rows, discount, clip):
-    returns, known = monte_carlo_returns(rows, discount, clip)
+    returns, known = monte_carlo_values(rows, discount, clip)
     expected, expected_known = slow_returns(rows, discount, clip)
     assert returns.dtype == np.float32
     assert known.dtype == bool
@@ -91,16 +91,16 @@ def test_returns_of_a_slow_reference(rows, discount, clip):
 def test_returns_by_hand():
     rewards = [1, 0, 4] + [-3, 2] + [0.5]
     rows = make_rows([3, 2, 1], rewards, ["terminal", "terminal", "terminal"])
-    returns, known = monte_carlo_returns(rows, 0.5, clip=False)
+    returns, known = monte_carlo_values(rows, 0.5, clip=False)
     assert returns.tolist() == [2, 2, 4, -2, 2, 0.5]
     assert known.all()
-    returns, _ = monte_carlo_returns(rows, 0.5, clip=True)
+    returns, _ = monte_carlo_values(rows, 0.5, clip=True)
     assert returns.tolist() == [1.25, 0.5, 1, -0.5, 1, 0.5]
     assert rows.reward.tolist() == rewards  # left alone
     # (1/2)^6 is more than 1 %, (1/2)^7 is less: a cut hides little from seven steps before it on.
     for ends in (["terminal", "truncated"], ["terminal", "cut"]):
         rows = make_rows([2, 9], np.zeros(11), ends)
-        _, known = monte_carlo_returns(rows, 0.5, clip=True)
+        _, known = monte_carlo_values(rows, 0.5, clip=True)
         assert known.tolist() == [True] * 2 + [True] * 3 + [False] * 6
 
 
@@ -179,7 +179,7 @@ def some_episodes(count, seed=0, longest=60):
 
 
 def values_of(rows, clip=True):
-    return monte_carlo_returns(rows, DISCOUNT, clip)[0]
+    return monte_carlo_values(rows, DISCOUNT, clip)[0]
 
 
 def test_values_that_are_linear_in_a_feature():
@@ -253,7 +253,7 @@ def test_only_rows_with_known_values_count():
     last = np.flatnonzero(rows.terminal)
     cut = last[::2]
     rows.terminal[cut], rows.truncated[cut] = False, True
-    values, known = monte_carlo_returns(rows, DISCOUNT, clip=True)
+    values, known = monte_carlo_values(rows, DISCOUNT, clip=True)
     assert 0 < np.sum(~known) == 20 * len(cut)
     table = np.where(known, values, 1e6).astype(np.float32)[:, None]
     seen = []

@@ -1,0 +1,312 @@
+"""Learns features of a small exact MDP and holds them against the subspaces that theory promises.
+
+    python -m pvn.tabular --config=configs/four_rooms.py --workdir=runs/four_rooms
+
+The run directory holds mdp.npz, features.npy, subspace.json, metrics.jsonl and pictures; a run is
+short, and the same command makes it again. docs/tabular.md explains the pictures.
+"""
+
+import functools
+import io
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from absl import flags
+
+from pvn import config as cfg
+from pvn import console
+from pvn.errors import UserError
+from pvn.files import write_json, write_whole
+from pvn.indicators.indicator import Indicator, Params
+from pvn.indicators.registry import INDICATORS, make_indicator
+from pvn.indicators.state_sets import random_sets, state_equality
+from pvn.learning.optimizers import OPTIMIZERS, make_optimizer
+from pvn.learning.train_step import TrainState, average_target, mean_metrics
+from pvn.networks.network import make_encoder
+from pvn.run_directory import MetricsWriter, open_run
+from pvn.tabular import pictures
+from pvn.tabular.exact import (
+    action_values,
+    left_singular_vectors,
+    proto_value_functions,
+    successor_measure,
+    uniform_policy_transition,
+)
+from pvn.tabular.learner import Environment, features_of, learn
+from pvn.tabular.mdp import make_mdp
+from pvn.tabular.rendering import render
+from pvn.tabular.subspace import (
+    best_fit_error,
+    fit_error,
+    principal_angle_cosines,
+    project,
+    random_sets_cosines,
+)
+from pvn.tabular.table import table_encoder
+
+_CONFIG = cfg.define_config("configs/four_rooms.py")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.", required=True)
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the run that is in --workdir.")
+
+FIELDS = {
+    "mdp": cfg.text(),
+    "size": cfg.whole(2),
+    "num_actions": cfg.whole(1),
+    "branching": cfg.whole(1),
+    "mdp_seed": cfg.whole(0),
+    "discount": cfg.real(0, 1, closed="[)"),
+    "encoder": cfg.text(),
+    "width": cfg.whole(1),
+    "num_features": cfg.whole(1),
+    "predict": cfg.choice("state_values", "action_values"),
+    "indicator": cfg.choice("state_equality", "random_sets", *INDICATORS),
+    "num_tasks": cfg.whole(0),
+    "proportion": cfg.real(0, 1, closed="()"),
+    "tasks_per_network": cfg.whole(1),
+    "loss": cfg.choice("td", "monte_carlo"),
+    "target_decay": cfg.real(0, 1, closed="[)"),
+    "num_steps": cfg.whole(1),
+    "batch_size": cfg.whole(0),
+    "optimizer": cfg.choice(*OPTIMIZERS),
+    "learning_rate": cfg.real(0, float("inf"), closed="()"),
+    "adam_epsilon": cfg.real(0, float("inf"), closed="()"),
+    "seed": cfg.whole(0, 2**31 - 1),
+    "log_every": cfg.whole(1),
+    "dimension": cfg.whole(1),
+    "task_counts": cfg.wholes(1),
+}
+OWNS = (
+    *("mdp.npz", "features.npy", "subspace.json", "metrics.jsonl", "tensorboard"),
+    *("indicators.png", "eigenfunctions.png", "convergence.png", "tasks.png"),
+)
+NUM_REWARDS = 100  # value functions whose best linear fit is measured
+NUM_DRAWS = 10  # of random sets, for the curve of tasks.png
+
+
+class Tasks(NamedTuple):
+    """T indicators and their responses to the S states."""
+
+    indicator: Indicator
+    fitted: Params
+    response: np.ndarray  # float32 [S, T]
+    cumulant: np.ndarray  # float64 [S, T]
+
+
+class Exact(NamedTuple):
+    """What learned features are held against."""
+
+    proto_values: np.ndarray  # [S, d]
+    eigenvalues: np.ndarray  # [d]
+    singular_vectors: np.ndarray  # [S, d], of the successor measure
+    singular_values: np.ndarray  # [d]
+    values: np.ndarray  # [S, NUM_REWARDS], of random rewards
+
+
+def closed_forms(policy_transition: np.ndarray, gamma: float, dimension: int, seed: int) -> Exact:
+    """The exact subspaces of a chain P [S, S], and value functions of normal random rewards."""
+    successor = successor_measure(policy_transition, gamma)
+    rewards = np.random.default_rng(seed).normal(size=(len(successor), NUM_REWARDS))
+    return Exact(
+        *proto_value_functions(policy_transition, dimension),
+        *left_singular_vectors(successor, dimension),
+        successor @ rewards,
+    )
+
+
+def make_tasks(
+    name: str,
+    c: ml_collections.FrozenConfigDict,
+    num_tasks: int,
+    states: np.ndarray,
+    images: Callable[[], np.ndarray],
+) -> Tasks:
+    """T tasks of the family called `name`; states: one-hot rows [S, S], images: their pictures."""
+    observation = states
+    if name == "state_equality":
+        if num_tasks != len(states):
+            raise UserError(
+                f"config.num_tasks: {num_tasks}, expected 0 or {len(states)}: state_equality has "
+                "a task for each state"
+            )
+        indicator = state_equality()
+    elif name == "random_sets":
+        indicator = random_sets(
+            num_states=len(states), num_tasks=num_tasks, proportion=c.proportion
+        )
+    else:
+        observation = images()
+        indicator = make_indicator(
+            name,
+            num_tasks=num_tasks,
+            proportion=c.proportion,
+            threshold_from="dataset",
+            tasks_per_network=c.tasks_per_network,
+            final_relu=False,
+        )
+    frozen, fitted = indicator.init(jax.random.fold_in(jax.random.key(c.seed), 1))
+    response = np.asarray(indicator.response(frozen, jnp.asarray(observation)))
+    if indicator.fit is not None:
+        fitted = indicator.fit(response)
+    cumulant = np.asarray(indicator.cumulant(fitted, jnp.asarray(response)), np.float64)
+    return Tasks(indicator, fitted, response, cumulant)
+
+
+def tabular(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) -> None:
+    """Runs the experiment `c` in `workdir`."""
+    # ---------------------------------------------------------------- the MDP and its closed forms
+    mdp = make_mdp(
+        c.mdp, size=c.size, num_actions=c.num_actions, branching=c.branching, seed=c.mdp_seed
+    )
+    if c.dimension > c.num_features:
+        raise UserError(
+            f"config.dimension: {c.dimension}, expected at most config.num_features, "
+            f"{c.num_features}: fewer features cannot hold it"
+        )
+    policy_transition = uniform_policy_transition(mdp.transition)
+    exact = closed_forms(policy_transition, c.discount, c.dimension, c.seed)
+
+    # ---------------------------------------------------------------- network and tasks
+    states = np.eye(mdp.num_states, dtype=np.float32)
+    images = functools.cache(lambda: render(mdp.coordinates))
+    if c.encoder == "table":
+        encoder, observation = table_encoder(c.num_features), states
+    else:
+        if not c.batch_size:
+            raise UserError("config.batch_size: 0, expected 1 or more unless encoder is table")
+        encoder = make_encoder(c.encoder, width=c.width, num_features=c.num_features)
+        observation = images()
+    # The chain of the policy is an MDP of one action: its action values are state values.
+    transition = policy_transition[None] if c.predict == "state_values" else mdp.transition
+    tasks = make_tasks(c.indicator, c, c.num_tasks or mdp.num_states, states, images)
+    open_run(workdir, "tabular", c.to_dict(), overwrite=overwrite, owns=OWNS)
+
+    def train(tasks: Tasks, name: str) -> Iterator[tuple[TrainState, np.ndarray]]:
+        """Yields the state and the features [S, F] every `log_every` steps."""
+        returns = None
+        if c.loss == "monte_carlo":
+            returns = action_values(transition, tasks.cumulant, c.discount).astype(np.float32)
+        training = learn(
+            Environment(transition, observation, tasks.response, returns),
+            encoder,
+            tasks.indicator,
+            tasks.fitted,
+            optimizer=make_optimizer(
+                c.optimizer,
+                learning_rate=c.learning_rate,
+                epsilon=c.adam_epsilon,
+                max_gradient_norm=0.0,
+            ),
+            target_update=average_target(c.target_decay),
+            gamma=c.discount,
+            num_steps=c.num_steps,
+            batch_size=c.batch_size,
+            log_every=c.log_every,
+            seed=c.seed,
+        )
+        with console.progress(c.num_steps, "steps", name) as bar:
+            for state in training:
+                features = features_of(encoder, state, observation)
+                bar.update(int(state.step) - bar.n)
+                smallest = principal_angle_cosines(features, exact.proto_values)[-1]
+                bar.set_postfix_str(f"smallest cosine {smallest:.4f}")
+                yield state, features
+
+    # ---------------------------------------------------------------- learning
+    metrics = MetricsWriter(workdir, 0)
+    began = time.perf_counter()
+    steps: list[int] = []
+    cosines: dict[str, list[np.ndarray]] = {"proto_values": [], "singular_vectors": []}
+    for state, features in train(tasks, c.indicator):
+        steps.append(int(state.step))
+        for name, found in cosines.items():
+            found.append(principal_angle_cosines(features, getattr(exact, name)))
+        values = mean_metrics(state) | {f"cosine_{k}": float(v[-1][-1]) for k, v in cosines.items()}
+        values["fit_error"] = fit_error(features, exact.values)
+        values["steps_per_second"] = steps[-1] / (time.perf_counter() - began)
+        metrics.write(steps[-1], values)
+    metrics.close()
+
+    # ---------------------------------------------------------------- what is left behind
+    summary = {
+        "dimension": c.dimension,
+        "proto_value_functions": {
+            "cosines": cosines["proto_values"][-1].tolist(),
+            "eigenvalues": exact.eigenvalues.real.tolist(),
+        },
+        "successor_measure": {
+            "cosines": cosines["singular_vectors"][-1].tolist(),
+            "singular_values": exact.singular_values.tolist(),
+        },
+        "value_functions": {
+            "num_rewards": NUM_REWARDS,
+            "fit_error": fit_error(features, exact.values),
+            "best_fit_error": best_fit_error(c.num_features, exact.values),
+        },
+    }
+    successor = successor_measure(policy_transition, c.discount)
+    panels = []
+    for name in ("state_equality", "random_network"):
+        cumulant = make_tasks(name, c, mdp.num_states, states, images).cumulant
+        varying = cumulant[:, np.ptp(cumulant, axis=0) > 0]
+        shown = varying[:, varying.shape[1] // 4]
+        panels.append((name.replace("_", " "), shown, successor @ shown))
+    files = {
+        "mdp.npz": _saved(np.savez, **mdp._asdict(), discount=np.array(c.discount)),
+        "features.npy": _saved(np.save, arr=features),
+        "indicators.png": pictures.indicators(mdp.coordinates, panels),
+        "eigenfunctions.png": pictures.eigenfunctions(
+            mdp.coordinates, exact.proto_values, project(features, exact.proto_values)
+        ),
+        "convergence.png": pictures.convergence(
+            steps, {name.replace("_", " "): np.array(found) for name, found in cosines.items()}
+        ),
+    }
+    for file, content in files.items():
+        write_whole(workdir / file, content)
+    if c.task_counts:
+        learned = {}
+        for count in c.task_counts:
+            sets = make_tasks("random_sets", c, count, states, images)
+            *_, (_, features) = train(sets, f"{count:,} random sets")
+            learned[count] = principal_angle_cosines(features, exact.proto_values)[-1]
+        best = [
+            random_sets_cosines(
+                successor, exact.proto_values, count, c.proportion, NUM_DRAWS, c.seed
+            )
+            for count in c.task_counts
+        ]
+        summary["random_sets"] = {
+            "counts": list(c.task_counts),
+            "learned_cosine": [float(cosine) for cosine in learned.values()],
+            "best_fit_cosine": [float(draws.mean()) for draws in best],
+        }
+        write_whole(workdir / "tasks.png", pictures.task_counts(learned, np.array(best)))
+    write_json(workdir / "subspace.json", summary)
+    console.say(
+        f"{workdir}: smallest cosine to the {c.dimension} proto-value functions "
+        f"{cosines['proto_values'][-1][-1]:.4f}, to the singular vectors of the successor measure "
+        f"{cosines['singular_vectors'][-1][-1]:.4f}; see subspace.json and the pictures"
+    )
+
+
+def _saved(save: Callable[..., None], **arrays: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    save(stream, **arrays)
+    return stream.getvalue()
+
+
+def main() -> int:
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+    config = cfg.check_config(_CONFIG.value, FIELDS)
+    tabular(config, Path(_WORKDIR.value), _OVERWRITE.value)
+    return 0
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,107 @@
+"""Closed forms of a finite MDP: what learned values and features are held against.
+
+P is the state-to-state matrix of the target policy, Psi = (I - gamma P)^-1 its successor measure
+(Dayan 1993), G [S, T] the cumulants of T tasks: their values are Psi G.
+"""
+
+import numpy as np
+import scipy.linalg
+
+from pvn.errors import UserError
+
+DEGENERATE = 1e-9  # eigenvalues nearer than this are equal: no subspace lies between them
+
+
+def uniform_policy_transition(transition: np.ndarray) -> np.ndarray:
+    """P, float64 [S, S]: one step under the uniformly random policy, of transition [A, S, S]."""
+    return transition.mean(axis=0)
+
+
+def successor_measure(policy_transition: np.ndarray, gamma: float) -> np.ndarray:
+    """Psi, float64 [S, S]: discounted visits to z from s on, that at s itself included.
+
+    Raises:
+      UserError: gamma outside [0, 1), for which there is no such matrix.
+    """
+    if not 0 <= gamma < 1:
+        raise UserError(f"discount: {gamma}, expected a number in [0, 1)")
+    return np.linalg.inv(np.eye(len(policy_transition)) - gamma * policy_transition)
+
+
+def action_values(transition: np.ndarray, cumulants: np.ndarray, gamma: float) -> np.ndarray:
+    """Q, float64 [S, T, A], of the uniformly random policy: G + gamma P_a Psi G.
+
+    transition: [A, S, S]. cumulants: G, [S, T], of the state an action is taken in.
+    """
+    values = successor_measure(uniform_policy_transition(transition), gamma) @ cumulants
+    return cumulants[:, :, None] + gamma * np.einsum("asz,zt->sta", transition, values)
+
+
+def stationary_distribution(policy_transition: np.ndarray) -> np.ndarray:
+    """xi, float64 [S], with xi P = xi; of a chain that forgets where it started."""
+    size = len(policy_transition)
+    equations = np.vstack([policy_transition.T - np.eye(size), np.ones(size)])
+    return np.linalg.lstsq(equations, np.append(np.zeros(size), 1.0), rcond=None)[0]
+
+
+def _check_dimension(dimension: int, spectrum: np.ndarray, what: str) -> None:
+    """Raises `UserError` unless a gap follows the first `dimension` of the falling `spectrum`."""
+    if not 1 <= dimension <= len(spectrum):
+        raise UserError(f"config.dimension: {dimension}, expected 1 to {len(spectrum)} (states)")
+    gaps = np.append(np.flatnonzero(-np.diff(spectrum) > DEGENERATE) + 1, len(spectrum))
+    if dimension not in gaps:
+        near = sorted(gaps, key=lambda d: abs(d - dimension))[:3]
+        raise UserError(
+            f"config.dimension: {dimension} divides {what} that are equal "
+            f"({spectrum[dimension]:.4f}), so that no subspace is the top one; expected one of "
+            f"{', '.join(str(d) for d in sorted(near))}"
+        )
+
+
+def proto_value_functions(
+    policy_transition: np.ndarray, dimension: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Top invariant subspace of P: (orthonormal basis float64 [S, d], eigenvalues [d]).
+
+    If P is symmetric the basis are its eigenvectors with the largest eigenvalues, the proto-value
+    functions (Mahadevan & Maggioni 2007). If not, it is the ordered real Schur basis of the
+    eigenvalues with the largest real parts, to which TD converges (Le Lan et al. 2023).
+
+    Raises:
+      UserError: d larger than S, or equal eigenvalues (or a complex pair) on both sides of d.
+    """
+    if np.allclose(policy_transition, policy_transition.T, rtol=0, atol=1e-12):
+        values, vectors = scipy.linalg.eigh(policy_transition)
+        values, vectors = values[::-1], vectors[:, ::-1]
+        _check_dimension(dimension, values, "eigenvalues")
+        return vectors[:, :dimension], values[:dimension]
+    values = scipy.linalg.eigvals(policy_transition)
+    values = values[np.argsort(-values.real, kind="stable")]
+    _check_dimension(dimension, values.real, "eigenvalues")
+    least = (
+        -np.inf if dimension == len(values) else values.real[dimension - 1 : dimension + 1].mean()
+    )
+    _, vectors, _ = scipy.linalg.schur(
+        policy_transition, output="real", sort=lambda real, imaginary: real > least
+    )
+    return vectors[:, :dimension], values[:dimension]
+
+
+def left_singular_vectors(matrix: np.ndarray, dimension: int) -> tuple[np.ndarray, np.ndarray]:
+    """(float64 [S, d], singular values [d]) of a matrix [S, T]: the best rank-d fit spans them.
+
+    Eckart & Young (1936). With the successor measure as matrix, that is what regression on Monte
+    Carlo returns of the S state-equality tasks converges to.
+
+    Raises:
+      UserError: d larger than S, or equal singular values on both sides of d.
+    """
+    # Of the Gram matrix where there are many more tasks than states.
+    if matrix.shape[1] > 4 * matrix.shape[0]:
+        squares, vectors = scipy.linalg.eigh(matrix @ matrix.T)
+        values, vectors = np.sqrt(np.maximum(squares[::-1], 0)), vectors[:, ::-1]
+    else:
+        vectors, values, _ = scipy.linalg.svd(matrix)
+        values = np.append(values, np.zeros(len(matrix) - len(values)))
+    _check_dimension(dimension, values, "singular values")
+    return vectors[:, :dimension], values[:dimension]

@@ -1,0 +1,187 @@
+"""Finite MDPs as exact matrices: four rooms, open grid, torus, chain, Garnet, or a person's own.
+
+No rewards and no terminal states: what is learned is the successor measure of the uniformly
+random policy, discounted by gamma.
+"""
+
+import zipfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from pvn.errors import UserError
+
+UP, RIGHT, DOWN, LEFT = (-1, 0), (0, 1), (1, 0), (0, -1)
+
+
+class Mdp(NamedTuple):
+    """A states-and-actions model of S states and A actions."""
+
+    transition: np.ndarray  # float64 [A, S, S], transition[a, s, z] = P(z | s, a)
+    coordinates: np.ndarray  # float64 [S, 2], (row, column) at which to draw a state
+
+    @property
+    def num_actions(self) -> int:
+        """A."""
+        return len(self.transition)
+
+    @property
+    def num_states(self) -> int:
+        """S."""
+        return self.transition.shape[1]
+
+
+def _grid(cells: Iterable[tuple[int, int]], wrap: tuple[int, int] | None = None) -> Mdp:
+    """Four deterministic moves between cells; into a wall is staying (or around, with `wrap`)."""
+    number = {cell: state for state, cell in enumerate(cells)}
+    transition = np.zeros((4, len(number), len(number)))
+    for action, (down, right) in enumerate((UP, RIGHT, DOWN, LEFT)):
+        for (row, column), state in number.items():
+            target = (row + down, column + right)
+            if wrap is not None:
+                target = (target[0] % wrap[0], target[1] % wrap[1])
+            transition[action, state, number.get(target, state)] = 1
+    return Mdp(transition, np.array(list(number), np.float64))
+
+
+def open_grid(size: int) -> Mdp:
+    """size x size cells without walls."""
+    return _grid((row, column) for row in range(size) for column in range(size))
+
+
+def torus(size: int) -> Mdp:
+    """size x size cells; who leaves at one side comes back at the other."""
+    cells = ((row, column) for row in range(size) for column in range(size))
+    return _grid(cells, wrap=(size, size))
+
+
+def chain(size: int) -> Mdp:
+    """`size` states in a line; two actions, left and right, staying at the ends."""
+    line = _grid((0, column) for column in range(size))
+    return line._replace(transition=line.transition[[3, 1]])
+
+
+def four_rooms(size: int) -> Mdp:
+    """Four rooms of size x size cells, each joined to its neighbours by a door of one cell.
+
+    After Sutton, Precup & Singh (1999), with square rooms: 4 size^2 + 4 states. The doors are in
+    the middle of the walls (for an even size one cell up or left of it).
+    """
+    middle = (size - 1) // 2
+    doors = {(size, middle), (size, size + 1 + middle), (middle, size), (size + 1 + middle, size)}
+    return _grid(
+        (row, column)
+        for row in range(2 * size + 1)
+        for column in range(2 * size + 1)
+        if (row != size and column != size) or (row, column) in doors
+    )
+
+
+def garnet(num_states: int, num_actions: int, branching: int, seed: int) -> Mdp:
+    """A random MDP, not symmetric (Archibald, McKinnon & Thomas 1995).
+
+    Each state and action leads to `branching` states drawn without replacement, with the lengths
+    of the pieces of a unit stick broken at uniform points as probabilities.
+    """
+    random = np.random.default_rng(seed)
+    transition = np.zeros((num_actions, num_states, num_states))
+    for row in transition.reshape(-1, num_states):
+        cuts = np.sort(random.random(branching - 1))
+        pieces = np.diff(cuts, prepend=0.0, append=1.0)
+        row[random.choice(num_states, branching, replace=False)] = pieces
+    return Mdp(transition, _in_rows(num_states))
+
+
+def _in_rows(num_states: int) -> np.ndarray:
+    """Coordinates of states that have no place of their own: row by row, in a square."""
+    return np.stack(divmod(np.arange(num_states), np.ceil(np.sqrt(num_states))), axis=1)
+
+
+GRIDS: dict[str, Callable[[int], Mdp]] = {
+    "four_rooms": four_rooms,
+    "open_grid": open_grid,
+    "torus": torus,
+    "chain": chain,
+}
+
+
+def make_mdp(name: str, *, size: int, num_actions: int, branching: int, seed: int) -> Mdp:
+    """The MDP called `name`, checked.
+
+    Args:
+      name: `four_rooms`, `open_grid`, `torus`, `chain`, `garnet`, or an .npz file with
+        `transition` [A, S, S] and, if states have places,
+        `coordinates` [S, 2].
+      size: side of a room or grid; number of states of a chain or Garnet.
+      num_actions, branching, seed: of a Garnet.
+
+    Raises:
+      UserError: no such MDP, or not one (see `check_mdp`).
+    """
+    if name in GRIDS:
+        return check_mdp(name, GRIDS[name](size))
+    if name == "garnet":
+        if branching > size:
+            raise UserError(f"config.branching: {branching}, there are {size} states (config.size)")
+        return check_mdp(name, garnet(size, num_actions, branching, seed))
+    if not name.endswith(".npz"):
+        raise UserError(f"config.mdp: {name!r}, expected {', '.join(GRIDS)}, garnet or a .npz file")
+    return load_mdp(Path(name))
+
+
+def load_mdp(file: Path) -> Mdp:
+    """Reads `transition` and, if there, `coordinates` of an .npz file.
+
+    Raises:
+      UserError: no such file, not an .npz file with `transition`, or not an MDP.
+    """
+    try:
+        with np.load(file) as arrays:
+            transition = np.asarray(arrays["transition"], np.float64)
+            has_coordinates = "coordinates" in arrays
+            coordinates = np.asarray(arrays["coordinates"], np.float64) if has_coordinates else None
+    except OSError as error:
+        raise UserError(f"mdp {file}: {error.strerror or 'cannot be read'}") from None
+    except (ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        raise UserError(
+            f"mdp {file}: expected an .npz file with transition, numbers [A, S, S], and perhaps "
+            "coordinates [S, 2]"
+        ) from None
+    if coordinates is None:
+        coordinates = _in_rows(transition.shape[-1] if transition.ndim else 0)
+    return check_mdp(str(file), Mdp(transition, coordinates))
+
+
+def check_mdp(name: str, mdp: Mdp) -> Mdp:
+    """The MDP itself, if it is one.
+
+    Raises:
+      UserError: wrong shapes, a negative or undefined probability, or a row that does not sum to 1
+        (within 1e-9).
+    """
+    transition, coordinates = mdp
+    shape = transition.shape
+    if len(shape) != 3 or shape[1] != shape[2] or 0 in shape:
+        raise UserError(f"mdp {name}: transition has shape {list(shape)}, expected [A, S, S]")
+    if coordinates.shape != (shape[1], 2) or not np.all(np.isfinite(coordinates)):
+        raise UserError(
+            f"mdp {name}: coordinates have shape {list(coordinates.shape)}, expected "
+            f"[{shape[1]}, 2], finite"
+        )
+    bad = np.argwhere(~(transition >= 0))
+    if len(bad):
+        place = tuple(bad[0].tolist())
+        raise UserError(
+            f"mdp {name}: transition{list(place)} is {transition[place]}, expected a probability"
+        )
+    sums = transition.sum(axis=2)
+    wrong = np.argwhere(np.abs(sums - 1) > 1e-9)
+    if len(wrong):
+        action, state = wrong[0]
+        raise UserError(
+            f"mdp {name}: the row transition[{action}, {state}] sums to "
+            f"{sums[action, state]:.10g}, expected 1"
+        )
+    return mdp

@@ -1,0 +1,110 @@
+"""What the theory looks like, as PNG files."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+
+def _png(figure: Figure) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=110)
+    return stream.getvalue()
+
+
+def draw_states(
+    axes: Axes, coordinates: np.ndarray, values: np.ndarray, *, signed: bool = False
+) -> Any:
+    """Values [S] at the states' coordinates [S, 2]: cells of a grid, or else dots."""
+    limits: dict[str, Any] = {"cmap": "viridis"}
+    if signed:
+        top = float(np.abs(values).max()) or 1.0
+        limits = {"cmap": "RdBu_r", "vmin": -top, "vmax": top}
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_facecolor("0.25")
+    if np.array_equal(coordinates, np.round(coordinates)):
+        cells = (coordinates - coordinates.min(axis=0)).astype(int)
+        image = np.full(cells.max(axis=0) + 1, np.nan)
+        image[cells[:, 0], cells[:, 1]] = values
+        return axes.imshow(image, **limits)
+    axes.set_aspect("equal")
+    axes.invert_yaxis()
+    return axes.scatter(coordinates[:, 1], coordinates[:, 0], c=values, s=60, **limits)
+
+
+def indicators(
+    coordinates: np.ndarray, panels: Sequence[tuple[str, np.ndarray, np.ndarray]]
+) -> bytes:
+    """Indicators as rewards beside their value functions (Farebrother et al. 2023, figure 1).
+
+    panels: (name, indicator [S], value function [S]) of each row.
+    """
+    figure = Figure(figsize=(6.4, 3.1 * len(panels)), layout="constrained")
+    grid = figure.subplots(len(panels), 2, squeeze=False)
+    for row, (name, indicator, value) in zip(grid, panels, strict=True):
+        titles = (f"{name}: the indicator", "its value function")
+        for axes, title, values in zip(row, titles, (indicator, value), strict=True):
+            figure.colorbar(draw_states(axes, coordinates, values), ax=axes, shrink=0.8)
+            axes.set_title(title, fontsize=10)
+    return _png(figure)
+
+
+def eigenfunctions(coordinates: np.ndarray, exact: np.ndarray, learned: np.ndarray) -> bytes:
+    """The first proto-value functions [S, d] above their projections on the learned span, [S, d].
+
+    The length of a projection is the cosine of its angle to the span.
+    """
+    count = min(exact.shape[1], 8)
+    figure = Figure(figsize=(1.7 * count + 0.6, 4.1), layout="constrained")
+    grid = figure.subplots(2, count, squeeze=False)
+    for k in range(count):
+        draw_states(grid[0, k], coordinates, exact[:, k], signed=True)
+        draw_states(grid[1, k], coordinates, learned[:, k], signed=True)
+        grid[0, k].set_title(f"{k + 1}", fontsize=10)
+        grid[1, k].set_title(f"cosine {np.linalg.norm(learned[:, k]):.4f}", fontsize=9)
+    grid[0, 0].set_ylabel("exact")
+    grid[1, 0].set_ylabel("learned")
+    return _png(figure)
+
+
+def convergence(steps: Sequence[int], cosines: Mapping[str, np.ndarray]) -> bytes:
+    """Principal-angle cosines over training; cosines: [number of steps, d] by the subspace's name.
+
+    The smallest is drawn thick: it says whether the whole subspace is there.
+    """
+    figure = Figure(figsize=(4.6 * len(cosines), 3.2), layout="constrained")
+    grid = figure.subplots(1, len(cosines), sharey=True, squeeze=False)[0]
+    for axes, (name, values) in zip(grid, cosines.items(), strict=True):
+        axes.plot(steps, values[:, :-1], color="0.7", linewidth=0.8)
+        axes.plot(steps, values[:, -1], color="tab:blue", linewidth=2, label="smallest")
+        axes.set_title(name, fontsize=10)
+        axes.set_xlabel("gradient steps")
+        axes.legend(loc="lower right")
+        axes.grid(alpha=0.3)
+    grid[0].set_ylabel("cosine of principal angle")
+    return _png(figure)
+
+
+def task_counts(learned: Mapping[int, float], best: np.ndarray) -> bytes:
+    """Smallest cosine to the proto-value functions against the number of random sets.
+
+    learned: by number of sets. best: [number of counts, draws], of the best fits of their values.
+    """
+    counts = list(learned)
+    figure = Figure(figsize=(5.6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    axes.fill_between(counts, best.min(axis=1), best.max(axis=1), alpha=0.2, linewidth=0)
+    label = f"best fit of their values (mean and range of {best.shape[1]} draws)"
+    axes.plot(counts, best.mean(axis=1), label=label)
+    axes.plot(counts, list(learned.values()), "o", color="tab:red", label="learned by TD")
+    axes.set_xscale("log")
+    axes.set_xlabel("random sets")
+    axes.set_ylabel("smallest cosine")
+    axes.set_ylim(-0.02, 1.02)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right", fontsize=8)
+    return _png(figure)
