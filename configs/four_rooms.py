@@ -5,7 +5,7 @@
 68 states; the tasks are the 68 state-equality indicators. Half a minute on 2 cores. Expect cosines
 of at least 0.99 between the learned features' span and the first 12 proto-value functions.
 
-See what changes with `--config.mdp=torus --config.dimension=9` (open_grid, chain),
+See what changes with `--config.mdp=torus` (open_grid, chain),
 `--config.indicator=random_network`, `--config.predict=action_values`, `--config.batch_size=0`;
 configs/garnet.py has an MDP that is not symmetric, configs/random_sets.py more and more tasks.
 """
@@ -48,6 +48,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.log_every = 500  # steps a row of metrics.jsonl
 
     # What is compared.
-    config.dimension = 12  # d, of the exact subspaces; not more than F, and where there is a gap
+    config.dimension = 0  # d, of the exact subspaces; 0: the largest up to F with a gap after it
     config.task_counts = ()  # numbers of random sets to learn from besides, for tasks.png
     return config

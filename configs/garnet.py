@@ -22,7 +22,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.branching = 2
     config.mdp_seed = 2
     config.num_features = 6
-    config.dimension = 6
     config.target_decay = 0.0
     config.batch_size = 0
     config.learning_rate = 1e-2

@@ -1,11 +1,13 @@
+import importlib
 import math
+from pathlib import Path
 
 import ml_collections
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pvn.config import check_config, choice, flag, real, text, whole
+from pvn.config import check_config, choice, flag, real, text, whole, wholes
 from pvn.errors import UserError
 
 FIELDS = {
@@ -16,10 +18,11 @@ FIELDS = {
     "encoder": choice("nature", "impala"),
     "dataset": text(),
     "dueling": flag(),
+    "counts": wholes(1),
 }
 GOOD = {
     "steps": 3, "seed": 0, "rate": 0.5, "discount": 0.99,
-    "encoder": "impala", "dataset": "data/pong", "dueling": False,
+    "encoder": "impala", "dataset": "data/pong", "dueling": False, "counts": (),
 }  # fmt: skip
 
 
@@ -77,6 +80,12 @@ def test_a_whole_number_stands_for_a_float():
         ({"dataset": None}, "config.dataset: None, expected a string that is not empty"),
         ({"dueling": 1}, "config.dueling: 1, expected True or False"),
         ({"dueling": "True"}, "config.dueling: 'True', expected True or False"),
+        ({"counts": (3, 0)}, "config.counts: (3, 0), expected a tuple of whole numbers, 1 or more"),
+        (
+            {"counts": (3, 1.0)},
+            "config.counts: (3, 1.0), expected a tuple of whole numbers, 1 or more",
+        ),
+        ({"counts": 3}, "config.counts: 3, expected a tuple of whole numbers, 1 or more"),
         ({"rates": 0.5}, "config.rates: there is no such field"),
     ],
 )
@@ -101,6 +110,13 @@ def test_a_field_that_refers_to_another():
     config.seed = 7
     with pytest.raises(UserError, match=r"^config\.steps: 11, expected"):
         check_config(config, FIELDS)
+
+
+@pytest.mark.parametrize("file", sorted(Path("configs").glob("*.py")), ids=lambda file: file.stem)
+def test_no_field_is_hidden_by_a_method_of_the_config(file):
+    # config.values would be a bound method, and equal to no value.
+    config = importlib.import_module(f"configs.{file.stem}").get_config()
+    assert not set(config.keys()) & set(dir(ml_collections.FrozenConfigDict()))
 
 
 CHECK = settings(deadline=None, derandomize=True, max_examples=200)

@@ -13,7 +13,7 @@ import pvn.data
 
 ROOT = Path(__file__).parents[1]
 
-COMMANDS = ("collect", "pretrain", "evaluate", "probe", "report")
+COMMANDS = ("collect", "pretrain", "evaluate", "probe", "report", "__main__")
 
 # What the modules of each room may import of pvn, besides their own room.
 BASE = ("types", "errors", "files")
@@ -28,6 +28,7 @@ ROOMS = {
     "features": ("networks", *BASE),
     "learning": ("indicators", "networks", "envs", "features", "data", *BASE),
     "evaluation": ("indicators", "networks", "envs", "features", "data", *BASE),
+    "tabular": ("learning", "indicators", "networks", "data", *BASE),
     # Shared by the commands.
     "config": ("errors",),
     "console": ("config", "errors"),
@@ -63,8 +64,9 @@ def imports(name, source, modules):
 
 
 def room(module):
-    """The part of a name after `pvn`; a folder's modules share theirs."""
-    return module.split(".")[1] if "." in module else ""
+    """The part of a name after `pvn`; a folder's modules share theirs, but for its command."""
+    parts = module.split(".")
+    return parts[-1] if parts[-1] == "__main__" else "".join(parts[1:2])
 
 
 def within(module, package):
@@ -147,6 +149,13 @@ def test_every_room_is_there():
         ("pvn.types", "import pvn.errors", "pvn.types imports pvn.errors"),
         ("pvn.config", "import pvn.types", "pvn.config imports pvn.types"),
         ("pvn.learning.new", "jax.pmap(f)", "pvn.learning.new names pmap"),
+        (
+            "pvn.tabular.new",
+            "from pvn.evaluation import ridge",
+            "pvn.tabular.new imports pvn.evaluation.ridge",
+        ),
+        ("pvn.learning.new", "import pvn.tabular", "pvn.learning.new imports pvn.tabular"),
+        ("pvn.tabular.new", "import absl.flags", "pvn.tabular.new imports absl.flags"),
         ("pvn.new", "", "pvn.new is in no room; add it to this test"),
         ("pvn.data.new.deep", "import pvn.envs", "pvn.data.new.deep imports pvn.envs"),
     ],

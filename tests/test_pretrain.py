@@ -162,6 +162,7 @@ def test_a_finished_run_is_left_alone_and_can_be_extended(
         ["--config.indicator=random_cumulant", "--config.target_policy=behaviour"],
         ["--config.encoder=impala", "--config.dtype=bfloat16", "--config.optimizer=rmsprop"],
         ["--config.target_update=periodic", "--config.final_relu", "--config.responses=in_step"],
+        ["--config.loss=monte_carlo"],
     ],
 )
 def test_options_run(run: Callable, dataset: Path, tmp_path: Path, changes: list[str]) -> None:
@@ -242,6 +243,10 @@ def Own(width, num_features, dtype):
         (["--config.batch_size=many"], "error: flag --config.batch_size=many: invalid literal for"),
         (["--config.encoder=natur"], "error: encoder 'natur': expected one of nature, impala"),
         (["--config.indicator=x"], "error: config.indicator: 'x', expected one of random_network"),
+        (
+            ["--config.loss=monte_carlo", "--config.responses=in_step"],
+            "error: config.loss: monte_carlo needs cumulants known beforehand, expected responses",
+        ),
         (["--config.num_devices=99"], "error: config.num_devices: 99, there are 1"),
         (["--config.dataset=/nowhere"], "error: dataset /nowhere: does not exist; make one with"),
         (["--config=/nowhere.py"], "error: --config=/nowhere.py: cannot be loaded, expected a"),

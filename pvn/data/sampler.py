@@ -27,5 +27,5 @@ def uniform_indices(seed: int, step: int, batch_size: int, num_items: int) -> np
 
 
 def weighted_indices(seed: int, step: int, batch_size: int, probability: np.ndarray) -> np.ndarray:
-    """Like `uniform_indices`, but item i is drawn with probability float64 [i] of M."""
+    """Like `uniform_indices`, but item i of M is drawn with probability[i], float64 [M]."""
     return _generator(seed, step).choice(len(probability), batch_size, p=probability)

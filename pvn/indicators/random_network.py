@@ -16,7 +16,7 @@ from pvn.indicators.indicator import Indicator
 
 
 def _response_networks(num_tasks: int, tasks_per_network: int, final_relu: bool) -> tuple[Any, Any]:
-    """(init, response) of as many networks as T tasks need; the last may give fewer."""
+    """(init, response) of as many networks as T tasks need; of the last some may be left over."""
 
     def transform(num_outputs: int) -> hk.Transformed:
         def forward(observation: jax.Array) -> jax.Array:
@@ -28,26 +28,22 @@ def _response_networks(num_tasks: int, tasks_per_network: int, final_relu: bool)
 
         return hk.without_apply_rng(hk.transform(forward))
 
-    sizes = [
-        min(tasks_per_network, num_tasks - first)
-        for first in range(0, num_tasks, tasks_per_network)
-    ]
-    networks = {size: transform(size) for size in set(sizes)}
-    # One compilation serves all networks of a size; within a jitted step they are unrolled, for
-    # a `vmap` over their parameters makes grouped convolutions, five times as slow on a CPU.
-    apply = {size: jax.jit(network.apply) for size, network in networks.items()}
-    draw = {size: jax.jit(network.init) for size, network in networks.items()}
+    networks = -(-num_tasks // tasks_per_network)
+    # Two outputs at least: a product with one column sums in an order that depends on the batch.
+    network = transform(max(tasks_per_network, 2))
+    # One compilation serves all networks; within a jitted step they are unrolled, for a `vmap` over
+    # their parameters makes grouped convolutions, five times as slow on a CPU.
+    apply, draw = jax.jit(network.apply), jax.jit(network.init)
 
     def init(key: jax.Array) -> list[Any]:
         observation = jnp.zeros((1, 84, 84, 4), jnp.uint8)
-        return [
-            draw[size](jax.random.fold_in(key, number), observation)
-            for number, size in enumerate(sizes)
-        ]
+        return [draw(jax.random.fold_in(key, number), observation) for number in range(networks)]
 
     def response(frozen: list[Any], observation: jax.Array) -> jax.Array:
-        parts = zip(sizes, frozen, strict=True)
-        return jnp.concatenate([apply[size](params, observation) for size, params in parts], axis=1)
+        if len(observation) == 1:  # the same with one row
+            return response(frozen, jnp.repeat(observation, 2, axis=0))[:1]
+        parts = [apply(params, observation)[:, :tasks_per_network] for params in frozen]
+        return jnp.concatenate(parts, axis=1)[:, :num_tasks]
 
     return init, response
 

@@ -33,6 +33,7 @@ from pvn.run_directory import MetricsWriter, open_run
 from pvn.tabular import pictures
 from pvn.tabular.exact import (
     action_values,
+    largest_dimension,
     left_singular_vectors,
     proto_value_functions,
     successor_measure,
@@ -78,7 +79,7 @@ FIELDS = {
     "adam_epsilon": cfg.real(0, float("inf"), closed="()"),
     "seed": cfg.whole(0, 2**31 - 1),
     "log_every": cfg.whole(1),
-    "dimension": cfg.whole(1),
+    "dimension": cfg.whole(0),
     "task_counts": cfg.wholes(1),
 }
 OWNS = (
@@ -108,9 +109,15 @@ class Exact(NamedTuple):
     values: np.ndarray  # [S, NUM_REWARDS], of random rewards
 
 
-def closed_forms(policy_transition: np.ndarray, gamma: float, dimension: int, seed: int) -> Exact:
-    """The exact subspaces of a chain P [S, S], and value functions of normal random rewards."""
+def closed_forms(
+    policy_transition: np.ndarray, gamma: float, dimension: int, at_most: int, seed: int
+) -> Exact:
+    """The exact subspaces of a chain P [S, S], and value functions of normal random rewards.
+
+    dimension: d; 0 for the largest that there is up to `at_most`.
+    """
     successor = successor_measure(policy_transition, gamma)
+    dimension = dimension or largest_dimension(policy_transition, successor, at_most)
     rewards = np.random.default_rng(seed).normal(size=(len(successor), NUM_REWARDS))
     return Exact(
         *proto_value_functions(policy_transition, dimension),
@@ -169,7 +176,7 @@ def tabular(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) 
             f"{c.num_features}: fewer features cannot hold it"
         )
     policy_transition = uniform_policy_transition(mdp.transition)
-    exact = closed_forms(policy_transition, c.discount, c.dimension, c.seed)
+    exact = closed_forms(policy_transition, c.discount, c.dimension, c.num_features, c.seed)
 
     # ---------------------------------------------------------------- network and tasks
     states = np.eye(mdp.num_states, dtype=np.float32)
@@ -234,7 +241,7 @@ def tabular(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) 
 
     # ---------------------------------------------------------------- what is left behind
     summary = {
-        "dimension": c.dimension,
+        "dimension": exact.proto_values.shape[1],
         "proto_value_functions": {
             "cosines": cosines["proto_values"][-1].tolist(),
             "eigenvalues": exact.eigenvalues.real.tolist(),
@@ -289,7 +296,7 @@ def tabular(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) 
         write_whole(workdir / "tasks.png", pictures.task_counts(learned, np.array(best)))
     write_json(workdir / "subspace.json", summary)
     console.say(
-        f"{workdir}: smallest cosine to the {c.dimension} proto-value functions "
+        f"{workdir}: smallest cosine to the {summary['dimension']} proto-value functions "
         f"{cosines['proto_values'][-1][-1]:.4f}, to the singular vectors of the successor measure "
         f"{cosines['singular_vectors'][-1][-1]:.4f}; see subspace.json and the pictures"
     )

@@ -44,11 +44,23 @@ def stationary_distribution(policy_transition: np.ndarray) -> np.ndarray:
     return np.linalg.lstsq(equations, np.append(np.zeros(size), 1.0), rcond=None)[0]
 
 
+def _gaps(spectrum: np.ndarray) -> np.ndarray:
+    """How many values of the falling `spectrum` lie before each gap, int64, the last all of it."""
+    return np.append(np.flatnonzero(-np.diff(spectrum) > DEGENERATE) + 1, len(spectrum))
+
+
+def largest_dimension(policy_transition: np.ndarray, successor: np.ndarray, at_most: int) -> int:
+    """The largest d up to `at_most` of which P and Psi both have a top subspace; there is 1."""
+    eigenvalues = np.sort(scipy.linalg.eigvals(policy_transition).real)[::-1]
+    common = np.intersect1d(_gaps(eigenvalues), _gaps(scipy.linalg.svdvals(successor)))
+    return int(common[common <= at_most].max(initial=1))
+
+
 def _check_dimension(dimension: int, spectrum: np.ndarray, what: str) -> None:
     """Raises `UserError` unless a gap follows the first `dimension` of the falling `spectrum`."""
     if not 1 <= dimension <= len(spectrum):
         raise UserError(f"config.dimension: {dimension}, expected 1 to {len(spectrum)} (states)")
-    gaps = np.append(np.flatnonzero(-np.diff(spectrum) > DEGENERATE) + 1, len(spectrum))
+    gaps = _gaps(spectrum)
     if dimension not in gaps:
         near = sorted(gaps, key=lambda d: abs(d - dimension))[:3]
         raise UserError(
@@ -87,6 +99,15 @@ def proto_value_functions(
     return vectors[:, :dimension], values[:dimension]
 
 
+def left_svd(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """All left singular vectors, float64 [S, S], and the falling singular values [S], of [S, T]."""
+    if matrix.shape[1] > 4 * matrix.shape[0]:  # many more tasks than states: of the Gram matrix
+        squares, vectors = scipy.linalg.eigh(matrix @ matrix.T)
+        return vectors[:, ::-1], np.sqrt(np.maximum(squares[::-1], 0))
+    vectors, values, _ = scipy.linalg.svd(matrix)
+    return vectors, np.append(values, np.zeros(len(matrix) - len(values)))
+
+
 def left_singular_vectors(matrix: np.ndarray, dimension: int) -> tuple[np.ndarray, np.ndarray]:
     """(float64 [S, d], singular values [d]) of a matrix [S, T]: the best rank-d fit spans them.
 
@@ -96,12 +117,6 @@ def left_singular_vectors(matrix: np.ndarray, dimension: int) -> tuple[np.ndarra
     Raises:
       UserError: d larger than S, or equal singular values on both sides of d.
     """
-    # Of the Gram matrix where there are many more tasks than states.
-    if matrix.shape[1] > 4 * matrix.shape[0]:
-        squares, vectors = scipy.linalg.eigh(matrix @ matrix.T)
-        values, vectors = np.sqrt(np.maximum(squares[::-1], 0)), vectors[:, ::-1]
-    else:
-        vectors, values, _ = scipy.linalg.svd(matrix)
-        values = np.append(values, np.zeros(len(matrix) - len(values)))
+    vectors, values = left_svd(matrix)
     _check_dimension(dimension, values, "singular values")
     return vectors[:, :dimension], values[:dimension]

@@ -4,6 +4,7 @@ No rewards and no terminal states: what is learned is the successor measure of t
 random policy, discounted by gamma.
 """
 
+import io
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -138,13 +139,13 @@ def load_mdp(file: Path) -> Mdp:
       UserError: no such file, not an .npz file with `transition`, or not an MDP.
     """
     try:
-        with np.load(file) as arrays:
+        with np.load(io.BytesIO(file.read_bytes())) as arrays:
             transition = np.asarray(arrays["transition"], np.float64)
             has_coordinates = "coordinates" in arrays
             coordinates = np.asarray(arrays["coordinates"], np.float64) if has_coordinates else None
     except OSError as error:
         raise UserError(f"mdp {file}: {error.strerror or 'cannot be read'}") from None
-    except (ValueError, KeyError, TypeError, zipfile.BadZipFile):
+    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         raise UserError(
             f"mdp {file}: expected an .npz file with transition, numbers [A, S, S], and perhaps "
             "coordinates [S, 2]"

@@ -3,7 +3,7 @@
 import numpy as np
 import scipy.linalg
 
-from pvn.tabular.exact import left_singular_vectors
+from pvn.tabular.exact import left_svd
 
 
 def basis(features: np.ndarray) -> np.ndarray:
@@ -63,8 +63,10 @@ def random_sets_cosines(
     cosines = np.empty(num_draws)
     for draw in range(num_draws):
         members = (random.random((len(successor), num_sets)) < proportion).astype(np.float64)
-        fitted, _ = left_singular_vectors(successor @ members, subspace.shape[1])
-        cosines[draw] = principal_angle_cosines(fitted, subspace)[-1]
+        vectors, values = left_svd(successor @ members)
+        top = vectors[:, : subspace.shape[1]]
+        top = top[:, values[: top.shape[1]] > 1e-7 * values[0]]  # fewer, of fewer sets than d
+        cosines[draw] = principal_angle_cosines(top, subspace)[-1]
     return cosines
 
 

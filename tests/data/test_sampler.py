@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pvn.data.sampler import uniform_indices
+from pvn.data.sampler import uniform_indices, weighted_indices
 
 WORD = 2**64
 seeds = st.integers(0, WORD - 1)
@@ -118,3 +118,26 @@ def test_uniform_over_steps():
 
 def test_one_item():
     assert uniform_indices(0, 0, 4, 1).tolist() == [0, 0, 0, 0]
+
+
+@CHECK
+@given(seeds, steps, st.integers(1, 20), st.lists(st.integers(0, 9), min_size=1, max_size=9))
+def test_weighted_draws_against_the_published_generator(seed, step, batch_size, weights):
+    if not sum(weights):
+        return
+    probability = np.array(weights) / sum(weights)
+    words = (philox((step << 192) + block, seed) for block in range(1, batch_size + 1))
+    doubles = [(word >> 11) / 2**53 for four in words for word in four][:batch_size]
+    edges = np.cumsum(probability)
+    expected = [int(np.sum(edges / edges[-1] <= double)) for double in doubles]
+    got = weighted_indices(seed, step, batch_size, probability)
+    assert got.tolist() == expected
+    assert np.all(probability[got] > 0)
+
+
+def test_weighted_draws_have_their_frequencies():
+    probability = np.array([0.5, 0.0, 0.2, 0.3])
+    draws = np.concatenate([weighted_indices(7, step, 1000, probability) for step in range(100)])
+    found = np.bincount(draws, minlength=4)
+    assert found[1] == 0
+    assert stats.chisquare(found[[0, 2, 3]], 1e5 * probability[[0, 2, 3]]).pvalue > 1e-3

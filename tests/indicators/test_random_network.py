@@ -1,11 +1,17 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
+from pvn.data.stack import episode_bounds, gather_windows, transition_rows
 from pvn.data.store import read_dataset
 from pvn.indicators.registry import make_indicator
 from pvn.indicators.responses import cached_responses, compute_responses
+from pvn.learning.losses import uniform_policy_value
+from pvn.learning.train_step import average_target, init_train_state, make_train_step, stack
+from pvn.networks.network import make_encoder
+from pvn.networks.proto_value import make_proto_value_network
 
 SETTINGS = {
     "num_tasks": 7,
@@ -41,8 +47,8 @@ def _plain_network(params: dict, observation: np.ndarray) -> jax.Array:
 def test_tasks_are_read_off_as_many_networks_as_needed(states: np.ndarray) -> None:
     tasks = make_indicator("random_network", **SETTINGS)
     frozen, _ = tasks.init(jax.random.key(0))
-    assert [params["linear"]["w"].shape for params in frozen] == [(7744, 3), (7744, 3), (7744, 1)]
-    expected = jnp.concatenate([_plain_network(params, states) for params in frozen], axis=1)
+    assert [params["linear"]["w"].shape for params in frozen] == [(7744, 3)] * 3
+    expected = jnp.concatenate([_plain_network(params, states) for params in frozen], axis=1)[:, :7]
     for response in (tasks.response, jax.jit(tasks.response)):
         np.testing.assert_allclose(response(frozen, states), expected, atol=1e-5)
 
@@ -60,6 +66,50 @@ def test_final_relu_is_the_published_form(states: np.ndarray) -> None:
     plain = make_indicator("random_network", **SETTINGS).response(frozen, states)
     published = make_indicator("random_network", **SETTINGS | {"final_relu": True})
     np.testing.assert_array_equal(published.response(frozen, states), np.maximum(plain, 0))
+
+
+@pytest.mark.parametrize("tasks_per_network", [1, 3])
+def test_responses_are_identical_in_the_step_from_the_cache_and_alone(
+    dataset: object, tmp_path: object, tasks_per_network: int
+) -> None:
+    rows = read_dataset(str(dataset)).rows
+    rows = type(rows)(*(column[:300] for column in rows))
+    bounds = episode_bounds(rows.episode)
+    settings = SETTINGS | {"tasks_per_network": tasks_per_network}
+    tasks = make_indicator("random_network", **settings)
+    frozen, _ = tasks.init(jax.random.key(0))
+    cached = cached_responses(tmp_path, {}, tasks, frozen, rows, 7)  # type: ignore[arg-type]
+    assert tasks.fit is not None
+    bias = tasks.fit(cached)
+
+    index = transition_rows(rows)[5:295:29]
+    window = gather_windows(rows, bounds, index)
+    states = np.moveaxis(window.frames[:, :4], 1, -1)
+    for state, expected in zip(states, cached[index], strict=True):
+        np.testing.assert_array_equal(tasks.response(frozen, state[None])[0], expected)
+
+    # The step has no place to look at; but if a response or a threshold were another, so would be
+    # the gradient.
+    network = make_proto_value_network(make_encoder("nature", width=1, num_features=8), 7, 4)
+    optimizer = optax.sgd(1.0)
+    step = make_train_step(
+        network=network,
+        indicator=tasks._replace(cumulant=lambda fitted, response: response + fitted[None]),
+        optimizer=optimizer,
+        fitted_optimizer=optimizer,
+        next_value=uniform_policy_value,
+        target_update=average_target(0.9),
+        gamma=0.9,
+    )
+    params = network.init(jax.random.key(1), states[:1])
+    before = init_train_state(params, bias, optimizer, optimizer)
+    run = jax.jit(lambda window: step(before, frozen, stack(window)).params)
+    for size in (1, len(index)):
+        part = window._replace(
+            **{k: v[:size] for k, v in window._asdict().items() if v is not None}
+        )
+        given = part._replace(response=cached[index[:size]])
+        jax.tree.map(np.testing.assert_array_equal, run(part), run(given))
 
 
 def test_thresholds_give_the_proportion_on_real_frames(dataset: object) -> None:

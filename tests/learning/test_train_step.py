@@ -105,6 +105,21 @@ def test_given_responses_are_used_instead_of_computed_ones() -> None:
     assert not np.array_equal(other.params["w"], computed.params["w"])
 
 
+def test_returns_are_regressed_on_where_a_batch_brings_them() -> None:
+    state, step = _make()
+    batch = _batch()
+    returns = np.random.default_rng(1).normal(size=(8, 2)).astype(np.float32)
+    new = jax.jit(step)(state, (), batch._replace(return_tm1=returns))
+    w = np.asarray(state.params["w"], np.float64)
+    q = np.einsum("bf,fta->bta", batch.s_tm1, w)
+    error = np.stack([q[b, :, a] for b, a in enumerate(batch.a_tm1)]) - returns
+    gradient = np.zeros_like(w)
+    for b, a in enumerate(batch.a_tm1):
+        gradient[:, :, a] += batch.s_tm1[b][:, None] * error[b][None] / error.size
+    np.testing.assert_allclose(new.params["w"], w - 0.1 * gradient, rtol=1e-5)
+    assert new.totals["td_loss"] == pytest.approx(0.5 * np.mean(error**2), rel=1e-5)
+
+
 def test_periodic_target_copies_every_period() -> None:
     state, step = _make(target_update=learning.periodic_target(3))
     copied = []

@@ -31,6 +31,14 @@ def test_heads_are_layers_of_their_own(tasks, actions):
         np.testing.assert_allclose(got[:, task], lone, rtol=1e-5, atol=1e-5)
 
 
+def test_heads_without_bias_are_linear():
+    encoder = Network(init=lambda key, x: {}, apply=lambda params, x: x)
+    network = make_proto_value_network(encoder, 3, 2, use_bias=False)
+    params = network.init(jax.random.key(0), jnp.zeros((1, 4)))
+    assert list(params["heads"]["DenseGeneral_0"]) == ["kernel"]
+    assert not np.any(network.apply(params, jnp.zeros((2, 4))))
+
+
 @pytest.mark.parametrize("num_features", [64, 400])
 def test_a_head_starts_as_a_lone_layer(num_features):
     # 40 heads at once, against 40 dense layers; a fan-in or -out that counts the tasks is far off.

@@ -1,0 +1,14 @@
+"""Sums of several columns at once; of rewards, see tests/evaluation/test_probe.py."""
+
+import numpy as np
+
+from pvn.data.returns import discounted_returns
+
+
+def test_columns_by_hand() -> None:
+    values = np.array([[1, 0], [0, 2], [4, 4], [1, 8], [1, 0]], np.float32)
+    episode = np.array([3, 3, 3, 5, 5], np.int32)
+    returns = discounted_returns(values, episode, 0.5)
+    assert returns.dtype == np.float32
+    assert returns.tolist() == [[2, 2], [2, 4], [4, 4], [1.5, 8], [1, 0]]
+    assert values[0].tolist() == [1, 0]  # left alone

@@ -1,0 +1,351 @@
+"""The step that trains on Atari, held against the closed forms of exact MDPs."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from pvn.errors import UserError
+from pvn.indicators.indicator import Indicator
+from pvn.indicators.registry import make_indicator
+from pvn.indicators.state_sets import random_sets, state_equality
+from pvn.indicators.threshold import indicator as is_on
+from pvn.learning.losses import uniform_policy_value
+from pvn.learning.train_step import average_target, init_train_state, make_train_step
+from pvn.networks.network import Network
+from pvn.networks.proto_value import make_proto_value_network
+from pvn.tabular.exact import (
+    action_values,
+    left_singular_vectors,
+    proto_value_functions,
+    stationary_distribution,
+    successor_measure,
+    uniform_policy_transition,
+)
+from pvn.tabular.learner import (
+    Environment,
+    enumerate_triples,
+    expected_batch,
+    features_of,
+    learn,
+    sampled_batch,
+)
+from pvn.tabular.mdp import Mdp, four_rooms, garnet
+from pvn.tabular.rendering import render
+from pvn.tabular.subspace import principal_angle_cosines
+from pvn.tabular.table import table_encoder
+from pvn.types import Transition
+
+GAMMA = 0.9
+ONE_HOT = Network(init=lambda key, state: {}, apply=lambda params, state: state)
+
+
+def environment_of(transition: np.ndarray, **more: Any) -> Environment:
+    """State-equality tasks on a transition [A, S, S]."""
+    states = np.eye(transition.shape[1], dtype=np.float32)
+    return Environment(transition, states, states, **more)
+
+
+def chain_of(mdp: Mdp) -> np.ndarray:
+    """The Markov chain of the uniform policy, [1, S, S]: its action values are state values."""
+    return uniform_policy_transition(mdp.transition)[None]
+
+
+def learned(environment: Environment, encoder: Network, **changes: Any) -> Any:
+    """The last state of training on `environment`, by default in expectation."""
+    settings: dict[str, Any] = {
+        "optimizer": optax.adam(1e-2, eps=1e-8),
+        "target_update": average_target(0.0),
+        "gamma": GAMMA,
+        "num_steps": 2000,
+        "batch_size": 0,
+        "log_every": 10**9,
+        "seed": 0,
+    }
+    (state,) = learn(environment, encoder, state_equality(), (), **settings | changes)
+    return state
+
+
+def cosines(
+    environment: Environment, num_features: int, subspace: np.ndarray, **changes: Any
+) -> Any:
+    """Principal-angle cosines of learned features to a subspace."""
+    encoder = table_encoder(num_features)
+    state = learned(environment, encoder, **changes)
+    features = features_of(encoder, state, environment.observation)
+    return principal_angle_cosines(features, subspace)
+
+
+# Batches.
+
+
+def test_triples_are_all_that_can_happen() -> None:
+    transition = np.array([[[0.25, 0.75], [0, 1]], [[1.0, 0], [1, 0]]])
+    triples = enumerate_triples(transition, np.array([0.4, 0.6]))
+    found = {(int(s), int(a), int(z)): p for s, a, z, p in zip(*triples, strict=True)}
+    expected = {(0, 0, 0): 0.05, (0, 0, 1): 0.15, (1, 0, 1): 0.3, (0, 1, 0): 0.2, (1, 1, 0): 0.3}
+    assert found == pytest.approx(expected)
+
+
+def test_samples_have_the_frequencies_of_the_mdp() -> None:
+    mdp = garnet(6, 2, 3, seed=0)
+    environment = environment_of(mdp.transition)
+    batch = sampled_batch(environment, enumerate_triples(mdp.transition), 0, 0, 200_000)
+    state, next_state = (np.argmax(x, axis=1) for x in (batch.s_tm1, batch.s_t))
+    counts = np.zeros((2, 6, 6))
+    np.add.at(counts, (batch.a_tm1, state, next_state), 1)
+    # 200,000 draws: standard errors below 0.0007.
+    np.testing.assert_allclose(counts / 200_000, mdp.transition / 12, atol=0.004)
+    assert not np.any(counts[mdp.transition == 0])
+    np.testing.assert_array_equal(batch.response_tm1, environment.response[state])
+    again = sampled_batch(environment, enumerate_triples(mdp.transition), 0, 0, 200_000)
+    jax.tree.map(np.testing.assert_array_equal, batch, again)
+
+
+def test_the_expected_batch_is_every_state_and_action_once() -> None:
+    mdp = garnet(5, 3, 2, seed=0)
+    returns = np.random.default_rng(0).random((5, 5, 3)).astype(np.float32)
+    batch = expected_batch(environment_of(mdp.transition, returns=returns))
+    for row, (state, action) in enumerate(zip(np.argmax(batch.s_tm1, 1), batch.a_tm1, strict=True)):
+        assert row == action * 5 + state
+        np.testing.assert_allclose(batch.s_t[row], mdp.transition[action, state], rtol=1e-6)
+        np.testing.assert_array_equal(batch.return_tm1[row], returns[state, :, action])
+
+
+# 1. The gradient.
+
+
+def test_expected_gradient_of_the_td_loss_is_the_closed_form() -> None:
+    """The step itself, at every (s, a, s') alone, weighted by how often that happens."""
+    mdp = garnet(9, 3, 4, seed=3)
+    policy = uniform_policy_transition(mdp.transition)
+    stationary = stationary_distribution(policy)
+    random = np.random.default_rng(0)
+    features, heads = random.normal(size=(9, 4)), random.normal(size=(4, 5, 3))
+    old_features, old_heads = random.normal(size=(9, 4)), random.normal(size=(4, 5, 3))
+    cumulants = random.random((9, 5))
+
+    def params_of(table: np.ndarray, kernel: np.ndarray) -> Any:
+        return {"encoder": {"kernel": table}, "heads": {"DenseGeneral_0": {"kernel": kernel}}}
+
+    with jax.enable_x64(True):
+        step = make_train_step(
+            network=make_proto_value_network(table_encoder(4), 5, 3, use_bias=False),
+            indicator=Indicator(lambda key: ((), ()), lambda f, x: x, lambda f, response: response),
+            optimizer=optax.sgd(1.0),
+            fitted_optimizer=optax.identity(),
+            next_value=uniform_policy_value,
+            target_update=average_target(0.5),
+            gamma=GAMMA,
+        )
+        params = jax.tree.map(jnp.asarray, params_of(features, heads))
+        state = init_train_state(params, (), optax.sgd(1.0), optax.identity())
+        state = state._replace(
+            target_params=jax.tree.map(jnp.asarray, params_of(old_features, old_heads))
+        )
+        triples = enumerate_triples(mdp.transition, stationary)
+        one = np.eye(9)
+        alone = Transition(  # batches of one
+            s_tm1=one[triples.state][:, None],
+            a_tm1=triples.action[:, None],
+            discount_t=np.ones((len(triples.state), 1)),
+            s_t=one[triples.next_state][:, None],
+            a_t=np.zeros((len(triples.state), 1), np.int32),
+            response_tm1=cumulants[triples.state][:, None],
+        )
+        after = jax.vmap(lambda batch: step(state, (), batch).params)(alone)
+        gradient = jax.tree.map(
+            lambda before, new: np.einsum("m,m...->...", triples.probability, before[None] - new),
+            params,
+            after,
+        )
+        assert gradient["encoder"]["kernel"].dtype == np.float64
+
+    values = np.einsum("sf,ft->st", old_features, old_heads.mean(axis=2))
+    target = cumulants[:, :, None] + GAMMA * np.einsum("asz,zt->sta", mdp.transition, values)
+    q = np.einsum("sf,fta->sta", features, heads)
+    error = (q - target) * stationary[:, None, None] / (3 * 5)  # 3 actions, 5 tasks
+    np.testing.assert_allclose(
+        gradient["heads"]["DenseGeneral_0"]["kernel"],
+        np.einsum("sf,sta->fta", features, error),
+        rtol=0,
+        atol=1e-10,
+    )
+    np.testing.assert_allclose(
+        gradient["encoder"]["kernel"], np.einsum("sta,fta->sf", error, heads), rtol=0, atol=1e-10
+    )
+
+
+# 2. One-hot features.
+
+
+def test_one_hot_features_reach_the_exact_action_values() -> None:
+    mdp = four_rooms(2)
+    environment = environment_of(mdp.transition)
+    count = mdp.num_states
+    # A step of this size puts the target in the prediction's place: value iteration.
+    rate = float(count * mdp.num_actions * count)
+    state = learned(environment, ONE_HOT, optimizer=optax.sgd(rate), num_steps=300)
+    q = np.asarray(state.params["heads"]["DenseGeneral_0"]["kernel"], np.float64)  # [S, T, A]
+    backup = np.eye(count)[:, :, None] + GAMMA * np.einsum(
+        "asz,zt->sta", mdp.transition, q.mean(axis=2)
+    )
+    assert np.abs(q - backup).max() < 1e-6
+    np.testing.assert_allclose(q, action_values(mdp.transition, np.eye(count), GAMMA), atol=1e-5)
+
+
+def test_one_hot_features_learn_from_samples_and_a_lagging_target() -> None:
+    mdp = four_rooms(2)
+    environment = environment_of(mdp.transition)
+    count = mdp.num_states
+    state = learned(
+        environment,
+        ONE_HOT,
+        optimizer=optax.sgd(0.5 * count * mdp.num_actions),
+        target_update=average_target(0.9),
+        num_steps=6000,
+        batch_size=32,
+    )
+    q = np.asarray(state.params["heads"]["DenseGeneral_0"]["kernel"])
+    # The moves are deterministic, so that samples bring no noise either.
+    np.testing.assert_allclose(q, action_values(mdp.transition, np.eye(count), GAMMA), atol=1e-4)
+
+
+# 3. Proto-value functions.
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_td_finds_the_proto_value_functions(seed: int) -> None:
+    chain = chain_of(four_rooms(4))
+    proto_values, values = proto_value_functions(chain[0], 12)
+    following = np.linalg.eigvalsh(chain[0])[::-1][12]
+    assert values[-1] - following > 0.09  # the gap that d = 12 was chosen for
+    found = cosines(environment_of(chain), 12, proto_values, seed=seed)
+    assert found[-1] > 0.999
+
+
+def test_a_head_for_each_action_moves_the_subspace() -> None:
+    """Action values look one step further than the chain: another, nearby subspace is best."""
+    mdp = four_rooms(4)
+    proto_values, _ = proto_value_functions(chain_of(mdp)[0], 12)
+    found = cosines(environment_of(mdp.transition), 12, proto_values, num_steps=4000)
+    assert 0.93 < found[-1] < 0.97
+
+
+# 4. Not symmetric.
+
+
+def test_td_and_monte_carlo_part_where_the_chain_is_not_symmetric() -> None:
+    """Le Lan et al. 2023: TD converges to an invariant subspace of P, Monte Carlo to another.
+
+    Let the S tasks be orthonormal, states uniform, heads at their fixed point. TD rests where the
+    targets I + gamma P F W leave the span of F nowhere: where P F lies in it, an invariant
+    subspace, of which that of the eigenvalues with the largest real parts is stable. Regression on
+    Psi rests at the span of its top left singular vectors (Eckart & Young). Both are the
+    proto-value functions if P is symmetric; a bootstrapped target that is not representable is
+    projected before it is backed up, a return is not.
+    """
+    mdp = garnet(20, 2, 2, seed=2)
+    chain = chain_of(mdp)
+    invariant, _ = proto_value_functions(chain[0], 6)
+    singular, _ = left_singular_vectors(successor_measure(chain[0], GAMMA), 6)
+    assert principal_angle_cosines(invariant, singular)[-1] == pytest.approx(0.104, abs=1e-3)
+
+    td = environment_of(chain)
+    returns = action_values(chain, np.eye(20), GAMMA).astype(np.float32)
+    monte_carlo = environment_of(chain, returns=returns)
+    assert cosines(td, 6, invariant, num_steps=10_000)[-1] > 0.999
+    assert cosines(td, 6, singular, num_steps=10_000)[-1] < 0.15
+    assert cosines(monte_carlo, 6, singular, num_steps=4000)[-1] > 0.999
+    assert cosines(monte_carlo, 6, invariant, num_steps=4000)[-1] < 0.15
+
+
+# 5. Random sets: the curve itself is in test_subspace.py.
+
+
+def test_features_learned_from_many_random_sets_find_the_proto_value_functions() -> None:
+    chain = chain_of(four_rooms(4))
+    proto_values, _ = proto_value_functions(chain[0], 12)
+    found = []
+    for count in (100, 2000):
+        sets = random_sets(num_states=68, num_tasks=count, proportion=0.1)
+        members, _ = sets.init(jax.random.key(0))
+        environment = environment_of(chain)._replace(response=np.asarray(members))
+        found.append(cosines(environment, 12, proto_values)[-1])
+    assert found[0] < 0.8
+    assert found[1] > 0.95
+
+
+# 6. Thresholds.
+
+
+def test_thresholds_on_the_stationary_distribution() -> None:
+    """Thresholds read off samples of a chain's states, against exact rates on its distribution."""
+    mdp = garnet(60, 2, 3, seed=0)
+    policy = uniform_policy_transition(mdp.transition)
+    stationary = stationary_distribution(policy)
+    tasks = make_indicator(
+        "random_network",
+        num_tasks=20,
+        proportion=0.2,
+        threshold_from="dataset",
+        tasks_per_network=10,
+        final_relu=False,
+    )
+    frozen, _ = tasks.init(jax.random.key(0))
+    response = np.asarray(tasks.response(frozen, render(mdp.coordinates)))
+    triples = enumerate_triples(mdp.transition, stationary)
+    environment = Environment(mdp.transition, np.eye(60, dtype=np.float32), response)
+    sample = sampled_batch(environment, triples, 0, 0, 50_000).response_tm1
+    assert tasks.fit is not None
+    on = np.asarray(is_on(jnp.asarray(tasks.fit(sample)), jnp.asarray(response)))
+    rates = stationary @ on
+    # A state weighs up to a few percent: no threshold comes nearer than half of one.
+    for task, column in enumerate(response.T):
+        falling = np.cumsum(stationary[np.argsort(-column)])
+        attainable = np.min(np.abs(np.append(falling, 0) - 0.2))
+        assert abs(rates[task] - 0.2) <= attainable + 0.01
+    assert rates.mean() == pytest.approx(0.2, rel=0.1)
+
+
+def test_regressed_thresholds_on_the_stationary_distribution() -> None:
+    mdp = garnet(60, 2, 3, seed=0)
+    stationary = stationary_distribution(uniform_policy_transition(mdp.transition))
+    tasks = make_indicator(
+        "random_network",
+        num_tasks=20,
+        proportion=0.2,
+        threshold_from="quantile_regression",
+        tasks_per_network=10,
+        final_relu=False,
+    )
+    frozen, bias = tasks.init(jax.random.key(0))
+    response = jnp.asarray(tasks.response(frozen, render(mdp.coordinates)))
+    # In expectation: each state as often as it is visited, to 1 in 2,000.
+    visits = np.repeat(np.arange(60), np.round(2000 * stationary).astype(int))
+    optimizer = optax.adam(optax.linear_schedule(3e-3, 0.0, 4000))
+    opt_state = optimizer.init(bias)
+    assert tasks.loss is not None
+    gradient_of = jax.grad(tasks.loss)
+
+    @jax.jit
+    def update(bias: jax.Array, opt_state: Any) -> Any:
+        updates, opt_state = optimizer.update(gradient_of(bias, response[visits]), opt_state)
+        return optax.apply_updates(bias, updates), opt_state
+
+    for _ in range(4000):
+        bias, opt_state = update(bias, opt_state)
+    # The quantile is a state's own response, which it is on for or not: p lies between the two.
+    above = stationary @ np.asarray(is_on(bias - 1e-4, response))
+    with_it = stationary @ np.asarray(is_on(bias + 1e-4, response))
+    assert np.all(above <= 0.2 + 0.005)
+    assert np.all(with_it >= 0.2 - 0.005)
+
+
+def test_a_loss_that_is_not_finite() -> None:
+    environment = environment_of(chain_of(four_rooms(2)))
+    with pytest.raises(UserError, match=r"not finite at step \d+; lower config.learning_rate$"):
+        learned(environment, table_encoder(4), optimizer=optax.sgd(1e6), num_steps=200)
