@@ -245,10 +245,12 @@ def tabular(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) 
         "proto_value_functions": {
             "cosines": cosines["proto_values"][-1].tolist(),
             "eigenvalues": exact.eigenvalues.real.tolist(),
+            "fit_error": fit_error(exact.proto_values, exact.values),
         },
         "successor_measure": {
             "cosines": cosines["singular_vectors"][-1].tolist(),
             "singular_values": exact.singular_values.tolist(),
+            "fit_error": fit_error(exact.singular_vectors, exact.values),
         },
         "value_functions": {
             "num_rewards": NUM_REWARDS,
@@ -271,7 +273,13 @@ def tabular(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) 
             mdp.coordinates, exact.proto_values, project(features, exact.proto_values)
         ),
         "convergence.png": pictures.convergence(
-            steps, {name.replace("_", " "): np.array(found) for name, found in cosines.items()}
+            steps,
+            {
+                "to the proto-value functions": np.array(cosines["proto_values"]),
+                "to the singular vectors of the successor measure": np.array(
+                    cosines["singular_vectors"]
+                ),
+            },
         ),
     }
     for file, content in files.items():
@@ -293,7 +301,7 @@ def tabular(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) 
             "learned_cosine": [float(cosine) for cosine in learned.values()],
             "best_fit_cosine": [float(draws.mean()) for draws in best],
         }
-        write_whole(workdir / "tasks.png", pictures.task_counts(learned, np.array(best)))
+        write_whole(workdir / "tasks.png", pictures.task_counts(learned, np.array(best), c.loss))
     write_json(workdir / "subspace.json", summary)
     console.say(
         f"{workdir}: smallest cosine to the {summary['dimension']} proto-value functions "

@@ -86,6 +86,7 @@ def proto_value_functions(
         values, vectors = scipy.linalg.eigh(policy_transition)
         values, vectors = values[::-1], vectors[:, ::-1]
         _check_dimension(dimension, values, "eigenvalues")
+        vectors = vectors * np.where(vectors.sum(axis=0) < -1e-9, -1, 1)[None]  # constants above 0
         return vectors[:, :dimension], values[:dimension]
     values = scipy.linalg.eigvals(policy_transition)
     values = values[np.argsort(-values.real, kind="stable")]

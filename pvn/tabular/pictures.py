@@ -89,10 +89,11 @@ def convergence(steps: Sequence[int], cosines: Mapping[str, np.ndarray]) -> byte
     return _png(figure)
 
 
-def task_counts(learned: Mapping[int, float], best: np.ndarray) -> bytes:
+def task_counts(learned: Mapping[int, float], best: np.ndarray, loss: str) -> bytes:
     """Smallest cosine to the proto-value functions against the number of random sets.
 
-    learned: by number of sets. best: [number of counts, draws], of the best fits of their values.
+    learned: by number of sets, with the loss of that name. best: [number of counts, draws], of the
+    best fits of their values.
     """
     counts = list(learned)
     figure = Figure(figsize=(5.6, 3.6), layout="constrained")
@@ -100,7 +101,7 @@ def task_counts(learned: Mapping[int, float], best: np.ndarray) -> bytes:
     axes.fill_between(counts, best.min(axis=1), best.max(axis=1), alpha=0.2, linewidth=0)
     label = f"best fit of their values (mean and range of {best.shape[1]} draws)"
     axes.plot(counts, best.mean(axis=1), label=label)
-    axes.plot(counts, list(learned.values()), "o", color="tab:red", label="learned by TD")
+    axes.plot(counts, list(learned.values()), "o", color="tab:red", label=f"learned, {loss} loss")
     axes.set_xscale("log")
     axes.set_xlabel("random sets")
     axes.set_ylabel("smallest cosine")

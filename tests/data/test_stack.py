@@ -107,6 +107,7 @@ def test_by_hand():
     np.testing.assert_array_equal(window.discount, [1, 0, 0])
     np.testing.assert_array_equal(window.next_action, [rows.action[5], 0, 0])
     assert window.response is None
+    assert window.returns is None
 
 
 def test_one_row():
@@ -175,7 +176,8 @@ def test_windows(case):
         return
     bounds = episode_bounds(rows.episode)
     responses = np.random.default_rng(0).normal(size=(len(rows.action), 3)).astype(np.float16)
-    window = gather_windows(rows, bounds, index, responses)
+    returns = np.random.default_rng(1).normal(size=(len(rows.action), 2)).astype(np.float32)
+    window = gather_windows(rows, bounds, index, responses, returns)
 
     shape = (len(index), STACK + 1, SIDE, SIDE)
     assert (window.frames.shape, window.frames.dtype) == (shape, np.uint8)
@@ -194,6 +196,7 @@ def test_windows(case):
         ),
         "discount": np.array([0.0 if rows.terminal[r] else 1.0 for r in index], np.float32),
         "response": np.stack([responses[r] for r in index]),
+        "returns": np.stack([returns[r] for r in index]),
     }
     for name, value in expected.items():
         np.testing.assert_array_equal(getattr(window, name), value, strict=True, err_msg=name)
