@@ -16,7 +16,13 @@ def get_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
 
     # Data.
-    config.dataset = "data/breakout"  # directory of pvn.collect, or gs://...
+    config.dataset = "data/breakout"  # directory of pvn.collect or pvn.convert, gs://..., or a,b,c
+    config.dataset_weights = ()  # share of each of several in the draws; (): all transitions alike
+    config.data_memory_gib = 0.0  # for what is resident of the data, which then rotates; 0: all
+    config.data_reuse = (
+        1.0  # mean draws of a transition while it is resident; frames are read 1:this
+    )
+    config.data_residency = "host"  # host, device (frames live there, gathered in the step)
 
     # The network that learns.
     config.encoder = "nature"  # nature, impala, path/to/file.py:Name or package.module:Name

@@ -74,6 +74,7 @@ def _to_rows(stream: _Stream, first_episode: int, limit: int) -> Rows:
         reward=np.array(reward, np.float32),
         terminal=np.array(terminal),
         truncated=np.array(truncated),
+        cut_start=np.zeros(len(action), bool),
         episode=np.array(episode, np.int32) + np.int32(first_episode),
     )
     rows.truncated[-1] = not rows.terminal[-1]

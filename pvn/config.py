@@ -67,6 +67,15 @@ def wholes(low: int) -> Field:
     return Field(tuple, holds, f"a tuple of whole numbers, {low} or more")
 
 
+def positives() -> Field:
+    """A tuple of numbers above 0, perhaps empty."""
+
+    def holds(numbers: tuple[Any, ...]) -> bool:
+        return all(isinstance(x, int | float) and 0 < x < float("inf") for x in numbers)
+
+    return Field(tuple, holds, "a tuple of numbers above 0")
+
+
 def choice(*names: str) -> Field:
     """One of `names`."""
     return Field(str, lambda x: x in names, "one of " + ", ".join(names))

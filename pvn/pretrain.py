@@ -8,7 +8,10 @@ The same command goes on from the newest checkpoint, bit for bit. SIGTERM and Ct
 the exit status is then 143 or 130.
 """
 
+import contextlib
+import functools
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +23,21 @@ from absl import flags
 
 from pvn import config as cfg
 from pvn import console
+from pvn.data.collection import Collection, open_collection
 from pvn.data.prefetch import Prefetch
+from pvn.data.resident import Load, Resident
 from pvn.data.returns import discounted_returns, known_returns
 from pvn.data.sampler import uniform_indices
+from pvn.data.schedule import make_schedule
 from pvn.data.stack import episode_bounds, gather_windows, transition_rows
-from pvn.data.store import read_dataset
+from pvn.data.store import FRAME_BYTES
 from pvn.errors import UserError
 from pvn.features import Features, save_features
 from pvn.files import sha256
 from pvn.indicators.registry import INDICATORS, make_indicator
-from pvn.indicators.responses import cached_responses, compute_responses
+from pvn.indicators.responses import cached_responses, compute_responses, read_responses
 from pvn.learning.checkpoint import restore_checkpoint, save_checkpoint
+from pvn.learning.device_frames import DeviceRing, gather
 from pvn.learning.diagnostics import activation_metrics, make_diagnostics
 from pvn.learning.losses import TARGET_POLICIES
 from pvn.learning.optimizers import OPTIMIZERS, make_optimizer, scaled_learning_rate
@@ -56,6 +63,10 @@ _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the run that is in --
 
 FIELDS = {
     "dataset": cfg.text(),
+    "dataset_weights": cfg.positives(),
+    "data_memory_gib": cfg.real(0, float("inf"), closed="[)"),
+    "data_reuse": cfg.real(0, float("inf"), closed="()"),
+    "data_residency": cfg.choice("host", "device"),
     "encoder": cfg.text(),
     "width": cfg.whole(1),
     "num_features": cfg.whole(1),
@@ -88,13 +99,55 @@ FIELDS = {
     "checkpoint_every": cfg.whole(1),
     "keep_checkpoints": cfg.whole(1),
 }
-MAY_CHANGE = ("num_steps", "num_devices", "checkpoint_every", "keep_checkpoints")
+MAY_CHANGE = (
+    *("num_steps", "num_devices", "checkpoint_every", "keep_checkpoints", "data_residency"),
+)
 OWNS = ("checkpoints", "features", "responses", "tensorboard", "metrics.jsonl")
 
 # Steps that no run reaches, for the draws that are made once.
 _PROBE_STEP, _SAMPLE_STEP = 2**64 - 1, 2**64 - 2
 _PROBE_TRANSITIONS = 512  # for rank and explained variance
 _RATE_STATES = 8192  # for activation rates; where responses are not cached, half of them
+_FIT_STATES = 65_536  # for thresholds, where there are more
+
+
+def open_data(c: ml_collections.FrozenConfigDict) -> tuple[Collection, np.ndarray, np.ndarray]:
+    """(datasets as one, row of each transition int64 [M], where those of each begin [K + 1]).
+
+    For a Monte Carlo loss, of the transitions whose returns can be read off the record.
+    """
+    paths = c.dataset.split(",")
+    collection = open_collection(paths)
+    if c.dataset_weights and len(c.dataset_weights) != len(paths):
+        raise UserError(
+            f"config.dataset_weights: {len(c.dataset_weights)} of them, expected one for each of "
+            f"{len(paths)} datasets"
+        )
+    valid = transition_rows(collection.rows)
+    why = "holds no transitions, only single rows"
+    if c.loss == "monte_carlo":
+        valid = valid[known_returns(collection.rows, c.discount)[valid]]
+        why = (
+            "every return is cut off, expected episodes that end, or longer ones; collect more "
+            "steps or lower config.discount"
+        )
+    groups = np.searchsorted(valid, collection.starts)
+    for path, count in zip(paths, np.diff(groups), strict=True):
+        if not count:
+            raise UserError(f"dataset {path}: {why}")
+    return collection, valid, groups
+
+
+@contextlib.contextmanager
+def filled(resident: Resident, start: int, ring: DeviceRing | None) -> Iterator[None]:
+    """Opens `resident` with all in memory that step `start` may draw."""
+    with resident:
+        with console.progress(resident.num_ring_rows, "frames", "data") as bar:
+            for load in resident.loads(start):
+                if ring:
+                    ring.store(load)
+                bar.update(len(load.frames))
+        yield
 
 
 def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) -> int:
@@ -105,11 +158,8 @@ def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool)
     check_divides(c.batch_size, len(devices))
 
     # ---------------------------------------------------------------- data
-    dataset = read_dataset(c.dataset)
+    dataset, valid, groups = open_data(c)
     rows, bounds = dataset.rows, episode_bounds(dataset.rows.episode)
-    valid = transition_rows(rows)
-    if not len(valid):
-        raise UserError(f"dataset {c.dataset}: holds no transitions, only single rows")
     num_actions = dataset.attributes["num_actions"]
 
     # ---------------------------------------------------------------- networks and tasks
@@ -133,6 +183,21 @@ def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool)
             "config.loss: monte_carlo needs cumulants known beforehand, expected responses cached "
             "and threshold_from dataset"
         )
+    cached = c.responses == "cached"
+    schedule = make_schedule(
+        c.seed,
+        groups,
+        valid,
+        row_bytes=FRAME_BYTES + 4 * c.num_tasks * cached,
+        fixed_bytes=sum(x.nbytes for x in (*rows[1:], *bounds, valid)),
+        budget=int(c.data_memory_gib * 2**30) or None,
+        reuse=c.data_reuse,
+    )
+    if monte_carlo and schedule.rotates:
+        raise UserError(
+            "config.loss: monte_carlo needs all returns in memory, expected config.data_memory_gib "
+            "0, or large enough for the whole dataset"
+        )
     identity = {**c.to_dict(), "dataset_fingerprint": dataset.fingerprint}
     if (file := encoder_file(c.encoder)) is not None:
         identity["encoder_sha256"] = sha256(file)
@@ -140,7 +205,7 @@ def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool)
 
     frozen, fitted = indicator.init(tasks_key)
     responses = None
-    if c.responses == "cached":
+    if cached:
         with console.progress(len(rows.action), "states", "responses") as bar:
             responses = cached_responses(
                 workdir / "responses",
@@ -153,13 +218,16 @@ def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool)
                 bar.update,
             )
         frozen = ()
-        to_fit = responses[valid]
-        to_rate = to_fit[:: max(1, len(valid) // _RATE_STATES)].copy()
+        fit_on = valid
+        if len(valid) > _FIT_STATES:
+            draws = uniform_indices(c.seed, _SAMPLE_STEP, _FIT_STATES, len(valid))
+            fit_on = valid[np.sort(draws)]
+        to_fit = responses[fit_on]
+        to_rate = to_fit[:: max(1, len(fit_on) // _RATE_STATES)].copy()
     else:
         states = valid[uniform_indices(c.seed, _SAMPLE_STEP, _RATE_STATES, len(valid))]
-        sample = np.empty((_RATE_STATES, c.num_tasks), np.float32)
         with console.progress(_RATE_STATES, "states", "responses") as bar:
-            compute_responses(indicator, frozen, rows, states, sample, bar.update)
+            sample = compute_responses(indicator, frozen, rows, states, bar.update)
         # Rates are measured on other states than the thresholds were fitted on.
         to_fit, to_rate = sample[::2], sample[1::2]
     if indicator.fit is not None:
@@ -169,12 +237,6 @@ def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool)
     returns = None
     if monte_carlo:
         assert responses is not None
-        valid = valid[known_returns(rows, c.discount)[valid]]
-        if not len(valid):
-            raise UserError(
-                f"dataset {c.dataset}: every return is cut off, expected episodes that end, or "
-                "longer ones; collect more steps or lower config.discount"
-            )
         cumulants = np.asarray(cumulant(fitted, responses))
         returns = discounted_returns(cumulants, rows.episode, c.discount)
 
@@ -193,6 +255,7 @@ def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool)
         max_gradient_norm=0.0,
     )
     parallel, axis_name = make_parallel(devices)
+    on_device = c.data_residency == "device"
 
     def compiled_step(warmup: bool) -> Any:
         step = make_train_step(
@@ -208,7 +271,12 @@ def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool)
             warmup=warmup,
             axis_name=axis_name,
         )
-        return parallel.compile(lambda state, frozen, window: step(state, frozen, stack(window)))
+
+        def run(state: TrainState, data: tuple[Any, Any], window: Window) -> TrainState:
+            frozen, ring = data
+            return step(state, frozen, stack(gather(ring, window) if on_device else window))
+
+        return parallel.compile(run)
 
     warmup_step, train_step = compiled_step(warmup=True), compiled_step(warmup=False)
     diagnose = make_diagnostics(
@@ -218,10 +286,6 @@ def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool)
         next_value=TARGET_POLICIES[c.target_policy],
         gamma=c.discount,
     )
-
-    def batch(step: int, size: int = c.batch_size) -> Window:
-        index = valid[uniform_indices(c.seed, step, size, len(valid))]
-        return gather_windows(rows, bounds, index, responses, returns)
 
     # ---------------------------------------------------------------- where the run stands
     observation = jnp.zeros((1, 84, 84, 4), jnp.uint8)
@@ -252,7 +316,7 @@ def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool)
                     "path": c.dataset,
                     "fingerprint": dataset.fingerprint,
                     "num_transitions": len(valid),
-                    "source": dataset.attributes["source"],
+                    "source": dataset.attributes["source"],  # a list, of several
                 },
                 "pretraining": c.to_dict(),
             },
@@ -280,19 +344,46 @@ def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool)
         return 0
 
     # ---------------------------------------------------------------- the loop
-    probe_transitions = jax.jit(stack)(batch(_PROBE_STEP, _PROBE_TRANSITIONS))
+    probe = valid[uniform_indices(c.seed, _PROBE_STEP, _PROBE_TRANSITIONS, len(valid))]
+    probe_transitions = jax.jit(stack)(gather_windows(rows, bounds, probe, responses, returns))
+    del responses
+    weights = np.array(c.dataset_weights, np.float64)
+    resident = Resident(
+        rows,
+        bounds,
+        valid,
+        schedule,
+        seed=c.seed,
+        batch_size=c.batch_size,
+        start=start,
+        shares=weights / weights.sum() if len(weights) else None,
+        responses=functools.partial(read_responses, workdir / "responses") if cached else None,
+        returns=returns,
+        on_host=not on_device,
+    )
+    ring = DeviceRing(parallel, resident.num_ring_rows) if on_device else None
     metrics = MetricsWriter(workdir, start)
     placed, frozen_placed = parallel.replicate(state), parallel.replicate(frozen)
-    began, waited, logged = time.perf_counter(), 0.0, start
+
+    def prepare(step: int) -> tuple[list[Load], Window]:
+        if on_device:
+            return list(resident.loads(step)), parallel.split(resident.places(step))
+        return [], parallel.split(resident.batch(step))
+
     ticket = placed.step + 0
     with (
         console.orderly_stop() as stop,
+        filled(resident, start, ring),
         console.progress(c.num_steps, "steps", "pretrain", start) as bar,
-        Prefetch(lambda step: parallel.split(batch(step)), start, c.num_steps) as batches,
+        Prefetch(map(prepare, range(start, c.num_steps))) as batches,
     ):
-        for step, window in enumerate(batches, start + 1):
+        began, waited, logged = time.perf_counter(), 0.0, start
+        for step, (loads, window) in enumerate(batches, start + 1):
+            for load in loads:
+                assert ring
+                ring.store(load)
             run_step = warmup_step if step <= c.warmup_steps else train_step
-            placed = run_step(placed, frozen_placed, window)
+            placed = run_step(placed, (frozen_placed, ring.frames if ring else ()), window)
             # One step in flight: the next is queued while this one runs, and a stop is prompt.
             # (The state itself may be donated to the next step; the ticket is a copy.)
             jax.block_until_ready(ticket)

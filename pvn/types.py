@@ -14,10 +14,11 @@ Array = Any  # np.ndarray on the host, jax.Array on a device; `data` never impor
 class Window(NamedTuple):
     """Transitions as the sampler gathers them: each frame once.
 
-    `frames[b]` are rows i-3 .. i+1 of one episode, zeros before its start and after its end.
+    `frames[b]` are rows i-3 .. i+1 of one episode, zeros before its start and after its end. Where
+    the frames live on the device, their places stand for them until the step gathers them.
     """
 
-    frames: Array  # uint8 [B, 5, 84, 84]
+    frames: Array  # uint8 [B, 5, 84, 84]; or places among resident frames, int32 [B, 5], -1: zeros
     action: Array  # int32 [B], taken at row i
     next_action: Array  # int32 [B], the behaviour's at row i+1; 0 after a terminal row
     discount: Array  # float32 [B], the environment's: 0 where row i ended the game, else 1

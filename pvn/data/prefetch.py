@@ -3,38 +3,41 @@
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
+
+_END = object()
 
 
 class Prefetch:
-    """Iterates `make(step)` for step = start .. stop-1, made up to `depth` ahead in a thread.
+    """Iterates `items`, of which up to `depth` are made ahead in a thread.
 
-    `waited` is the time in seconds that the consumer has spent waiting. An exception in `make`
-    is raised in the consumer. Use as a context manager: leaving it ends the thread.
+    `waited` is the time in seconds that the consumer has spent waiting. An exception in making an
+    item is raised in the consumer. Use as a context manager: leaving it ends the thread.
     """
 
-    def __init__(self, make: Callable[[int], Any], start: int, stop: int, depth: int = 4):
+    def __init__(self, items: Iterable[Any], depth: int = 4):
         self.waited = 0.0
+        self._items = iter(items)
         self._queue: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(depth)
         self._closed = threading.Event()
-        self._steps = range(start, stop)
-        self._thread = threading.Thread(target=self._run, args=(make,), daemon=True)
+        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def _run(self, make: Callable[[int], Any]) -> None:
-        for step in self._steps:
+    def _run(self) -> None:
+        while not self._closed.is_set():
             try:
-                item: tuple[Any, BaseException | None] = (make(step), None)
+                made: tuple[Any, BaseException | None] = (next(self._items, _END), None)
             except BaseException as error:  # handed to the consumer, who decides
-                item = (None, error)
+                made = (_END, error)
             while not self._closed.is_set():
                 try:
-                    self._queue.put(item, timeout=0.1)
+                    self._queue.put(made, timeout=0.1)
                     break
                 except queue.Full:
                     continue
-            if self._closed.is_set() or item[1] is not None:
+            if made[0] is _END:
                 return
+            del made  # what the consumer has let go of is not held here
 
     def __enter__(self) -> "Prefetch":
         self._thread.start()
@@ -45,10 +48,12 @@ class Prefetch:
         self._thread.join()
 
     def __iter__(self) -> Iterator[Any]:
-        for _ in self._steps:
+        while True:
             began = time.perf_counter()
             value, error = self._queue.get()
             self.waited += time.perf_counter() - began
             if error is not None:
                 raise error
+            if value is _END:
+                return
             yield value

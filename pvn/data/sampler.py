@@ -29,3 +29,15 @@ def uniform_indices(seed: int, step: int, batch_size: int, num_items: int) -> np
 def weighted_indices(seed: int, step: int, batch_size: int, probability: np.ndarray) -> np.ndarray:
     """Like `uniform_indices`, but item i of M is drawn with probability[i], float64 [M]."""
     return _generator(seed, step).choice(len(probability), batch_size, p=probability)
+
+
+def mixture_indices(
+    seed: int, step: int, batch_size: int, sizes: np.ndarray, shares: np.ndarray
+) -> np.ndarray:
+    """Like `uniform_indices` over K groups laid end to end, but group k has shares[k] of the draws.
+
+    sizes: int64 [K], items of each group, 1 or more. shares: float64 [K], sums to 1.
+    """
+    generator = _generator(seed, step)
+    group = generator.choice(len(sizes), batch_size, p=shares)
+    return (np.cumsum(sizes) - sizes)[group] + generator.integers(sizes[group])

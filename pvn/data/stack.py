@@ -20,9 +20,18 @@ def episode_bounds(episode: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def transition_rows(rows: Rows) -> np.ndarray:
-    """The rows that are transitions: terminal, or followed in their episode. int64 [M]."""
-    followed = np.append(rows.episode[1:] == rows.episode[:-1], False)
-    return np.flatnonzero(rows.terminal | followed)
+    """The rows that are transitions: terminal, or followed in their episode. int64 [M].
+
+    Not the first three rows of an episode whose start was cut off: nobody knows their stack.
+    """
+    transition = rows.terminal | np.append(rows.episode[1:] == rows.episode[:-1], False)
+    headless = np.flatnonzero(rows.cut_start)
+    for row in range(STACK - 1):
+        at = headless + row
+        at = at[at < len(transition)]
+        at = at[rows.episode[at] == rows.episode[at - row]]
+        transition[at] = False
+    return np.flatnonzero(transition)
 
 
 def gather_frames(
@@ -31,7 +40,7 @@ def gather_frames(
     """uint8 [B, len(offsets), 84, 84]: frames at `index + offsets`, zeros outside the episode."""
     at = index[:, None] + np.asarray(offsets)
     outside = (at < bounds[0][index, None]) | (at >= bounds[1][index, None])
-    frames = rows.frame[np.where(outside, 0, at)]
+    frames = rows.frame[np.where(outside, index[:, None], at)]
     frames[outside] = 0
     return frames
 
@@ -41,6 +50,25 @@ def gather_stacks(
 ) -> np.ndarray:
     """Observations at rows `index`: uint8 [B, 84, 84, 4], newest frame last."""
     return np.moveaxis(gather_frames(rows, bounds, index, range(1 - STACK, 1)), 1, -1)
+
+
+def window_at(
+    rows: Rows,
+    index: np.ndarray,
+    frames: np.ndarray,
+    responses: np.ndarray | None,
+    returns: np.ndarray | None,
+) -> Window:
+    """Transitions that start at rows `index` [B], with what is given of each, [B, ...]."""
+    terminal = rows.terminal[index]
+    return Window(
+        frames=frames,
+        action=rows.action[index],
+        next_action=np.where(terminal, 0, rows.action[np.where(terminal, index, index + 1)]),
+        discount=1.0 - terminal.astype(np.float32),
+        response=responses,
+        returns=returns,
+    )
 
 
 def gather_windows(
@@ -54,12 +82,10 @@ def gather_windows(
 
     responses, returns: [N, T] of all rows, where the transitions are to bring theirs.
     """
-    terminal = rows.terminal[index]
-    return Window(
-        frames=gather_frames(rows, bounds, index, range(1 - STACK, 2)),
-        action=rows.action[index],
-        next_action=np.where(terminal, 0, rows.action[np.where(terminal, index, index + 1)]),
-        discount=1.0 - terminal.astype(np.float32),
-        response=None if responses is None else responses[index],
-        returns=None if returns is None else returns[index],
+    return window_at(
+        rows,
+        index,
+        gather_frames(rows, bounds, index, range(1 - STACK, 2)),
+        None if responses is None else responses[index],
+        None if returns is None else returns[index],
     )

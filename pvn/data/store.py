@@ -1,9 +1,10 @@
 """The dataset on disk: Zarr v3, written and read with tensorstore, open to any zarr reader.
 
-A group of six arrays of N rows. Row i is what was seen (one frame), the action taken on it, the
+A group of seven arrays of N rows. Row i is what was seen (one frame), the action taken on it, the
 reward it brought as the game gave it, whether that ended the game (`terminal`), whether the
-record was cut after it (`truncated`), and the number of its episode. Rows of an episode are
-contiguous. Each frame is stored once; `pvn.data.stack` gathers the stacks.
+record was cut after it (`truncated`), whether it was cut before it (`cut_start`: the first row of a
+piece that begins in mid-episode, as public logs have them), and the number of its episode. Rows of
+an episode are contiguous. Each frame is stored once; `pvn.data.stack` gathers the stacks.
 
 Rows become part of the dataset when `num_rows` in the group's attributes says so, and that is
 written last: a writer that dies leaves a valid, shorter dataset.
@@ -19,20 +20,24 @@ import numpy as np
 import tensorstore as ts
 
 from pvn.errors import UserError
+from pvn.types import Array
 
 FORMAT = "pvn-dataset"
-VERSION = 1
+VERSION = 2  # 1 had no `cut_start`: no episode was cut at its start
 
 FRAME_SHAPE = (84, 84)
+FRAME_BYTES = 84 * 84
 SHARD_ROWS = 8192  # frames a file
 CHUNK_ROWS = 64  # frames compressed together: neighbours are alike, so the ratio is best
 COLUMN_ROWS = 65536
+_CACHE = 2**24  # bytes, for the indices of shards that are read piece by piece
 
 COLUMNS: dict[str, str] = {
     "action": "int32",
     "reward": "float32",
     "terminal": "bool",
     "truncated": "bool",
+    "cut_start": "bool",
     "episode": "int32",
 }
 
@@ -46,16 +51,46 @@ _BYTES: dict[str, Any] = {"name": "bytes", "configuration": {"endian": "little"}
 class Rows(NamedTuple):
     """Consecutive rows of a dataset, N of them."""
 
-    frame: np.ndarray  # uint8 [N, 84, 84]
+    frame: Array  # uint8 [N, 84, 84]; an array, or `StoredFrames` that stay on disk
     action: np.ndarray  # int32 [N]
     reward: np.ndarray  # float32 [N]
     terminal: np.ndarray  # bool [N]
     truncated: np.ndarray  # bool [N]
+    cut_start: np.ndarray  # bool [N]
     episode: np.ndarray  # int32 [N]
 
 
+class StoredFrames:
+    """Frames on disk, uint8 [N, 84, 84]; indexing reads them and checks their checksums."""
+
+    def __init__(self, path: str | Path, array: ts.TensorStore):
+        self._path, self._array = path, array
+
+    def __len__(self) -> int:
+        return int(self._array.shape[0])
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        """uint8 [..., 84, 84] at a slice of rows, or at int [...] of any shape.
+
+        Raises:
+          UserError: a corrupt file, which it names.
+        """
+        if isinstance(rows, slice):
+            return _read(self._path, "frame", self._array[rows])
+        frames = _read(self._path, "frame", self._array[rows.ravel()])
+        return frames.reshape(*rows.shape, *frames.shape[1:])
+
+
+def _read(path: str | Path, name: str, array: ts.TensorStore) -> np.ndarray:
+    try:
+        return np.asarray(array.read().result())
+    except ValueError as error:
+        reason = str(error).split(" [")[0]
+        raise UserError(f"dataset {path}: array {name} cannot be read: {reason}") from None
+
+
 class Dataset(NamedTuple):
-    """A dataset in memory."""
+    """A dataset, in memory or with its frames on disk."""
 
     path: str
     attributes: dict[str, Any]
@@ -163,18 +198,45 @@ def fingerprint(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def _check_complete(path: str | Path, num_rows: int) -> None:
+def stored_arrays(attributes: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the arrays that a dataset of this version has on disk."""
+    old = int(attributes["version"]) < 2
+    return tuple(name for name in Rows._fields if not (old and name == "cut_start"))
+
+
+def _check_complete(path: str | Path, attributes: Mapping[str, Any]) -> None:
     """Zarr reads a chunk whose file is gone as zeros; a dataset must not."""
-    keys = set(_own_files(_open(path)))
-    for name in Rows._fields:
+    keys, num_rows = set(_own_files(_open(path))), int(attributes["num_rows"])
+    for name in stored_arrays(attributes):
         rows, suffix = (SHARD_ROWS, "/0/0") if name == "frame" else (COLUMN_ROWS, "")
         for chunk in range(-(-num_rows // rows)):
             if f"{name}/c/{chunk}{suffix}".encode() not in keys:
                 raise UserError(f"dataset {path}: file {name}/c/{chunk}{suffix} is missing")
 
 
-def read_dataset(path: str | Path) -> Dataset:
-    """Reads the whole dataset into memory (7,056 bytes a frame), checking every checksum.
+def _open_array(path: str | Path, name: str, num_rows: int) -> ts.TensorStore:
+    """The first `num_rows` rows of an array of the dataset, checked to be what it should be."""
+    spec = _array_spec(path, name) | {"context": {"cache_pool": {"total_bytes_limit": _CACHE}}}
+    try:
+        array = ts.open(spec, open=True).result()
+    except ValueError as error:
+        reason = str(error).split(" [")[0]
+        raise UserError(f"dataset {path}: array {name} cannot be read: {reason}") from None
+    expected = _array_metadata(name)
+    if list(array.shape[1:]) != expected["shape"][1:] or array.dtype.name != expected["data_type"]:
+        raise UserError(
+            f"dataset {path}: array {name} is {array.dtype.name} {list(array.shape)}, "
+            f"expected {expected['data_type']} [N, {str(expected['shape'][1:])[1:]}"
+        )
+    if array.shape[0] < num_rows:
+        raise UserError(
+            f"dataset {path}: array {name} has {array.shape[0]} rows, zarr.json says {num_rows}"
+        )
+    return array[:num_rows]
+
+
+def open_dataset(path: str | Path) -> Dataset:
+    """The dataset with all columns in memory (some 20 bytes a row) and its frames on disk.
 
     Raises:
       UserError: missing, foreign or newer dataset; no rows; a corrupt file, which it names.
@@ -183,30 +245,22 @@ def read_dataset(path: str | Path) -> Dataset:
     num_rows = int(attributes["num_rows"])
     if num_rows == 0:
         raise UserError(f"dataset {path}: holds no rows; collect some with python -m pvn.collect")
-    columns = {}
-    for name in Rows._fields:
-        try:
-            array = ts.open(_array_spec(path, name), open=True).result()
-            expected = _array_metadata(name)
-            if (
-                list(array.shape[1:]) != expected["shape"][1:]
-                or array.dtype.name != expected["data_type"]
-            ):
-                raise UserError(
-                    f"dataset {path}: array {name} is {array.dtype.name} {list(array.shape)}, "
-                    f"expected {expected['data_type']} [N, {str(expected['shape'][1:])[1:]}"
-                )
-            if array.shape[0] < num_rows:
-                raise UserError(
-                    f"dataset {path}: array {name} has {array.shape[0]} rows, "
-                    f"zarr.json says {num_rows}"
-                )
-            columns[name] = array[:num_rows].read().result()
-        except ValueError as error:
-            reason = str(error).split(" [")[0]
-            raise UserError(f"dataset {path}: array {name} cannot be read: {reason}") from None
-    _check_complete(path, num_rows)
+    columns: dict[str, Any] = {}
+    for name in stored_arrays(attributes):
+        array = _open_array(path, name, num_rows)
+        columns[name] = StoredFrames(path, array) if name == "frame" else _read(path, name, array)
+    columns.setdefault("cut_start", np.zeros(num_rows, bool))
+    _check_complete(path, attributes)
     return Dataset(str(path), attributes, Rows(**columns), fingerprint(path))
+
+
+def read_dataset(path: str | Path) -> Dataset:
+    """Reads the whole dataset into memory (7,056 bytes a frame), checking every checksum.
+
+    Raises: as `open_dataset`.
+    """
+    dataset = open_dataset(path)
+    return dataset._replace(rows=dataset.rows._replace(frame=dataset.rows.frame[:]))
 
 
 class DatasetWriter:
@@ -239,6 +293,11 @@ class DatasetWriter:
             }
         else:
             self.attributes = read_attributes(path)
+            if (version := self.attributes["version"]) != VERSION:
+                raise UserError(
+                    f"dataset {path}: is of format version {version}, which is read but not "
+                    "extended; name another --dataset or pass --overwrite"
+                )
         self._arrays = {}
         for name in Rows._fields:
             spec = _array_spec(path, name)

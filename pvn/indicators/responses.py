@@ -6,7 +6,7 @@ costs more than the network that learns (7.0 against 2.7 GFLOP a step for 100 ta
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,22 @@ from pvn.files import sha256, write_json
 from pvn.indicators.indicator import Indicator
 
 _BATCH = 256
+_FILE = "responses.npy"
+
+
+def response_batches(
+    indicator: Indicator, frozen: Any, rows: Rows, index: np.ndarray
+) -> Iterator[np.ndarray]:
+    """Responses to the states at rows `index` [M], in order: float32 [up to 256, T] each time."""
+    bounds = episode_bounds(rows.episode)
+    # The last batch is filled up with row 0, so that there is one shape and one compilation.
+    padded = np.concatenate([index, np.zeros(-len(index) % _BATCH, index.dtype)])
+    device = jax.devices()[0]
+    frozen = jax.device_put(frozen, device)
+    for start in range(0, len(index), _BATCH):
+        stacks = gather_stacks(rows, bounds, padded[start : start + _BATCH])
+        count = min(_BATCH, len(index) - start)
+        yield np.asarray(indicator.response(frozen, jnp.asarray(stacks))[:count])
 
 
 def compute_responses(
@@ -27,23 +43,17 @@ def compute_responses(
     frozen: Any,
     rows: Rows,
     index: np.ndarray,
-    out: np.ndarray,
     report: Callable[[int], object] = lambda count: None,
-) -> None:
-    """Fills out [M, T] with the responses to the states at rows `index` [M].
+) -> np.ndarray:
+    """float32 [M, T]: the responses to the states at rows `index` [M].
 
     report: called with the number of states each time some more are done.
     """
-    bounds = episode_bounds(rows.episode)
-    # The last batch is filled up with row 0, so that there is one shape and one compilation.
-    padded = np.concatenate([index, np.zeros(-len(index) % _BATCH, index.dtype)])
-    device = jax.devices()[0]
-    frozen = jax.device_put(frozen, device)
-    for start in range(0, len(index), _BATCH):
-        count = min(_BATCH, len(index) - start)
-        stacks = gather_stacks(rows, bounds, padded[start : start + _BATCH])
-        out[start : start + count] = indicator.response(frozen, jnp.asarray(stacks))[:count]
-        report(count)
+    parts = []
+    for part in response_batches(indicator, frozen, rows, index):
+        parts.append(part)
+        report(len(part))
+    return np.concatenate(parts)
 
 
 def cached_responses(
@@ -62,17 +72,27 @@ def cached_responses(
       key: all that the responses depend on: the indicator's settings, seed, dataset.
       frozen: the indicator's frozen parameters, a function of the seed in `key`.
     """
-    array_file, key_file = path / "responses.npy", path / "responses.json"
+    array_file, key_file = path / _FILE, path / "responses.json"
     if array_file.is_file() and key_file.is_file():
         made = json.loads(key_file.read_text())
         if made.pop("sha256", None) == sha256(array_file) and made == key:
             return np.load(array_file, mmap_mode="r")
     path.mkdir(parents=True, exist_ok=True)
-    partial = array_file.with_name("responses.npy.partial")
+    partial = array_file.with_name(_FILE + ".partial")
     shape = (len(rows.action), num_tasks)
-    out = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape)
-    compute_responses(indicator, frozen, rows, np.arange(shape[0]), out, report)
-    out.flush()
+    # Written as they come: pages of a map would stay in memory.
+    with partial.open("wb") as stream:
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_2_0(stream, header)
+        for part in response_batches(indicator, frozen, rows, np.arange(shape[0])):
+            part.astype("<f4", copy=False).tofile(stream)
+            report(len(part))
     os.replace(partial, array_file)
     write_json(key_file, {**key, "sha256": sha256(array_file)})
     return np.load(array_file, mmap_mode="r")
+
+
+def read_responses(path: Path, first: int, stop: int) -> np.ndarray:
+    """float32 [stop - first, T]: rows of the responses cached in `path`."""
+    # A map of its own each time: its pages leave memory with it.
+    return np.array(np.load(path / _FILE, mmap_mode="r")[first:stop])

@@ -20,8 +20,10 @@ class Parallel(NamedTuple):
 
     num_devices: int
 
-    compile: Callable[[Callable[..., Any]], Callable[..., Any]]
-    """(state, frozen, batch) -> state, compiled; all three placed as the functions below do."""
+    compile: Callable[..., Callable[..., Any]]
+    """(state, frozen, batch) -> state, compiled; all three placed as the functions below do.
+
+    `donate`: update the first argument in place; the one that was given is then gone."""
 
     replicate: Callable[[Any], Any]
     """A tree to the devices: every one holds the whole."""
@@ -52,13 +54,16 @@ def make_parallel(
     """
     if donate_state is None:
         donate_state = devices[0].platform != "cpu"
-    donate = (0,) if donate_state else ()
+
+    def donated(donate: bool | None) -> tuple[int, ...]:
+        return (0,) if (donate_state if donate is None else donate) else ()
+
     if len(devices) == 1:
         device = devices[0]
         return (
             Parallel(
                 num_devices=1,
-                compile=lambda step: jax.jit(step, donate_argnums=donate),
+                compile=lambda step, donate=None: jax.jit(step, donate_argnums=donated(donate)),
                 replicate=lambda tree: jax.device_put(tree, device),
                 unreplicate=lambda tree: tree,
                 split=lambda batch: batch,
@@ -75,8 +80,8 @@ def make_parallel(
     copy = jax.pmap(lambda tree, _: tree, in_axes=(None, 0), devices=devices)
     parallel = Parallel(
         num_devices=count,
-        compile=lambda step: jax.pmap(
-            step, axis_name=AXIS_NAME, devices=devices, donate_argnums=donate
+        compile=lambda step, donate=None: jax.pmap(
+            step, axis_name=AXIS_NAME, devices=devices, donate_argnums=donated(donate)
         ),
         replicate=lambda tree: copy(tree, np.zeros(count)),
         # Indexing a pmapped array is a collective; its shards are at hand.

@@ -1,3 +1,4 @@
+import itertools
 import threading
 import time
 
@@ -9,7 +10,7 @@ from pvn.data.prefetch import Prefetch
 @pytest.mark.parametrize("depth", [1, 2, 7])
 @pytest.mark.parametrize(("start", "stop"), [(0, 20), (13, 17), (5, 5)])
 def test_in_order(start, stop, depth):
-    with Prefetch(lambda step: step * step, start, stop, depth) as items:
+    with Prefetch((step * step for step in range(start, stop)), depth) as items:
         assert list(items) == [step * step for step in range(start, stop)]
 
 
@@ -19,7 +20,7 @@ def test_each_is_made_once_and_in_another_thread():
     def make(step):
         made.append((step, threading.current_thread()))
 
-    with Prefetch(make, 0, 10) as items:
+    with Prefetch(map(make, range(10))) as items:
         assert list(items) == [None] * 10
     assert [step for step, _ in made] == list(range(10))
     assert threading.main_thread() not in {thread for _, thread in made}
@@ -33,7 +34,7 @@ def test_made_ahead_of_the_consumer():
             third.set()
         return step
 
-    with Prefetch(make, 0, 9, depth=2) as items:
+    with Prefetch(map(make, range(9)), depth=2) as items:
         # Nothing is taken until three are made: a Prefetch that waits to be asked fails here.
         assert third.wait(timeout=30)
         assert list(items) == list(range(9))
@@ -42,7 +43,7 @@ def test_made_ahead_of_the_consumer():
 @pytest.mark.parametrize("depth", [1, 4])
 def test_not_further_ahead_than_depth(depth):
     made = []
-    with Prefetch(made.append, 0, 1000, depth) as items:
+    with Prefetch(map(made.append, range(1000)), depth) as items:
         for taken, _ in enumerate(items, 1):
             time.sleep(0.001)
             assert len(made) <= taken + depth + 1  # the queue, and one in hand
@@ -61,7 +62,7 @@ def test_an_exception_is_raised_in_the_consumer(error):
             raise error
         return step
 
-    with Prefetch(make, 0, 10) as items:
+    with Prefetch(map(make, range(10))) as items:
         taken = iter(items)
         assert [next(taken), next(taken), next(taken)] == [0, 1, 2]
         with pytest.raises(type(error)) as caught:
@@ -77,7 +78,7 @@ def test_nothing_is_made_after_an_exception():
         raise Broken
 
     before = set(threading.enumerate())
-    with Prefetch(make, 4, 100) as items:
+    with Prefetch(map(make, range(4, 100))) as items:
         with pytest.raises(Broken):
             next(iter(items))
         for thread in set(threading.enumerate()) - before:
@@ -89,7 +90,7 @@ def test_nothing_is_made_after_an_exception():
 @pytest.mark.parametrize("taken", [0, 1, 5])
 def test_leaving_early_ends_the_thread(taken):
     before = set(threading.enumerate())
-    with Prefetch(lambda step: step, 0, 10**9, depth=2) as items:
+    with Prefetch(itertools.count(), depth=2) as items:
         assert len(set(threading.enumerate()) - before) == 1
         for _, _ in zip(range(taken), items, strict=False):
             pass
@@ -98,7 +99,7 @@ def test_leaving_early_ends_the_thread(taken):
 
 def test_leaving_by_an_exception_ends_the_thread():
     before = set(threading.enumerate())
-    with pytest.raises(Broken), Prefetch(lambda step: step, 0, 10**9) as items:
+    with pytest.raises(Broken), Prefetch(itertools.count()) as items:
         assert next(iter(items)) == 0
         raise Broken
     assert set(threading.enumerate()) <= before
@@ -111,7 +112,7 @@ def test_waiting_is_counted():
         asked.wait(timeout=30)  # not made before the consumer waits for it
         return step
 
-    with Prefetch(make, 0, 3) as items:
+    with Prefetch(map(make, range(3))) as items:
         assert items.waited == 0
         threading.Timer(0.05, asked.set).start()
         assert list(items) == [0, 1, 2]

@@ -33,6 +33,7 @@ def make_rows(episodes, numbers=None):
         reward=np.zeros(total, np.float32),
         terminal=terminal,
         truncated=truncated,
+        cut_start=np.zeros(total, bool),
         episode=np.repeat(numbers or range(len(episodes)), lengths).astype(np.int32),
     )
 
@@ -45,6 +46,10 @@ def datasets(draw):
     # Numbers are unique, not in order: rows of public logs need not begin at 0.
     numbers = draw(st.permutations(range(-2, len(episodes) - 2)))
     rows = make_rows(episodes, numbers)
+    starts = np.cumsum([0, *(length for length, _ in episodes[:-1])])
+    rows.cut_start[starts] = draw(
+        st.lists(st.booleans(), min_size=len(starts), max_size=len(starts))
+    )
     size = len(rows.action)
     return rows, np.array(draw(st.lists(st.integers(0, size - 1), min_size=1, max_size=12)))
 
@@ -68,7 +73,11 @@ def slow_transitions(rows):
     found = []
     for row in range(len(rows.action)):
         has_next = row + 1 < len(rows.action) and rows.episode[row + 1] == rows.episode[row]
-        if rows.terminal[row] or has_next:
+        start = row
+        while start > 0 and rows.episode[start - 1] == rows.episode[row]:
+            start -= 1
+        has_stack = not rows.cut_start[start] or row - start >= STACK - 1
+        if has_stack and (rows.terminal[row] or has_next):
             found.append(row)
     return found
 
@@ -107,6 +116,8 @@ def test_by_hand():
     np.testing.assert_array_equal(window.discount, [1, 0, 0])
     np.testing.assert_array_equal(window.next_action, [rows.action[5], 0, 0])
     assert window.response is None
+    rows.cut_start[1] = True  # of the second episode, only row 4 has both a stack and a next row
+    np.testing.assert_array_equal(transition_rows(rows), [0, 4, 6, 7])
     assert window.returns is None
 
 

@@ -17,6 +17,7 @@ from pvn.data.store import (
     Rows,
     delete_dataset,
     fingerprint,
+    open_dataset,
     read_attributes,
     read_dataset,
 )
@@ -37,6 +38,7 @@ def make_rows(count, shape=(84, 84), seed=0):
         reward=rng.normal(size=count).astype(np.float32),
         terminal=np.arange(count) % 5 == 4,
         truncated=rng.random(count) < 0.5,
+        cut_start=rng.random(count) < 0.5,
         episode=(np.arange(count) // 5).astype(np.int32),
     )
 
@@ -99,6 +101,36 @@ def die_in_commit(path, rows, before):
 # What is written is read.
 
 
+def test_frames_on_disk_are_the_frames_in_memory(tmp_path):
+    rows = make_rows(150)
+    write(tmp_path, rows)
+    frames = open_dataset(tmp_path).rows.frame
+    assert len(frames) == 150
+    at = np.array([[149, 3, 3], [64, 63, 0]])
+    np.testing.assert_array_equal(frames[at], rows.frame[at], strict=True)
+    np.testing.assert_array_equal(frames[60:70], rows.frame[60:70], strict=True)
+    raw = bytearray((tmp_path / FILES[0]).read_bytes())
+    raw[40] ^= 1  # in the first chunk
+    (tmp_path / FILES[0]).write_bytes(raw)
+    frames = open_dataset(tmp_path).rows.frame
+    np.testing.assert_array_equal(frames[64:], rows.frame[64:])
+    with pytest.raises(UserError, match=r"array frame cannot be read: .*frame/c/0/0/0"):
+        frames[at]
+
+
+def test_a_dataset_of_version_1_has_no_cut_starts_and_is_not_extended(tmp_path):
+    rows = make_rows(20)
+    write(tmp_path, rows)
+    shutil.rmtree(tmp_path / "cut_start")
+    group = json.loads((tmp_path / "zarr.json").read_text())
+    group["attributes"]["version"] = 1
+    (tmp_path / "zarr.json").write_text(json.dumps(group))
+    expected = rows._replace(cut_start=np.zeros(20, bool))
+    assert_rows_equal(read_dataset(tmp_path).rows, expected)
+    with pytest.raises(UserError, match="is of format version 1, which is read but not extended"):
+        DatasetWriter(tmp_path, MADE)
+
+
 def test_round_trip(tmp_path):
     rows = make_rows(150)
     write(tmp_path / "d", rows, note="x")
@@ -106,7 +138,7 @@ def test_round_trip(tmp_path):
     assert_rows_equal(dataset.rows, rows)
     assert dataset.path == str(tmp_path / "d")
     assert dataset.attributes == {
-        "format": "pvn-dataset", "version": 1, "num_rows": 150, "num_episodes": 30,
+        "format": "pvn-dataset", "version": 2, "num_rows": 150, "num_episodes": 30,
         **MADE, "note": "x",
     }  # fmt: skip
     assert read_attributes(tmp_path / "d") == dataset.attributes
@@ -117,11 +149,11 @@ def test_zarr_reads_the_same(tmp_path):
     write(tmp_path, rows)
     group = zarr.open_group(tmp_path, mode="r")
     assert dict(group.attrs) == {
-        "format": "pvn-dataset", "version": 1, "num_rows": 150, "num_episodes": 30, **MADE
+        "format": "pvn-dataset", "version": 2, "num_rows": 150, "num_episodes": 30, **MADE
     }  # fmt: skip
     assert {name: str(group[name].dtype) for name in group} == {
         "frame": "uint8", "action": "int32", "reward": "float32",
-        "terminal": "bool", "truncated": "bool", "episode": "int32",
+        "terminal": "bool", "truncated": "bool", "cut_start": "bool", "episode": "int32",
     }  # fmt: skip
     assert_rows_equal(Rows(*(group[name][:] for name in Rows._fields)), rows)
 
@@ -145,7 +177,7 @@ def test_zarr_writes_what_is_read(tmp_path):
     for name, column in rows._asdict().items():
         chunks = (store.SHARD_ROWS, 84, 84) if name == "frame" else (store.COLUMN_ROWS,)
         group.create_array(name, data=column, chunks=chunks, config={"write_empty_chunks": True})
-    group.attrs.update({"format": "pvn-dataset", "version": 1, "num_rows": 9, "num_episodes": 2})
+    group.attrs.update({"format": "pvn-dataset", "version": 2, "num_rows": 9, "num_episodes": 2})
     assert_rows_equal(read_dataset(tmp_path).rows, rows)
 
 
@@ -385,8 +417,8 @@ FOREIGN = [
         "its format is 'ome', expected 'pvn-dataset'",
     ),
     (
-        '{"attributes": {"format": "pvn-dataset", "version": 2}}',
-        "format version 2 is newer than 1, the newest this pvn reads; upgrade pvn",
+        '{"attributes": {"format": "pvn-dataset", "version": 3}}',
+        "format version 3 is newer than 2, the newest this pvn reads; upgrade pvn",
     ),
 ]
 

@@ -27,6 +27,7 @@ def make_rows(lengths, reward, ends=None, numbers=None):
         reward=np.asarray(reward, np.float32),
         terminal=terminal,
         truncated=truncated,
+        cut_start=np.zeros(total, bool),
         episode=np.repeat(range(len(lengths)) if numbers is None else numbers, lengths).astype(
             np.int32
         ),

@@ -116,8 +116,7 @@ def test_thresholds_give_the_proportion_on_real_frames(dataset: object) -> None:
     rows = read_dataset(str(dataset)).rows
     tasks = make_indicator("random_network", **SETTINGS)
     frozen, _ = tasks.init(jax.random.key(0))
-    responses = np.empty((len(rows.action), 7), np.float32)
-    compute_responses(tasks, frozen, rows, np.arange(len(rows.action)), responses)
+    responses = compute_responses(tasks, frozen, rows, np.arange(len(rows.action)))
     assert tasks.fit is not None
     on = np.asarray(tasks.cumulant(tasks.fit(responses), responses))
     np.testing.assert_allclose(on.mean(axis=0), 0.1, rtol=0.1)

@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pvn.data.schedule import AHEAD, PIECE, make_schedule, piece_rows
+from pvn.errors import UserError
+
+GIB = 2**30
+
+
+def schedule_of(sizes, budget, *, row_bytes=7056, fixed_bytes=0, reuse=1.0, seed=0):
+    """A schedule over datasets with so many transitions each, every row one."""
+    groups = np.cumsum([0, *sizes])
+    return make_schedule(
+        seed, groups, np.arange(groups[-1]), row_bytes=row_bytes, fixed_bytes=fixed_bytes,
+        budget=budget, reuse=reuse,
+    )  # fmt: skip
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(
+    st.lists(st.integers(50, 20_000), min_size=1, max_size=3),
+    st.integers(1200, 12_000),
+    st.integers(0, 10**6),
+    st.integers(0, 3),
+)
+def test_each_piece_is_resident_equally_often_in_a_pass(sizes, affordable, position, seed):
+    try:
+        schedule = schedule_of(sizes, affordable * 100, row_bytes=100, seed=seed)
+    except UserError:
+        return
+    counts = np.zeros(schedule.num_pieces, int)
+    for at in range(position, position + schedule.num_pieces):
+        resident = schedule.resident(at)
+        assert len(np.unique(resident)) == schedule.num_resident
+        counts[resident] += 1
+    assert set(counts) == {schedule.num_resident}
+    # The pieces are all transitions, once; of a dataset they are of one size, but for one.
+    for size, start, edges in zip(
+        sizes, np.cumsum([0, *sizes[:-1]]), schedule.bounds, strict=True
+    ):
+        assert (edges[0], edges[-1]) == (start, start + size)
+        assert set(np.diff(edges)) <= {size // schedule.num_pieces, -(-size // schedule.num_pieces)}
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(st.integers(5_000, 500_000), st.integers(700, 100_000))
+def test_the_budget_is_kept_and_used(size, affordable):
+    try:
+        schedule = schedule_of([size], affordable * 100, row_bytes=100)
+    except UserError:
+        return
+    first, stop = piece_rows(np.arange(size), schedule.bounds)
+    largest = int(np.max(stop - first))
+    if schedule.rotates:
+        held = (schedule.num_resident + AHEAD + 2) * largest
+        assert held <= affordable
+        assert held > 0.8 * affordable or schedule.num_resident == schedule.num_pieces - 1
+        assert largest <= PIECE + 4
+    else:
+        assert size + 1 <= affordable
+
+
+def test_all_is_resident_where_it_fits():
+    for budget in (None, 7056 * 20_001):
+        schedule = schedule_of([20_000], budget)
+        assert not schedule.rotates
+        assert schedule.bounds.tolist() == [[0, 20_000]]
+        assert [schedule.position(step, 32) for step in (0, 10**9)] == [0, 0]
+    assert schedule_of([20_000], 7056 * 20_001, fixed_bytes=1).rotates
+
+
+def test_positions_by_hand():
+    # A 64th of what is affordable makes a piece: 312 transitions, 99 pieces of 310.3 on average.
+    schedule = schedule_of([30_720], 20_000 * 7056)
+    assert (schedule.num_pieces, schedule.draws_a_position) == (30_720 // 312 + 1, 310)
+    assert [schedule.position(step, 31) for step in (0, 9, 10, 99, 100)] == [0, 0, 1, 9, 10]
+    assert schedule_of([30_720], 20_000 * 7056, reuse=2.0).draws_a_position == 621
+    assert not np.array_equal(schedule.order, schedule_of([30_720], 20_000 * 7056, seed=1).order)
+
+
+def test_the_rows_that_pieces_need():
+    valid = np.array([0, 1, 5, 6, 9])
+    first, stop = piece_rows(valid, np.array([[0, 2, 5]]))
+    assert (first.tolist(), stop.tolist()) == ([[0, 2]], [[3, 11]])
+
+
+def test_a_budget_that_is_too_small():
+    with pytest.raises(UserError, match=r"^config.data_memory_gib: 0.002 is too small for pieces"):
+        schedule_of([50_000], int(0.002 * GIB))
+    with pytest.raises(UserError) as caught:
+        schedule_of([50_000], int(0.01 * GIB), fixed_bytes=int(0.02 * GIB))
+    least = float(str(caught.value).split("expected ")[1].split(" ")[0])
+    assert schedule_of([50_000], int(least * GIB), fixed_bytes=int(0.02 * GIB)).rotates
