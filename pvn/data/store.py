@@ -315,8 +315,7 @@ class DatasetWriter:
 
     def rewind(self, num_rows: int, num_episodes: int) -> None:
         """Takes rows from `num_rows` on out of the dataset (the next commit overwrites them)."""
-        self.attributes |= {"num_rows": num_rows, "num_episodes": num_episodes}
-        self._write_attributes()
+        self.update(num_rows=num_rows, num_episodes=num_episodes)
 
     def commit(self, rows: Rows, **attributes: Any) -> None:
         """Writes `rows` after the last, then makes them count together with the attributes."""
@@ -330,11 +329,11 @@ class DatasetWriter:
             array = array.resize(exclusive_max=[stop, *values.shape[1:]]).result()
             array[start:stop].write(values).result()
             self._arrays[name] = array
-        self.attributes |= {
-            "num_rows": stop,
-            "num_episodes": int(rows.episode[-1]) + 1,
-            **attributes,
-        }
+        self.update(num_rows=stop, num_episodes=int(rows.episode[-1]) + 1, **attributes)
+
+    def update(self, **attributes: Any) -> None:
+        """Sets attributes of the dataset."""
+        self.attributes |= attributes
         self._write_attributes()
 
     def _write_attributes(self) -> None:

@@ -74,7 +74,7 @@ def expected_at(rows, bounds, index):
 
 
 def test_all_in_memory_is_a_plain_gather_of_uniform_draws(rows):
-    bounds, valid, schedule = parts = setup(rows, None)
+    bounds, valid, _ = parts = setup(rows, None)
     with resident_of(rows, parts) as resident:
         assert resident.num_ring_rows <= 2600 < 2 * BLOCK_ROWS  # more than one block
         for step in (0, 1, 7, 2**40):
@@ -126,7 +126,7 @@ def test_steps_may_be_left_out(rows):
 
 
 def counts_of(rows, parts, first_step, num_steps, **changes):
-    bounds, valid, _ = parts
+    valid = parts[1]
     counts = np.zeros(2600, int)
     with resident_of(rows, parts, first_step, **changes) as resident:
         for step in range(first_step, first_step + num_steps):
@@ -141,7 +141,7 @@ def counts_of(rows, parts, first_step, num_steps, **changes):
 @pytest.mark.parametrize("start_pass", [0, 1.37])
 def test_each_transition_is_drawn_equally_often_in_a_pass(rows, start_pass):
     parts = setup(rows, 1000, reuse=50)
-    _, valid, schedule = parts
+    schedule = parts[2]
     steps = schedule.num_pieces * schedule.draws_a_position // B
     counts = counts_of(rows, parts, int(start_pass * steps), steps)
     assert counts.sum() == steps * B

@@ -37,9 +37,7 @@ def test_each_piece_is_resident_equally_often_in_a_pass(sizes, affordable, posit
         counts[resident] += 1
     assert set(counts) == {schedule.num_resident}
     # The pieces are all transitions, once; of a dataset they are of one size, but for one.
-    for size, start, edges in zip(
-        sizes, np.cumsum([0, *sizes[:-1]]), schedule.bounds, strict=True
-    ):
+    for size, start, edges in zip(sizes, np.cumsum([0, *sizes[:-1]]), schedule.bounds, strict=True):
         assert (edges[0], edges[-1]) == (start, start + size)
         assert set(np.diff(edges)) <= {size // schedule.num_pieces, -(-size // schedule.num_pieces)}
 

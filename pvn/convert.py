@@ -1,0 +1,275 @@
+"""Brings public datasets into our format, and ours into Dopamine's.
+
+    python -m pvn.convert --source=dopamine --path=DIR --game=Pong --runs=1 --checkpoints=0-49 \
+        --dataset=data/pong
+    python -m pvn.convert --to=dopamine --dataset=data/pong --path=DIR
+
+Sources: `dopamine` (DIR holds {Game}/{run}/replay_logs), `rlds` (the TFDS data_dir, which holds
+rlu_atari_checkpoints_ordered) and `rlds_raw` (DIR holds {Game}/run_{r}-...). What is converted is
+streamed, in a GiB of memory at most. An interrupted conversion goes on at the first file that is
+not stored, and ends in the same bytes.
+"""
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+
+from pvn import console
+from pvn.data.dopamine import dopamine_units
+from pvn.data.dopamine_writer import plan_windows, write_window
+from pvn.data.episodes import SPLITS, WEAK_RUNS, CorruptError, Tally, Unit
+from pvn.data.prefetch import Prefetch
+from pvn.data.rlds import rlds_units
+from pvn.data.store import (
+    SHARD_ROWS,
+    DatasetWriter,
+    Rows,
+    dataset_exists,
+    delete_dataset,
+    open_dataset,
+)
+from pvn.envs.atari import PROTOCOL, AtariEnvs
+from pvn.errors import UserError
+
+_SOURCE = flags.DEFINE_enum("source", None, ["dopamine", "rlds", "rlds_raw"], "What to read.")
+_TO = flags.DEFINE_enum("to", None, ["dopamine"], "Write --dataset in this format to --path.")
+_PATH = flags.DEFINE_string("path", None, "Folder of the public format.", required=True)
+_DATASET = flags.DEFINE_string("dataset", None, "Our dataset (or gs://...).", required=True)
+_GAME = flags.DEFINE_string("game", None, "Game, as its folders spell it: MsPacman.")
+_RUNS = flags.DEFINE_string("runs", "1", "Runs of the public data: 1, or 1,3, or 1-5.")
+_CHECKPOINTS = flags.DEFINE_string("checkpoints", None, "0-49, or 0,24,49. Default: all there are.")
+_SPLIT = flags.DEFINE_enum(
+    "split", None, list(SPLITS), "Published choice of checkpoints; weak is the first of runs 1-5."
+)
+_SKIP = flags.DEFINE_bool("skip_corrupt", False, "Leave whole bad episodes out, and count them.")
+_LAST_ROW = flags.DEFINE_enum(
+    "rlds_last_row", "frame", ["frame", "step"], "What the last row of an ended RLDS game is."
+)
+_NUM_ACTIONS = flags.DEFINE_integer(
+    "num_actions", 0, "Actions of the game. 0: its minimal set.", lower_bound=0
+)
+_THREADS = flags.DEFINE_integer("num_threads", 0, "Decoders of frames. 0: one a core.", 0)
+_CAPACITY = flags.DEFINE_integer(
+    "capacity", 1_000_000, "Rows of a window of Dopamine logs; its reader is told the same.", 100
+)
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete a dataset that is already there.")
+
+
+def parse_numbers(flag: str, text: str, low: int) -> list[int]:
+    """[0, 1, 2, 7] of "0-2,7".
+
+    Raises:
+      UserError: something else, or a number below `low`.
+    """
+    numbers: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if last < first or first < low:
+            raise UserError(f"--{flag}={text}: expected numbers from {low} on, like {low}-3,7")
+        numbers += range(first, last + 1)
+    return sorted(set(numbers))
+
+
+class _Appender:
+    """Gathers rows and commits them shard by shard, so that each is written once."""
+
+    def __init__(self, writer: DatasetWriter):
+        self._writer = writer
+        self._parts: list[Rows] = []
+        self._count = 0
+
+    def append(self, rows: Rows) -> None:
+        self._parts.append(rows)
+        self._count += len(rows.action)
+        while self._count >= (room := SHARD_ROWS - self._writer.num_rows % SHARD_ROWS):
+            self._commit(room)
+
+    def flush(self) -> None:
+        """Commits what is left."""
+        if self._count:
+            self._commit(self._count)
+
+    def discard(self) -> None:
+        self._parts, self._count = [], 0
+
+    def _commit(self, count: int) -> None:
+        rows = Rows(*(np.concatenate(column) for column in zip(*self._parts, strict=True)))
+        self._writer.commit(Rows(*(column[:count] for column in rows)))
+        self._count -= count
+        self._parts = [Rows(*(column[count:].copy() for column in rows))] if self._count else []
+
+
+def unit_rows(unit: Unit, first_episode: int, tally: Tally) -> Iterator[Rows]:
+    """The rows of a unit block by block, its episodes numbered from `first_episode`."""
+    number = first_episode
+    for episode in unit.read(tally):
+        yield from episode.rows(number, tally)
+        number += not episode.continues
+
+
+def convert(
+    units: Sequence[Unit], writer: DatasetWriter, num_actions: int, *, skip_corrupt: bool
+) -> tuple[Tally, int]:
+    """Appends the units that are not stored yet. Returns (what was found, exit status).
+
+    Raises:
+      CorruptError: broken data, if it is not to be left out.
+      UserError: an action that the game does not have.
+    """
+    complete = writer.attributes["complete"]
+    writer.rewind(complete["rows"], complete["episodes"])
+    appender = _Appender(writer)
+    tally = Tally(complete["counts"])
+    sizes = [unit.num_bytes for unit in units]
+    began, rows_before = time.perf_counter(), writer.num_rows
+    with (
+        console.orderly_stop() as stop,
+        console.progress(sum(sizes), "B", "convert", sum(sizes[: complete["units"]])) as bar,
+    ):
+        bar.unit_scale = True
+
+        def append_unit(number: int) -> None:
+            blocks = unit_rows(units[number], writer.attributes["num_episodes"], tally)
+            with Prefetch(blocks) as ahead:  # decompresses while this thread compresses
+                for rows in ahead:
+                    if stop:
+                        return
+                    if (found := int(rows.action.max())) >= num_actions or rows.action.min() < 0:
+                        raise UserError(
+                            f"{units[number].name}: holds action {found}, expected 0 to "
+                            f"{num_actions - 1}; another game, or choose --num_actions"
+                        )
+                    appender.append(rows)
+                    speed = (writer.num_rows - rows_before) / (time.perf_counter() - began)
+                    bar.set_postfix_str(f"{writer.num_rows:,} rows, {speed:,.0f} frames/s", False)
+                    bar.n = sum(sizes[:number]) + min(tally.position, sizes[number])
+                    bar.update(0)
+
+        for number in range(complete["units"], len(units)):
+            counts, tally.position = dict(tally.counts), 0
+            try:
+                append_unit(number)
+            except CorruptError as error:
+                if not skip_corrupt:
+                    raise
+                appender.discard()
+                writer.rewind(complete["rows"], complete["episodes"])
+                tally.counts = counts
+                tally.leave_out("skipped_files", str(error))
+            if stop:
+                return tally, stop.status
+            appender.flush()
+            complete = {
+                "units": number + 1,
+                "rows": writer.num_rows,
+                "episodes": writer.attributes["num_episodes"],
+                "counts": tally.counts,
+            }
+            writer.update(complete=complete)
+            while tally.problems:
+                console.say(f"left out: {tally.problems.pop(0)}")
+    return tally, 0
+
+
+def _units(game: str, pool: Executor) -> list[Unit]:
+    split = _SPLIT.value
+    if split and _CHECKPOINTS.value:
+        raise UserError("--split and --checkpoints: expected one of them")
+    runs = parse_numbers("runs", _RUNS.value, 1)
+    if split == "weak" and not flags.FLAGS["runs"].present:
+        runs = list(WEAK_RUNS)
+    checkpoints = parse_numbers("checkpoints", _CHECKPOINTS.value, 0) if _CHECKPOINTS.value else []
+    chosen = (Path(_PATH.value), game, runs, split, checkpoints, _SKIP.value)
+    if _SOURCE.value == "dopamine":
+        return dopamine_units(*chosen)
+    raw = _SOURCE.value == "rlds_raw"
+    return rlds_units(*chosen, raw=raw, last_row=_LAST_ROW.value, pool=pool)
+
+
+def import_dataset() -> int:
+    """--source: from a public format to --dataset."""
+    if not _GAME.value:
+        raise UserError("--game: is missing, expected a game as its folders spell it: MsPacman")
+    game, path = _GAME.value, _DATASET.value
+    num_actions = _NUM_ACTIONS.value or AtariEnvs(game, 1).num_actions
+    with ThreadPoolExecutor(_THREADS.value or os.cpu_count()) as pool:
+        units = _units(game, pool)
+        made = {
+            "game": game,
+            "num_actions": num_actions,
+            "protocol": PROTOCOL,
+            "rewards": "as published: clipped to [-1, 1]",
+            "source": {
+                "kind": "pvn.convert",
+                "format": _SOURCE.value,
+                "files": [unit.name for unit in units],
+                "rlds_last_row": _LAST_ROW.value,
+                "skip_corrupt": _SKIP.value,
+            },
+        }
+        if _OVERWRITE.value and dataset_exists(path):
+            delete_dataset(path)
+        start = {"units": 0, "rows": 0, "episodes": 0, "counts": {}}
+        writer = DatasetWriter(path, {**made, "complete": start})
+        for key, value in made.items():
+            if writer.attributes.get(key) != value:
+                raise UserError(
+                    f"dataset {path}: was made with another {key}; name another --dataset or pass "
+                    "--overwrite"
+                )
+        tally, status = convert(units, writer, num_actions, skip_corrupt=_SKIP.value)
+    found = "".join(f"; {name} {count:,}" for name, count in sorted(tally.counts.items()))
+    console.say(
+        f"{path}: {writer.num_rows:,} rows in {writer.attributes['num_episodes']:,} episodes of "
+        f"{game}{found}" + ("; stopped early, the same command completes it" if status else "")
+    )
+    rewarded = tally.counts.get("rewarded_last_rows", 0)
+    if rewarded and _LAST_ROW.value == "frame":
+        console.say(
+            f"warning: in {rewarded:,} of {tally.counts['ended_games']:,} games that ended, the "
+            "last row brings a reward, as an ordinary step would; was it one? See "
+            "--rlds_last_row=step"
+        )
+    return status
+
+
+def export_dataset() -> int:
+    """--to=dopamine: from --dataset to the logs of run --runs under --path."""
+    dataset = open_dataset(_DATASET.value)
+    runs = parse_numbers("runs", _RUNS.value, 1)
+    if len(runs) > 1:
+        raise UserError(f"--runs={_RUNS.value}: expected one run to write")
+    folder = Path(_PATH.value) / dataset.attributes["game"] / str(runs[0]) / "replay_logs"
+    if folder.exists() and not _OVERWRITE.value:
+        raise UserError(f"{folder}: is there already; choose another --runs or pass --overwrite")
+    partial = folder.with_name("replay_logs.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    windows = plan_windows(dataset.rows, _CAPACITY.value)
+    with console.progress(len(windows), "windows", "convert") as bar:
+        for number, window in enumerate(windows):
+            write_window(partial, number, window, dataset.rows, _CAPACITY.value)
+            bar.update()
+    if folder.exists():
+        shutil.rmtree(folder)
+    partial.rename(folder)
+    console.say(f"{folder}: {len(windows)} windows of {_CAPACITY.value:,} rows")
+    return 0
+
+
+def main() -> int:
+    if (_SOURCE.value is None) == (_TO.value is None):
+        raise UserError("--source, --to: expected one of them")
+    return import_dataset() if _SOURCE.value else export_dataset()
+
+
+if __name__ == "__main__":
+    console.run(main)

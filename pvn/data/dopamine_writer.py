@@ -1,0 +1,105 @@
+"""Writes a dataset as Dopamine logs that hold exactly its transitions, for Dopamine's own reader.
+
+That reader takes every row for a transition but those of `invalid_range` (the last one written and
+the first three) and those with a terminal row among the three before. So whole episodes are packed
+into windows; a window ends after an episode that was cut, whose last row has no next frame, and
+begins with one that was cut at its start; and a row of zeros stands after a last terminal row.
+"""
+
+import io
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from zlib_ng import gzip_ng
+
+from pvn.data.dopamine import BLOCK_ROWS, PADDING, log_file
+from pvn.data.stack import STACK, episode_bounds
+from pvn.data.store import FRAME_SHAPE, Rows
+from pvn.files import write_whole
+
+
+class Span(NamedTuple):
+    """Rows of a dataset, and how many rows of zeros come before them in a log."""
+
+    padding: int
+    start: int
+    stop: int
+
+
+def plan_windows(rows: Rows, capacity: int) -> list[list[Span]]:
+    """What each window holds: at most capacity - 1 rows, a closing one of zeros included."""
+    firsts, stops = (np.unique(bound) for bound in episode_bounds(rows.episode))
+    windows: list[list[Span]] = []
+    room = 0  # rows left in the last window; 0: the next episode begins another
+    for start, stop in zip(firsts.tolist(), stops.tolist(), strict=True):
+        padding = 0 if rows.cut_start[start] else PADDING
+        if room < padding + stop - start + 1 or not padding:
+            windows.append([])
+            room = capacity - 1
+        while padding + stop - start + 1 > room:  # one that no window holds is split
+            part = start + room - padding
+            windows[-1].append(Span(padding, start, part))
+            windows.append([])
+            start, padding, room = part, 0, capacity - 1
+        windows[-1].append(Span(padding, start, stop))
+        room = room - padding - (stop - start) if rows.terminal[stop - 1] else 0
+    return windows
+
+
+def write_window(folder: Path, number: int, window: list[Span], rows: Rows, capacity: int) -> None:
+    """Writes the seven files of window `number`; rows: of the dataset, frames on disk."""
+    action = np.zeros(capacity, np.int32)
+    reward = np.zeros(capacity, np.float32)
+    terminal = np.zeros(capacity, np.uint8)
+    ends = set()
+    cursor = 0
+    for padding, start, stop in window:
+        cursor += padding
+        here = slice(cursor, cursor + stop - start)
+        action[here], terminal[here] = rows.action[start:stop], rows.terminal[start:stop]
+        reward[here] = np.clip(rows.reward[start:stop], -1, 1)
+        cursor = here.stop
+        ends.add(cursor - 1)
+    if terminal[cursor - 1]:
+        cursor += 1  # the last row is never drawn: let that be one of zeros
+
+    def frames() -> Iterator[np.ndarray]:
+        written = 0
+        for padding, start, stop in window:
+            yield np.zeros((padding, *FRAME_SHAPE), np.uint8)
+            for row in range(start, stop, BLOCK_ROWS):
+                yield rows.frame[row : min(row + BLOCK_ROWS, stop)]
+            written += padding + stop - start
+        for row in range(written, capacity, BLOCK_ROWS):
+            yield np.zeros((min(BLOCK_ROWS, capacity - row), *FRAME_SHAPE), np.uint8)
+
+    horizon = 1
+    around = np.arange(cursor - horizon, cursor + STACK) % capacity
+    columns: dict[str, np.ndarray] = {
+        "action": action,
+        "reward": reward,
+        "terminal": terminal,
+        "add_count": np.array(cursor),
+        "invalid_range": around,
+    }
+    for name, array in columns.items():
+        stream = io.BytesIO()
+        np.save(stream, array)
+        _write(log_file(folder, name, number), stream.getvalue())
+    # Newer readers want to know the ends of episodes, as a pickle.
+    _write(log_file(folder, "episode_end_indices", number), pickle.dumps(ends))
+    with (
+        log_file(folder, "observation", number).open("wb") as file,
+        gzip_ng.GzipNGFile("", "wb", 1, file, mtime=0) as packed,
+    ):
+        header = {"descr": "|u1", "fortran_order": False, "shape": (capacity, *FRAME_SHAPE)}
+        np.lib.format.write_array_header_1_0(packed, header)
+        for block in frames():
+            packed.write(np.ascontiguousarray(block).data)
+
+
+def _write(file: Path, content: bytes) -> None:
+    write_whole(file, gzip_ng.compress(content, 1, mtime=0))

@@ -1,0 +1,152 @@
+"""What readers of public formats hand over: whole episodes, in the order of play."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from pvn.data.store import Rows
+from pvn.errors import UserError
+
+TIME_LIMIT = 27_000  # agent steps; the logs mark an episode that it ended as a game over
+
+
+class Tally:
+    """What a conversion found besides rows; kept with the dataset."""
+
+    def __init__(self, counts: dict[str, int] | None = None):
+        self.counts = dict(counts or {})
+        self.position = 0  # bytes of the unit's file that are read so far
+        self.problems: list[str] = []  # one line each, of what was left out; for the person
+
+    def add(self, name: str, count: int = 1) -> None:
+        if count:
+            self.counts[name] = self.counts.get(name, 0) + count
+
+    def leave_out(self, what: str, problem: str, count: int = 1) -> None:
+        """Notes that `count` episodes (or windows) are not in the dataset."""
+        self.add(what, count)
+        self.problems.append(problem)
+
+
+class Unit(NamedTuple):
+    """A file, or files that belong together: what is converted or left out as one."""
+
+    name: str
+    num_bytes: int  # for progress
+    read: "Callable[[Tally], Iterator[Episode]]"
+
+
+class CorruptError(UserError):
+    """A unit's data are broken: nothing of it can be trusted."""
+
+
+class Episode:
+    """Rows of one episode, as they are read."""
+
+    def __init__(self, cut_start: bool = False):
+        """cut_start: it began before the record does."""
+        self.cut_start = cut_start
+        self._frames: list[np.ndarray] = []
+        self._columns: list[tuple[np.ndarray, np.ndarray]] = []
+        self.num_rows = 0
+        self.terminal = False
+        self.continues = False  # the next one handed over is more of this
+
+    def append(self, frames: np.ndarray, action: np.ndarray, reward: np.ndarray) -> None:
+        """Adds rows: uint8 [n, 84, 84], int [n], float [n]. They are not copied."""
+        if len(frames):
+            self._frames.append(frames)
+            self._columns.append((action, reward))
+            self.num_rows += len(frames)
+
+    def drop_last(self, count: int) -> None:
+        """Takes the last `count` rows away."""
+        self.num_rows -= count
+        while count:
+            frames, (action, reward) = self._frames.pop(), self._columns.pop()
+            keep = max(len(frames) - count, 0)
+            count -= len(frames) - keep
+            if keep:
+                self._frames.append(frames[:keep])
+                self._columns.append((action[:keep], reward[:keep]))
+
+    def split_last(self) -> "Episode":
+        """Takes the last row off, as an episode that goes on where this one stops."""
+        rest = Episode()
+        action, reward = self._columns[-1]
+        rest.append(self._frames[-1][-1:], action[-1:], reward[-1:])
+        self.drop_last(1)
+        self.continues = True
+        return rest
+
+    def rows(self, number: int, tally: Tally) -> Iterator[Rows]:
+        """Its rows block by block, under this episode number.
+
+        An undefined reward becomes 0, and an end by the time limit a cut; both are counted.
+        """
+        terminal = self.terminal
+        if terminal and not self.cut_start and self.num_rows == TIME_LIMIT:
+            terminal = False
+            tally.add("time_outs")
+        done = 0
+        for frames, (action, reward) in zip(self._frames, self._columns, strict=True):
+            reward = np.array(reward, np.float32)
+            undefined = np.isnan(reward)
+            reward[undefined] = 0
+            tally.add("nan_rewards", int(undefined.sum()))
+            ends, starts = np.zeros((2, len(frames)), bool)
+            starts[0] = self.cut_start and done == 0
+            done += len(frames)
+            ends[-1] = done == self.num_rows and not self.continues
+            yield Rows(
+                frame=frames,
+                action=action.astype(np.int32),
+                reward=reward,
+                terminal=ends & terminal,
+                truncated=ends & (not terminal),
+                cut_start=starts,
+                episode=np.full(len(frames), number, np.int32),
+            )
+
+
+SPLITS = {  # checkpoints of the published splits (SGI, arXiv 2106.04799); -1: the last there is
+    "full": (),
+    "mixed": (0, 9, 19, 29, 39, -1),
+    "mixed_small": (0, 24, -1),
+    "weak": (0,),
+}
+WEAK_RUNS = (1, 2, 3, 4, 5)
+
+
+def choose_checkpoints(
+    where: str, there: Sequence[int], split: str | None, wanted: Sequence[int]
+) -> list[int]:
+    """Numbers of the checkpoints to convert, rising.
+
+    Args:
+      where: what has them, for messages.
+      there: those that there are.
+      split: a name of `SPLITS`, or None.
+      wanted: without a split, the numbers to take; empty: all.
+
+    Raises:
+      UserError: one that is wanted is not there.
+    """
+    if not there:
+        raise UserError(f"{where}: holds no checkpoints")
+    numbers = SPLITS[split] if split else wanted
+    chosen = sorted({max(there) if n == -1 else n for n in numbers}) or sorted(there)
+    if missing := [n for n in chosen if n not in there]:
+        raise UserError(
+            f"{where}: has no checkpoint {missing[0]}, only {_spans(sorted(there))}; choose with "
+            "--checkpoints"
+        )
+    return chosen
+
+
+def _spans(numbers: Sequence[int]) -> str:
+    """0-3,7 for 0, 1, 2, 3, 7."""
+    starts = [n for n in numbers if n - 1 not in numbers]
+    ends = [n for n in numbers if n + 1 not in numbers]
+    return ",".join(f"{a}-{b}" if b > a else f"{a}" for a, b in zip(starts, ends, strict=True))

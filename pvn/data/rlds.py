@@ -1,0 +1,290 @@
+"""RLDS Atari data (rlu_atari_checkpoints_ordered), prepared by TFDS or in the raw upstream form.
+
+Prepared: `rlu_atari_checkpoints_ordered/{Game}_run_{r}/{version}/` with a TFRecord shard or more
+of each split `checkpoint_XX`. Raw: `{Game}/run_{r}-{i:05d}-of-00050`, gzipped, one file a
+checkpoint. Either way an episode is a record: PNGs, actions, clipped rewards, and whether the game
+ended. If it did, only the frame of the last row counts (so the TFDS source says; real upstream
+files could not be looked at, and `last_row="step"` reads that row as an ordinary step). If not, the
+episode was cut, and its last row has no next frame.
+"""
+
+import json
+import re
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future
+from pathlib import Path
+from typing import NamedTuple
+
+import imagecodecs
+import numpy as np
+from zlib_ng import gzip_ng
+
+from pvn.data.episodes import CorruptError, Episode, Tally, Unit, choose_checkpoints
+from pvn.data.store import FRAME_SHAPE
+from pvn.data.tfrecord import parse_example, read_records
+from pvn.errors import UserError
+
+_NAME = "rlu_atari_checkpoints_ordered"
+_DECODED = 256  # frames a task of the pool decodes
+_AHEAD = 32_768  # frames that are being decoded or wait for their turn, at most
+
+
+class Columns(NamedTuple):
+    """An episode before its frames are decoded."""
+
+    images: list[bytes]  # PNG, n of them
+    action: np.ndarray  # int64 [n]
+    reward: np.ndarray  # float32 [n]
+    terminal: bool  # the game ended
+
+
+def parse_prepared(payload: bytes) -> Columns:
+    """An episode as TFDS stores it. Raises `ValueError` with what is wrong."""
+    features = parse_example(payload)
+    ended = _array(features, "steps/is_terminal")
+    return _checked(
+        _images(features, "steps/observation"),
+        _array(features, "steps/action"),
+        _array(features, "steps/reward"),
+        bool(ended.size and ended[-1]),
+    )
+
+
+def parse_raw(payload: bytes) -> Columns:
+    """An episode of the upstream files. Raises `ValueError` with what is wrong.
+
+    The rewards are `unclipped_rewards`, as TFDS takes them; upstream they are clipped all the same.
+    """
+    features = parse_example(payload)
+    discounts = _array(features, "discounts")
+    return _checked(
+        _images(features, "observations"),
+        _array(features, "actions"),
+        _array(features, "unclipped_rewards"),
+        bool(discounts.size and discounts[-1] == 0),
+    )
+
+
+def _array(features: dict[str, np.ndarray | list[bytes]], name: str) -> np.ndarray:
+    if not isinstance(value := features.get(name), np.ndarray):
+        raise ValueError(f"has no numbers {name!r} (another dataset?)")
+    return value
+
+
+def _images(features: dict[str, np.ndarray | list[bytes]], name: str) -> list[bytes]:
+    if not isinstance(value := features.get(name), list):
+        raise ValueError(f"has no images {name!r} (another dataset?)")
+    return value
+
+
+def _checked(
+    images: list[bytes], action: np.ndarray, reward: np.ndarray, terminal: bool
+) -> Columns:
+    counts = {len(images), len(action), len(reward)}
+    if len(counts) > 1 or not images:
+        raise ValueError(
+            f"has {len(images)} frames, {len(action)} actions and {len(reward)} rewards"
+        )
+    return Columns(images, action, reward, terminal)
+
+
+def decode_frames(images: list[bytes]) -> np.ndarray:
+    """uint8 [n, 84, 84] of n PNGs. Raises `ValueError` for what is none of that size."""
+    frames = np.empty((len(images), *FRAME_SHAPE), np.uint8)
+    for frame, image in zip(frames, images, strict=True):
+        try:
+            decoded = imagecodecs.png_decode(image)
+        except (ValueError, RuntimeError) as error:
+            raise ValueError(f"a frame is no PNG ({error})") from None
+        if decoded.shape[:2] != FRAME_SHAPE or decoded.size != frame.size:
+            raise ValueError(f"a frame is {list(decoded.shape)}, expected [84, 84]")
+        frame[:] = decoded.reshape(FRAME_SHAPE)
+    return frames
+
+
+def rlds_units(
+    path: Path,
+    game: str,
+    runs: list[int],
+    split: str | None,
+    checkpoints: list[int],
+    skip_corrupt: bool,
+    *,
+    raw: bool,
+    last_row: str,
+    pool: Executor,
+) -> list[Unit]:
+    """The files to convert, in order.
+
+    Args:
+      path: the TFDS data_dir that holds `rlu_atari_checkpoints_ordered`; for `raw`, the folder that
+        holds `{Game}/run_{r}-...`.
+      split, checkpoints: see `choose_checkpoints`.
+      skip_corrupt: leave broken episodes out.
+      last_row: what the last row of an ended game is, `frame` or `step`.
+      pool: decodes the frames. Threads will do: all that takes long lets go of the interpreter.
+
+    Raises:
+      UserError: what is missing.
+    """
+    units = []
+    for run in runs:
+        folder, files = _raw_files(path, game, run) if raw else _prepared_files(path, game, run)
+        lengths = {} if raw else _shard_lengths(folder)
+        for number in choose_checkpoints(str(folder), sorted(files), split, checkpoints):
+            for file in files[number]:
+
+                def read(
+                    tally: Tally, file: Path = file, expected: int | None = lengths.get(file.name)
+                ) -> Iterator[Episode]:
+                    return read_file(
+                        file,
+                        tally,
+                        raw=raw,
+                        last_row=last_row,
+                        skip_corrupt=skip_corrupt,
+                        expected=expected,
+                        pool=pool,
+                    )
+
+                units.append(Unit(file.name, file.stat().st_size, read))
+    return units
+
+
+def _prepared_files(path: Path, game: str, run: int) -> tuple[Path, dict[int, list[Path]]]:
+    base = path / _NAME / f"{game}_run_{run}"
+    versions = sorted(f.parent for f in base.glob("*/dataset_info.json"))
+    if not versions:
+        raise UserError(f"{base}: holds no version prepared by TFDS (no */dataset_info.json)")
+    pattern = re.compile(rf"{_NAME}-checkpoint_(\d+)\.tfrecord-(\d+)-of-(\d+)")
+    files: dict[int, list[Path]] = {}
+    shards: dict[int, int] = {}
+    for file in sorted(versions[-1].iterdir()):
+        if match := pattern.fullmatch(file.name):
+            files.setdefault(int(match[1]), []).append(file)
+            shards[int(match[1])] = int(match[3])
+    for number, found in files.items():
+        if len(found) != shards[number]:
+            raise UserError(
+                f"{versions[-1]}: checkpoint_{number:02d} has {len(found)} of its "
+                f"{shards[number]} shards"
+            )
+    return versions[-1], files
+
+
+def _shard_lengths(folder: Path) -> dict[str, int]:
+    """How many episodes each shard has, by its name, as far as dataset_info.json says."""
+    lengths = {}
+    try:
+        for split in json.loads((folder / "dataset_info.json").read_text())["splits"]:
+            shards = [int(length) for length in split["shardLengths"]]
+            for number, length in enumerate(shards):
+                name = f"{_NAME}-{split['name']}.tfrecord-{number:05d}-of-{len(shards):05d}"
+                lengths[name] = length
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{folder / 'dataset_info.json'}: is not that of a TFDS dataset ({error!r})"
+        ) from None
+    return lengths
+
+
+def _raw_files(path: Path, game: str, run: int) -> tuple[Path, dict[int, list[Path]]]:
+    folder = path / game
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder, expected files run_{run}-00000-of-00050 there")
+    pattern = re.compile(rf"run_{run}-(\d+)-of-\d+")
+    found = {int(m[1]): [f] for f in folder.iterdir() if (m := pattern.fullmatch(f.name))}
+    if not found:
+        raise UserError(f"{folder}: holds no files run_{run}-00000-of-00050")
+    return folder, found
+
+
+def read_file(
+    file: Path,
+    tally: Tally,
+    *,
+    raw: bool,
+    last_row: str,
+    skip_corrupt: bool,
+    expected: int | None,
+    pool: Executor,
+) -> Iterator[Episode]:
+    """The episodes of one file, in order; see `rlds_units`.
+
+    expected: how many there are, if that is known.
+
+    Raises:
+      CorruptError: a broken record, which it names, unless those are to be left out.
+    """
+
+    def leave_out(number: int, problem: str, count: int = 1) -> None:
+        text = f"{file}: record {number}: {problem}"
+        if not skip_corrupt:
+            raise CorruptError(text + "; --skip_corrupt leaves such episodes out")
+        tally.leave_out("skipped_episodes", text, count)
+
+    def parsed() -> Iterator[tuple[int, Columns]]:
+        count = 0
+        with file.open("rb") as packed:
+            for number, payload, problem, is_last in read_records(
+                gzip_ng.open(packed) if raw else packed
+            ):
+                count, tally.position = number + 1, packed.tell()
+                columns = None
+                if not problem:
+                    try:
+                        columns = (parse_raw if raw else parse_prepared)(payload)
+                    except ValueError as error:
+                        problem = str(error)
+                if columns is not None:
+                    yield number, columns
+                else:
+                    # Past a break in the framing, no record can be found.
+                    lost = max(expected - number, 1) if is_last and expected else 1
+                    count = number + lost
+                    leave_out(number, problem, lost)
+        if expected is not None and count < expected:
+            leave_out(count, f"is missing; there are to be {expected}", expected - count)
+
+    waiting: deque[tuple[int, Columns, list[Future[np.ndarray]]]] = deque()
+    ahead = 0
+
+    def first_waiting() -> Iterator[Episode]:
+        number, columns, parts = waiting.popleft()
+        try:
+            frames = [part.result() for part in parts]
+        except ValueError as error:
+            leave_out(number, str(error))
+            return
+        yield from _episode(columns, frames, last_row, tally)
+
+    for number, columns in parsed():
+        while waiting and ahead + len(columns.images) > _AHEAD:
+            ahead -= len(waiting[0][1].images)
+            yield from first_waiting()
+        ahead += len(columns.images)
+        images = columns.images
+        starts = range(0, len(images), _DECODED)
+        parts = [pool.submit(decode_frames, images[s : s + _DECODED]) for s in starts]
+        waiting.append((number, columns, parts))
+    while waiting:
+        yield from first_waiting()
+
+
+def _episode(
+    columns: Columns, frames: list[np.ndarray], last_row: str, tally: Tally
+) -> Iterator[Episode]:
+    episode, start = Episode(), 0
+    for block in frames:
+        span = slice(start, start + len(block))
+        episode.append(block, columns.action[span], columns.reward[span])
+        start += len(block)
+    episode.terminal = columns.terminal
+    if columns.terminal:
+        tally.add("ended_games")
+        tally.add("rewarded_last_rows", int(columns.reward[-1] != 0))
+        if last_row == "frame":
+            episode.drop_last(1)
+    if episode.num_rows:
+        yield episode

@@ -1,0 +1,126 @@
+"""TFRecord files of `tf.train.Example`s, without TensorFlow.
+
+A record is: length u64, its masked CRC-32C u32, the payload, its masked CRC-32C u32, all little
+endian; in some files the whole stream is gzipped.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Any, BinaryIO, NamedTuple
+
+import google_crc32c
+import numpy as np
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+from zlib_ng.zlib_ng import error as ZlibError  # noqa: N812
+
+_MOST_BYTES = 2**31 - 1  # protobuf reads no larger message
+_LABELS = descriptor_pb2.FieldDescriptorProto
+
+
+class Record(NamedTuple):
+    """One record of a file; of a broken one, what is wrong with it."""
+
+    number: int  # from 0
+    payload: bytes
+    problem: str = ""
+    is_last: bool = False  # after a break in the framing the rest of the file is out of reach
+
+
+def _masked_crc(data: bytes) -> int:
+    crc = google_crc32c.value(data)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def read_records(stream: BinaryIO) -> Iterator[Record]:
+    """The records of a (decompressed) stream in order, each checked against its CRCs."""
+    number = 0
+    while True:
+        try:
+            header = _read(stream, 12)
+            if not header:
+                return
+            length, length_crc = struct.unpack("<QI", header.ljust(12, b"\0"))
+            if len(header) < 12:
+                problem = "the file ends in its header"
+            elif _masked_crc(header[:8]) != length_crc or length > _MOST_BYTES:
+                problem = "the checksum of its length is wrong (not a TFRecord file?)"
+            else:
+                payload = _read(stream, length + 4)
+                problem = "" if len(payload) == length + 4 else "the file ends in it"
+        except (EOFError, OSError, ValueError, zlib.error, ZlibError) as error:  # type: ignore[misc]  # of gzip
+            problem = f"the compressed stream is broken ({error})"
+        if problem:
+            yield Record(number, b"", problem, is_last=True)
+            return
+        (payload_crc,) = struct.unpack("<I", payload[-4:])
+        payload = payload[:-4]
+        wrong = _masked_crc(payload) != payload_crc
+        yield Record(number, b"" if wrong else payload, "its checksum is wrong" if wrong else "")
+        number += 1
+
+
+def _read(stream: BinaryIO, count: int) -> bytes:
+    """`count` bytes, fewer at the end of the file. A broken length asks for no such memory."""
+    parts = []
+    while count and (part := stream.read(min(count, 2**24))):
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
+
+
+def _example_class() -> Any:
+    """The message class of `tf.train.Example`, a map from names to lists of one of three kinds."""
+    file = descriptor_pb2.FileDescriptorProto(name="pvn/example.proto", package="pvn")
+
+    def message(name: str, *fields: tuple[str, int, str]) -> None:
+        made = file.message_type.add(name=name)
+        for number, (field, label, kind) in enumerate(fields, 1):
+            one = made.field.add(name=field, number=number, label=label)
+            if kind.startswith("TYPE_"):
+                one.type = _LABELS.Type.Value(kind)
+            else:
+                one.type, one.type_name = _LABELS.TYPE_MESSAGE, f".pvn.{kind}"
+
+    one, many = _LABELS.LABEL_OPTIONAL, _LABELS.LABEL_REPEATED
+    message("BytesList", ("value", many, "TYPE_BYTES"))
+    message("FloatList", ("value", many, "TYPE_FLOAT"))
+    message("Int64List", ("value", many, "TYPE_INT64"))
+    message(
+        "Feature",
+        ("bytes_list", one, "BytesList"),
+        ("float_list", one, "FloatList"),
+        ("int64_list", one, "Int64List"),
+    )
+    message("Entry", ("key", one, "TYPE_STRING"), ("value", one, "Feature"))  # as a map is sent
+    message("Features", ("feature", many, "Entry"))
+    message("Example", ("features", one, "Features"))
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("pvn.Example"))
+
+
+_Example = _example_class()
+
+
+def parse_example(payload: bytes) -> dict[str, np.ndarray | list[bytes]]:
+    """Its features by name: lists of bytes, float32 [n] or int64 [n].
+
+    Raises:
+      ValueError: not such a message.
+    """
+    try:
+        example = _Example.FromString(payload)
+    except DecodeError as error:
+        raise ValueError(f"is no tf.train.Example ({error})") from None
+    found: dict[str, np.ndarray | list[bytes]] = {}
+    for entry in example.features.feature:
+        value = entry.value
+        if value.HasField("bytes_list"):
+            found[entry.key] = list(value.bytes_list.value)
+        elif value.HasField("float_list"):
+            found[entry.key] = np.array(value.float_list.value, np.float32)
+        else:
+            found[entry.key] = np.array(value.int64_list.value, np.int64)
+    return found
