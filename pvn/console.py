@@ -15,15 +15,24 @@ from pvn.config import unreadable_config
 from pvn.errors import UserError
 
 
-def run(main: Callable[[], int | None]) -> None:
-    """Runs a command: absl flags, exit status, and one line on stderr for a `UserError`."""
+def run(main: Callable[..., int | None], usage: str = "") -> None:
+    """Runs a command: absl flags, exit status, and one line on stderr for a `UserError`.
+
+    usage: of a command that takes words besides flags, `main`'s arguments: "python -m x a|b DIR".
+    """
+    words = max(0, len(usage.split()) - 3)
 
     def guarded(argv: list[str]) -> int:
         logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it touches
         try:
-            if len(argv) > 1:
-                raise UserError(f"unexpected argument {argv[1]!r}; flags are written --name=value")
-            return main() or 0
+            if len(argv) < 1 + words:
+                raise UserError(f"expected {usage}")
+            if len(argv) > 1 + words:
+                unexpected = argv[1 + words]
+                raise UserError(
+                    f"unexpected argument {unexpected!r}; flags are written --name=value"
+                )
+            return main(*argv[1:]) or 0
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1

@@ -76,7 +76,8 @@ class StoredFrames:
           UserError: a corrupt file, which it names.
         """
         if isinstance(rows, slice):
-            return _read(self._path, "frame", self._array[rows])
+            start, stop, _ = rows.indices(len(self))
+            return _read(self._path, "frame", self._array[start:stop])
         frames = _read(self._path, "frame", self._array[rows.ravel()])
         return frames.reshape(*rows.shape, *frames.shape[1:])
 
@@ -202,6 +203,12 @@ def stored_arrays(attributes: Mapping[str, Any]) -> tuple[str, ...]:
     """Names of the arrays that a dataset of this version has on disk."""
     old = int(attributes["version"]) < 2
     return tuple(name for name in Rows._fields if not (old and name == "cut_start"))
+
+
+def stored_bytes(path: str | Path) -> int:
+    """What the dataset takes on disk."""
+    store = _open(path)
+    return sum(len(store.read(key).result().value) for key in _own_files(store))
 
 
 def _check_complete(path: str | Path, attributes: Mapping[str, Any]) -> None:

@@ -1,0 +1,51 @@
+"""All that a dataset promises, checked: every checksum, and what rows must be to each other."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from pvn.data.stack import episode_bounds
+from pvn.data.store import SHARD_ROWS, Dataset
+from pvn.errors import UserError
+
+
+def problems(
+    dataset: Dataset, report: Callable[[int], object] = lambda count: None
+) -> Iterator[str]:
+    """A line for each thing that is wrong, in bounded memory; none for a good dataset.
+
+    The checksums of the columns were verified when the dataset was opened.
+
+    report: called with the number of rows each time the frames of some more are read.
+    """
+    rows, attributes = dataset.rows, dataset.attributes
+    for start in range(0, len(rows.action), SHARD_ROWS):
+        try:
+            report(len(rows.frame[start : start + SHARD_ROWS]))
+        except UserError as error:
+            yield str(error).removeprefix(f"dataset {dataset.path}: ")
+
+    starts, stops = (np.unique(bound) for bound in episode_bounds(rows.episode))
+    last = stops - 1
+    num_actions = attributes["num_actions"]
+    inner_end, inner_start = np.ones((2, len(rows.action)), bool)
+    inner_end[last], inner_start[starts] = False, False
+    checks = {
+        "the action is not one of the game's": (rows.action < 0) | (rows.action >= num_actions),
+        "the reward is not finite": ~np.isfinite(rows.reward),
+        "terminal within an episode": rows.terminal & inner_end,
+        "truncated within an episode": rows.truncated & inner_end,
+        "cut_start within an episode": rows.cut_start & inner_start,
+        "both terminal and truncated": rows.terminal & rows.truncated,
+        "an episode that neither ends nor is cut": ~(rows.terminal | rows.truncated | inner_end),
+    }
+    numbers = rows.episode[starts]
+    expected = np.arange(len(starts))
+    if not np.array_equal(numbers, expected):
+        at = int(np.flatnonzero(numbers != expected)[0])
+        yield f"row {starts[at]}: its episode is {numbers[at]}, expected {at}"
+    if attributes["num_episodes"] != len(starts):
+        yield f"zarr.json says {attributes['num_episodes']} episodes, there are {len(starts)}"
+    for what, wrong in checks.items():
+        if count := int(wrong.sum()):
+            yield f"row {int(np.argmax(wrong))}: {what} ({count:,} such rows)"

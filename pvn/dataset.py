@@ -1,0 +1,146 @@
+"""Looks at a dataset.
+
+    python -m pvn.dataset info data/pong
+    python -m pvn.dataset verify data/pong
+    python -m pvn.dataset view data/pong --episode=3 --output=episode.gif
+
+`info` says what is in it, `verify` reads all of it and checks every checksum and invariant (exit
+status 1 and a line for each thing that is wrong), `view` draws an episode: an animated GIF, or a
+contact sheet where the output ends in .png.
+"""
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+from PIL import Image
+
+from pvn import console
+from pvn.data.stack import episode_bounds, transition_rows
+from pvn.data.store import FRAME_BYTES, Dataset, open_dataset, stored_bytes
+from pvn.data.verify import problems
+from pvn.errors import UserError
+from pvn.files import write_whole
+
+_EPISODE = flags.DEFINE_integer("episode", 0, "view: number of the episode.", lower_bound=0)
+_OUTPUT = flags.DEFINE_string("output", "episode.gif", "view: file to write, .gif or .png.")
+_MAX_FRAMES = flags.DEFINE_integer(
+    "max_frames", 1000, "view: frames of a GIF, from the first; of a PNG, evenly spread.", 1
+)
+
+_USAGE = "python -m pvn.dataset info|verify|view DIR"
+_FRAME_MS = 67  # of an agent step: four emulator frames at 60 Hz
+_SCALE = 2
+
+
+def describe(dataset: Dataset) -> str:
+    """What is in a dataset, as lines of text."""
+    rows, attributes = dataset.rows, dataset.attributes
+    starts, stops = (np.unique(bound) for bound in episode_bounds(rows.episode))
+    whole = rows.terminal[stops - 1] & ~rows.cut_start[starts]
+    returns = np.add.reduceat(rows.reward.astype(np.float64), starts)[whole]
+    lengths = (stops - starts)[whole]
+    actions = np.bincount(rows.action, minlength=attributes["num_actions"])
+    size = stored_bytes(dataset.path)
+    count = len(rows.action)
+
+    def spread(values: np.ndarray) -> str:
+        if not len(values):
+            return "-"
+        low, middle, high = np.quantile(values, [0, 0.5, 1])
+        return f"mean {values.mean():,.2f}, median {middle:,g}, from {low:,g} to {high:,g}"
+
+    lines = {
+        "game": f"{attributes['game']}, {attributes['num_actions']} actions",
+        "rows": f"{count:,}, of which {len(transition_rows(rows)):,} are transitions",
+        "episodes": (
+            f"{len(starts):,}: {int(rows.terminal.sum()):,} ended, "
+            f"{int(rows.truncated.sum()):,} cut, {int(rows.cut_start.sum()):,} without their start"
+        ),
+        "returns": spread(returns) + " (of whole episodes)",
+        "lengths": spread(lengths),
+        "rewards": attributes.get("rewards", "as the game gives them"),
+        "actions": ", ".join(f"{a}: {n / count:.1%}" for a, n in enumerate(actions)),
+        "protocol": json.dumps(attributes["protocol"]),
+        "source": json.dumps(attributes["source"]),
+        "found": json.dumps(attributes.get("complete", {}).get("counts", {})),
+        "on disk": (
+            f"{size / 2**20:,.1f} MiB, {size / count:,.1f} bytes a row, "
+            f"{count * FRAME_BYTES / size:.0f} times smaller than its frames"
+        ),
+        "fingerprint": dataset.fingerprint,
+    }
+    return "".join(f"{name + ':':<13}{text}\n" for name, text in lines.items())
+
+
+def verify(dataset: Dataset) -> int:
+    """Prints what is wrong with a dataset, a line each. Returns the exit status."""
+    with console.progress(len(dataset.rows.action), "rows", "verify") as bar:
+        found = 0
+        for problem in problems(dataset, bar.update):
+            found += 1
+            console.say(f"error: dataset {dataset.path}: {problem}")
+    if not found:
+        print(f"{dataset.path}: {len(dataset.rows.action):,} rows, every checksum and rule holds")
+    return int(found > 0)
+
+
+def view(dataset: Dataset, episode: int, output: Path, max_frames: int) -> None:
+    """Draws an episode to a .gif or .png file.
+
+    Raises:
+      UserError: no such episode, or another kind of file.
+    """
+    rows = np.flatnonzero(dataset.rows.episode == episode)
+    if not len(rows):
+        last = int(dataset.rows.episode[-1])
+        raise UserError(f"--episode={episode}: there is none, expected 0 to {last}")
+    kind = output.suffix.lower()
+    if kind not in (".gif", ".png"):
+        raise UserError(f"--output={output}: expected a file that ends in .gif or .png")
+    if not output.parent.is_dir():
+        raise UserError(f"--output={output}: there is no folder {output.parent}")
+    if kind == ".gif":
+        chosen = rows[:max_frames]
+    else:
+        chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(max_frames, 100)).astype(int))]
+    frames = dataset.rows.frame[int(chosen[0]) : int(chosen[-1]) + 1][chosen - chosen[0]]
+    stream = io.BytesIO()
+    if kind == ".gif":
+        large = frames.repeat(_SCALE, axis=1).repeat(_SCALE, axis=2)
+        first, *rest = (Image.fromarray(frame) for frame in large)
+        first.save(stream, "gif", save_all=True, append_images=rest, duration=_FRAME_MS, loop=0)
+    else:
+        Image.fromarray(contact_sheet(frames)).save(stream, "png")
+    write_whole(output, stream.getvalue())
+    print(f"{output}: {len(chosen)} of the {len(rows)} frames of episode {episode}")
+
+
+def contact_sheet(frames: np.ndarray) -> np.ndarray:
+    """uint8 [H, W]: frames [n, 84, 84] row by row, ten a row, with a white line between."""
+    columns = min(len(frames), 10)
+    count = -(-len(frames) // columns)
+    tiles = np.full((count * columns, 86, 86), 255, np.uint8)
+    tiles[: len(frames), 1:-1, 1:-1] = frames
+    grid = tiles.reshape(count, columns, 86, 86).swapaxes(1, 2)
+    return grid.reshape(count * 86, columns * 86)
+
+
+def main(verb: str, path: str) -> int:
+    if verb not in ("info", "verify", "view"):
+        raise UserError(f"{verb!r}: expected {_USAGE}")
+    dataset = open_dataset(path)
+    if verb == "info":
+        sys.stdout.write(describe(dataset))
+    elif verb == "verify":
+        return verify(dataset)
+    else:
+        view(dataset, _EPISODE.value, Path(_OUTPUT.value), _MAX_FRAMES.value)
+    return 0
+
+
+if __name__ == "__main__":
+    console.run(main, usage=_USAGE)
