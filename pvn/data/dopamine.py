@@ -88,7 +88,11 @@ class _Npy:
         self._file = file
         self._raw: BinaryIO = file.open("rb")
         self._stream: Any = gzip_ng.open(self._raw)
-        self.shape, self.dtype = self._guarded(self._header)
+        try:
+            self.shape, self.dtype = self._guarded(self._header)
+        except CorruptError:
+            self.close()
+            raise
 
     def _header(self) -> tuple[tuple[int, ...], np.dtype]:
         version = np.lib.format.read_magic(self._stream)
@@ -102,20 +106,37 @@ class _Npy:
         return shape, dtype
 
     def read(self, count: int) -> np.ndarray:
-        """The next `count` items along the first axis (all of a scalar's)."""
-        shape = (count, *self.shape[1:]) if self.shape else ()
+        """The next `count` items along the first axis (a scalar as it is)."""
+        array = self.read_some(count)
+        if self.shape and len(array) < count:
+            raise self._cut_off()
+        return array
 
-        def take() -> np.ndarray:
-            out = np.empty(shape, self.dtype)
-            view = out.reshape(-1).view(np.uint8).data
-            while len(view):
-                taken = self._stream.readinto(view)
-                if not taken:
-                    raise EOFError("the array ends too early")
-                view = view[taken:]
-            return out
+    def read_some(self, count: int) -> np.ndarray:
+        """Like `read`, but fewer items where the file ends too early."""
+        out = np.empty((count, *self.shape[1:]) if self.shape else (), self.dtype)
+        item = out.nbytes // (count or 1) if self.shape else out.nbytes
+        view = out.reshape(-1).view(np.uint8).data
 
-        return self._guarded(take)
+        def take() -> int:
+            filled = 0
+            # Frame by frame: of what comes before an early end, no more than one or two are lost.
+            step = item if item >= 4096 else len(view)
+            while filled < len(view):
+                try:
+                    piece = self._stream.read1(min(step, len(view) - filled))
+                except EOFError:
+                    break
+                if not piece:
+                    break
+                view[filled : filled + len(piece)] = piece
+                filled += len(piece)
+            return filled
+
+        filled = self._guarded(take)
+        if not self.shape and filled < item:
+            raise self._cut_off()
+        return out[: filled // item] if self.shape and item else out
 
     def finish(self) -> None:
         """Reads to the end, where gzip's checksum is."""
@@ -135,11 +156,14 @@ class _Npy:
         self._stream.close()
         self._raw.close()
 
+    def _cut_off(self) -> "_Truncated":
+        return _Truncated(f"{self._file}: is cut off before its end")
+
     def _guarded(self, function: Any) -> Any:
         try:
             return function()
-        except EOFError as error:
-            raise _Truncated(f"{self._file}: is cut off ({error})") from None
+        except EOFError:
+            raise self._cut_off() from None
         except (OSError, ValueError, KeyError, zlib.error, ZlibError) as error:  # type: ignore[misc]
             raise CorruptError(f"{self._file}: is broken, or no .npy in gzip ({error})") from None
 
@@ -183,10 +207,11 @@ def read_window(folder: Path, number: int, tally: Tally, skip_corrupt: bool) -> 
         def blocks() -> Iterator[tuple[np.ndarray, ...]]:
             for start in range(0, cursor, BLOCK_ROWS):
                 span = slice(start, min(start + BLOCK_ROWS, cursor))
-                block = frames.read(span.stop - span.start)
+                block = frames.read_some(span.stop - span.start)
                 tally.position = frames.position
-                yield block, action[span], reward[span], terminal[span] != 0
-            frames.finish()
+                there = slice(start, start + len(block))
+                yield block, action[there], reward[there], terminal[there] != 0
+            frames.finish()  # says so, if the file was cut off
 
         try:
             yield from split_episodes(blocks())

@@ -30,7 +30,10 @@ class Span(NamedTuple):
 
 
 def plan_windows(rows: Rows, capacity: int) -> list[list[Span]]:
-    """What each window holds: at most capacity - 1 rows, a closing one of zeros included."""
+    """What each window holds: at most capacity - 1 rows, a closing one of zeros included.
+
+    Only an episode of capacity - 4 rows or more loses a transition, where it is split or closed.
+    """
     firsts, stops = (np.unique(bound) for bound in episode_bounds(rows.episode))
     windows: list[list[Span]] = []
     room = 0  # rows left in the last window; 0: the next episode begins another
@@ -39,7 +42,7 @@ def plan_windows(rows: Rows, capacity: int) -> list[list[Span]]:
         if room < padding + stop - start + 1 or not padding:
             windows.append([])
             room = capacity - 1
-        while padding + stop - start + 1 > room:  # one that no window holds is split
+        while padding + stop - start > room:  # one that no window holds is split
             part = start + room - padding
             windows[-1].append(Span(padding, start, part))
             windows.append([])
@@ -63,7 +66,7 @@ def write_window(folder: Path, number: int, window: list[Span], rows: Rows, capa
         reward[here] = np.clip(rows.reward[start:stop], -1, 1)
         cursor = here.stop
         ends.add(cursor - 1)
-    if terminal[cursor - 1]:
+    if terminal[cursor - 1] and cursor < capacity - 1:
         cursor += 1  # the last row is never drawn: let that be one of zeros
 
     def frames() -> Iterator[np.ndarray]:

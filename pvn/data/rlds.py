@@ -8,6 +8,7 @@ files could not be looked at, and `last_row="step"` reads that row as an ordinar
 episode was cut, and its last row has no next frame.
 """
 
+import gzip
 import json
 import re
 from collections import deque
@@ -18,7 +19,6 @@ from typing import NamedTuple
 
 import imagecodecs
 import numpy as np
-from zlib_ng import gzip_ng
 
 from pvn.data.episodes import CorruptError, Episode, Tally, Unit, choose_checkpoints
 from pvn.data.store import FRAME_SHAPE
@@ -228,7 +228,7 @@ def read_file(
         count = 0
         with file.open("rb") as packed:
             for number, payload, problem, is_last in read_records(
-                gzip_ng.open(packed) if raw else packed
+                gzip.open(packed) if raw else packed
             ):
                 count, tally.position = number + 1, packed.tell()
                 columns = None

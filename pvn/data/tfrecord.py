@@ -13,7 +13,6 @@ import google_crc32c
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
-from zlib_ng.zlib_ng import error as ZlibError  # noqa: N812
 
 _MOST_BYTES = 2**31 - 1  # protobuf reads no larger message
 _LABELS = descriptor_pb2.FieldDescriptorProto
@@ -49,7 +48,7 @@ def read_records(stream: BinaryIO) -> Iterator[Record]:
             else:
                 payload = _read(stream, length + 4)
                 problem = "" if len(payload) == length + 4 else "the file ends in it"
-        except (EOFError, OSError, ValueError, zlib.error, ZlibError) as error:  # type: ignore[misc]  # of gzip
+        except (EOFError, OSError, ValueError, zlib.error) as error:  # of gzip
             problem = f"the compressed stream is broken ({error})"
         if problem:
             yield Record(number, b"", problem, is_last=True)

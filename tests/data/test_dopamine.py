@@ -1,0 +1,394 @@
+"""Dopamine logs as a replay buffer writes them, with every quirk, against a record of the play."""
+
+import gzip
+import io
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pvn.data.dopamine import dopamine_units, log_file, read_window, split_episodes
+from pvn.data.dopamine_writer import plan_windows, write_window
+from pvn.data.episodes import TIME_LIMIT, CorruptError, Tally
+from pvn.data.stack import transition_rows
+from pvn.data.store import Rows
+from pvn.errors import UserError
+
+JUNK = {"action": 2143289344, "reward": np.nan, "terminal": 171}
+PAD = (-1, -1)
+
+
+class Replay:
+    """A logging circular buffer, after the published one, that remembers what is in each slot."""
+
+    def __init__(self, capacity):
+        self.capacity, self.added, self.due = capacity, 0, True
+        self.columns = {
+            "observation": np.full((capacity, 84, 84), 77, np.uint8),
+            "action": np.full(capacity, JUNK["action"], np.int32),
+            "reward": np.full(capacity, JUNK["reward"], np.float32),
+            "terminal": np.full(capacity, JUNK["terminal"], np.uint8),
+        }
+        self.slots = [None] * capacity  # (episode, step) or PAD
+        self.windows = []  # of each saved one: columns, add_count, slots before the cursor
+
+    def _put(self, slot, frame, action, reward, terminal):
+        at = self.added % self.capacity
+        for name, value in zip(self.columns, (frame, action, reward, terminal), strict=True):
+            self.columns[name][at] = value
+        self.slots[at] = slot
+        self.added += 1
+
+    def add(self, slot, frame, action, reward, terminal, episode_end):
+        if self.due:
+            for _ in range(3):
+                self._put(PAD, 0, 0, 0, 0)
+        self._put(slot, frame, action, reward, terminal)
+        self.due = terminal or episode_end
+        if self.added % self.capacity == self.capacity - 1:
+            self.save(self.added)
+
+    def save(self, add_count):
+        cursor = add_count % self.capacity
+        copies = {name: column.copy() for name, column in self.columns.items()}
+        self.windows.append((copies, add_count, self.slots[:cursor]))
+
+    def write(self, folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, (columns, add_count, _) in enumerate(self.windows):
+            cursor = add_count % self.capacity
+            invalid = (cursor - 1 + np.arange(5)) % self.capacity
+            extra = {"add_count": np.array(add_count), "invalid_range": invalid}
+            for name, array in (columns | extra).items():
+                save(log_file(folder, name, number), array)
+
+
+def save(file, array):
+    stream = io.BytesIO()
+    np.save(stream, array)
+    file.write_bytes(gzip.compress(stream.getvalue(), 1))
+
+
+def frame_of(episode, step):
+    frame = np.zeros((84, 84), np.uint8)
+    frame[:1, :3] = (episode + 1, step // 200 + 1, step % 200 + 1)
+    return frame
+
+
+@st.composite
+def plays(draw):
+    """(capacity, episodes of (length, how they end, odd steps))."""
+    lengths = st.integers(1, 14)
+    ends = st.sampled_from(["terminal", "terminal", "cut"])
+    odd = st.sampled_from(["nothing", "black", "noop", "nan", "reward"])
+    episodes = draw(st.lists(st.tuples(lengths, ends, odd), min_size=1, max_size=12))
+    return draw(st.integers(6, 40)), episodes
+
+
+def play(capacity, episodes):
+    """The buffer after the play, and what was done: (episode, step) -> action, reward, terminal."""
+    replay, done = Replay(capacity), {}
+    for episode, (length, end, odd) in enumerate(episodes):
+        for step in range(length):
+            here = odd if step % 3 == 1 else "nothing"
+            last = step == length - 1
+            action = 0 if here == "noop" else 1 + (episode + step) % 4
+            reward = {"nan": np.nan, "reward": -1.0}.get(here, 0.0)
+            frame = frame_of(episode, step)
+            if here == "black":
+                frame = np.zeros((84, 84), np.uint8)  # but the action is not 0: no padding
+            terminal = last and end == "terminal"
+            replay.add((episode, step), frame, action, reward, terminal, last)
+            done[episode, step] = (frame, action, 0.0 if here == "nan" else reward, terminal)
+    replay.save(replay.added % capacity)
+    return replay, done
+
+
+def expected_pieces(slots):
+    """Runs of steps that follow on, each with whether its start is known, in a window's rows."""
+    pieces, known = [], False
+    for slot in slots:
+        if slot == PAD:
+            known = True
+            continue
+        if not pieces or known or pieces[-1][1][-1] != (slot[0], slot[1] - 1):
+            pieces.append((known, []))
+        pieces[-1][1].append(slot)
+        known = False
+    return pieces
+
+
+@settings(deadline=None, derandomize=True, max_examples=150)
+@given(plays())
+def test_random_logs_with_every_quirk(tmp_path_factory, case):
+    capacity, episodes = case
+    replay, done = play(capacity, episodes)
+    folder = tmp_path_factory.mktemp("logs") / "replay_logs"
+    replay.write(folder)
+    for number, (_, _, slots) in enumerate(replay.windows):
+        tally = Tally()
+        found = list(read_window(folder, number, tally, skip_corrupt=False))
+        pieces = expected_pieces(slots)
+        assert len(found) == len(pieces)
+        for episode, (known, steps) in zip(found, pieces, strict=True):
+            rows = Rows(*map(np.concatenate, zip(*episode.rows(7, tally), strict=True)))
+            frame, action, reward, terminal = zip(*(done[s] for s in steps), strict=True)
+            np.testing.assert_array_equal(rows.frame, frame)
+            np.testing.assert_array_equal(rows.action, action)
+            np.testing.assert_array_equal(rows.reward, np.array(reward, np.float32))
+            np.testing.assert_array_equal(rows.terminal, terminal)
+            last = np.arange(len(steps)) == len(steps) - 1
+            np.testing.assert_array_equal(rows.truncated, last & ~np.array(terminal))
+            np.testing.assert_array_equal(rows.cut_start, np.arange(len(steps)) == (not known) - 1)
+            assert set(rows.episode) == {7}
+        nans = [s for s in slots if s != PAD and episodes[s[0]][2] == "nan" and s[1] % 3 == 1]
+        assert tally.counts.get("nan_rewards", 0) == len(nans)
+
+
+def test_the_cases_that_are_rare_do_come_up():
+    """The property above would be empty without them."""
+    lost = part = whole = 0
+    for capacity in range(6, 20):
+        replay, _ = play(capacity, [(5, "terminal", "nothing")] * 12)
+        lost += len(replay.windows) < replay.added // capacity
+        for _, _, slots in replay.windows:
+            pads = len(slots) and [s == PAD for s in slots[:3]]
+            whole += pads == [True, True, True]
+            part += pads in ([True, True, False], [True, False, False])
+    assert min(lost, part, whole) > 0
+
+
+def blocks_of(frames, action, reward, terminal, size):
+    for start in range(0, len(frames), size):
+        span = slice(start, start + size)
+        yield frames[span], action[span], reward[span], terminal[span]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 100])
+def test_blocks_do_not_matter(size):
+    # Two episodes, the first cut (newer logs have no mark there), each after its padding.
+    frames = np.zeros((13, 84, 84), np.uint8)
+    frames[3:7] = frames[10:13] = 5
+    terminal = np.arange(13) == 12
+    columns = (frames, np.zeros(13, np.int32), np.zeros(13, np.float32), terminal)
+    found = list(split_episodes(blocks_of(*columns, size)))
+    assert [(e.num_rows, e.terminal, e.cut_start) for e in found] == [
+        (4, False, False), (3, True, False)
+    ]  # fmt: skip
+
+
+def test_long_episodes_come_in_parts(monkeypatch):
+    monkeypatch.setattr("pvn.data.dopamine._LONGEST", 10)
+    frames = np.full((40, 84, 84), 9, np.uint8)
+    columns = (frames, np.arange(40), np.zeros(40, np.float32), np.arange(40) == 39)
+    parts = list(split_episodes(blocks_of(*columns, 7)))
+    assert len(parts) > 2
+    assert [part.continues for part in parts] == [True] * (len(parts) - 1) + [False]
+    rows = [block for part in parts for block in part.rows(0, Tally())]
+    joined = Rows(*map(np.concatenate, zip(*rows, strict=True)))
+    np.testing.assert_array_equal(joined.action, np.arange(40))
+    assert np.flatnonzero(joined.terminal).tolist() == [39]
+    assert not joined.truncated.any()
+    assert np.flatnonzero(joined.cut_start).tolist() == [0]
+
+
+@pytest.mark.parametrize(("length", "is_cut"), [(TIME_LIMIT - 1, False), (TIME_LIMIT, True)])
+def test_the_time_limit_is_a_cut(length, is_cut):
+    frame = np.ones((1, 84, 84), np.uint8)
+    count = length + 3
+    frames = np.broadcast_to(frame, (count, 84, 84)).copy()
+    frames[:3] = 0
+    columns = (frames, np.zeros(count, int), np.zeros(count), np.arange(count) == count - 1)
+    (episode,) = split_episodes(blocks_of(*columns, 2048))
+    tally = Tally()
+    *_, last = episode.rows(0, tally)
+    assert (bool(last.terminal[-1]), bool(last.truncated[-1])) == (not is_cut, is_cut)
+    assert tally.counts == ({"time_outs": 1} if is_cut else {})
+
+
+# Broken files.
+
+
+@pytest.fixture
+def logs(tmp_path):
+    """A folder with one window of three episodes, 31 of its 40 rows in use."""
+    replay, _ = play(40, [(5, "terminal", "reward"), (8, "terminal", "reward"), (9, "cut", "noop")])
+    folder = tmp_path / "Pong" / "1" / "replay_logs"
+    replay.write(folder)
+    return folder
+
+
+def read(folder, *, skip_corrupt=False):
+    tally = Tally()
+    return list(read_window(folder, 0, tally, skip_corrupt)), tally
+
+
+@pytest.mark.parametrize("name", ["observation", "action", "reward", "terminal", "add_count"])
+def test_a_broken_file_is_named(logs, name):
+    file = log_file(logs, name, 0)
+    good = file.read_bytes()
+    for bad in (
+        b"",
+        b"not gzip at all",
+        good[: len(good) // 2],
+        good[:-3],
+        gzip.compress(b"x" * 99),
+    ):
+        file.write_bytes(bad)
+        with pytest.raises(CorruptError) as caught:
+            read(logs)
+        assert str(caught.value).startswith(f"{file}: is ")
+        assert "\n" not in str(caught.value)
+    raw = bytearray(good)
+    raw[-6] ^= 1  # gzip's checksum, at the very end
+    file.write_bytes(raw)
+    with pytest.raises(CorruptError, match="is broken"):
+        read(logs)
+
+
+def test_arrays_that_do_not_fit(logs):
+    save(log_file(logs, "action", 0), np.zeros(39, np.int32))
+    with pytest.raises(CorruptError, match=r"holds uint8 \[40, 84, 84\], expected uint8 \[39, 84"):
+        read(logs)
+    save(log_file(logs, "action", 0), np.zeros(40, np.int32))
+    save(log_file(logs, "observation", 0), np.zeros((40, 64, 64), np.uint8))
+    with pytest.raises(CorruptError, match=r"holds uint8 \[40, 64, 64\]"):
+        read(logs)
+
+
+def test_pickles_are_not_read(logs):
+    save(log_file(logs, "action", 0), np.array([{"evil": 1}] * 40, object))
+    with pytest.raises(CorruptError, match=r"is broken, or no \.npy in gzip"):
+        read(logs)
+
+
+def test_whole_episodes_before_a_cut_off_are_kept(logs):
+    file = log_file(logs, "observation", 0)
+    stream = io.BytesIO()
+    np.save(stream, np.load(io.BytesIO(gzip.decompress(file.read_bytes()))))
+    # Frames differ in few bytes, so that a cut stream holds whole rows: cut it uncompressed.
+    stored = gzip.compress(stream.getvalue(), 0)  # of headers, 5 bytes a 64 KiB block
+    file.write_bytes(stored[: 128 + 7056 * 20 + 500])
+    with pytest.raises(CorruptError, match="is cut off"):
+        read(logs)
+    found, tally = read(logs, skip_corrupt=True)
+    # Rows 0-2 are padding, 3-7 an episode, 8-10 padding, 11-18 another, and 20 rows are whole.
+    assert [episode.num_rows for episode in found] == [5, 8]
+    assert tally.counts == {"skipped_episodes": 1}
+    assert tally.problems == [f"{file}: is cut off before its end"]
+
+
+def test_what_is_missing(tmp_path, logs):
+    def units(**changes):
+        given = {"game": "Pong", "runs": [1], "split": None, "checkpoints": []} | changes
+        return dopamine_units(tmp_path, skip_corrupt=False, **given)
+
+    assert [unit.name for unit in units()] == ["run 1 window 0"]
+    with pytest.raises(UserError, match=r"Pong/2/replay_logs: no such folder, expected Dopamine's"):
+        units(runs=[1, 2])
+    with pytest.raises(UserError, match=r"has no checkpoint 3, only 0; choose with --checkpoints"):
+        units(checkpoints=[0, 3])
+    log_file(logs, "reward", 0).unlink()
+    with pytest.raises(UserError, match=r"store\$_reward_ckpt.0.gz: is missing"):
+        units()
+
+
+# Writing.
+
+
+def rows_of(episodes):
+    """Rows of (length, end, cut_start) episodes."""
+    lengths = [length for length, _, _ in episodes]
+    total = sum(lengths)
+    last = np.cumsum(lengths) - 1
+    ends = np.array([end for _, end, _ in episodes])
+    terminal, truncated, cut_start = np.zeros((3, total), bool)
+    terminal[last], truncated[last] = ends == "terminal", ends == "cut"
+    cut_start[last + 1 - lengths] = [cut for _, _, cut in episodes]
+    number = np.repeat(np.arange(len(lengths)), lengths).astype(np.int32)
+    step = np.arange(total) - (last + 1 - lengths)[number]
+    return Rows(
+        frame=np.stack([frame_of(e, s) for e, s in zip(number, step, strict=True)]),
+        action=np.arange(total, dtype=np.int32) % 5 + 1,
+        reward=np.arange(total, dtype=np.float32) % 3 - 1,
+        terminal=terminal,
+        truncated=truncated,
+        cut_start=cut_start,
+        episode=number,
+    )
+
+
+def accepted(columns, cursor, capacity):
+    """Rows that Dopamine's reader takes for transitions (circular_replay_buffer, not full)."""
+    found = []
+    for row in range(3, cursor - 1):
+        if not columns["terminal"][row - 3 : row].any():
+            found.append(row)
+    return found
+
+
+@settings(deadline=None, derandomize=True, max_examples=150)
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 30), st.sampled_from(["terminal", "cut"]), st.booleans()),
+        min_size=1,
+        max_size=8,
+    ),
+    st.integers(12, 60),
+)
+def test_what_is_written_has_the_same_transitions(tmp_path_factory, episodes, capacity):
+    rows = rows_of(episodes)
+    folder = tmp_path_factory.mktemp("logs")
+    windows = plan_windows(rows, capacity)
+    taken, split = [], 0
+    for number, window in enumerate(windows):
+        write_window(folder, number, window, rows, capacity)
+        stored = {
+            name: np.load(io.BytesIO(gzip.decompress(log_file(folder, name, number).read_bytes())))
+            for name in (
+                "observation",
+                "action",
+                "reward",
+                "terminal",
+                "add_count",
+                "invalid_range",
+            )
+        }
+        cursor = int(stored["add_count"])
+        assert cursor <= capacity - 1
+        assert stored["invalid_range"].tolist() == [(cursor - 1 + i) % capacity for i in range(5)]
+        assert not stored["observation"][cursor:].any()
+        for row in accepted(stored, cursor, capacity):
+            episode, high, low = stored["observation"][row, 0, :3].astype(int)
+            number_of = int(np.flatnonzero(rows.episode == episode - 1)[0])
+            at = number_of + (high - 1) * 200 + low - 1
+            taken.append(at)
+            np.testing.assert_array_equal(stored["observation"][row], rows.frame[at])
+            assert stored["action"][row] == rows.action[at]
+            assert stored["reward"][row] == rows.reward[at]
+            assert stored["terminal"][row] == rows.terminal[at]
+            if not rows.terminal[at]:
+                np.testing.assert_array_equal(stored["observation"][row + 1], rows.frame[at + 1])
+            # The stack, zeros before the start.
+            for back in range(4):
+                inside = at - back >= number_of
+                expected = rows.frame[at - back] if inside else np.zeros((84, 84))
+                np.testing.assert_array_equal(stored["observation"][row - back], expected)
+        ends = pickle.loads(
+            gzip.decompress(log_file(folder, "episode_end_indices", number).read_bytes())
+        )
+        assert max(ends) in (cursor - 1, cursor - 2)
+        episode = int(stored["observation"][max(ends), 0, 0])
+        ends_here = (
+            window[-1].stop == len(rows.action) or rows.episode[window[-1].stop] != episode - 1
+        )
+        split += not ends_here or cursor == capacity - 1
+    expected = transition_rows(rows).tolist()
+    assert taken == [at for at in expected if at in set(taken)]  # in order, and no others
+    # An episode that no window holds loses its transition at the seam, and the stacks after it;
+    # one that just fits, the row that would close it.
+    assert len(expected) - len(taken) <= 4 * split
+    if not split:
+        assert taken == expected
