@@ -171,7 +171,7 @@ def convert(
                 "units": number + 1,
                 "rows": writer.num_rows,
                 "episodes": writer.attributes["num_episodes"],
-                "counts": tally.counts,
+                "counts": dict(tally.counts),
             }
             writer.update(complete=complete)
             while tally.problems:

@@ -227,9 +227,8 @@ def read_file(
     def parsed() -> Iterator[tuple[int, Columns]]:
         count = 0
         with file.open("rb") as packed:
-            for number, payload, problem, is_last in read_records(
-                gzip.open(packed) if raw else packed
-            ):
+            stream = gzip.GzipFile(fileobj=packed) if raw else packed
+            for number, payload, problem, is_last in read_records(stream):
                 count, tally.position = number + 1, packed.tell()
                 columns = None
                 if not problem:

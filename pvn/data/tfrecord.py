@@ -4,6 +4,7 @@ A record is: length u64, its masked CRC-32C u32, the payload, its masked CRC-32C
 endian; in some files the whole stream is gzipped.
 """
 
+import gzip
 import struct
 import zlib
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ def _masked_crc(data: bytes) -> int:
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def read_records(stream: BinaryIO) -> Iterator[Record]:
+def read_records(stream: BinaryIO | gzip.GzipFile) -> Iterator[Record]:
     """The records of a (decompressed) stream in order, each checked against its CRCs."""
     number = 0
     while True:
@@ -60,7 +61,7 @@ def read_records(stream: BinaryIO) -> Iterator[Record]:
         number += 1
 
 
-def _read(stream: BinaryIO, count: int) -> bytes:
+def _read(stream: BinaryIO | gzip.GzipFile, count: int) -> bytes:
     """`count` bytes, fewer at the end of the file. A broken length asks for no such memory."""
     parts = []
     while count and (part := stream.read(min(count, 2**24))):

@@ -1,0 +1,296 @@
+"""Public data through the command line, held against the record of the programs that played."""
+
+import gzip
+import io
+import json
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pvn.data.dopamine import log_file
+from pvn.data.stack import transition_rows
+from pvn.data.store import Rows, read_attributes, read_dataset
+
+FIXTURES = Path(__file__).parent / "fixtures"
+LOGS = "Breakout/1/replay_logs"
+
+
+def convert(run: Callable, source: str, path: Path, dataset: Path, *more: str) -> str:
+    result = run(
+        "pvn.convert",
+        f"--source={source}",
+        f"--path={path}",
+        "--game=Breakout",
+        f"--dataset={dataset}",
+        *more,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stderr
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()}
+
+
+def save(file: Path, array: np.ndarray) -> None:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    file.write_bytes(gzip.compress(stream.getvalue(), 1))
+
+
+def load(file: Path) -> np.ndarray:
+    return np.load(io.BytesIO(gzip.decompress(file.read_bytes())))
+
+
+def assert_is_the_truth(rows: Rows, source: str) -> None:
+    """Every column, and the list of transitions in the `zero_pad` convention."""
+    truth = np.load(FIXTURES / source / "truth.npz")
+    kept = truth["part"] >= 0
+    if source != "dopamine":
+        kept &= truth["action_reward_valid"]
+    episode, step, part = (truth[key][kept] for key in ("episode_id", "step_in_episode", "part"))
+    np.testing.assert_array_equal(rows.frame, truth["frames"][kept])
+    for name in ("action", "reward", "terminal"):
+        np.testing.assert_array_equal(getattr(rows, name), truth[name][kept], strict=True)
+    # Windows are never joined: a piece of an episode is one of its own.
+    piece = np.cumsum(np.diff(episode * 10 + part, prepend=-1) != 0) - 1
+    np.testing.assert_array_equal(rows.episode, piece)
+    first, last = np.diff(piece, prepend=-1) != 0, np.diff(piece, append=-1) != 0
+    np.testing.assert_array_equal(rows.cut_start, first & (step > 0))
+    np.testing.assert_array_equal(rows.truncated, last & ~rows.terminal)
+    found = transition_rows(rows)
+    np.testing.assert_array_equal(np.stack([episode, step], 1)[found], truth["valid_zero_pad"])
+
+
+@pytest.mark.parametrize("source", ["dopamine", "rlds", "rlds_raw"])
+def test_the_fixtures_are_the_truth(run: Callable, tmp_path: Path, source: str) -> None:
+    stderr = convert(run, source, FIXTURES / source, tmp_path / "d")
+    expected = {
+        "dopamine": "3,451 rows in 20 episodes of Breakout\n",
+        "rlds": "966 rows in 7 episodes of Breakout; ended_games 4\n",
+    }
+    assert stderr == f"{tmp_path / 'd'}: " + expected[source.removesuffix("_raw")]
+    dataset = read_dataset(tmp_path / "d")
+    assert_is_the_truth(dataset.rows, source)
+    assert dataset.attributes["game"] == "Breakout"
+    assert dataset.attributes["num_actions"] == 4
+    assert dataset.attributes["source"]["format"] == source
+    result = run("pvn.dataset", "verify", str(tmp_path / "d"))
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_layout_of_newer_logs(run: Callable, tmp_path: Path) -> None:
+    shutil.copytree(FIXTURES / "dopamine", tmp_path / "logs")
+    for file in (FIXTURES / "dopamine_seventh_file").iterdir():
+        shutil.copy(file, tmp_path / "logs" / LOGS)
+    convert(run, "dopamine", tmp_path / "logs", tmp_path / "d", "--runs=1", "--checkpoints=0-2")
+    assert_is_the_truth(read_dataset(tmp_path / "d").rows, "dopamine")
+
+
+def test_chosen_checkpoints_and_the_other_reading_of_a_last_row(
+    run: Callable, tmp_path: Path
+) -> None:
+    truth = np.load(FIXTURES / "rlds" / "truth.npz")
+    arguments = ("--checkpoints=1", "--rlds_last_row=step", "--num_threads=1")
+    convert(run, "rlds", FIXTURES / "rlds", tmp_path / "d", *arguments)
+    rows = read_dataset(tmp_path / "d").rows
+    here = truth["part"] == 1
+    np.testing.assert_array_equal(rows.frame, truth["frames"][here])
+    np.testing.assert_array_equal(rows.terminal, truth["is_terminal"][here])
+    assert len(transition_rows(rows)) == here.sum() - 2  # two of the four were cut
+
+
+@pytest.fixture(scope="module")
+def long_logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four windows of 12,000 rows, episodes of 400; with two rewards that are not numbers."""
+    path = tmp_path_factory.mktemp("long")
+    frames = np.load(FIXTURES / "dopamine" / "truth.npz")["frames"]
+    folder = path / LOGS
+    folder.mkdir(parents=True)
+    row = np.arange(12_000)
+    padding = row % 403 < 3
+    columns = {
+        "observation": np.where(padding[:, None, None], 0, frames[row % len(frames)]),
+        "action": np.where(padding, 0, row % 4).astype(np.int32),
+        "reward": np.zeros(12_000, np.float32),
+        "terminal": (row % 403 == 402).astype(np.uint8),
+    }
+    columns["reward"][[50, 7000]] = np.nan
+    for number in range(4):
+        for name, array in columns.items():
+            save(log_file(folder, name, number), array)
+        save(log_file(folder, "add_count", number), np.array((number + 1) * 12_000 - 1))
+    return path
+
+
+@pytest.fixture(scope="module")
+def long_dataset(run: Callable, long_logs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    dataset = tmp_path_factory.mktemp("whole") / "d"
+    stderr = convert(run, "dopamine", long_logs, dataset)
+    assert stderr.endswith("47,636 rows in 120 episodes of Breakout; nan_rewards 8\n")
+    return dataset
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_interrupted_and_started_again_it_is_the_same_byte_for_byte(
+    run: Callable,
+    start: Callable,
+    long_logs: Path,
+    long_dataset: Path,
+    tmp_path: Path,
+    number: signal.Signals,
+) -> None:
+    dataset = tmp_path / "d"
+    arguments = ("--source=dopamine", f"--path={long_logs}", "--game=Breakout")
+    process = start("pvn.convert", *arguments, f"--dataset={dataset}")
+    # In the middle of the second window or later.
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            attributes = read_attributes(dataset)
+        except Exception:  # not there yet
+            continue
+        if attributes["num_rows"] > attributes["complete"]["rows"] > 0:
+            break
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143}[number], stderr
+    if number == signal.SIGTERM:
+        assert "stopped early, the same command completes it" in stderr
+    assert 1 <= read_attributes(dataset)["complete"]["units"] < 4
+    stderr = convert(run, "dopamine", long_logs, dataset)
+    assert "; nan_rewards 8" in stderr
+    assert contents(dataset) == contents(long_dataset)
+    # And once more: nothing is left to do.
+    convert(run, "dopamine", long_logs, dataset)
+    assert contents(dataset) == contents(long_dataset)
+
+
+def test_a_bad_window_is_left_out(run: Callable, long_logs: Path, tmp_path: Path) -> None:
+    shutil.copytree(long_logs, tmp_path / "logs")
+    file = log_file(tmp_path / "logs" / LOGS, "observation", 1)
+    raw = bytearray(file.read_bytes())
+    raw[-5] ^= 1  # in gzip's checksum: all rows were read before it is seen
+    file.write_bytes(raw)
+    arguments = [
+        "--source=dopamine", f"--path={tmp_path / 'logs'}", "--game=Breakout",
+        f"--dataset={tmp_path / 'd'}",
+    ]  # fmt: skip
+    result = run("pvn.convert", *arguments)
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"error: {file}: is broken, or no .npy in gzip (")
+    assert result.stderr.count("\n") == 1
+    arguments += ["--skip_corrupt", "--overwrite"]
+    result = run("pvn.convert", *arguments)
+    assert result.returncode == 0, result.stderr
+    assert f"left out: {file}: is broken" in result.stderr
+    assert "35,727 rows in 90 episodes of Breakout; nan_rewards 6; skipped_files 1" in result.stderr
+    assert run("pvn.dataset", "verify", str(tmp_path / "d")).returncode == 0
+
+
+def test_there_and_back(run: Callable, dataset: Path, tmp_path: Path) -> None:
+    """Our own data as Dopamine logs, and those read again."""
+    out = run(
+        "pvn.convert", "--to=dopamine", f"--dataset={dataset}", f"--path={tmp_path}",
+        "--capacity=1000", "--runs=2",
+    )  # fmt: skip
+    assert out.returncode == 0, out.stderr
+    folder = tmp_path / "Breakout" / "2" / "replay_logs"
+    assert len(list(folder.iterdir())) % 7 == 0
+    assert load(log_file(folder, "observation", 0)).shape == (1000, 84, 84)
+    convert(run, "dopamine", tmp_path, tmp_path / "back", "--runs=2")
+    rows, back = read_dataset(dataset).rows, read_dataset(tmp_path / "back").rows
+    for name, column in rows._asdict().items():
+        column = np.clip(column, -1, 1) if name == "reward" else column
+        np.testing.assert_array_equal(getattr(back, name), column, strict=True, err_msg=name)
+    again = run(
+        "pvn.convert", "--to=dopamine", f"--dataset={dataset}", f"--path={tmp_path}", "--runs=2"
+    )
+    assert again.returncode == 1
+    assert again.stderr == (
+        f"error: {folder}: is there already; choose another --runs or pass --overwrite\n"
+    )
+
+
+def test_a_rewarded_last_row_is_warned_of(run: Callable, tmp_path: Path) -> None:
+    from tests.data.test_rlds import episode_of, payload_of, record
+
+    episodes = [episode_of(seed, 6, True) for seed in range(3)]
+    for _, action, reward, _ in episodes:
+        action %= 4
+        reward[-1] = 1
+    (tmp_path / "Breakout").mkdir()
+    records = b"".join(record(payload_of(e, True)) for e in episodes)
+    (tmp_path / "Breakout" / "run_1-00000-of-00050").write_bytes(gzip.compress(records))
+    stderr = convert(run, "rlds_raw", tmp_path, tmp_path / "d")
+    assert stderr.splitlines()[-1] == (
+        "warning: in 3 of 3 games that ended, the last row brings a reward, as an ordinary step "
+        "would; was it one? See --rlds_last_row=step"
+    )
+    stderr = convert(run, "rlds_raw", tmp_path, tmp_path / "e", "--rlds_last_row=step")
+    assert "warning" not in stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--source, --to: expected one of them"),
+        (["--source=dopamine"], "--game: is missing, expected a game as its folders spell it"),
+        (["--source=dopamine", "--game=Brekout"], "unknown game 'Brekout'; did you mean Breakout"),
+        (["--source=dopamine", "--game=Pong"], "PATH/Pong/1/replay_logs: no such folder"),
+        (
+            ["--source=dopamine", "--game=Breakout", "--runs=one"],
+            "--runs=one: expected numbers from 1 on, like 1-3,7",
+        ),
+        (
+            ["--source=dopamine", "--game=Breakout", "--checkpoints=3-1"],
+            "--checkpoints=3-1: expected numbers from 0 on, like 0-3,7",
+        ),
+        (
+            ["--source=dopamine", "--game=Breakout", "--checkpoints=0-49"],
+            f"PATH/{LOGS}: has no checkpoint 3, only 0-2; choose with --checkpoints",
+        ),
+        (
+            ["--source=dopamine", "--game=Breakout", "--split=mixed_small"],
+            f"PATH/{LOGS}: has no checkpoint 24, only 0-2",
+        ),
+        (
+            ["--source=dopamine", "--game=Breakout", "--split=weak"],
+            "PATH/Breakout/2/replay_logs: no such folder",
+        ),
+        (
+            ["--source=dopamine", "--game=Breakout", "--split=full", "--checkpoints=0"],
+            "--split and --checkpoints: expected one of them",
+        ),
+        (
+            ["--source=dopamine", "--game=Breakout", "--num_actions=3"],
+            "run 1 window 0: holds action 3, expected 0 to 2; another game, or choose --num_act",
+        ),
+        (["--source=rlds", "--game=Breakout"], "PATH/rlu_atari_checkpoints_ordered/Breakout_run_1"),
+        (["--source=rlds_raw", "--game=Breakout"], "PATH/Breakout: holds no files run_1-00000-of"),
+        (["--to=dopamine"], "dataset DATASET: does not exist; make one with"),
+    ],
+)
+def test_bad_input(run: Callable, tmp_path: Path, arguments: list[str], message: str) -> None:
+    path, dataset = FIXTURES / "dopamine", tmp_path / "d"
+    result = run("pvn.convert", f"--path={path}", f"--dataset={dataset}", *arguments)
+    assert result.returncode == 1
+    message = message.replace("PATH", str(path)).replace("DATASET", str(dataset))
+    assert result.stderr.startswith(f"error: {message}"), result.stderr
+    assert result.stderr.count("\n") == 1, result.stderr
+
+
+def test_another_conversion_in_the_same_dataset(run: Callable, tmp_path: Path) -> None:
+    convert(run, "dopamine", FIXTURES / "dopamine", tmp_path / "d", "--checkpoints=0")
+    arguments = ["--source=dopamine", f"--path={FIXTURES / 'dopamine'}", "--game=Breakout"]
+    result = run("pvn.convert", *arguments, f"--dataset={tmp_path / 'd'}")
+    assert result.returncode == 1
+    assert (
+        "was made with another source; name another --dataset or pass --overwrite" in result.stderr
+    )
+    assert json.loads((tmp_path / "d" / "zarr.json").read_text())["attributes"]["num_rows"] == 1475
