@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pvn.data.sampler import uniform_indices, weighted_indices
+from pvn.data.sampler import mixture_indices, uniform_indices, weighted_indices
 
 WORD = 2**64
 seeds = st.integers(0, WORD - 1)
@@ -141,3 +141,13 @@ def test_weighted_draws_have_their_frequencies():
     found = np.bincount(draws, minlength=4)
     assert found[1] == 0
     assert stats.chisquare(found[[0, 2, 3]], 1e5 * probability[[0, 2, 3]]).pvalue > 1e-3
+
+
+def test_mixtures_have_their_shares_and_are_uniform_within():
+    sizes, shares = np.array([3, 1, 40]), np.array([0.5, 0.3, 0.2])
+    draws = np.concatenate([mixture_indices(7, s, 1000, sizes, shares) for s in range(100)])
+    found = np.bincount(draws, minlength=44)
+    expected = 1e5 * np.repeat(shares / sizes, sizes)
+    assert stats.chisquare(found, expected).pvalue > 1e-3
+    again = mixture_indices(7, 99, 1000, sizes, shares)
+    np.testing.assert_array_equal(draws[-1000:], again)

@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pvn.data.collection import open_collection
+from pvn.data.store import DatasetWriter, Rows, fingerprint, read_dataset
+from pvn.errors import UserError
+
+MADE = {"game": "Pong", "num_actions": 6, "protocol": {"sticky": 0.25}, "source": {"kind": "test"}}
+LENGTHS = (70, 5, 130)
+
+
+def make_rows(count, seed):
+    random = np.random.default_rng(seed)
+    frame = np.zeros((count, 84, 84), np.uint8)
+    frame[:, 0, :2] = random.integers(0, 256, (count, 2))
+    terminal = np.arange(count) % 5 == 4
+    return Rows(
+        frame=frame,
+        action=random.integers(0, 6, count).astype(np.int32),
+        reward=random.normal(size=count).astype(np.float32),
+        terminal=terminal,
+        truncated=~terminal & (np.arange(count) == count - 1),
+        cut_start=np.arange(count) == 0,
+        episode=(np.arange(count) // 5).astype(np.int32),
+    )
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    for number, count in enumerate(LENGTHS):
+        DatasetWriter(folder / str(number), MADE | {"n": number}).commit(make_rows(count, number))
+    return [str(folder / str(number)) for number in range(3)]
+
+
+def test_one_dataset_is_itself(paths):
+    collection, dataset = open_collection(paths[:1]), read_dataset(paths[0])
+    assert collection.fingerprint == dataset.fingerprint == fingerprint(paths[0])
+    assert collection.attributes == dataset.attributes
+    assert collection.starts.tolist() == [0, 70]
+    np.testing.assert_array_equal(collection.rows.frame[:], dataset.rows.frame)
+
+
+def test_several_are_laid_end_to_end(paths):
+    collection = open_collection(paths)
+    assert collection.starts.tolist() == [0, 70, 75, 205]
+    parts = [read_dataset(path).rows for path in paths]
+    for name in ("action", "reward", "terminal", "truncated", "cut_start"):
+        expected = np.concatenate([getattr(part, name) for part in parts])
+        np.testing.assert_array_equal(getattr(collection.rows, name), expected, strict=True)
+    # 14, 1 and 26 episodes, each with a number of its own.
+    np.testing.assert_array_equal(collection.rows.episode, np.arange(205) // 5)
+    assert collection.rows.episode.dtype == np.int32
+    assert len(collection.rows.frame) == 205
+    assert collection.attributes["source"] == [{"kind": "test"}] * 3
+    others = {open_collection(order).fingerprint for order in (paths, paths[::-1], paths[:2])}
+    assert len(others) == 3
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(st.data())
+def test_frames_are_found_wherever_they_are(paths, data):
+    frames = open_collection(paths).rows.frame
+    expected = np.concatenate([read_dataset(path).rows.frame for path in paths])
+    first = data.draw(st.integers(0, 204))
+    stop = data.draw(st.integers(first + 1, 210))
+    np.testing.assert_array_equal(frames[first:stop], expected[first:stop], strict=True)
+    at = np.array(data.draw(st.lists(st.integers(0, 204), min_size=4, max_size=12)))
+    np.testing.assert_array_equal(frames[at], expected[at], strict=True)
+    square = at[:4].reshape(2, 2)
+    np.testing.assert_array_equal(frames[square], expected[square], strict=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"game": "Breakout"}, "its game is Breakout, that of .*0 is Pong; expected the same"),
+        ({"num_actions": 18}, "its num_actions is 18, that of .*0 is 6; expected the same"),
+        ({"protocol": {"sticky": 0}}, "its protocol is {'sticky': 0}, that of .*"),
+    ],
+)
+def test_datasets_that_do_not_go_together(paths, tmp_path, change, message):
+    DatasetWriter(tmp_path, MADE | change).commit(make_rows(5, 0))
+    with pytest.raises(UserError, match=f"^dataset {tmp_path}: {message}$"):
+        open_collection([paths[0], str(tmp_path)])
