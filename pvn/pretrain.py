@@ -23,13 +23,13 @@ from absl import flags
 
 from pvn import config as cfg
 from pvn import console
-from pvn.data.collection import Collection, open_collection
+from pvn.data.collection import find_transitions, open_collection
 from pvn.data.prefetch import Prefetch
 from pvn.data.resident import Load, Resident
-from pvn.data.returns import discounted_returns, known_returns
+from pvn.data.returns import discounted_returns
 from pvn.data.sampler import uniform_indices
 from pvn.data.schedule import make_schedule
-from pvn.data.stack import episode_bounds, gather_windows, transition_rows
+from pvn.data.stack import episode_bounds, gather_windows
 from pvn.data.store import FRAME_BYTES
 from pvn.errors import UserError
 from pvn.features import Features, save_features
@@ -111,33 +111,6 @@ _RATE_STATES = 8192  # for activation rates; where responses are not cached, hal
 _FIT_STATES = 65_536  # for thresholds, where there are more
 
 
-def open_data(c: ml_collections.FrozenConfigDict) -> tuple[Collection, np.ndarray, np.ndarray]:
-    """(datasets as one, row of each transition int64 [M], where those of each begin [K + 1]).
-
-    For a Monte Carlo loss, of the transitions whose returns can be read off the record.
-    """
-    paths = c.dataset.split(",")
-    collection = open_collection(paths)
-    if c.dataset_weights and len(c.dataset_weights) != len(paths):
-        raise UserError(
-            f"config.dataset_weights: {len(c.dataset_weights)} of them, expected one for each of "
-            f"{len(paths)} datasets"
-        )
-    valid = transition_rows(collection.rows)
-    why = "holds no transitions, only single rows"
-    if c.loss == "monte_carlo":
-        valid = valid[known_returns(collection.rows, c.discount)[valid]]
-        why = (
-            "every return is cut off, expected episodes that end, or longer ones; collect more "
-            "steps or lower config.discount"
-        )
-    groups = np.searchsorted(valid, collection.starts)
-    for path, count in zip(paths, np.diff(groups), strict=True):
-        if not count:
-            raise UserError(f"dataset {path}: {why}")
-    return collection, valid, groups
-
-
 @contextlib.contextmanager
 def filled(resident: Resident, start: int, ring: DeviceRing | None) -> Iterator[None]:
     """Opens `resident` with all in memory that step `start` may draw."""
@@ -158,7 +131,15 @@ def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool)
     check_divides(c.batch_size, len(devices))
 
     # ---------------------------------------------------------------- data
-    dataset, valid, groups = open_data(c)
+    paths = c.dataset.split(",")
+    if c.dataset_weights and len(c.dataset_weights) != len(paths):
+        raise UserError(
+            f"config.dataset_weights: {len(c.dataset_weights)} of them, expected one for each of "
+            f"{len(paths)} datasets"
+        )
+    monte_carlo = c.loss == "monte_carlo"
+    dataset = open_collection(paths)
+    valid, groups = find_transitions(dataset, c.discount if monte_carlo else None)
     rows, bounds = dataset.rows, episode_bounds(dataset.rows.episode)
     num_actions = dataset.attributes["num_actions"]
 
@@ -177,7 +158,6 @@ def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool)
             f"config.warmup_steps: {c.warmup_steps}, expected 0: nothing is regressed with "
             f"indicator {c.indicator} and threshold_from {c.threshold_from}"
         )
-    monte_carlo = c.loss == "monte_carlo"
     if monte_carlo and (c.responses != "cached" or indicator.loss is not None):
         raise UserError(
             "config.loss: monte_carlo needs cumulants known beforehand, expected responses cached "

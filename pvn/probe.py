@@ -16,7 +16,7 @@ from typing import Any
 from absl import flags
 
 from pvn import console
-from pvn.data.store import read_dataset
+from pvn.data.store import open_dataset
 from pvn.errors import UserError
 from pvn.evaluation.probe import probe_values
 from pvn.features import load_features, random_features
@@ -62,7 +62,7 @@ def main() -> int:
         features = random_features(like=_LIKE.value, seed=_SEED.value)
     else:
         features = load_features(_FEATURES.value)
-    dataset = read_dataset(_DATASET.value)
+    dataset = open_dataset(_DATASET.value)
     with console.progress(len(dataset.rows.action), "states", "features") as bar:
         bar.total = min(bar.total, _MAX_ROWS.value)
         result = probe_values(

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pvn.data.returns import known_returns
+from pvn.data.stack import transition_rows
 from pvn.data.store import Rows, open_dataset
 from pvn.errors import UserError
 
@@ -15,6 +17,7 @@ _AGREE = ("game", "num_actions", "protocol")  # what datasets must have in commo
 class Collection(NamedTuple):
     """One dataset or more, with all columns in memory and the frames on disk."""
 
+    paths: tuple[str, ...]
     attributes: dict[str, Any]  # game, num_actions, protocol, and the source of each
     rows: Rows  # N rows, those of dataset k at starts[k] .. starts[k + 1]
     starts: np.ndarray  # int64 [K + 1]
@@ -67,7 +70,7 @@ def open_collection(paths: Sequence[str]) -> Collection:
                 )
     starts = np.cumsum([0, *(len(dataset.rows.action) for dataset in datasets)])
     if len(datasets) == 1:
-        return Collection(first.attributes, first.rows, starts, first.fingerprint)
+        return Collection(tuple(paths), first.attributes, first.rows, starts, first.fingerprint)
     columns: dict[str, Any] = {
         name: np.concatenate([getattr(dataset.rows, name) for dataset in datasets])
         for name in Rows._fields[1:-1]
@@ -84,9 +87,35 @@ def open_collection(paths: Sequence[str]) -> Collection:
     )
     prints = "".join(dataset.fingerprint for dataset in datasets)
     return Collection(
+        tuple(paths),
         {key: first.attributes.get(key) for key in _AGREE}
         | {"source": [dataset.attributes["source"] for dataset in datasets]},
         rows,
         starts,
         hashlib.sha256(prints.encode()).hexdigest(),
     )
+
+
+def find_transitions(
+    collection: Collection, monte_carlo_discount: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(the row of each of M transitions, int64 [M]; where those of each dataset begin, [K + 1]).
+
+    monte_carlo_discount: only those whose discounted returns can be read off the record.
+
+    Raises:
+      UserError: a dataset has none.
+    """
+    valid = transition_rows(collection.rows)
+    why = "holds no transitions, only single rows"
+    if monte_carlo_discount is not None:
+        valid = valid[known_returns(collection.rows, monte_carlo_discount)[valid]]
+        why = (
+            "every return is cut off, expected episodes that end, or longer ones; collect more "
+            "steps or lower config.discount"
+        )
+    groups = np.searchsorted(valid, collection.starts)
+    for path, count in zip(collection.paths, np.diff(groups), strict=True):
+        if not count:
+            raise UserError(f"dataset {path}: {why}")
+    return valid, groups

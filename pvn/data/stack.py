@@ -19,19 +19,22 @@ def episode_bounds(episode: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.repeat(starts, lengths), np.repeat(starts + lengths, lengths)
 
 
-def transition_rows(rows: Rows) -> np.ndarray:
-    """The rows that are transitions: terminal, or followed in their episode. int64 [M].
+def has_stack(rows: Rows) -> np.ndarray:
+    """bool [N]: not the first three rows of an episode whose start was cut off."""
+    known = np.ones(len(rows.action), bool)
+    for start in np.flatnonzero(rows.cut_start):
+        first = slice(start, start + STACK - 1)
+        known[first] &= rows.episode[first] != rows.episode[start]
+    return known
 
-    Not the first three rows of an episode whose start was cut off: nobody knows their stack.
+
+def transition_rows(rows: Rows) -> np.ndarray:
+    """The rows that are transitions: terminal or followed in their episode, with a known stack.
+
+    int64 [M].
     """
-    transition = rows.terminal | np.append(rows.episode[1:] == rows.episode[:-1], False)
-    headless = np.flatnonzero(rows.cut_start)
-    for row in range(STACK - 1):
-        at = headless + row
-        at = at[at < len(transition)]
-        at = at[rows.episode[at] == rows.episode[at - row]]
-        transition[at] = False
-    return np.flatnonzero(transition)
+    followed = np.append(rows.episode[1:] == rows.episode[:-1], False)
+    return np.flatnonzero((rows.terminal | followed) & has_stack(rows))
 
 
 def gather_frames(

@@ -101,7 +101,7 @@ def _example_class() -> Any:
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("pvn.Example"))
 
 
-_Example = _example_class()
+Example = _example_class()
 
 
 def parse_example(payload: bytes) -> dict[str, np.ndarray | list[bytes]]:
@@ -111,7 +111,7 @@ def parse_example(payload: bytes) -> dict[str, np.ndarray | list[bytes]]:
       ValueError: not such a message.
     """
     try:
-        example = _Example.FromString(payload)
+        example = Example.FromString(payload)
     except DecodeError as error:
         raise ValueError(f"is no tf.train.Example ({error})") from None
     found: dict[str, np.ndarray | list[bytes]] = {}

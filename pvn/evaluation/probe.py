@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pvn.data.returns import discounted_returns, known_returns
-from pvn.data.stack import episode_bounds, gather_stacks
+from pvn.data.stack import episode_bounds, gather_stacks, has_stack
 from pvn.data.store import Rows
 from pvn.errors import UserError
 from pvn.evaluation.ridge import PENALTIES, Ridge
@@ -89,7 +89,7 @@ def probe_values(
 
     Args:
       features: uint8 [N, 84, 84, 4] -> float [N, F], any callable.
-      rows: of a dataset.
+      rows: of a dataset, in memory or with the frames on disk.
       discount: of the values; in [0, 1).
       clip_rewards: to [-1, 1].
       max_rows: at most so many rows are looked at, drawn without replacement.
@@ -101,7 +101,7 @@ def probe_values(
     """
     values, known = monte_carlo_values(rows, discount, clip_rewards)
     random = np.random.default_rng(seed)
-    candidates = np.flatnonzero(known)
+    candidates = np.flatnonzero(known & has_stack(rows))
     episodes = random.permutation(np.unique(rows.episode[candidates]))
     if len(episodes) < 10:
         raise UserError(

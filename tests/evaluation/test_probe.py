@@ -248,6 +248,19 @@ def test_rewards_are_clipped_if_asked():
         assert (result.r2 > 0.999) == good
 
 
+def test_rows_without_a_stack_do_not_count():
+    rows = some_episodes(20)
+    starts = np.flatnonzero(np.diff(rows.episode, prepend=rows.episode[0] - 1))
+    rows.cut_start[starts[::2]] = True
+    without = np.concatenate([starts[::2] + row for row in range(3)])
+    table = values_of(rows).astype(np.float32)[:, None]
+    table[without] = 1e6
+    seen = []
+    result = probe_values(looked_up(table), rows, discount=DISCOUNT, report=seen.append)
+    assert result.r2 > 0.999
+    assert sum(seen) == len(rows.reward) - len(without)
+
+
 def test_only_rows_with_known_values_count():
     # The last rows of truncated episodes are not known: 0.8^20 > 0.01 > 0.8^21.
     rows = some_episodes(20)

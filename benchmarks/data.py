@@ -1,0 +1,269 @@
+"""How fast public data are converted and transitions sampled, each beside its floor.
+
+    python -m benchmarks.data [--num_frames=100000] [--rounds=6]
+
+One JSON line a case, of random play of a game. Conversion in frames/s: from Dopamine logs, RLDS and
+its raw form, made here from the same frames, beside what bounds them (decompressing one stream,
+decoding PNGs on all cores, compressing with zstd). Sampling in transitions/s, batch 256: all in
+memory, from a rotating quarter, and from device memory, beside copying the same bytes; and decoding
+zstd in frames/s, which a rotating window does once for each transition drawn.
+"""
+
+import functools
+import gzip
+import io
+import json
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import google_crc32c
+import jax
+import numpy as np
+from absl import flags
+from PIL import Image
+from zlib_ng import gzip_ng
+
+from benchmarks.measure import Call, measure, print_row
+from pvn import console
+from pvn.data.collection import find_transitions, open_collection
+from pvn.data.dopamine import log_file
+from pvn.data.dopamine_writer import plan_windows, write_window
+from pvn.data.resident import Resident
+from pvn.data.rlds import decode_frames
+from pvn.data.schedule import make_schedule
+from pvn.data.stack import episode_bounds
+from pvn.data.store import FRAME_BYTES, SHARD_ROWS, Dataset, DatasetWriter, Rows, open_dataset
+from pvn.data.tfrecord import Example
+from pvn.learning.device_frames import DeviceRing, gather
+from pvn.learning.parallel import make_parallel
+from pvn.learning.train_step import stack
+
+_GAME = flags.DEFINE_string("game", "Breakout", "Game.")
+_NUM_FRAMES = flags.DEFINE_integer("num_frames", 100_000, "Frames to play.", lower_bound=1000)
+_ROUNDS = flags.DEFINE_integer("rounds", 6, "Turns of each sampling case.", lower_bound=1)
+
+BATCH, BATCHES_A_CALL = 256, 10
+
+
+# Public data from our own.
+
+
+def write_logs(dataset: Dataset, path: Path) -> None:
+    """One window of Dopamine logs, with gzip as Dopamine packs it."""
+    folder = path / dataset.attributes["game"] / "1" / "replay_logs"
+    folder.mkdir(parents=True)
+    capacity = int(1.1 * len(dataset.rows.action)) + 10
+    (window,) = plan_windows(dataset.rows, capacity)
+    write_window(folder, 0, window, dataset.rows, capacity)
+    file = log_file(folder, "observation", 0)
+    file.write_bytes(gzip.compress(gzip.decompress(file.read_bytes()), 9))
+
+
+def records(rows: Rows, raw: bool) -> Iterator[bytes]:
+    """Episodes as TFRecords, prepared or raw."""
+    names = (
+        ("observations", "actions", "unclipped_rewards", "discounts")
+        if raw
+        else ("steps/observation", "steps/action", "steps/reward", "steps/is_terminal")
+    )
+    for number in np.unique(rows.episode):
+        at = np.flatnonzero(rows.episode == number)
+        example = Example()
+        columns: dict[str, list] = {name: [] for name in names}
+        for frame in rows.frame[at[0] : at[-1] + 1]:
+            stream = io.BytesIO()
+            Image.fromarray(frame).save(stream, "png")
+            columns[names[0]].append(stream.getvalue())
+        columns[names[1]] = rows.action[at].tolist()
+        columns[names[2]] = rows.reward[at].tolist()
+        columns[names[3]] = [1.0] * len(at) if raw else [0] * len(at)
+        for name, values in columns.items():
+            entry = example.features.feature.add(key=name)
+            kind = {bytes: "bytes_list", float: "float_list", int: "int64_list"}[type(values[0])]
+            getattr(entry.value, kind).value.extend(values)
+        payload = example.SerializeToString()
+        length = struct.pack("<Q", len(payload))
+        yield length + masked_crc(length) + payload + masked_crc(payload)
+
+
+def masked_crc(data: bytes) -> bytes:
+    crc = google_crc32c.value(data)
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def write_rlds(dataset: Dataset, path: Path, raw: bool) -> None:
+    game = dataset.attributes["game"]
+    if raw:
+        (path / game).mkdir(parents=True)
+        with gzip.open(path / game / "run_1-00000-of-00050", "wb", 6) as stream:
+            stream.writelines(records(dataset.rows, raw))
+        return
+    name = "rlu_atari_checkpoints_ordered"
+    folder = path / name / f"{game}_run_1" / "1.1.0"
+    folder.mkdir(parents=True)
+    with (folder / f"{name}-checkpoint_00.tfrecord-00000-of-00001").open("wb") as plain:
+        plain.writelines(records(dataset.rows, raw))
+    count = len(np.unique(dataset.rows.episode))
+    splits = [{"name": "checkpoint_00", "shardLengths": [str(count)]}]
+    (folder / "dataset_info.json").write_text(json.dumps({"splits": splits}))
+
+
+# Conversion.
+
+
+def timed(function: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
+
+
+def command(module: str, *arguments: str) -> float:
+    """Runs one of ours; seconds."""
+    words = [sys.executable, "-m", module, *arguments]
+    return timed(lambda: subprocess.run(words, check=True, stderr=subprocess.DEVNULL))
+
+
+def conversions(dataset: Dataset, folder: Path, pool: ThreadPoolExecutor) -> None:
+    """Prints a row for each source."""
+    rows, game = dataset.rows, dataset.attributes["game"]
+    frames = rows.frame[:]
+    count = len(frames)
+    write_logs(dataset, folder / "dopamine")
+    for raw in (False, True):
+        write_rlds(dataset, folder / ("rlds_raw" if raw else "rlds"), raw)
+    images = []
+    for frame in frames[:4096]:
+        stream = io.BytesIO()
+        Image.fromarray(frame).save(stream, "png")
+        images.append(stream.getvalue())
+
+    def gunzip() -> None:
+        logs = folder / "dopamine" / game / "1" / "replay_logs"
+        with gzip_ng.open(log_file(logs, "observation", 0)) as stream:
+            while stream.read(2**20):
+                pass
+
+    def encode() -> None:
+        with tempfile.TemporaryDirectory(dir=folder) as target:
+            writer = DatasetWriter(target, {})
+            for start in range(0, count, SHARD_ROWS):
+                span = slice(start, start + SHARD_ROWS)
+                writer.commit(Rows(frames[span], *(column[span] for column in rows[1:])))
+
+    def decode_png() -> None:
+        list(pool.map(decode_frames, [images[s : s + 256] for s in range(0, len(images), 256)]))
+
+    for source in ("dopamine", "rlds", "rlds_raw"):
+        floors = {"zstd_encode": count / timed(encode)}
+        if source == "dopamine":
+            floors["gunzip"] = count / timed(gunzip)
+        else:
+            floors["png_decode"] = len(images) / timed(decode_png)
+        arguments = (
+            f"--source={source}",
+            f"--path={folder / source}",
+            f"--game={game}",
+            f"--dataset={folder / 'converted' / source}",
+        )
+        seconds = command("pvn.convert", *arguments)
+        idle = command("pvn.convert", *arguments)  # nothing left to do: what starting takes
+        print_row(
+            case=f"convert_{source}",
+            frames_per_second=count / (seconds - idle),
+            **{f"floor_{name}_frames_per_second": speed for name, speed in floors.items()},
+        )
+
+
+# Sampling.
+
+
+def sampling(path: str, share: float | None, on_device: bool) -> Call:
+    """Ten batches a call, from the share of the rows that is resident (None: all)."""
+    dataset = open_collection([path])
+    rows, bounds = dataset.rows, episode_bounds(dataset.rows.episode)
+    valid, groups = find_transitions(dataset)
+    budget = None if share is None else int(share * len(rows.action) * FRAME_BYTES)
+    schedule = make_schedule(
+        0, groups, valid, row_bytes=FRAME_BYTES, fixed_bytes=0, budget=budget, reuse=1.0
+    )
+    resident = Resident(
+        rows, bounds, valid, schedule, seed=0, batch_size=BATCH, start=0, on_host=not on_device
+    )
+    resident.__enter__()
+    steps = iter(range(2**62))
+    if not on_device:
+        return lambda: [resident.batch(next(steps)) for _ in range(BATCHES_A_CALL)]
+    parallel, _ = make_parallel(jax.devices()[:1])
+    ring = DeviceRing(parallel, resident.num_ring_rows)
+    stacked = jax.jit(lambda ring, window: stack(gather(ring, window)))
+
+    def batch(step: int) -> object:
+        for load in resident.loads(step):
+            ring.store(load)
+        return stacked(ring.frames, resident.places(step))
+
+    return lambda: [batch(next(steps)) for _ in range(BATCHES_A_CALL)]
+
+
+def copying() -> Call:
+    """The bytes of ten batches, five frames a transition, copied once."""
+    source = np.ones((BATCHES_A_CALL * BATCH * 5, FRAME_BYTES), np.uint8)
+    target = np.zeros_like(source)
+    return lambda: np.copyto(target, source)
+
+
+def decoding(path: str) -> Call:
+    """A shard of frames a call."""
+    frames = open_dataset(path).rows.frame
+    starts = iter(range(2**62))
+    shards = max(len(frames) // SHARD_ROWS, 1)
+
+    def shard() -> np.ndarray:
+        first = next(starts) % shards * SHARD_ROWS
+        return frames[first : first + SHARD_ROWS]
+
+    return shard
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(os.cpu_count()) as pool:
+        folder = Path(name)
+        path = str(folder / "dataset")
+        command(
+            "pvn.collect",
+            f"--game={_GAME.value}",
+            f"--num_steps={_NUM_FRAMES.value}",
+            f"--dataset={path}",
+        )
+        dataset = open_dataset(path)
+        conversions(dataset, folder, pool)
+        cases: dict[str, Callable[[], Call]] = {
+            "memory": functools.partial(sampling, path, None, False),
+            "rotating_quarter": functools.partial(sampling, path, 0.25, False),
+            "device": functools.partial(sampling, path, None, True),
+            "device_rotating_quarter": functools.partial(sampling, path, 0.25, True),
+            "floor_copy": copying,
+            "floor_zstd_decode": functools.partial(decoding, path),
+        }
+        for case, found in measure(cases, _ROUNDS.value).items():
+            frames = min(SHARD_ROWS, len(dataset.rows.action))
+            if case == "floor_zstd_decode":
+                print_row(case=case, frames_per_second=frames / found.seconds)
+                continue
+            print_row(
+                case=f"sample_{case}",
+                transitions_per_second=BATCH * BATCHES_A_CALL / found.seconds,
+                peak_memory_mib=found.peak_mib,
+            )
+    return 0
+
+
+if __name__ == "__main__":
+    console.run(main)
