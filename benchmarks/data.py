@@ -176,7 +176,7 @@ def conversions(dataset: Dataset, folder: Path, pool: ThreadPoolExecutor) -> Non
         idle = command("pvn.convert", *arguments)  # nothing left to do: what starting takes
         print_row(
             case=f"convert_{source}",
-            frames_per_second=count / (seconds - idle),
+            frames_per_second=count / max(seconds - idle, 1e-3),
             **{f"floor_{name}_frames_per_second": speed for name, speed in floors.items()},
         )
 
@@ -245,23 +245,18 @@ def main() -> int:
         dataset = open_dataset(path)
         conversions(dataset, folder, pool)
         cases: dict[str, Callable[[], Call]] = {
-            "memory": functools.partial(sampling, path, None, False),
-            "rotating_quarter": functools.partial(sampling, path, 0.25, False),
-            "device": functools.partial(sampling, path, None, True),
-            "device_rotating_quarter": functools.partial(sampling, path, 0.25, True),
+            "sample_memory": functools.partial(sampling, path, None, False),
+            "sample_rotating_quarter": functools.partial(sampling, path, 0.25, False),
+            "sample_device": functools.partial(sampling, path, None, True),
+            "sample_device_rotating_quarter": functools.partial(sampling, path, 0.25, True),
             "floor_copy": copying,
             "floor_zstd_decode": functools.partial(decoding, path),
         }
+        items = {"floor_zstd_decode": min(SHARD_ROWS, len(dataset.rows.action))}
         for case, found in measure(cases, _ROUNDS.value).items():
-            frames = min(SHARD_ROWS, len(dataset.rows.action))
-            if case == "floor_zstd_decode":
-                print_row(case=case, frames_per_second=frames / found.seconds)
-                continue
-            print_row(
-                case=f"sample_{case}",
-                transitions_per_second=BATCH * BATCHES_A_CALL / found.seconds,
-                peak_memory_mib=found.peak_mib,
-            )
+            unit = "frames" if case in items else "transitions"
+            speed = items.get(case, BATCH * BATCHES_A_CALL) / found.seconds
+            print_row(case=case, **{f"{unit}_per_second": speed})
     return 0
 
 

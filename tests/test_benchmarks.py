@@ -20,3 +20,16 @@ def test_evaluate(run: Callable) -> None:
     rows = [json.loads(line) for line in result.stdout.splitlines()]
     assert [row["case"] for row in rows] == ["fqi", "dqn"]
     assert all(row["share_of_emulator"] > 0 for row in rows)
+
+
+def test_data(run: Callable) -> None:
+    result = run("benchmarks.data", "--num_frames=3000", "--rounds=1")
+    assert result.returncode == 0, result.stderr
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row["case"] for row in rows] == [
+        "convert_dopamine", "convert_rlds", "convert_rlds_raw",
+        "sample_memory", "sample_rotating_quarter", "sample_device",
+        "sample_device_rotating_quarter", "floor_copy", "floor_zstd_decode",
+    ]  # fmt: skip
+    for row in rows:
+        assert all(value > 0 for key, value in row.items() if key.endswith("per_second"))

@@ -13,7 +13,9 @@ import pvn.data
 
 ROOT = Path(__file__).parents[1]
 
-COMMANDS = ("collect", "pretrain", "evaluate", "probe", "report", "__main__")
+COMMANDS = (
+    *("collect", "convert", "dataset", "pretrain", "evaluate", "probe", "report", "__main__"),
+)
 
 # What the modules of each room may import of pvn, besides their own room.
 BASE = ("types", "errors", "files")

@@ -68,10 +68,13 @@ def test_options_run(run: Callable, tmp_path: Path, changes: list[str]) -> None:
     assert result.returncode == 0, result.stderr
     summary = json.loads((workdir / "subspace.json").read_text())
     assert 0 <= summary["proto_value_functions"]["cosines"][-1] <= 1
+    assert summary["feature_rank"] >= 2
     assert (workdir / "tasks.png").is_file() == ("random_sets" in summary)
     if "random_sets" in summary:
-        assert summary["random_sets"]["counts"] == [5, 30]
-        assert len(summary["random_sets"]["learned_cosine"]) == 2
+        found = summary["random_sets"]
+        assert found["counts"] == [5, 30]
+        assert [len(found["learned_cosine"][loss]) for loss in ("td", "monte_carlo")] == [2, 2]
+        assert len(found["best_fit_cosine"]) == 2
 
 
 @pytest.mark.parametrize("loss", ["td", "monte_carlo"])
@@ -81,7 +84,7 @@ def test_a_chain_that_is_not_symmetric(run: Callable, tmp_path: Path, loss: str)
         "pvn.tabular",
         "--config=configs/garnet.py",
         f"--config.loss={loss}",
-        "--config.num_steps=4000",
+        "--config.num_steps=20000",
         f"--workdir={workdir}",
     )
     assert result.returncode == 0, result.stderr
@@ -108,6 +111,23 @@ def test_an_mdp_of_ones_own_and_the_same_run_again(run: Callable, tmp_path: Path
     np.testing.assert_array_equal(*features)
     np.testing.assert_array_equal(np.load(workdir / "mdp.npz")["transition"], [ring, ring.T])
     assert np.load(workdir / "mdp.npz")["coordinates"].shape == (9, 2)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["--config.size=2"],  # at p = 0.1 no random network's set is on for some states only
+        ["--config.size=100", "--config.batch_size=0"],  # that do not fit on a picture
+    ],
+)
+def test_chains_without_a_random_networks_panel(
+    run: Callable, tmp_path: Path, changes: list[str]
+) -> None:
+    workdir = tmp_path / "run"
+    arguments = (*QUICK, "--config.mdp=chain", "--config.num_features=2", *changes)
+    result = run("pvn.tabular", f"--workdir={workdir}", *arguments)
+    assert result.returncode == 0, result.stderr
+    assert {path.name for path in workdir.iterdir()} == FILES
 
 
 @pytest.mark.parametrize(

@@ -43,11 +43,12 @@ from pvn.tabular.learner import Environment, features_of, learn
 from pvn.tabular.mdp import make_mdp
 from pvn.tabular.rendering import render
 from pvn.tabular.subspace import (
+    basis,
+    best_fit_cosine,
     best_fit_error,
     fit_error,
     principal_angle_cosines,
     project,
-    random_sets_cosines,
 )
 from pvn.tabular.table import table_encoder
 
@@ -132,8 +133,12 @@ def make_tasks(
     num_tasks: int,
     states: np.ndarray,
     images: Callable[[], np.ndarray],
+    draw: int = 0,
 ) -> Tasks:
-    """T tasks of the family called `name`; states: one-hot rows [S, S], images: their pictures."""
+    """T tasks of the family called `name`; states: one-hot rows [S, S], images: their pictures.
+
+    draw: other numbers give other tasks.
+    """
     observation = states
     if name == "state_equality":
         if num_tasks != len(states):
@@ -156,7 +161,7 @@ def make_tasks(
             tasks_per_network=c.tasks_per_network,
             final_relu=False,
         )
-    frozen, fitted = indicator.init(jax.random.fold_in(jax.random.key(c.seed), 1))
+    frozen, fitted = indicator.init(jax.random.fold_in(jax.random.key(c.seed), 1 + draw))
     response = np.asarray(indicator.response(frozen, jnp.asarray(observation)))
     if indicator.fit is not None:
         fitted = indicator.fit(response)
@@ -164,11 +169,41 @@ def make_tasks(
     return Tasks(indicator, fitted, response, cumulant)
 
 
+def figure_one(
+    c: ml_collections.FrozenConfigDict,
+    successor: np.ndarray,
+    states: np.ndarray,
+    images: Callable[[], np.ndarray],
+) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """(name, an indicator [S], its values [S]) of a state-equality and a random-network task.
+
+    The second is left out where the states cannot be drawn, or no random set of them is on for
+    some only.
+    """
+    panels = []
+    for name in ("state_equality", "random_network"):
+        try:
+            cumulant = make_tasks(name, c, len(states), states, images).cumulant
+        except UserError as error:
+            console.say(f"indicators.png: without a random network's set ({error})")
+            continue
+        varying = cumulant[:, np.ptp(cumulant, axis=0) > 0]
+        if varying.size:
+            shown = varying[:, varying.shape[1] // 4]
+            panels.append((name.replace("_", " "), shown, successor @ shown))
+    return panels
+
+
 def tabular(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) -> None:
     """Runs the experiment `c` in `workdir`."""
     # ---------------------------------------------------------------- the MDP and its closed forms
     mdp = make_mdp(
-        c.mdp, size=c.size, num_actions=c.num_actions, branching=c.branching, seed=c.mdp_seed
+        c.mdp,
+        size=c.size,
+        num_actions=c.num_actions,
+        branching=c.branching,
+        seed=c.mdp_seed,
+        discount=c.discount,
     )
     if c.dimension > c.num_features:
         raise UserError(
@@ -191,12 +226,16 @@ def tabular(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) 
     # The chain of the policy is an MDP of one action: its action values are state values.
     transition = policy_transition[None] if c.predict == "state_values" else mdp.transition
     tasks = make_tasks(c.indicator, c, c.num_tasks or mdp.num_states, states, images)
+    successor = successor_measure(policy_transition, c.discount)
+    panels = figure_one(c, successor, states, images)
     open_run(workdir, "tabular", c.to_dict(), overwrite=overwrite, owns=OWNS)
 
-    def train(tasks: Tasks, name: str) -> Iterator[tuple[TrainState, np.ndarray]]:
+    def train(
+        tasks: Tasks, name: str, loss: str = c.loss
+    ) -> Iterator[tuple[TrainState, np.ndarray]]:
         """Yields the state and the features [S, F] every `log_every` steps."""
         returns = None
-        if c.loss == "monte_carlo":
+        if loss == "monte_carlo":
             returns = action_values(transition, tasks.cumulant, c.discount).astype(np.float32)
         training = learn(
             Environment(transition, observation, tasks.response, returns),
@@ -235,6 +274,7 @@ def tabular(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) 
             found.append(principal_angle_cosines(features, getattr(exact, name)))
         values = mean_metrics(state) | {f"cosine_{k}": float(v[-1][-1]) for k, v in cosines.items()}
         values["fit_error"] = fit_error(features, exact.values)
+        values["feature_rank"] = basis(features).shape[1]
         values["steps_per_second"] = steps[-1] / (time.perf_counter() - began)
         metrics.write(steps[-1], values)
     metrics.close()
@@ -242,6 +282,7 @@ def tabular(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) 
     # ---------------------------------------------------------------- what is left behind
     summary = {
         "dimension": exact.proto_values.shape[1],
+        "feature_rank": basis(features).shape[1],
         "proto_value_functions": {
             "cosines": cosines["proto_values"][-1].tolist(),
             "eigenvalues": exact.eigenvalues.real.tolist(),
@@ -258,13 +299,6 @@ def tabular(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) 
             "best_fit_error": best_fit_error(c.num_features, exact.values),
         },
     }
-    successor = successor_measure(policy_transition, c.discount)
-    panels = []
-    for name in ("state_equality", "random_network"):
-        cumulant = make_tasks(name, c, mdp.num_states, states, images).cumulant
-        varying = cumulant[:, np.ptp(cumulant, axis=0) > 0]
-        shown = varying[:, varying.shape[1] // 4]
-        panels.append((name.replace("_", " "), shown, successor @ shown))
     files = {
         "mdp.npz": _saved(np.savez, **mdp._asdict(), discount=np.array(c.discount)),
         "features.npy": _saved(np.save, arr=features),
@@ -285,23 +319,23 @@ def tabular(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) 
     for file, content in files.items():
         write_whole(workdir / file, content)
     if c.task_counts:
-        learned = {}
-        for count in c.task_counts:
+        learned: dict[str, list[float]] = {"td": [], "monte_carlo": []}
+        best = np.empty((len(c.task_counts), NUM_DRAWS))
+        for row, count in enumerate(c.task_counts):
             sets = make_tasks("random_sets", c, count, states, images)
-            *_, (_, features) = train(sets, f"{count:,} random sets")
-            learned[count] = principal_angle_cosines(features, exact.proto_values)[-1]
-        best = [
-            random_sets_cosines(
-                successor, exact.proto_values, count, c.proportion, NUM_DRAWS, c.seed
-            )
-            for count in c.task_counts
-        ]
+            for loss, cosine in learned.items():
+                *_, (_, features) = train(sets, f"{count:,} random sets, {loss}", loss)
+                cosine.append(float(principal_angle_cosines(features, exact.proto_values)[-1]))
+            for draw in range(NUM_DRAWS):
+                drawn = make_tasks("random_sets", c, count, states, images, draw)
+                best[row, draw] = best_fit_cosine(successor, drawn.cumulant, exact.proto_values)
         summary["random_sets"] = {
             "counts": list(c.task_counts),
-            "learned_cosine": [float(cosine) for cosine in learned.values()],
-            "best_fit_cosine": [float(draws.mean()) for draws in best],
+            "learned_cosine": learned,
+            "best_fit_cosine": best[:, 0].tolist(),
+            "best_fit_cosine_of_other_draws": best[:, 1:].tolist(),
         }
-        write_whole(workdir / "tasks.png", pictures.task_counts(learned, np.array(best), c.loss))
+        write_whole(workdir / "tasks.png", pictures.task_counts(c.task_counts, learned, best))
     write_json(workdir / "subspace.json", summary)
     console.say(
         f"{workdir}: smallest cosine to the {summary['dimension']} proto-value functions "

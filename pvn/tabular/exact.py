@@ -86,8 +86,7 @@ def proto_value_functions(
         values, vectors = scipy.linalg.eigh(policy_transition)
         values, vectors = values[::-1], vectors[:, ::-1]
         _check_dimension(dimension, values, "eigenvalues")
-        vectors = vectors * np.where(vectors.sum(axis=0) < -1e-9, -1, 1)[None]  # constants above 0
-        return vectors[:, :dimension], values[:dimension]
+        return _upright(vectors[:, :dimension]), values[:dimension]
     values = scipy.linalg.eigvals(policy_transition)
     values = values[np.argsort(-values.real, kind="stable")]
     _check_dimension(dimension, values.real, "eigenvalues")
@@ -97,7 +96,12 @@ def proto_value_functions(
     _, vectors, _ = scipy.linalg.schur(
         policy_transition, output="real", sort=lambda real, imaginary: real > least
     )
-    return vectors[:, :dimension], values[:dimension]
+    return _upright(vectors[:, :dimension]), values[:dimension]
+
+
+def _upright(vectors: np.ndarray) -> np.ndarray:
+    """The same up to their signs: a constant one is above 0."""
+    return vectors * np.where(vectors.sum(axis=0) < -1e-9, -1, 1)[None]
 
 
 def left_svd(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -14,6 +14,8 @@ import numpy as np
 
 from pvn.errors import UserError
 
+MOST_STATES = 4096  # closed forms take S^2 of memory and S^3 of time
+
 UP, RIGHT, DOWN, LEFT = (-1, 0), (0, 1), (1, 0), (0, -1)
 
 
@@ -37,6 +39,7 @@ class Mdp(NamedTuple):
 def _grid(cells: Iterable[tuple[int, int]], wrap: tuple[int, int] | None = None) -> Mdp:
     """Four deterministic moves between cells; into a wall is staying (or around, with `wrap`)."""
     number = {cell: state for state, cell in enumerate(cells)}
+    _check_size(len(number))
     transition = np.zeros((4, len(number), len(number)))
     for action, (down, right) in enumerate((UP, RIGHT, DOWN, LEFT)):
         for (row, column), state in number.items():
@@ -86,6 +89,7 @@ def garnet(num_states: int, num_actions: int, branching: int, seed: int) -> Mdp:
     Each state and action leads to `branching` states drawn without replacement, with the lengths
     of the pieces of a unit stick broken at uniform points as probabilities.
     """
+    _check_size(num_states)
     random = np.random.default_rng(seed)
     transition = np.zeros((num_actions, num_states, num_states))
     for row in transition.reshape(-1, num_states):
@@ -93,6 +97,14 @@ def garnet(num_states: int, num_actions: int, branching: int, seed: int) -> Mdp:
         pieces = np.diff(cuts, prepend=0.0, append=1.0)
         row[random.choice(num_states, branching, replace=False)] = pieces
     return Mdp(transition, _in_rows(num_states))
+
+
+def _check_size(num_states: int) -> None:
+    if num_states > MOST_STATES:
+        raise UserError(
+            f"config.size: makes {num_states:,} states, expected at most {MOST_STATES:,}: closed "
+            "forms are dense matrices"
+        )
 
 
 def _in_rows(num_states: int) -> np.ndarray:
@@ -108,7 +120,9 @@ GRIDS: dict[str, Callable[[int], Mdp]] = {
 }
 
 
-def make_mdp(name: str, *, size: int, num_actions: int, branching: int, seed: int) -> Mdp:
+def make_mdp(
+    name: str, *, size: int, num_actions: int, branching: int, seed: int, discount: float
+) -> Mdp:
     """The MDP called `name`, checked.
 
     Args:
@@ -117,6 +131,7 @@ def make_mdp(name: str, *, size: int, num_actions: int, branching: int, seed: in
         `coordinates` [S, 2].
       size: side of a room or grid; number of states of a chain or Garnet.
       num_actions, branching, seed: of a Garnet.
+      discount: gamma; a file that has a `discount` must agree.
 
     Raises:
       UserError: no such MDP, or not one (see `check_mdp`).
@@ -129,18 +144,22 @@ def make_mdp(name: str, *, size: int, num_actions: int, branching: int, seed: in
         return check_mdp(name, garnet(size, num_actions, branching, seed))
     if not name.endswith(".npz"):
         raise UserError(f"config.mdp: {name!r}, expected {', '.join(GRIDS)}, garnet or a .npz file")
-    return load_mdp(Path(name))
+    return load_mdp(Path(name), discount)
 
 
-def load_mdp(file: Path) -> Mdp:
-    """Reads `transition` and, if there, `coordinates` of an .npz file.
+def load_mdp(file: Path, discount: float) -> Mdp:
+    """Reads `transition` and, if there, `coordinates` of an .npz file made for this discount.
 
     Raises:
-      UserError: no such file, not an .npz file with `transition`, or not an MDP.
+      UserError: no such file, not an .npz file with `transition`, or not an MDP; or its `discount`
+        is another.
     """
     try:
         with np.load(io.BytesIO(file.read_bytes())) as arrays:
+            if np.iscomplexobj(arrays["transition"]):
+                raise ValueError("complex")
             transition = np.asarray(arrays["transition"], np.float64)
+            made_for = float(arrays["discount"]) if "discount" in arrays else discount
             has_coordinates = "coordinates" in arrays
             coordinates = np.asarray(arrays["coordinates"], np.float64) if has_coordinates else None
     except OSError as error:
@@ -150,6 +169,11 @@ def load_mdp(file: Path) -> Mdp:
             f"mdp {file}: expected an .npz file with transition, numbers [A, S, S], and perhaps "
             "coordinates [S, 2]"
         ) from None
+    if made_for != discount:
+        raise UserError(
+            f"mdp {file}: its discount is {made_for:g}, config.discount {discount:g}; expected the "
+            "same"
+        )
     if coordinates is None:
         coordinates = _in_rows(transition.shape[-1] if transition.ndim else 0)
     return check_mdp(str(file), Mdp(transition, coordinates))
@@ -166,11 +190,13 @@ def check_mdp(name: str, mdp: Mdp) -> Mdp:
     shape = transition.shape
     if len(shape) != 3 or shape[1] != shape[2] or 0 in shape:
         raise UserError(f"mdp {name}: transition has shape {list(shape)}, expected [A, S, S]")
-    if coordinates.shape != (shape[1], 2) or not np.all(np.isfinite(coordinates)):
+    if coordinates.shape != (shape[1], 2):
         raise UserError(
             f"mdp {name}: coordinates have shape {list(coordinates.shape)}, expected "
-            f"[{shape[1]}, 2], finite"
+            f"[{shape[1]}, 2]"
         )
+    if not np.all(np.isfinite(coordinates)):
+        raise UserError(f"mdp {name}: coordinates are not finite numbers")
     bad = np.argwhere(~(transition >= 0))
     if len(bad):
         place = tuple(bad[0].tolist())

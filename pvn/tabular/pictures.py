@@ -67,7 +67,7 @@ def eigenfunctions(coordinates: np.ndarray, exact: np.ndarray, learned: np.ndarr
         grid[0, k].set_title(f"{k + 1}", fontsize=10)
         grid[1, k].set_title(f"cosine {np.linalg.norm(learned[:, k]):.4f}", fontsize=9)
     grid[0, 0].set_ylabel("exact")
-    grid[1, 0].set_ylabel("learned")
+    grid[1, 0].set_ylabel("projected on\nwhat was learned")
     return _png(figure)
 
 
@@ -89,19 +89,20 @@ def convergence(steps: Sequence[int], cosines: Mapping[str, np.ndarray]) -> byte
     return _png(figure)
 
 
-def task_counts(learned: Mapping[int, float], best: np.ndarray, loss: str) -> bytes:
+def task_counts(
+    counts: Sequence[int], learned: Mapping[str, Sequence[float]], best: np.ndarray
+) -> bytes:
     """Smallest cosine to the proto-value functions against the number of random sets.
 
-    learned: by number of sets, with the loss of that name. best: [number of counts, draws], of the
-    best fits of their values.
+    learned: by the name of the loss, of each count. best: [number of counts, draws], of the best
+    fits of the sets' values, those of the sets learned from first.
     """
-    counts = list(learned)
     figure = Figure(figsize=(5.6, 3.6), layout="constrained")
     axes = figure.subplots()
     axes.fill_between(counts, best.min(axis=1), best.max(axis=1), alpha=0.2, linewidth=0)
-    label = f"best fit of their values (mean and range of {best.shape[1]} draws)"
-    axes.plot(counts, best.mean(axis=1), label=label)
-    axes.plot(counts, list(learned.values()), "o", color="tab:red", label=f"learned, {loss} loss")
+    axes.plot(counts, best[:, 0], label=f"best fit of the same sets (band: {best.shape[1]} draws)")
+    for (loss, cosines), marker in zip(learned.items(), "ox", strict=False):
+        axes.plot(counts, cosines, marker, label=f"learned, {loss.replace('_', ' ')} loss")
     axes.set_xscale("log")
     axes.set_xlabel("random sets")
     axes.set_ylabel("smallest cosine")

@@ -45,29 +45,17 @@ def best_fit_error(rank: int, values: np.ndarray) -> float:
     return float(np.sum(squares[rank:]) / np.sum(squares))
 
 
-def random_sets_cosines(
-    successor: np.ndarray,
-    subspace: np.ndarray,
-    num_sets: int,
-    proportion: float,
-    num_draws: int,
-    seed: int,
-) -> np.ndarray:
-    """Smallest cosine between `subspace` [S, d] and the best rank-d fit of random sets' values.
+def best_fit_cosine(successor: np.ndarray, cumulants: np.ndarray, subspace: np.ndarray) -> float:
+    """Smallest cosine between `subspace` [S, d] and the best rank-d fit of the tasks' values.
 
-    float64 [num_draws], one of each draw of `num_sets` sets, of which each state is a member with
-    probability `proportion`. As sets grow many, E[G G^T] = p (1 - p) I + p^2 1 1^T leaves the top
-    singular vectors of successor [S, S] where they are, but for the constant direction's weight.
+    cumulants: G, [S, T]. With random sets of which each state is a member with probability p,
+    E[G G^T] = p (1 - p) I + p^2 1 1^T: as they grow many, the top singular vectors of successor
+    [S, S] stay where they are, but for the constant direction's weight.
     """
-    random = np.random.default_rng(seed)
-    cosines = np.empty(num_draws)
-    for draw in range(num_draws):
-        members = (random.random((len(successor), num_sets)) < proportion).astype(np.float64)
-        vectors, values = left_svd(successor @ members)
-        top = vectors[:, : subspace.shape[1]]
-        top = top[:, values[: top.shape[1]] > 1e-7 * values[0]]  # fewer, of fewer sets than d
-        cosines[draw] = principal_angle_cosines(top, subspace)[-1]
-    return cosines
+    vectors, values = left_svd(successor @ cumulants)
+    top = vectors[:, : subspace.shape[1]]
+    top = top[:, values[: top.shape[1]] > 1e-7 * values[0]]  # fewer, of fewer tasks than d
+    return float(principal_angle_cosines(top, subspace)[-1])
 
 
 def _unit(values: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from pvn.tabular.mdp import (
     torus,
 )
 
-SETTINGS = {"size": 4, "num_actions": 2, "branching": 2, "seed": 0}
+SETTINGS = {"size": 4, "num_actions": 2, "branching": 2, "seed": 0, "discount": 0.9}
 
 
 def successor_of(mdp: Mdp, cell: tuple[int, int]) -> list[tuple[int, int]]:
@@ -81,7 +81,7 @@ def test_what_is_loaded_is_what_was_saved(tmp_path: Path) -> None:
     np.savez(tmp_path / "with.npz", **mdp._asdict(), discount=0.9)
     np.savez(tmp_path / "without.npz", transition=mdp.transition)
     for name in ("with.npz", "without.npz"):
-        loaded = load_mdp(tmp_path / name)
+        loaded = load_mdp(tmp_path / name, 0.9)
         np.testing.assert_array_equal(loaded.transition, mdp.transition)
         np.testing.assert_array_equal(loaded.coordinates, mdp.coordinates)
     assert make_mdp(str(tmp_path / "with.npz"), **SETTINGS).num_states == 5
@@ -106,8 +106,17 @@ HALF = np.full((1, 2, 2), 0.5)
         ({"transition": np.zeros((0, 2, 2))}, "transition has shape [0, 2, 2], expected [A, S, S]"),
         (
             {"transition": HALF, "coordinates": np.zeros((3, 2))},
-            "coordinates have shape [3, 2], expected [2, 2], finite",
+            "coordinates have shape [3, 2], expected [2, 2]",
         ),
+        (
+            {"transition": HALF, "coordinates": np.full((2, 2), np.nan)},
+            "coordinates are not finite numbers",
+        ),
+        (
+            {"transition": HALF, "discount": 1.5},
+            "its discount is 1.5, config.discount 0.9; expected the same",
+        ),
+        ({"transition": HALF + 0j}, "expected an .npz file with transition"),
         ({"other": HALF}, "expected an .npz file with transition, numbers [A, S, S], and perhaps"),
         ({"transition": np.array("x")}, "expected an .npz file with transition"),
     ],
@@ -116,26 +125,31 @@ def test_what_is_no_mdp(tmp_path: Path, arrays: dict, message: str) -> None:
     file = tmp_path / "mine.npz"
     np.savez(file, **arrays)
     with pytest.raises(UserError, match=rf"^mdp {re.escape(str(file))}: {re.escape(message)}"):
-        load_mdp(file)
+        load_mdp(file, 0.9)
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:
     file = tmp_path / "mine.npz"
     with pytest.raises(UserError, match=r"mine.npz: No such file or directory$"):
-        load_mdp(file)
+        load_mdp(file, 0.9)
     for content in (b"", b"not numpy", b"PK\x03\x04 cut off"):
         file.write_bytes(content)
         with pytest.raises(UserError, match=r"mine.npz: expected an .npz file with transition"):
-            load_mdp(file)
+            load_mdp(file, 0.9)
     np.save(tmp_path / "one.npy", HALF)
     (tmp_path / "one.npy").rename(file)
     with pytest.raises(UserError, match=r"mine.npz: expected an .npz file with transition"):
-        load_mdp(file)
+        load_mdp(file, 0.9)
 
 
 def test_names() -> None:
     with pytest.raises(UserError, match=r"^config.mdp: 'maze', expected four_rooms, open_grid, "):
         make_mdp("maze", **SETTINGS)
+    for name, size in (("open_grid", 65), ("four_rooms", 40), ("garnet", 5000)):
+        with pytest.raises(
+            UserError, match=r"^config.size: makes \d,\d\d\d states, expected at most"
+        ):
+            make_mdp(name, **SETTINGS | {"size": size})
     with pytest.raises(UserError, match=r"^config.branching: 5, there are 4 states"):
         make_mdp("garnet", **SETTINGS | {"branching": 5})
     assert make_mdp("garnet", **SETTINGS).num_states == 4
