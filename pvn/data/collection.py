@@ -21,7 +21,7 @@ class Collection(NamedTuple):
     attributes: dict[str, Any]  # game, num_actions, protocol, and the source of each
     rows: Rows  # N rows, those of dataset k at starts[k] .. starts[k + 1]
     starts: np.ndarray  # int64 [K + 1]
-    fingerprint: str
+    fingerprint: str  # SHA-256 over their files
 
 
 class _JoinedFrames:

@@ -14,18 +14,20 @@ whether that ended the game. What this reader knows of it:
 - `episode_end_indices` of newer logs is a pickle, and is not read.
 """
 
+import contextlib
+import io
 import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from zlib_ng import gzip_ng
 from zlib_ng.zlib_ng import error as ZlibError  # noqa: N812
 
 from pvn.data.episodes import CorruptError, Episode, Tally, Unit, choose_checkpoints
-from pvn.data.store import FRAME_SHAPE
+from pvn.data.store import FRAME_BYTES, FRAME_SHAPE
 from pvn.errors import UserError
 
 PADDING = 3  # all-zero rows before an episode
@@ -81,105 +83,52 @@ def dopamine_units(
     return units
 
 
-class _Npy:
-    """A `.npy` stream in gzip, read a number of items at a time."""
-
-    def __init__(self, file: Path):
-        self._file = file
-        self._raw: BinaryIO = file.open("rb")
-        self._stream: Any = gzip_ng.open(self._raw)
-        try:
-            self.shape, self.dtype = self._guarded(self._header)
-        except CorruptError:
-            self.close()
-            raise
-
-    def _header(self) -> tuple[tuple[int, ...], np.dtype]:
-        version = np.lib.format.read_magic(self._stream)
-        read = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }[version]
-        shape, fortran_order, dtype = read(self._stream)
-        if dtype.hasobject or (fortran_order and len(shape) > 1):
-            raise ValueError(f"holds {dtype}")
-        return shape, dtype
-
-    def read(self, count: int) -> np.ndarray:
-        """The next `count` items along the first axis (a scalar as it is)."""
-        array = self.read_some(count)
-        if self.shape and len(array) < count:
-            raise self._cut_off()
-        return array
-
-    def read_some(self, count: int) -> np.ndarray:
-        """Like `read`, but fewer items where the file ends too early."""
-        out = np.empty((count, *self.shape[1:]) if self.shape else (), self.dtype)
-        item = out.nbytes // (count or 1) if self.shape else out.nbytes
-        view = out.reshape(-1).view(np.uint8).data
-
-        def take() -> int:
-            filled = 0
-            # Frame by frame: of what comes before an early end, no more than one or two are lost.
-            step = item if item >= 4096 else len(view)
-            while filled < len(view):
-                try:
-                    piece = self._stream.read1(min(step, len(view) - filled))
-                except EOFError:
-                    break
-                if not piece:
-                    break
-                view[filled : filled + len(piece)] = piece
-                filled += len(piece)
-            return filled
-
-        filled = self._guarded(take)
-        if not self.shape and filled < item:
-            raise self._cut_off()
-        return out[: filled // item] if self.shape and item else out
-
-    def finish(self) -> None:
-        """Reads to the end, where gzip's checksum is."""
-
-        def skip() -> None:
-            while self._stream.read(2**22):
-                pass
-
-        self._guarded(skip)
-
-    @property
-    def position(self) -> int:
-        """Bytes of the file read so far."""
-        return self._raw.tell()
-
-    def close(self) -> None:
-        self._stream.close()
-        self._raw.close()
-
-    def _cut_off(self) -> "_Truncated":
-        return _Truncated(f"{self._file}: is cut off before its end")
-
-    def _guarded(self, function: Any) -> Any:
-        try:
-            return function()
-        except EOFError:
-            raise self._cut_off() from None
-        except (OSError, ValueError, KeyError, zlib.error, ZlibError) as error:  # type: ignore[misc]
-            raise CorruptError(f"{self._file}: is broken, or no .npy in gzip ({error})") from None
-
-
 class _Truncated(CorruptError):
     """A file that ends too early: what came before is right."""
 
 
-def _read_column(folder: Path, name: str, number: int) -> np.ndarray:
-    file = _Npy(log_file(folder, name, number))
+@contextlib.contextmanager
+def _named(file: Path) -> Iterator[None]:
+    """Turns what broken files raise into one line with the file's name."""
     try:
-        array = file.read(file.shape[0] if file.shape else 0)
-        file.finish()
-    finally:
-        file.close()
-    return array
+        yield
+    except EOFError:
+        raise _Truncated(f"{file}: is cut off before its end") from None
+    except (OSError, ValueError, zlib.error, ZlibError) as error:  # type: ignore[misc]
+        raise CorruptError(f"{file}: is broken, or no .npy in gzip ({error})") from None
+
+
+def _load(file: Path) -> np.ndarray:
+    with _named(file), gzip_ng.open(file) as stream:
+        return np.load(io.BytesIO(stream.read()), allow_pickle=False)
+
+
+def _read_header(stream: Any) -> tuple[tuple[int, ...], np.dtype]:
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError("its .npy version is not 1.0")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+    return shape, dtype
+
+
+def _read_frames(file: Path, num_rows: int, tally: Tally) -> Iterator[np.ndarray]:
+    """The first `num_rows` frames block by block; then the rest is read, for its checksum."""
+    with _named(file), file.open("rb") as packed, gzip_ng.open(packed) as stream:
+        _read_header(stream)
+        left = num_rows
+        while left:
+            block = np.empty((min(left, BLOCK_ROWS), *FRAME_SHAPE), np.uint8)
+            found = 0
+            # One by one: of the frames before an early end, few are lost.
+            with contextlib.suppress(EOFError):
+                while found < len(block) and stream.readinto(block[found].data) == FRAME_BYTES:
+                    found += 1
+            tally.position = packed.tell()
+            yield block[:found]
+            left -= found
+            if found < len(block):
+                raise EOFError
+        while stream.read(2**22):
+            pass
 
 
 def read_window(folder: Path, number: int, tally: Tally, skip_corrupt: bool) -> Iterator[Episode]:
@@ -188,39 +137,38 @@ def read_window(folder: Path, number: int, tally: Tally, skip_corrupt: bool) -> 
     Raises:
       CorruptError: a file is broken, which may be found at its very end only; it is named.
     """
-    action, reward, terminal = (
-        _read_column(folder, name, number) for name in ("action", "reward", "terminal")
+    action, reward, terminal, add_count = (
+        _load(log_file(folder, name, number))
+        for name in ("action", "reward", "terminal", "add_count")
     )
-    add_count = _read_column(folder, "add_count", number)
-    name = log_file(folder, "observation", number)
-    capacity = len(action) if action.ndim == 1 else -1
-    frames = _Npy(name)
+    file = log_file(folder, "observation", number)
+    with _named(file), gzip_ng.open(file) as stream:
+        shape, dtype = _read_header(stream)
+    capacity = action.size
+    if {action.shape, reward.shape, terminal.shape} != {(capacity,)} or add_count.size != 1:
+        raise CorruptError(
+            f"{folder}: window {number} has {list(action.shape)} actions, {list(reward.shape)} "
+            f"rewards and {list(terminal.shape)} terminals, expected as many of each"
+        )
+    if shape != (capacity, *FRAME_SHAPE) or dtype != np.uint8:
+        raise CorruptError(
+            f"{file}: holds {dtype} {list(shape)}, expected uint8 [{capacity}, 84, 84]"
+        )
+    cursor = int(add_count.item()) % capacity if capacity else 0
+
+    def blocks() -> Iterator[tuple[np.ndarray, ...]]:
+        start = 0
+        for frames in _read_frames(file, cursor, tally):
+            span = slice(start, start + len(frames))
+            yield frames, action[span], reward[span], terminal[span] != 0
+            start = span.stop
+
     try:
-        shapes = {action.shape, reward.shape, terminal.shape, frames.shape[:1]}
-        if shapes != {(capacity,)} or frames.shape[1:] != FRAME_SHAPE or frames.dtype != np.uint8:
-            raise CorruptError(
-                f"{name}: holds {frames.dtype} {list(frames.shape)}, expected uint8 "
-                f"[{capacity}, 84, 84], as many rows as action, reward and terminal"
-            )
-        cursor = int(add_count.reshape(-1)[0]) % capacity if capacity else 0
-
-        def blocks() -> Iterator[tuple[np.ndarray, ...]]:
-            for start in range(0, cursor, BLOCK_ROWS):
-                span = slice(start, min(start + BLOCK_ROWS, cursor))
-                block = frames.read_some(span.stop - span.start)
-                tally.position = frames.position
-                there = slice(start, start + len(block))
-                yield block, action[there], reward[there], terminal[there] != 0
-            frames.finish()  # says so, if the file was cut off
-
-        try:
-            yield from split_episodes(blocks())
-        except _Truncated as error:
-            if not skip_corrupt:
-                raise
-            tally.leave_out("skipped_episodes", str(error))
-    finally:
-        frames.close()
+        yield from split_episodes(blocks())
+    except _Truncated as error:
+        if not skip_corrupt:
+            raise
+        tally.leave_out("skipped_episodes", str(error))
 
 
 def split_episodes(blocks: Iterator[tuple[np.ndarray, ...]]) -> Iterator[Episode]:

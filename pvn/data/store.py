@@ -96,7 +96,11 @@ class Dataset(NamedTuple):
     path: str
     attributes: dict[str, Any]
     rows: Rows
-    fingerprint: str  # SHA-256 over its files
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over its files, which are all read for it."""
+        return fingerprint(self.path)
 
 
 def _kvstore(path: str | Path) -> Any:
@@ -258,7 +262,7 @@ def open_dataset(path: str | Path) -> Dataset:
         columns[name] = StoredFrames(path, array) if name == "frame" else _read(path, name, array)
     columns.setdefault("cut_start", np.zeros(num_rows, bool))
     _check_complete(path, attributes)
-    return Dataset(str(path), attributes, Rows(**columns), fingerprint(path))
+    return Dataset(str(path), attributes, Rows(**columns))
 
 
 def read_dataset(path: str | Path) -> Dataset:

@@ -249,12 +249,19 @@ def test_a_broken_file_is_named(logs, name):
 
 
 def test_arrays_that_do_not_fit(logs):
-    save(log_file(logs, "action", 0), np.zeros(39, np.int32))
-    with pytest.raises(CorruptError, match=r"holds uint8 \[40, 84, 84\], expected uint8 \[39, 84"):
-        read(logs)
-    save(log_file(logs, "action", 0), np.zeros(40, np.int32))
     save(log_file(logs, "observation", 0), np.zeros((40, 64, 64), np.uint8))
-    with pytest.raises(CorruptError, match=r"holds uint8 \[40, 64, 64\]"):
+    with pytest.raises(CorruptError, match=r"holds uint8 \[40, 64, 64\], expected uint8 \[40, 84"):
+        read(logs)
+    save(log_file(logs, "action", 0), np.zeros(39, np.int32))
+    with pytest.raises(CorruptError, match=r"window 0 has \[39\] actions, \[40\] rewards and \[40"):
+        read(logs)
+
+
+def test_frames_that_are_fewer_than_told(logs):
+    file = log_file(logs, "observation", 0)
+    whole = gzip.decompress(file.read_bytes())
+    file.write_bytes(gzip.compress(whole[: 128 + 7056 * 10]))  # a good gzip stream
+    with pytest.raises(CorruptError, match="is cut off before its end"):
         read(logs)
 
 
