@@ -28,6 +28,8 @@ from pvn.data.episodes import SPLITS, WEAK_RUNS, CorruptError, Tally, Unit
 from pvn.data.prefetch import Prefetch
 from pvn.data.rlds import rlds_units
 from pvn.data.store import (
+    COLUMNS,
+    FRAME_SHAPE,
     SHARD_ROWS,
     DatasetWriter,
     Rows,
@@ -83,28 +85,33 @@ class _Appender:
 
     def __init__(self, writer: DatasetWriter):
         self._writer = writer
-        self._parts: list[Rows] = []
+        # One buffer for all: fresh memory costs more than the copy into it.
+        self._rows = Rows(
+            np.empty((SHARD_ROWS, *FRAME_SHAPE), np.uint8),
+            *(np.empty(SHARD_ROWS, dtype) for dtype in COLUMNS.values()),
+        )
         self._count = 0
 
     def append(self, rows: Rows) -> None:
-        self._parts.append(rows)
-        self._count += len(rows.action)
-        while self._count >= (room := SHARD_ROWS - self._writer.num_rows % SHARD_ROWS):
-            self._commit(room)
+        start, stop = 0, len(rows.action)
+        while start < stop:
+            room = SHARD_ROWS - self._writer.num_rows % SHARD_ROWS - self._count
+            taken = min(room, stop - start)
+            for column, values in zip(self._rows, rows, strict=True):
+                column[self._count : self._count + taken] = values[start : start + taken]
+            self._count += taken
+            start += taken
+            if taken == room:
+                self.flush()
 
     def flush(self) -> None:
         """Commits what is left."""
         if self._count:
-            self._commit(self._count)
+            self._writer.commit(Rows(*(column[: self._count] for column in self._rows)))
+            self._count = 0
 
     def discard(self) -> None:
-        self._parts, self._count = [], 0
-
-    def _commit(self, count: int) -> None:
-        rows = Rows(*(np.concatenate(column) for column in zip(*self._parts, strict=True)))
-        self._writer.commit(Rows(*(column[:count] for column in rows)))
-        self._count -= count
-        self._parts = [Rows(*(column[count:].copy() for column in rows))] if self._count else []
+        self._count = 0
 
 
 def unit_rows(unit: Unit, first_episode: int, tally: Tally) -> Iterator[Rows]:
