@@ -36,6 +36,11 @@ def run(main: Callable[..., int | None], usage: str = "") -> None:
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
+        except OSError as error:  # a full disk, a folder that is not ours
+            if error.filename is None or error.strerror is None:
+                raise
+            print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+            return 1
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return 128 + signal.SIGINT

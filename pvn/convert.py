@@ -14,9 +14,10 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import flags
@@ -72,7 +73,7 @@ def parse_numbers(flag: str, text: str, low: int) -> list[int]:
     """
     numbers: list[int] = []
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        match = re.fullmatch(r"\s*(\d{1,5})(?:-(\d{1,5}))?\s*", part)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if last < first or first < low:
             raise UserError(f"--{flag}={text}: expected numbers from {low} on, like {low}-3,7")
@@ -81,7 +82,7 @@ def parse_numbers(flag: str, text: str, low: int) -> list[int]:
 
 
 class _Appender:
-    """Gathers rows and commits them shard by shard, so that each is written once."""
+    """Gathers rows and writes them shard by shard, so that each is written once."""
 
     def __init__(self, writer: DatasetWriter):
         self._writer = writer
@@ -95,7 +96,7 @@ class _Appender:
     def append(self, rows: Rows) -> None:
         start, stop = 0, len(rows.action)
         while start < stop:
-            room = SHARD_ROWS - self._writer.num_rows % SHARD_ROWS - self._count
+            room = SHARD_ROWS - self._writer.num_written % SHARD_ROWS - self._count
             taken = min(room, stop - start)
             for column, values in zip(self._rows, rows, strict=True):
                 column[self._count : self._count + taken] = values[start : start + taken]
@@ -105,21 +106,21 @@ class _Appender:
                 self.flush()
 
     def flush(self) -> None:
-        """Commits what is left."""
+        """Writes what is left."""
         if self._count:
-            self._writer.commit(Rows(*(column[: self._count] for column in self._rows)))
+            self._writer.append(Rows(*(column[: self._count] for column in self._rows)))
             self._count = 0
 
     def discard(self) -> None:
+        """Drops what was not published."""
         self._count = 0
+        self._writer.discard()
 
 
 def unit_rows(unit: Unit, first_episode: int, tally: Tally) -> Iterator[Rows]:
     """The rows of a unit block by block, its episodes numbered from `first_episode`."""
-    number = first_episode
-    for episode in unit.read(tally):
+    for number, episode in enumerate(unit.read(tally), first_episode):
         yield from episode.rows(number, tally)
-        number += not episode.continues
 
 
 def convert(
@@ -127,19 +128,19 @@ def convert(
 ) -> tuple[Tally, int]:
     """Appends the units that are not stored yet. Returns (what was found, exit status).
 
+    Rows count once their unit is whole.
+
     Raises:
-      CorruptError: broken data, if it is not to be left out.
-      UserError: an action that the game does not have.
+      UserError: broken data, if it is not to be left out; an action that the game does not have.
     """
-    complete = writer.attributes["complete"]
-    writer.rewind(complete["rows"], complete["episodes"])
+    start = writer.attributes["complete"]["units"]
     appender = _Appender(writer)
-    tally = Tally(complete["counts"])
+    tally = Tally(writer.attributes["complete"]["counts"])
     sizes = [unit.num_bytes for unit in units]
     began, rows_before = time.perf_counter(), writer.num_rows
     with (
         console.orderly_stop() as stop,
-        console.progress(sum(sizes), "B", "convert", sum(sizes[: complete["units"]])) as bar,
+        console.progress(sum(sizes), "B", "convert", sum(sizes[:start])) as bar,
     ):
         bar.unit_scale = True
 
@@ -155,32 +156,30 @@ def convert(
                             f"{num_actions - 1}; another game, or choose --num_actions"
                         )
                     appender.append(rows)
-                    speed = (writer.num_rows - rows_before) / (time.perf_counter() - began)
-                    bar.set_postfix_str(f"{writer.num_rows:,} rows, {speed:,.0f} frames/s", False)
+                    done = writer.num_written
+                    speed = (done - rows_before) / (time.perf_counter() - began)
+                    bar.set_postfix_str(f"{done:,} rows, {speed:,.0f} frames/s", False)
                     bar.n = sum(sizes[:number]) + min(tally.position, sizes[number])
                     bar.update(0)
 
-        for number in range(complete["units"], len(units)):
+        for number in range(start, len(units)):
             counts, tally.position = dict(tally.counts), 0
             try:
                 append_unit(number)
             except CorruptError as error:
-                if not skip_corrupt:
-                    raise
                 appender.discard()
-                writer.rewind(complete["rows"], complete["episodes"])
+                if not skip_corrupt:
+                    raise UserError(f"{error}; --skip_corrupt leaves it out") from None
                 tally.counts = counts
                 tally.leave_out("skipped_files", str(error))
+            except UserError:
+                appender.discard()
+                raise
             if stop:
+                appender.discard()
                 return tally, stop.status
             appender.flush()
-            complete = {
-                "units": number + 1,
-                "rows": writer.num_rows,
-                "episodes": writer.attributes["num_episodes"],
-                "counts": dict(tally.counts),
-            }
-            writer.update(complete=complete)
+            writer.publish(complete={"units": number + 1, "counts": dict(tally.counts)})
             while tally.problems:
                 console.say(f"left out: {tally.problems.pop(0)}")
     return tally, 0
@@ -201,6 +200,29 @@ def _units(game: str, pool: Executor) -> list[Unit]:
     return rlds_units(*chosen, raw=raw, last_row=_LAST_ROW.value, pool=pool)
 
 
+def _check_same(path: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Raises `UserError` unless a dataset was made so, of these files or the first of them."""
+    for key, value in new.items():
+        if key == "source" and isinstance(found := old.get(key), dict):
+            files = found.get("files", [])
+            cut = {**value, "files": value["files"][: len(files)]}
+            if cut == found:
+                continue
+            if {**cut, "files": files} == found:
+                differ = [
+                    pair for pair in zip(files, value["files"], strict=False) if len(set(pair)) > 1
+                ]
+                what = f"of {differ[0][0]}, now {differ[0][1]}" if differ else "of more files"
+                raise UserError(
+                    f"dataset {path}: was made {what}; name another --dataset or pass --overwrite"
+                )
+        if old.get(key) != value:
+            raise UserError(
+                f"dataset {path}: was made with another {key} ({old.get(key)}, now {value}); name "
+                "another --dataset or pass --overwrite"
+            )
+
+
 def import_dataset() -> int:
     """--source: from a public format to --dataset."""
     if not _GAME.value:
@@ -209,30 +231,25 @@ def import_dataset() -> int:
     num_actions = _NUM_ACTIONS.value or AtariEnvs(game, 1).num_actions
     with ThreadPoolExecutor(_THREADS.value or os.cpu_count()) as pool:
         units = _units(game, pool)
-        made = {
+        files = [f"{unit.name}, {unit.num_bytes} bytes" for unit in units]
+        source = {"kind": "pvn.convert", "format": _SOURCE.value, "files": files}
+        if _SOURCE.value != "dopamine":
+            source["last_row"] = _LAST_ROW.value
+        made: dict[str, Any] = {
             "game": game,
             "num_actions": num_actions,
             "protocol": PROTOCOL,
             "rewards": "as published: clipped to [-1, 1]",
-            "source": {
-                "kind": "pvn.convert",
-                "format": _SOURCE.value,
-                "files": [unit.name for unit in units],
-                "rlds_last_row": _LAST_ROW.value,
-                "skip_corrupt": _SKIP.value,
-            },
+            "source": source,
         }
         if _OVERWRITE.value and dataset_exists(path):
             delete_dataset(path)
-        start = {"units": 0, "rows": 0, "episodes": 0, "counts": {}}
-        writer = DatasetWriter(path, {**made, "complete": start})
-        for key, value in made.items():
-            if writer.attributes.get(key) != value:
-                raise UserError(
-                    f"dataset {path}: was made with another {key}; name another --dataset or pass "
-                    "--overwrite"
-                )
+        writer = DatasetWriter(path, {**made, "complete": {"units": 0, "counts": {}}})
+        _check_same(path, writer.attributes, made)
+        writer.attributes["source"] = source
         tally, status = convert(units, writer, num_actions, skip_corrupt=_SKIP.value)
+    if not status and not writer.num_rows:
+        raise UserError(f"{_PATH.value}: no episodes were found")
     found = "".join(f"; {name} {count:,}" for name, count in sorted(tally.counts.items()))
     console.say(
         f"{path}: {writer.num_rows:,} rows in {writer.attributes['num_episodes']:,} episodes of "

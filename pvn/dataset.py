@@ -20,7 +20,7 @@ from PIL import Image
 
 from pvn import console
 from pvn.data.stack import episode_bounds, transition_rows
-from pvn.data.store import FRAME_BYTES, Dataset, open_dataset, stored_bytes
+from pvn.data.store import FRAME_BYTES, Dataset, open_dataset, stored_bytes, unfinished
 from pvn.data.verify import problems
 from pvn.errors import UserError
 from pvn.files import write_whole
@@ -53,7 +53,8 @@ def describe(dataset: Dataset) -> str:
         low, middle, high = np.quantile(values, [0, 0.5, 1])
         return f"mean {values.mean():,.2f}, median {middle:,g}, from {low:,g} to {high:,g}"
 
-    lines = {
+    whole_conversion = {"unfinished": what} if (what := unfinished(attributes)) else {}
+    lines = whole_conversion | {
         "game": f"{attributes['game']}, {attributes['num_actions']} actions",
         "rows": f"{count:,}, of which {len(transition_rows(rows)):,} are transitions",
         "episodes": (

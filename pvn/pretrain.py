@@ -30,7 +30,7 @@ from pvn.data.returns import discounted_returns
 from pvn.data.sampler import uniform_indices
 from pvn.data.schedule import make_schedule
 from pvn.data.stack import episode_bounds, gather_windows
-from pvn.data.store import FRAME_BYTES
+from pvn.data.store import FRAME_BYTES, read_attributes, unfinished
 from pvn.errors import UserError
 from pvn.features import Features, save_features
 from pvn.files import sha256
@@ -131,7 +131,7 @@ def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool)
     check_divides(c.batch_size, len(devices))
 
     # ---------------------------------------------------------------- data
-    paths = c.dataset.split(",")
+    paths = [path.strip() for path in c.dataset.split(",")]
     if c.dataset_weights and len(c.dataset_weights) != len(paths):
         raise UserError(
             f"config.dataset_weights: {len(c.dataset_weights)} of them, expected one for each of "
@@ -139,6 +139,9 @@ def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool)
         )
     monte_carlo = c.loss == "monte_carlo"
     dataset = open_collection(paths)
+    for path in paths:
+        if what := unfinished(read_attributes(path)):
+            console.say(f"warning: dataset {path}: {what}")
     valid, groups = find_transitions(dataset, c.discount if monte_carlo else None)
     rows, bounds = dataset.rows, episode_bounds(dataset.rows.episode)
     num_actions = dataset.attributes["num_actions"]

@@ -2,7 +2,6 @@
 
 import gzip
 import io
-import json
 import shutil
 import signal
 import time
@@ -14,7 +13,7 @@ import pytest
 
 from pvn.data.dopamine import log_file
 from pvn.data.stack import transition_rows
-from pvn.data.store import Rows, read_attributes, read_dataset
+from pvn.data.store import Rows, open_dataset, read_attributes, read_dataset
 
 FIXTURES = Path(__file__).parent / "fixtures"
 LOGS = "Breakout/1/replay_logs"
@@ -155,14 +154,21 @@ def test_interrupted_and_started_again_it_is_the_same_byte_for_byte(
             attributes = read_attributes(dataset)
         except Exception:  # not there yet
             continue
-        if attributes["num_rows"] > attributes["complete"]["rows"] > 0:
+        if attributes["complete"]["units"]:
             break
+    time.sleep(0.05)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143}[number], stderr
     if number == signal.SIGTERM:
         assert "stopped early, the same command completes it" in stderr
     assert 1 <= read_attributes(dataset)["complete"]["units"] < 4
+    # What counts is whole files, and whoever reads it is told.
+    found = open_dataset(dataset).rows
+    assert found.terminal[-1] or found.truncated[-1]
+    looked = run("pvn.dataset", "verify", str(dataset))
+    assert looked.returncode == 1
+    assert "of 4 files: the same pvn.convert command completes it" in looked.stderr
     stderr = convert(run, "dopamine", long_logs, dataset)
     assert "; nan_rewards 8" in stderr
     assert contents(dataset) == contents(long_dataset)
@@ -184,9 +190,9 @@ def test_a_bad_window_is_left_out(run: Callable, long_logs: Path, tmp_path: Path
     result = run("pvn.convert", *arguments)
     assert result.returncode == 1
     assert result.stderr.startswith(f"error: {file}: is broken, or no .npy in gzip (")
+    assert result.stderr.endswith("; --skip_corrupt leaves it out\n")
     assert result.stderr.count("\n") == 1
-    arguments += ["--skip_corrupt", "--overwrite"]
-    result = run("pvn.convert", *arguments)
+    result = run("pvn.convert", *arguments, "--skip_corrupt")  # goes on where that stopped
     assert result.returncode == 0, result.stderr
     assert f"left out: {file}: is broken" in result.stderr
     assert "35,727 rows in 90 episodes of Breakout; nan_rewards 6; skipped_files 1" in result.stderr
@@ -273,6 +279,10 @@ def test_a_rewarded_last_row_is_warned_of(run: Callable, tmp_path: Path) -> None
         ),
         (["--source=rlds", "--game=Breakout"], "PATH/rlu_atari_checkpoints_ordered/Breakout_run_1"),
         (["--source=rlds_raw", "--game=Breakout"], "PATH/Breakout: holds no files run_1-00000-of"),
+        (
+            ["--source=dopamine", "--game=Breakout", "--checkpoints=0-9999999999"],
+            "--checkpoints=0-9999999999: expected numbers from 0 on",
+        ),
         (["--to=dopamine"], "dataset DATASET: does not exist; make one with"),
     ],
 )
@@ -285,12 +295,33 @@ def test_bad_input(run: Callable, tmp_path: Path, arguments: list[str], message:
     assert result.stderr.count("\n") == 1, result.stderr
 
 
-def test_another_conversion_in_the_same_dataset(run: Callable, tmp_path: Path) -> None:
-    convert(run, "dopamine", FIXTURES / "dopamine", tmp_path / "d", "--checkpoints=0")
-    arguments = ["--source=dopamine", f"--path={FIXTURES / 'dopamine'}", "--game=Breakout"]
-    result = run("pvn.convert", *arguments, f"--dataset={tmp_path / 'd'}")
-    assert result.returncode == 1
-    assert (
-        "was made with another source; name another --dataset or pass --overwrite" in result.stderr
-    )
-    assert json.loads((tmp_path / "d" / "zarr.json").read_text())["attributes"]["num_rows"] == 1475
+def test_the_same_dataset_again(run: Callable, tmp_path: Path) -> None:
+    """More files extend a dataset; others, or others of the same name, are refused."""
+    arguments = ["--source=dopamine", "--game=Breakout", f"--dataset={tmp_path / 'd'}"]
+    path = f"--path={FIXTURES / 'dopamine'}"
+    for checkpoints in ("0", "0-2"):
+        result = run("pvn.convert", *arguments, path, f"--checkpoints={checkpoints}")
+        assert result.returncode == 0, result.stderr
+    assert_is_the_truth(read_dataset(tmp_path / "d").rows, "dopamine")
+    before = contents(tmp_path / "d")
+    other = tmp_path / "other" / LOGS
+    shutil.copytree(FIXTURES / "dopamine" / LOGS, other)
+    file = log_file(other, "observation", 1)
+    file.write_bytes(gzip.compress(gzip.decompress(file.read_bytes()), 1))
+    size = log_file(FIXTURES / "dopamine" / LOGS, "observation", 1).stat().st_size
+    for changes, message in (
+        ([path, "--checkpoints=0"], "was made of more files"),
+        ([path, "--checkpoints=1"], "was made of run 1 window 0, "),
+        (
+            [f"--path={tmp_path / 'other'}"],
+            f"was made of run 1 window 1, {size} bytes, now run 1 window 1, {file.stat().st_size}",
+        ),
+        ([path, "--num_actions=18"], "was made with another num_actions (4, now 18)"),
+    ):
+        result = run("pvn.convert", *arguments, *changes)
+        assert result.returncode == 1
+        assert result.stderr.startswith(f"error: dataset {tmp_path / 'd'}: {message}"), (
+            result.stderr
+        )
+        assert result.stderr.endswith("; name another --dataset or pass --overwrite\n")
+    assert contents(tmp_path / "d") == before

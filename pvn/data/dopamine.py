@@ -32,14 +32,13 @@ from pvn.errors import UserError
 
 PADDING = 3  # all-zero rows before an episode
 BLOCK_ROWS = 2048  # frames decompressed at once
-_LONGEST = 32_768  # rows of an episode that are held until its end is known; then in parts
 
-_DTYPES = {"observation": "u1", "action": "i4", "reward": "f4", "terminal": "u1"}
+_COLUMNS = {"action": "iu", "reward": "f", "terminal": "iub", "add_count": "iu"}  # kinds of dtype
 
 
 def log_file(folder: Path, name: str, number: int) -> Path:
     """The file of a column of window `number`, or of add_count or invalid_range."""
-    stored = f"$store$_{name}" if name in _DTYPES else name
+    stored = f"$store$_{name}" if name in ("observation", "action", "reward", "terminal") else name
     return folder / f"{stored}_ckpt.{number}.gz"
 
 
@@ -70,7 +69,7 @@ def dopamine_units(
         there = [int(m[1]) for file in folder.iterdir() if (m := pattern.fullmatch(file.name))]
         for number in choose_checkpoints(str(folder), there, split, checkpoints):
             size = log_file(folder, "observation", number).stat().st_size
-            for name in (*_DTYPES, "add_count"):
+            for name in _COLUMNS:
                 if not log_file(folder, name, number).is_file():
                     raise UserError(f"{log_file(folder, name, number)}: is missing")
 
@@ -98,15 +97,20 @@ def _named(file: Path) -> Iterator[None]:
         raise CorruptError(f"{file}: is broken, or no .npy in gzip ({error})") from None
 
 
-def _load(file: Path) -> np.ndarray:
+def _load(file: Path, kinds: str) -> np.ndarray:
     with _named(file), gzip_ng.open(file) as stream:
-        return np.load(io.BytesIO(stream.read()), allow_pickle=False)
+        array = np.load(io.BytesIO(stream.read()), allow_pickle=False)
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in kinds:
+            raise ValueError(f"holds {getattr(array, 'dtype', 'several arrays')}")
+        return array
 
 
 def _read_header(stream: Any) -> tuple[tuple[int, ...], np.dtype]:
     if np.lib.format.read_magic(stream) != (1, 0):
         raise ValueError("its .npy version is not 1.0")
-    shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
+    if fortran_order:
+        raise ValueError("is in Fortran order")
     return shape, dtype
 
 
@@ -138,8 +142,7 @@ def read_window(folder: Path, number: int, tally: Tally, skip_corrupt: bool) -> 
       CorruptError: a file is broken, which may be found at its very end only; it is named.
     """
     action, reward, terminal, add_count = (
-        _load(log_file(folder, name, number))
-        for name in ("action", "reward", "terminal", "add_count")
+        _load(log_file(folder, name, number), kinds) for name, kinds in _COLUMNS.items()
     )
     file = log_file(folder, "observation", number)
     with _named(file), gzip_ng.open(file) as stream:
@@ -154,7 +157,14 @@ def read_window(folder: Path, number: int, tally: Tally, skip_corrupt: bool) -> 
         raise CorruptError(
             f"{file}: holds {dtype} {list(shape)}, expected uint8 [{capacity}, 84, 84]"
         )
-    cursor = int(add_count.item()) % capacity if capacity else 0
+    added = int(add_count.item())
+    cursor = added % capacity if capacity else 0
+    if added < 0 or (added >= capacity and cursor != capacity - 1):
+        raise CorruptError(
+            f"{log_file(folder, 'add_count', number)}: {added} rows were added to a buffer of "
+            f"{capacity}, expected {capacity - 1} or fewer, or one less than a multiple of "
+            f"{capacity}: a buffer that has wrapped around is no log"
+        )
 
     def blocks() -> Iterator[tuple[np.ndarray, ...]]:
         start = 0
@@ -163,15 +173,21 @@ def read_window(folder: Path, number: int, tally: Tally, skip_corrupt: bool) -> 
             yield frames, action[span], reward[span], terminal[span] != 0
             start = span.stop
 
+    yielded = 0
     try:
-        yield from split_episodes(blocks())
+        for episode in split_episodes(blocks(), tally):
+            yield episode
+            yielded += 1
     except _Truncated as error:
         if not skip_corrupt:
             raise
-        tally.leave_out("skipped_episodes", str(error))
+        ended = terminal[:cursor] != 0
+        tally.leave_out(
+            "skipped_episodes", str(error), int(ended.sum() + (not ended[-1:].all())) - yielded
+        )
 
 
-def split_episodes(blocks: Iterator[tuple[np.ndarray, ...]]) -> Iterator[Episode]:
+def split_episodes(blocks: Iterator[tuple[np.ndarray, ...]], tally: Tally) -> Iterator[Episode]:
     """Episodes of a window's current rows: uint8 [n, 84, 84], int [n], float [n], bool [n] each."""
     episode = Episode(cut_start=True)
     padding = PADDING  # all-zero rows that may still follow here, before the next episode
@@ -197,15 +213,12 @@ def split_episodes(blocks: Iterator[tuple[np.ndarray, ...]]) -> Iterator[Episode
                 episode, padding = Episode(), PADDING
             elif blanks == PADDING:
                 episode.drop_last(PADDING)
+                tally.add("cuts_at_padding")
                 if episode.num_rows:
                     yield episode
                 episode, blanks = Episode(), 0
         if at < len(frames):
             episode.append(frames[at:], action[at:], reward[at:])
             padding = blanks = 0
-        if episode.num_rows > _LONGEST and not blanks:
-            rest = episode.split_last()
-            yield episode
-            episode = rest
     if episode.num_rows:
         yield episode

@@ -9,6 +9,7 @@ from pvn.data.store import Rows
 from pvn.errors import UserError
 
 TIME_LIMIT = 27_000  # agent steps; the logs mark an episode that it ended as a game over
+MOST_ROWS = 65_536  # of an episode; it is held until its end is known (7,056 bytes a row)
 
 
 class Tally:
@@ -32,8 +33,8 @@ class Tally:
 class Unit(NamedTuple):
     """A file, or files that belong together: what is converted or left out as one."""
 
-    name: str
-    num_bytes: int  # for progress
+    name: str  # of this one alone among all of a game's
+    num_bytes: int
     read: "Callable[[Tally], Iterator[Episode]]"
 
 
@@ -51,7 +52,6 @@ class Episode:
         self._columns: list[tuple[np.ndarray, np.ndarray]] = []
         self.num_rows = 0
         self.terminal = False
-        self.continues = False  # the next one handed over is more of this
 
     def append(self, frames: np.ndarray, action: np.ndarray, reward: np.ndarray) -> None:
         """Adds rows: uint8 [n, 84, 84], int [n], float [n]. They are not copied."""
@@ -59,6 +59,11 @@ class Episode:
             self._frames.append(frames)
             self._columns.append((action, reward))
             self.num_rows += len(frames)
+        if self.num_rows > MOST_ROWS:
+            raise CorruptError(
+                f"an episode has more than {MOST_ROWS:,} rows; those of Atari are cut after "
+                f"{TIME_LIMIT:,} steps"
+            )
 
     def drop_last(self, count: int) -> None:
         """Takes the last `count` rows away."""
@@ -71,19 +76,10 @@ class Episode:
                 self._frames.append(frames[:keep])
                 self._columns.append((action[:keep], reward[:keep]))
 
-    def split_last(self) -> "Episode":
-        """Takes the last row off, as an episode that goes on where this one stops."""
-        rest = Episode()
-        action, reward = self._columns[-1]
-        rest.append(self._frames[-1][-1:], action[-1:], reward[-1:])
-        self.drop_last(1)
-        self.continues = True
-        return rest
-
     def rows(self, number: int, tally: Tally) -> Iterator[Rows]:
         """Its rows block by block, under this episode number.
 
-        An undefined reward becomes 0, and an end by the time limit a cut; both are counted.
+        A reward that is not finite becomes 0, and an end by the time limit a cut; both are counted.
         """
         terminal = self.terminal
         if terminal and not self.cut_start and self.num_rows == TIME_LIMIT:
@@ -91,14 +87,16 @@ class Episode:
             tally.add("time_outs")
         done = 0
         for frames, (action, reward) in zip(self._frames, self._columns, strict=True):
+            if np.any(action != action.astype(np.int32)):
+                raise CorruptError(f"an action is {action[action != action.astype(np.int32)][0]}")
             reward = np.array(reward, np.float32)
-            undefined = np.isnan(reward)
+            undefined = ~np.isfinite(reward)
             reward[undefined] = 0
             tally.add("nan_rewards", int(undefined.sum()))
             ends, starts = np.zeros((2, len(frames)), bool)
             starts[0] = self.cut_start and done == 0
             done += len(frames)
-            ends[-1] = done == self.num_rows and not self.continues
+            ends[-1] = done == self.num_rows
             yield Rows(
                 frame=frames,
                 action=action.astype(np.int32),

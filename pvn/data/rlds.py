@@ -42,12 +42,11 @@ class Columns(NamedTuple):
 def parse_prepared(payload: bytes) -> Columns:
     """An episode as TFDS stores it. Raises `ValueError` with what is wrong."""
     features = parse_example(payload)
-    ended = _array(features, "steps/is_terminal")
     return _checked(
         _images(features, "steps/observation"),
         _array(features, "steps/action"),
         _array(features, "steps/reward"),
-        bool(ended.size and ended[-1]),
+        _array(features, "steps/is_terminal") != 0,
     )
 
 
@@ -57,12 +56,11 @@ def parse_raw(payload: bytes) -> Columns:
     The rewards are `unclipped_rewards`, as TFDS takes them; upstream they are clipped all the same.
     """
     features = parse_example(payload)
-    discounts = _array(features, "discounts")
     return _checked(
         _images(features, "observations"),
         _array(features, "actions"),
         _array(features, "unclipped_rewards"),
-        bool(discounts.size and discounts[-1] == 0),
+        _array(features, "discounts") == 0,
     )
 
 
@@ -79,14 +77,18 @@ def _images(features: dict[str, np.ndarray | list[bytes]], name: str) -> list[by
 
 
 def _checked(
-    images: list[bytes], action: np.ndarray, reward: np.ndarray, terminal: bool
+    images: list[bytes], action: np.ndarray, reward: np.ndarray, ended: np.ndarray
 ) -> Columns:
-    counts = {len(images), len(action), len(reward)}
-    if len(counts) > 1 or not images:
-        raise ValueError(
-            f"has {len(images)} frames, {len(action)} actions and {len(reward)} rewards"
-        )
-    return Columns(images, action, reward, terminal)
+    counts = [len(images), len(action), len(reward), len(ended)]
+    if len(set(counts)) > 1 or not images:
+        raise ValueError("has {} frames, {} actions, {} rewards and {} ends".format(*counts))
+    if action.dtype.kind != "i" or reward.dtype.kind != "f":
+        raise ValueError(f"has {action.dtype} actions and {reward.dtype} rewards")
+    if action.min() < 0 or action.max() >= 2**31:
+        raise ValueError(f"has the action {action.min() if action.min() < 0 else action.max()}")
+    if ended[:-1].any():
+        raise ValueError("goes on after the game has ended")
+    return Columns(images, action, reward, bool(ended[-1]))
 
 
 def decode_frames(images: list[bytes]) -> np.ndarray:
@@ -97,8 +99,14 @@ def decode_frames(images: list[bytes]) -> np.ndarray:
             decoded = imagecodecs.png_decode(image)
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"a frame is no PNG ({error})") from None
-        if decoded.shape[:2] != FRAME_SHAPE or decoded.size != frame.size:
-            raise ValueError(f"a frame is {list(decoded.shape)}, expected [84, 84]")
+        if (
+            decoded.size != frame.size
+            or decoded.shape[:2] != FRAME_SHAPE
+            or decoded.dtype != np.uint8
+        ):
+            raise ValueError(
+                f"a frame is {decoded.dtype} {list(decoded.shape)}, expected uint8 [84, 84]"
+            )
         frame[:] = decoded.reshape(FRAME_SHAPE)
     return frames
 
@@ -148,13 +156,15 @@ def rlds_units(
                         pool=pool,
                     )
 
-                units.append(Unit(file.name, file.stat().st_size, read))
+                name = f"run {run} {file.name}"
+                units.append(Unit(name, file.stat().st_size, read))
     return units
 
 
 def _prepared_files(path: Path, game: str, run: int) -> tuple[Path, dict[int, list[Path]]]:
     base = path / _NAME / f"{game}_run_{run}"
-    versions = sorted(f.parent for f in base.glob("*/dataset_info.json"))
+    versions = [f.parent for f in base.glob("*/dataset_info.json")]
+    versions.sort(key=lambda folder: [int(n) for n in re.findall(r"\d+", folder.name)])
     if not versions:
         raise UserError(f"{base}: holds no version prepared by TFDS (no */dataset_info.json)")
     pattern = re.compile(rf"{_NAME}-checkpoint_(\d+)\.tfrecord-(\d+)-of-(\d+)")
@@ -194,7 +204,9 @@ def _raw_files(path: Path, game: str, run: int) -> tuple[Path, dict[int, list[Pa
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder, expected files run_{run}-00000-of-00050 there")
     pattern = re.compile(rf"run_{run}-(\d+)-of-\d+")
-    found = {int(m[1]): [f] for f in folder.iterdir() if (m := pattern.fullmatch(f.name))}
+    found = {
+        int(m[1]): [f] for f in folder.iterdir() if (m := pattern.fullmatch(f.name)) and f.is_file()
+    }
     if not found:
         raise UserError(f"{folder}: holds no files run_{run}-00000-of-00050")
     return folder, found
@@ -221,7 +233,7 @@ def read_file(
     def leave_out(number: int, problem: str, count: int = 1) -> None:
         text = f"{file}: record {number}: {problem}"
         if not skip_corrupt:
-            raise CorruptError(text + "; --skip_corrupt leaves such episodes out")
+            raise CorruptError(text)
         tally.leave_out("skipped_episodes", text, count)
 
     def parsed() -> Iterator[tuple[int, Columns]]:
@@ -243,8 +255,9 @@ def read_file(
                     lost = max(expected - number, 1) if is_last and expected else 1
                     count = number + lost
                     leave_out(number, problem, lost)
-        if expected is not None and count < expected:
-            leave_out(count, f"is missing; there are to be {expected}", expected - count)
+        told = 1 if expected is None else expected
+        if count < told:
+            leave_out(count, f"is missing, expected {told} or more", told - count)
 
     waiting: deque[tuple[int, Columns, list[Future[np.ndarray]]]] = deque()
     ahead = 0
@@ -282,7 +295,8 @@ def _episode(
     episode.terminal = columns.terminal
     if columns.terminal:
         tally.add("ended_games")
-        tally.add("rewarded_last_rows", int(columns.reward[-1] != 0))
+        last = columns.reward[-1]
+        tally.add("rewarded_last_rows", int(np.isfinite(last) and last != 0))
         if last_row == "frame":
             episode.drop_last(1)
     if episode.num_rows:

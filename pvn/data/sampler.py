@@ -8,7 +8,8 @@ same global batch.
 import numpy as np
 
 
-def _generator(seed: int, step: int) -> np.random.Generator:
+def generator(seed: int, step: int) -> np.random.Generator:
+    """The random numbers of a step, independent of those of any other."""
     # The step is the high word of the 256-bit counter: 2**192 draws lie between two steps.
     bits = np.random.Philox(key=seed, counter=np.array([0, 0, 0, step], np.uint64))
     return np.random.Generator(bits)
@@ -23,12 +24,12 @@ def uniform_indices(seed: int, step: int, batch_size: int, num_items: int) -> np
       batch_size: B.
       num_items: how many transitions there are.
     """
-    return _generator(seed, step).integers(num_items, size=batch_size)
+    return generator(seed, step).integers(num_items, size=batch_size)
 
 
 def weighted_indices(seed: int, step: int, batch_size: int, probability: np.ndarray) -> np.ndarray:
     """Like `uniform_indices`, but item i of M is drawn with probability[i], float64 [M]."""
-    return _generator(seed, step).choice(len(probability), batch_size, p=probability)
+    return generator(seed, step).choice(len(probability), batch_size, p=probability)
 
 
 def mixture_indices(
@@ -38,6 +39,6 @@ def mixture_indices(
 
     sizes: int64 [K], items of each group, 1 or more. shares: float64 [K], sums to 1.
     """
-    generator = _generator(seed, step)
-    group = generator.choice(len(sizes), batch_size, p=shares)
-    return (np.cumsum(sizes) - sizes)[group] + generator.integers(sizes[group])
+    random = generator(seed, step)
+    group = random.choice(len(sizes), batch_size, p=shares)
+    return (np.cumsum(sizes) - sizes)[group] + random.integers(sizes[group])

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pvn.data.sampler import generator
 from pvn.data.stack import STACK
 from pvn.errors import UserError
 
@@ -89,7 +90,8 @@ def make_schedule(
 
     whole = cut(1)
     first, stop = piece_rows(valid, whole)
-    if budget is None or int(np.sum(stop - first)) * row_bytes + fixed_bytes <= budget:
+    everything = int(np.sum(stop - first)) * row_bytes + fixed_bytes
+    if budget is None or everything <= budget:
         return Schedule(whole, np.zeros(1, np.int64), 1, total)
 
     affordable = max(0, budget - fixed_bytes) // row_bytes
@@ -101,13 +103,12 @@ def make_schedule(
     # A piece being copied is there twice; so is one that a stopped reader holds.
     num_resident = affordable // largest - AHEAD - 2
     if num_resident < 2:
-        least = (fixed_bytes + (AHEAD + 4) * largest * row_bytes) / 2**30
+        least = min(fixed_bytes + (AHEAD + 4) * largest * row_bytes, everything) / 2**30
         raise UserError(
             f"config.data_memory_gib: {budget / 2**30:.3g} is too small for pieces of {largest:,} "
             f"rows, expected {least * 1.01:.3g} or more"
         )
     num_resident = min(num_resident, num_pieces - 1)  # all but what is read ahead would fit
-    bits = np.random.Philox(key=seed, counter=np.array([0, 0, 0, _ORDER_STEP], np.uint64))
-    order = np.random.Generator(bits).permutation(num_pieces)
+    order = generator(seed, _ORDER_STEP).permutation(num_pieces)
     draws = max(1, round(reuse * total / num_pieces))
     return Schedule(bounds, order, int(num_resident), draws)

@@ -7,12 +7,13 @@ piece that begins in mid-episode, as public logs have them), and the number of i
 an episode are contiguous. Each frame is stored once; `pvn.data.stack` gathers the stacks.
 
 Rows become part of the dataset when `num_rows` in the group's attributes says so, and that is
-written last: a writer that dies leaves a valid, shorter dataset.
+written last: a writer that dies leaves a valid, shorter dataset (and rows after it, which the next
+writer takes away).
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -115,6 +116,9 @@ def _kvstore(path: str | Path) -> Any:
 def _open(path: str | Path) -> ts.KvStore:
     if Path(path).is_file():
         raise UserError(f"dataset {path}: is a file, expected a directory")
+    for parent in Path(path).parents:
+        if parent.is_file():
+            raise UserError(f"dataset {path}: {parent} is a file, expected a directory")
     return ts.KvStore.open(_kvstore(path)).result()
 
 
@@ -209,10 +213,28 @@ def stored_arrays(attributes: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(name for name in Rows._fields if not (old and name == "cut_start"))
 
 
+def longer_arrays(dataset: Dataset) -> Iterator[str]:
+    """A line for each array with more rows than count: a writer has died there, or is at work."""
+    for name in stored_arrays(dataset.attributes):
+        stored = ts.open(_array_spec(dataset.path, name), open=True).result().shape[0]
+        if stored > len(dataset.rows.action):
+            yield f"array {name} has {stored} rows, zarr.json says {len(dataset.rows.action)}"
+
+
 def stored_bytes(path: str | Path) -> int:
     """What the dataset takes on disk."""
     store = _open(path)
+    if not str(path).startswith("gs://"):
+        return sum((Path(path) / key.decode()).stat().st_size for key in _own_files(store))
     return sum(len(store.read(key).result().value) for key in _own_files(store))
+
+
+def unfinished(attributes: Mapping[str, Any]) -> str:
+    """What a dataset that is being converted lacks yet, in words; else nothing."""
+    files = attributes.get("source", {}).get("files")
+    if files is None or (done := attributes["complete"]["units"]) == len(files):
+        return ""
+    return f"holds {done} of {len(files)} files: the same pvn.convert command completes it"
 
 
 def _check_complete(path: str | Path, attributes: Mapping[str, Any]) -> None:
@@ -275,16 +297,23 @@ def read_dataset(path: str | Path) -> Dataset:
 
 
 class DatasetWriter:
-    """Appends rows to a dataset, new or begun. Nothing counts until `commit`."""
+    """Appends rows to a dataset, new or begun. They count once they are published."""
 
     def __init__(self, path: str | Path, attributes: Mapping[str, Any]):
         """Opens `path` for writing; makes it if there is none, with these attributes.
+
+        Rows that another writer left there unpublished when it died are taken away.
 
         Args:
           path: local folder or `gs://bucket/path`.
           attributes: game, protocol, source and whatever tells where the rows come from. Those of
             an existing dataset win: compare them before you append to it.
+
+        Raises:
+          UserError: something else is there, or it cannot be written.
         """
+        self.num_written = 0  # rows, those that do not count yet included
+        self._path = path
         self._store = _open(path)
         new = self._store.read("zarr.json").result().state != "value"
         if new:
@@ -314,42 +343,74 @@ class DatasetWriter:
             spec = _array_spec(path, name)
             if new:
                 spec["metadata"] = _array_metadata(name)
-            self._arrays[name] = ts.open(
-                spec, create=new, delete_existing=new, open=not new
-            ).result()
+            self._arrays[name] = self._done(
+                ts.open(spec, create=new, delete_existing=new, open=not new)
+            )
         if new:
             self._write_attributes()
+        self.discard()
 
     @property
     def num_rows(self) -> int:
+        """Rows that count."""
         return int(self.attributes["num_rows"])
 
-    def rewind(self, num_rows: int, num_episodes: int) -> None:
-        """Takes rows from `num_rows` on out of the dataset (the next commit overwrites them)."""
-        self.update(num_rows=num_rows, num_episodes=num_episodes)
+    def append(self, rows: Rows) -> None:
+        """Writes `rows` after the last that were written."""
+        start, stop = self.num_written, self.num_written + len(rows.action)
+        for name, values in rows._asdict().items():
+            # No implicit resize: the metadata grows first, the chunks follow.
+            array = self._done(self._arrays[name].resize(exclusive_max=[stop, *values.shape[1:]]))
+            self._done(array[start:stop].write(values))
+            self._arrays[name] = array
+        self.num_written, self._num_episodes = stop, int(rows.episode[-1]) + 1
+
+    def publish(self, **attributes: Any) -> None:
+        """Makes all that is written count, together with the attributes."""
+        self.attributes |= {
+            "num_rows": self.num_written,
+            "num_episodes": self._num_episodes,
+            **attributes,
+        }
+        self._write_attributes()
 
     def commit(self, rows: Rows, **attributes: Any) -> None:
-        """Writes `rows` after the last, then makes them count together with the attributes."""
-        start, stop = self.num_rows, self.num_rows + len(rows.action)
-        for name, values in rows._asdict().items():
-            array = self._arrays[name]
-            if array.shape[0] > stop:
-                # Rows that never counted: zeros, as in a chunk that nobody wrote before.
-                array[stop:].write(np.zeros((), values.dtype)).result()
-            # No implicit resize: the metadata grows first, the chunks follow.
-            array = array.resize(exclusive_max=[stop, *values.shape[1:]]).result()
-            array[start:stop].write(values).result()
-            self._arrays[name] = array
-        self.update(num_rows=stop, num_episodes=int(rows.episode[-1]) + 1, **attributes)
+        """Writes `rows` and makes them count."""
+        self.append(rows)
+        self.publish(**attributes)
 
-    def update(self, **attributes: Any) -> None:
-        """Sets attributes of the dataset."""
-        self.attributes |= attributes
+    def discard(self) -> None:
+        """Takes away the rows that are written and do not count."""
+        self.num_written = self.num_rows
+        self._num_episodes = int(self.attributes["num_episodes"])
+        for name, array in self._arrays.items():
+            if array.shape[0] > self.num_rows:
+                # Zeros, as in a chunk that nobody wrote before; whole chunks are deleted.
+                chunk = SHARD_ROWS if name == "frame" else COLUMN_ROWS
+                edge = min(-(-self.num_rows // chunk) * chunk, array.shape[0])
+                if edge > self.num_rows:
+                    zero = np.zeros((), array.dtype.numpy_dtype)
+                    self._done(array[self.num_rows : edge].write(zero))
+                self._arrays[name] = self._done(
+                    array.resize(exclusive_max=[self.num_rows, *array.shape[1:]])
+                )
+
+    def rewind(self, num_rows: int, num_episodes: int) -> None:
+        """Takes rows from `num_rows` on out of the dataset."""
+        self.attributes |= {"num_rows": num_rows, "num_episodes": num_episodes}
         self._write_attributes()
+        self.discard()
 
     def _write_attributes(self) -> None:
         group = {"zarr_format": 3, "node_type": "group", "attributes": self.attributes}
-        self._store.write("zarr.json", json.dumps(group, indent=1).encode()).result()
+        self._done(self._store.write("zarr.json", json.dumps(group, indent=1).encode()))
+
+    def _done(self, future: Any) -> Any:
+        try:
+            return future.result()
+        except (ValueError, OSError) as error:  # full, or not ours to write
+            reason = str(error).split(" [")[0]
+            raise UserError(f"dataset {self._path}: cannot be written: {reason}") from None
 
 
 def dataset_exists(path: str | Path) -> bool:

@@ -5,20 +5,23 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from pvn.data.stack import episode_bounds
-from pvn.data.store import SHARD_ROWS, Dataset
+from pvn.data.store import SHARD_ROWS, Dataset, longer_arrays, unfinished
 from pvn.errors import UserError
 
 
 def problems(
     dataset: Dataset, report: Callable[[int], object] = lambda count: None
 ) -> Iterator[str]:
-    """A line for each thing that is wrong, in bounded memory; none for a good dataset.
+    """A line for each thing that is wrong; none for a good dataset. Frames pass shard by shard.
 
     The checksums of the columns were verified when the dataset was opened.
 
     report: called with the number of rows each time the frames of some more are read.
     """
     rows, attributes = dataset.rows, dataset.attributes
+    if what := unfinished(attributes):
+        yield what
+    yield from longer_arrays(dataset)
     for start in range(0, len(rows.action), SHARD_ROWS):
         try:
             report(len(rows.frame[start : start + SHARD_ROWS]))

@@ -32,7 +32,10 @@ class DeviceRing:
     def __init__(self, parallel: Parallel, num_rows: int):
         self._parallel, self._num_rows = parallel, num_rows
         self._write = parallel.compile(_write, donate=True)
-        self.frames: Any = parallel.replicate(jnp.zeros((num_rows, *FRAME_SHAPE), jnp.uint8))
+        make = parallel.compile(
+            lambda _: jnp.zeros((num_rows, *FRAME_SHAPE), jnp.uint8), donate=False
+        )
+        self.frames: Any = make(parallel.split(np.zeros(parallel.num_devices)))
 
     def store(self, load: Load) -> None:
         """Puts rows where they belong; steps that were queued before still see the old ones."""

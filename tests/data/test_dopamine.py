@@ -173,25 +173,19 @@ def test_blocks_do_not_matter(size):
     frames[3:7] = frames[10:13] = 5
     terminal = np.arange(13) == 12
     columns = (frames, np.zeros(13, np.int32), np.zeros(13, np.float32), terminal)
-    found = list(split_episodes(blocks_of(*columns, size)))
+    tally = Tally()
+    found = list(split_episodes(blocks_of(*columns, size), tally))
+    assert tally.counts == {"cuts_at_padding": 1}
     assert [(e.num_rows, e.terminal, e.cut_start) for e in found] == [
         (4, False, False), (3, True, False)
     ]  # fmt: skip
 
 
-def test_long_episodes_come_in_parts(monkeypatch):
-    monkeypatch.setattr("pvn.data.dopamine._LONGEST", 10)
-    frames = np.full((40, 84, 84), 9, np.uint8)
-    columns = (frames, np.arange(40), np.zeros(40, np.float32), np.arange(40) == 39)
-    parts = list(split_episodes(blocks_of(*columns, 7)))
-    assert len(parts) > 2
-    assert [part.continues for part in parts] == [True] * (len(parts) - 1) + [False]
-    rows = [block for part in parts for block in part.rows(0, Tally())]
-    joined = Rows(*map(np.concatenate, zip(*rows, strict=True)))
-    np.testing.assert_array_equal(joined.action, np.arange(40))
-    assert np.flatnonzero(joined.terminal).tolist() == [39]
-    assert not joined.truncated.any()
-    assert np.flatnonzero(joined.cut_start).tolist() == [0]
+def test_an_episode_without_end_is_refused(monkeypatch):
+    monkeypatch.setattr("pvn.data.episodes.MOST_ROWS", 30)
+    columns = (np.ones((40, 84, 84), np.uint8), np.arange(40), np.zeros(40), np.zeros(40, bool))
+    with pytest.raises(CorruptError, match=r"^an episode has more than 30 rows; those"):
+        list(split_episodes(blocks_of(*columns, 7), Tally()))
 
 
 @pytest.mark.parametrize(("length", "is_cut"), [(TIME_LIMIT - 1, False), (TIME_LIMIT, True)])
@@ -201,8 +195,8 @@ def test_the_time_limit_is_a_cut(length, is_cut):
     frames = np.broadcast_to(frame, (count, 84, 84)).copy()
     frames[:3] = 0
     columns = (frames, np.zeros(count, int), np.zeros(count), np.arange(count) == count - 1)
-    (episode,) = split_episodes(blocks_of(*columns, 2048))
     tally = Tally()
+    (episode,) = split_episodes(blocks_of(*columns, 2048), tally)
     *_, last = episode.rows(0, tally)
     assert (bool(last.terminal[-1]), bool(last.truncated[-1])) == (not is_cut, is_cut)
     assert tally.counts == ({"time_outs": 1} if is_cut else {})
@@ -262,6 +256,31 @@ def test_frames_that_are_fewer_than_told(logs):
     whole = gzip.decompress(file.read_bytes())
     file.write_bytes(gzip.compress(whole[: 128 + 7056 * 10]))  # a good gzip stream
     with pytest.raises(CorruptError, match="is cut off before its end"):
+        read(logs)
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("action", np.zeros(40), "holds float64"),
+        ("reward", np.zeros(40, np.complex64), "holds complex64"),
+        ("terminal", np.zeros(40, np.float32), "holds float32"),
+        ("add_count", np.array(np.nan), "holds float64"),
+        ("observation", np.asfortranarray(np.ones((40, 84, 84), np.uint8)), "is in Fortran order"),
+    ],
+)
+def test_foreign_arrays(logs, name, array, message):
+    save(log_file(logs, name, 0), array)
+    with pytest.raises(CorruptError, match=message):
+        read(logs)
+
+
+@pytest.mark.parametrize("added", [-5, 40, 80, 130])
+def test_a_buffer_that_has_wrapped_around_is_no_log(logs, added):
+    save(log_file(logs, "add_count", 0), np.array(added))
+    with pytest.raises(
+        CorruptError, match=f"{added} rows were added to a buffer of 40, expected 39"
+    ):
         read(logs)
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pvn.data.episodes import Episode, Tally, choose_checkpoints
+from pvn.data.episodes import CorruptError, Episode, Tally, choose_checkpoints
 from pvn.errors import UserError
 
 
@@ -51,12 +51,19 @@ def test_rows_are_dropped_over_blocks():
 
 def test_undefined_rewards_become_0_and_are_counted():
     episode, tally = Episode(cut_start=True), Tally({"nan_rewards": 1})
-    reward = np.array([1, np.nan, -1], np.float32)
+    reward = np.array([np.inf, np.nan, -1], np.float32)
     episode.append(np.zeros((3, 84, 84), np.uint8), np.zeros(3, int), reward)
     (rows,) = episode.rows(0, tally)
-    assert rows.reward.tolist() == [1, 0, -1]
+    assert rows.reward.tolist() == [0, 0, -1]
     assert np.isnan(reward[1])  # the reader's own array is left alone
-    assert tally.counts == {"nan_rewards": 2}
+    assert tally.counts == {"nan_rewards": 3}
     assert (rows.cut_start.tolist(), rows.truncated.tolist()) == (
         [True, False, False], [False, False, True]
     )  # fmt: skip
+
+
+def test_actions_that_no_game_has():
+    episode = Episode()
+    episode.append(np.zeros((2, 84, 84), np.uint8), np.array([3, 2**32 + 1]), np.zeros(2))
+    with pytest.raises(CorruptError, match="an action is 4294967297"):
+        list(episode.rows(0, Tally()))

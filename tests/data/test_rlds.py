@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import shutil
 import struct
 from concurrent.futures import ThreadPoolExecutor
 
@@ -195,32 +196,48 @@ def test_many_frames_are_decoded_in_order(tmp_path, monkeypatch):
 
 # Broken records. Three episodes a file, the second of the first one is broken.
 
+
+def plain(*, images=2, action=None, ended=None):
+    """A prepared episode of two rows with something changed."""
+    return record(
+        example(
+            {
+                "steps/observation": images
+                if isinstance(images, list)
+                else [png(np.zeros((84, 84), np.uint8))] * images,
+                "steps/action": np.zeros(2, int) if action is None else action,
+                "steps/reward": np.zeros(2, np.float32),
+                "steps/is_terminal": np.zeros(2, int) if ended is None else ended,
+            }
+        )
+    )
+
+
 BROKEN = {
+    "has the action 4294967297": lambda good: plain(action=np.array([0, 2**32 + 1])),
+    "has the action -1": lambda good: plain(action=np.array([0, -1])),
+    "has float32 actions and float32 rewards": lambda good: plain(action=np.zeros(2, np.float32)),
+    "goes on after the game has ended": lambda good: plain(ended=np.array([1, 0])),
+    "has 2 frames, 2 actions, 2 rewards and 1 ends": lambda good: plain(ended=np.array([1])),
+    "a frame is uint16 [84, 84], expected uint8 [84, 84]": lambda good: plain(
+        images=[png(np.full((84, 84), 300, np.uint16))] * 2
+    ),
     "its checksum is wrong": lambda good: good[:-1] + bytes([good[-1] ^ 1]),
     "is no tf.train.Example": lambda good: record(b"\x0a\xff"),
     "has no images 'steps/observation' (another dataset?)": lambda good: record(
         example({"steps/action": np.zeros(3, int), "steps/is_terminal": np.zeros(3, int)})
     ),
-    "has 4 frames, 3 actions and 4 rewards": lambda good: record(
+    "has 4 frames, 3 actions, 4 rewards and 4 ends": lambda good: record(
         payload_of(
             (np.zeros((4, 84, 84), np.uint8), np.zeros(3, int), np.zeros(4, np.float32), 0), 0
         )
     ),
-    "a frame is [64, 84], expected [84, 84]": lambda good: record(
+    "a frame is uint8 [64, 84], expected uint8 [84, 84]": lambda good: record(
         payload_of(
             (np.zeros((4, 64, 84), np.uint8), np.zeros(4, int), np.zeros(4, np.float32), 0), 0
         )
     ),
-    "a frame is no PNG": lambda good: record(
-        example(
-            {
-                "steps/observation": [b"JPEG", b"JPEG"],
-                "steps/action": np.zeros(2, int),
-                "steps/reward": np.zeros(2, np.float32),
-                "steps/is_terminal": np.zeros(2, int),
-            }
-        )
-    ),
+    "a frame is no PNG": lambda good: plain(images=[b"JPEG", b"JPEG"]),
 }
 
 
@@ -272,6 +289,30 @@ def test_a_raw_file_that_is_cut_off_or_foreign(tmp_path):
         read(tmp_path, True)
 
 
+@pytest.mark.parametrize("content", [b"", gzip.compress(b"")])
+def test_an_empty_file_is_a_broken_one(tmp_path, content):
+    good = [record(payload_of(episode_of(0, 4, False), True))]
+    _, second = write(tmp_path, [good, good], True)
+    second.write_bytes(content)
+    with pytest.raises(CorruptError, match="record 0: is missing, expected 1 or more"):
+        read(tmp_path, True)
+    found, tally = read(tmp_path, True, skip_corrupt=True)
+    assert (len(found), tally.counts) == (1, {"skipped_episodes": 1})
+
+
+def test_the_newest_version_is_taken(tmp_path):
+    good = [record(payload_of(episode_of(0, 4, False), False))]
+    (file,) = write(tmp_path, [good], False)
+    for version in ("1.9.0", "1.10.0"):
+        shutil.copytree(file.parent, file.parents[1] / version)
+    (unit,) = units(tmp_path, False)
+    file.unlink()
+    (file.parents[1] / "1.9.0" / file.name).unlink()
+    with ThreadPoolExecutor(1) as pool:
+        (unit,) = units(tmp_path, False, pool)
+        assert len(list(unit.read(Tally()))) == 1
+
+
 def test_what_is_missing(tmp_path):
     with pytest.raises(UserError, match=r"Pong_run_1: holds no version prepared by TFDS"):
         units(tmp_path, False)
@@ -280,7 +321,7 @@ def test_what_is_missing(tmp_path):
     good = [record(payload_of(episode_of(0, 4, False), False))]
     first, _ = write(tmp_path, [good, good], False)
     assert [unit.name for unit in units(tmp_path, False, checkpoints=[1])] == [
-        f"{NAME}-checkpoint_01.tfrecord-00000-of-00001"
+        f"run 1 {NAME}-checkpoint_01.tfrecord-00000-of-00001"
     ]
     with pytest.raises(UserError, match=r"has no checkpoint 2, only 0-1; choose with --checkpoi"):
         units(tmp_path, False, checkpoints=[0, 2])

@@ -503,3 +503,41 @@ def test_frames_of_another_shape(tmp_path):
     file.write_text(file.read_text().replace('"shape":[3,84,84]', '"shape":[3,85,84]'))
     with pytest.raises(UserError):
         read_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("kept", [0, 3, 8, 13])
+def test_rows_taken_away_leave_no_trace(kept):
+    with small_files() as folder:
+        rows, junk = make_rows(kept, (2, 3)), make_rows(40, (2, 3), seed=1)
+        for name, more in (("plain", 0), ("discarded", 40), ("rewound", 40)):
+            writer = DatasetWriter(folder / name, MADE)
+            if kept:
+                writer.commit(rows)
+            if more:
+                writer.append(junk)
+                assert (writer.num_rows, writer.num_written) == (kept, kept + 40)
+            if name == "discarded":
+                writer.discard()
+            elif name == "rewound":
+                writer.publish()
+                writer.rewind(kept, -(-kept // 5))
+            assert (writer.num_rows, writer.num_written) == (kept, kept)
+        if kept:
+            assert_rows_equal(read_dataset(folder / "discarded").rows, rows)
+        more = make_rows(11, (2, 3), seed=2)
+        for name in ("plain", "discarded", "rewound"):
+            DatasetWriter(folder / name, MADE).commit(more)
+        # The last shard may say in other bytes that a chunk is zeros: all else is the same.
+        for name in ("discarded", "rewound"):
+            assert contents(folder / "plain").keys() == contents(folder / name).keys()
+            first, second = (read_dataset(folder / n).rows for n in ("plain", name))
+            assert_rows_equal(first, second)
+
+
+def test_what_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    message = f"^dataset {tmp_path}/file/d: {tmp_path}/file is a file, expected a directory$"
+    with pytest.raises(UserError, match=message):
+        DatasetWriter(tmp_path / "file" / "d", MADE)
+    with pytest.raises(UserError, match=r"^dataset /proc/pvn: cannot be written: "):
+        DatasetWriter("/proc/pvn", MADE)
