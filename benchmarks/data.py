@@ -39,8 +39,9 @@ from pvn.data.resident import Resident
 from pvn.data.rlds import decode_frames
 from pvn.data.schedule import make_schedule
 from pvn.data.stack import episode_bounds
-from pvn.data.store import FRAME_BYTES, SHARD_ROWS, Dataset, DatasetWriter, Rows, open_dataset
+from pvn.data.store import FRAME_BYTES, SHARD_ROWS, Dataset, Rows, open_dataset
 from pvn.data.tfrecord import Example
+from pvn.data.writer import DatasetWriter
 from pvn.learning.device_frames import DeviceRing, gather
 from pvn.learning.parallel import make_parallel
 from pvn.learning.train_step import stack

@@ -18,7 +18,8 @@ import numpy as np
 from absl import flags
 
 from pvn import console
-from pvn.data.store import DatasetWriter, Rows, dataset_exists, delete_dataset
+from pvn.data.store import Rows, dataset_exists, delete_dataset
+from pvn.data.writer import DatasetWriter
 from pvn.envs.atari import PROTOCOL, AtariEnvs
 from pvn.errors import UserError
 

@@ -32,12 +32,12 @@ from pvn.data.store import (
     COLUMNS,
     FRAME_SHAPE,
     SHARD_ROWS,
-    DatasetWriter,
     Rows,
     dataset_exists,
     delete_dataset,
     open_dataset,
 )
+from pvn.data.writer import DatasetWriter
 from pvn.envs.atari import PROTOCOL, AtariEnvs
 from pvn.errors import UserError
 

@@ -1,4 +1,4 @@
-"""The dataset on disk: Zarr v3, written and read with tensorstore, open to any zarr reader.
+"""The dataset on disk: Zarr v3 that any zarr reader opens, read with tensorstore (see `writer`).
 
 A group of seven arrays of N rows. Row i is what was seen (one frame), the action taken on it, the
 reward it brought as the game gave it, whether that ended the game (`terminal`), whether the
@@ -113,7 +113,8 @@ def _kvstore(path: str | Path) -> Any:
     return {"driver": "file", "path": str(Path(text).absolute()) + "/"}
 
 
-def _open(path: str | Path) -> ts.KvStore:
+def open_store(path: str | Path) -> ts.KvStore:
+    """The folder of a dataset, that there is one or not."""
     if Path(path).is_file():
         raise UserError(f"dataset {path}: is a file, expected a directory")
     for parent in Path(path).parents:
@@ -122,14 +123,15 @@ def _open(path: str | Path) -> ts.KvStore:
     return ts.KvStore.open(_kvstore(path)).result()
 
 
-def _own_files(store: ts.KvStore) -> list[bytes]:
+def own_files(store: ts.KvStore) -> list[bytes]:
     """Names of the dataset's files, sorted; what else a person keeps there is not ours."""
     folders = tuple(f"{name}/".encode() for name in Rows._fields)
     keys = store.list().result()
     return sorted(key for key in keys if key.startswith(folders) or key == b"zarr.json")
 
 
-def _array_spec(path: str | Path, name: str) -> dict[str, Any]:
+def array_spec(path: str | Path, name: str) -> dict[str, Any]:
+    """tensorstore's spec of one of the arrays."""
     store = _kvstore(path)
     return {
         "driver": "zarr3",
@@ -139,7 +141,8 @@ def _array_spec(path: str | Path, name: str) -> dict[str, Any]:
     }
 
 
-def _array_metadata(name: str) -> dict[str, Any]:
+def array_metadata(name: str) -> dict[str, Any]:
+    """Its Zarr metadata, with no rows yet."""
     if name == "frame":
         inner = [CHUNK_ROWS, *FRAME_SHAPE]
         shape, dtype, chunk = [0, *FRAME_SHAPE], "uint8", [SHARD_ROWS, *FRAME_SHAPE]
@@ -171,7 +174,7 @@ def read_attributes(path: str | Path) -> dict[str, Any]:
     Raises:
       UserError: nothing there, or not a dataset that this version can read.
     """
-    store = _open(path)
+    store = open_store(path)
     raw = store.read("zarr.json").result()
     if raw.state != "value":
         what = "holds none (no zarr.json)" if store.list().result() else "does not exist"
@@ -199,9 +202,9 @@ def read_attributes(path: str | Path) -> dict[str, Any]:
 
 def fingerprint(path: str | Path) -> str:
     """SHA-256 over the names and bytes of the dataset's files, in the order of the names."""
-    store = _open(path)
+    store = open_store(path)
     digest = hashlib.sha256()
-    for key in _own_files(store):
+    for key in own_files(store):
         value = store.read(key).result().value
         digest.update(key + b"\0" + hashlib.sha256(value).digest())
     return digest.hexdigest()
@@ -216,17 +219,17 @@ def stored_arrays(attributes: Mapping[str, Any]) -> tuple[str, ...]:
 def longer_arrays(dataset: Dataset) -> Iterator[str]:
     """A line for each array with more rows than count: a writer has died there, or is at work."""
     for name in stored_arrays(dataset.attributes):
-        stored = ts.open(_array_spec(dataset.path, name), open=True).result().shape[0]
+        stored = ts.open(array_spec(dataset.path, name), open=True).result().shape[0]
         if stored > len(dataset.rows.action):
             yield f"array {name} has {stored} rows, zarr.json says {len(dataset.rows.action)}"
 
 
 def stored_bytes(path: str | Path) -> int:
     """What the dataset takes on disk."""
-    store = _open(path)
+    store = open_store(path)
     if not str(path).startswith("gs://"):
-        return sum((Path(path) / key.decode()).stat().st_size for key in _own_files(store))
-    return sum(len(store.read(key).result().value) for key in _own_files(store))
+        return sum((Path(path) / key.decode()).stat().st_size for key in own_files(store))
+    return sum(len(store.read(key).result().value) for key in own_files(store))
 
 
 def unfinished(attributes: Mapping[str, Any]) -> str:
@@ -239,7 +242,7 @@ def unfinished(attributes: Mapping[str, Any]) -> str:
 
 def _check_complete(path: str | Path, attributes: Mapping[str, Any]) -> None:
     """Zarr reads a chunk whose file is gone as zeros; a dataset must not."""
-    keys, num_rows = set(_own_files(_open(path))), int(attributes["num_rows"])
+    keys, num_rows = set(own_files(open_store(path))), int(attributes["num_rows"])
     for name in stored_arrays(attributes):
         rows, suffix = (SHARD_ROWS, "/0/0") if name == "frame" else (COLUMN_ROWS, "")
         for chunk in range(-(-num_rows // rows)):
@@ -249,13 +252,13 @@ def _check_complete(path: str | Path, attributes: Mapping[str, Any]) -> None:
 
 def _open_array(path: str | Path, name: str, num_rows: int) -> ts.TensorStore:
     """The first `num_rows` rows of an array of the dataset, checked to be what it should be."""
-    spec = _array_spec(path, name) | {"context": {"cache_pool": {"total_bytes_limit": _CACHE}}}
+    spec = array_spec(path, name) | {"context": {"cache_pool": {"total_bytes_limit": _CACHE}}}
     try:
         array = ts.open(spec, open=True).result()
     except ValueError as error:
         reason = str(error).split(" [")[0]
         raise UserError(f"dataset {path}: array {name} cannot be read: {reason}") from None
-    expected = _array_metadata(name)
+    expected = array_metadata(name)
     if list(array.shape[1:]) != expected["shape"][1:] or array.dtype.name != expected["data_type"]:
         raise UserError(
             f"dataset {path}: array {name} is {array.dtype.name} {list(array.shape)}, "
@@ -296,131 +299,14 @@ def read_dataset(path: str | Path) -> Dataset:
     return dataset._replace(rows=dataset.rows._replace(frame=dataset.rows.frame[:]))
 
 
-class DatasetWriter:
-    """Appends rows to a dataset, new or begun. They count once they are published."""
-
-    def __init__(self, path: str | Path, attributes: Mapping[str, Any]):
-        """Opens `path` for writing; makes it if there is none, with these attributes.
-
-        Rows that another writer left there unpublished when it died are taken away.
-
-        Args:
-          path: local folder or `gs://bucket/path`.
-          attributes: game, protocol, source and whatever tells where the rows come from. Those of
-            an existing dataset win: compare them before you append to it.
-
-        Raises:
-          UserError: something else is there, or it cannot be written.
-        """
-        self.num_written = 0  # rows, those that do not count yet included
-        self._path = path
-        self._store = _open(path)
-        new = self._store.read("zarr.json").result().state != "value"
-        if new:
-            # A writer that died at birth leaves the arrays' metadata and nothing else.
-            foreign = [key for key in _own_files(self._store) if not key.endswith(b"/zarr.json")]
-            if foreign:
-                raise UserError(
-                    f"dataset {path}: holds {foreign[0].decode()} but no dataset (no zarr.json); "
-                    "name another --dataset"
-                )
-            self.attributes = {
-                "format": FORMAT,
-                "version": VERSION,
-                "num_rows": 0,
-                "num_episodes": 0,
-                **attributes,
-            }
-        else:
-            self.attributes = read_attributes(path)
-            if (version := self.attributes["version"]) != VERSION:
-                raise UserError(
-                    f"dataset {path}: is of format version {version}, which is read but not "
-                    "extended; name another --dataset or pass --overwrite"
-                )
-        self._arrays = {}
-        for name in Rows._fields:
-            spec = _array_spec(path, name)
-            if new:
-                spec["metadata"] = _array_metadata(name)
-            self._arrays[name] = self._done(
-                ts.open(spec, create=new, delete_existing=new, open=not new)
-            )
-        if new:
-            self._write_attributes()
-        self.discard()
-
-    @property
-    def num_rows(self) -> int:
-        """Rows that count."""
-        return int(self.attributes["num_rows"])
-
-    def append(self, rows: Rows) -> None:
-        """Writes `rows` after the last that were written."""
-        start, stop = self.num_written, self.num_written + len(rows.action)
-        for name, values in rows._asdict().items():
-            # No implicit resize: the metadata grows first, the chunks follow.
-            array = self._done(self._arrays[name].resize(exclusive_max=[stop, *values.shape[1:]]))
-            self._done(array[start:stop].write(values))
-            self._arrays[name] = array
-        self.num_written, self._num_episodes = stop, int(rows.episode[-1]) + 1
-
-    def publish(self, **attributes: Any) -> None:
-        """Makes all that is written count, together with the attributes."""
-        self.attributes |= {
-            "num_rows": self.num_written,
-            "num_episodes": self._num_episodes,
-            **attributes,
-        }
-        self._write_attributes()
-
-    def commit(self, rows: Rows, **attributes: Any) -> None:
-        """Writes `rows` and makes them count."""
-        self.append(rows)
-        self.publish(**attributes)
-
-    def discard(self) -> None:
-        """Takes away the rows that are written and do not count."""
-        self.num_written = self.num_rows
-        self._num_episodes = int(self.attributes["num_episodes"])
-        for name, array in self._arrays.items():
-            if array.shape[0] > self.num_rows:
-                # Zeros, as in a chunk that nobody wrote before; whole chunks are deleted.
-                chunk = SHARD_ROWS if name == "frame" else COLUMN_ROWS
-                edge = min(-(-self.num_rows // chunk) * chunk, array.shape[0])
-                if edge > self.num_rows:
-                    zero = np.zeros((), array.dtype.numpy_dtype)
-                    self._done(array[self.num_rows : edge].write(zero))
-                self._arrays[name] = self._done(
-                    array.resize(exclusive_max=[self.num_rows, *array.shape[1:]])
-                )
-
-    def rewind(self, num_rows: int, num_episodes: int) -> None:
-        """Takes rows from `num_rows` on out of the dataset."""
-        self.attributes |= {"num_rows": num_rows, "num_episodes": num_episodes}
-        self._write_attributes()
-        self.discard()
-
-    def _write_attributes(self) -> None:
-        group = {"zarr_format": 3, "node_type": "group", "attributes": self.attributes}
-        self._done(self._store.write("zarr.json", json.dumps(group, indent=1).encode()))
-
-    def _done(self, future: Any) -> Any:
-        try:
-            return future.result()
-        except (ValueError, OSError) as error:  # full, or not ours to write
-            reason = str(error).split(" [")[0]
-            raise UserError(f"dataset {self._path}: cannot be written: {reason}") from None
-
-
 def dataset_exists(path: str | Path) -> bool:
     """Whether there is a zarr.json at `path`, of a dataset or not."""
-    return _open(path).read("zarr.json").result().state == "value"
+    return open_store(path).read("zarr.json").result().state == "value"
 
 
 def delete_dataset(path: str | Path) -> None:
     """Removes the dataset at `path` and no other file; refuses what is not one."""
     read_attributes(path)
-    store = _open(path)
-    for key in _own_files(store):  # sorted: zarr.json, without which it is none, goes last
+    store = open_store(path)
+    for key in own_files(store):  # sorted: zarr.json, without which it is none, goes last
         store.write(key, None).result()

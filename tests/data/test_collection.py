@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pvn.data.collection import open_collection
-from pvn.data.store import DatasetWriter, Rows, fingerprint, read_dataset
+from pvn.data.store import Rows, fingerprint, read_dataset
+from pvn.data.writer import DatasetWriter
 from pvn.errors import UserError
 
 MADE = {"game": "Pong", "num_actions": 6, "protocol": {"sticky": 0.25}, "source": {"kind": "test"}}

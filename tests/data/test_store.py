@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from pvn.data import store
 from pvn.data.store import (
-    DatasetWriter,
     Rows,
     delete_dataset,
     fingerprint,
@@ -21,6 +20,7 @@ from pvn.data.store import (
     read_attributes,
     read_dataset,
 )
+from pvn.data.writer import DatasetWriter
 from pvn.errors import UserError
 
 MADE = {"game": "Pong", "source": {"kind": "test", "seed": 3}}

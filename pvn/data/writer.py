@@ -1,0 +1,132 @@
+"""Writing a dataset: rows are appended, and count once they are published."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorstore as ts
+
+from pvn.data import store
+from pvn.data.store import Rows
+from pvn.errors import UserError
+
+
+class DatasetWriter:
+    """Appends rows to a dataset, new or begun. They count once they are published."""
+
+    def __init__(self, path: str | Path, attributes: Mapping[str, Any]):
+        """Opens `path` for writing; makes it if there is none, with these attributes.
+
+        Rows that another writer left there unpublished when it died are taken away.
+
+        Args:
+          path: local folder or `gs://bucket/path`.
+          attributes: game, protocol, source and whatever tells where the rows come from. Those of
+            an existing dataset win: compare them before you append to it.
+
+        Raises:
+          UserError: something else is there, or it cannot be written.
+        """
+        self.num_written = 0  # rows, those that do not count yet included
+        self._path = path
+        self._store = store.open_store(path)
+        new = self._store.read("zarr.json").result().state != "value"
+        if new:
+            # A writer that died at birth leaves the arrays' metadata and nothing else.
+            foreign = [
+                key for key in store.own_files(self._store) if not key.endswith(b"/zarr.json")
+            ]
+            if foreign:
+                raise UserError(
+                    f"dataset {path}: holds {foreign[0].decode()} but no dataset (no zarr.json); "
+                    "name another --dataset"
+                )
+            self.attributes = {
+                "format": store.FORMAT,
+                "version": store.VERSION,
+                "num_rows": 0,
+                "num_episodes": 0,
+                **attributes,
+            }
+        else:
+            self.attributes = store.read_attributes(path)
+            if (version := self.attributes["version"]) != store.VERSION:
+                raise UserError(
+                    f"dataset {path}: is of format version {version}, which is read but not "
+                    "extended; name another --dataset or pass --overwrite"
+                )
+        self._arrays = {}
+        for name in Rows._fields:
+            spec = store.array_spec(path, name)
+            if new:
+                spec["metadata"] = store.array_metadata(name)
+            self._arrays[name] = self._done(
+                ts.open(spec, create=new, delete_existing=new, open=not new)
+            )
+        if new:
+            self._write_attributes()
+        self.discard()
+
+    @property
+    def num_rows(self) -> int:
+        """Rows that count."""
+        return int(self.attributes["num_rows"])
+
+    def append(self, rows: Rows) -> None:
+        """Writes `rows` after the last that were written."""
+        start, stop = self.num_written, self.num_written + len(rows.action)
+        for name, values in rows._asdict().items():
+            # No implicit resize: the metadata grows first, the chunks follow.
+            array = self._done(self._arrays[name].resize(exclusive_max=[stop, *values.shape[1:]]))
+            self._done(array[start:stop].write(values))
+            self._arrays[name] = array
+        self.num_written, self._num_episodes = stop, int(rows.episode[-1]) + 1
+
+    def publish(self, **attributes: Any) -> None:
+        """Makes all that is written count, together with the attributes."""
+        self.attributes |= {
+            "num_rows": self.num_written,
+            "num_episodes": self._num_episodes,
+            **attributes,
+        }
+        self._write_attributes()
+
+    def commit(self, rows: Rows, **attributes: Any) -> None:
+        """Writes `rows` and makes them count."""
+        self.append(rows)
+        self.publish(**attributes)
+
+    def discard(self) -> None:
+        """Takes away the rows that are written and do not count."""
+        self.num_written = self.num_rows
+        self._num_episodes = int(self.attributes["num_episodes"])
+        for name, array in self._arrays.items():
+            if array.shape[0] > self.num_rows:
+                # Zeros, as in a chunk that nobody wrote before; whole chunks are deleted.
+                chunk = store.SHARD_ROWS if name == "frame" else store.COLUMN_ROWS
+                edge = min(-(-self.num_rows // chunk) * chunk, array.shape[0])
+                if edge > self.num_rows:
+                    zero = np.zeros((), array.dtype.numpy_dtype)
+                    self._done(array[self.num_rows : edge].write(zero))
+                self._arrays[name] = self._done(
+                    array.resize(exclusive_max=[self.num_rows, *array.shape[1:]])
+                )
+
+    def rewind(self, num_rows: int, num_episodes: int) -> None:
+        """Takes rows from `num_rows` on out of the dataset."""
+        self.attributes |= {"num_rows": num_rows, "num_episodes": num_episodes}
+        self._write_attributes()
+        self.discard()
+
+    def _write_attributes(self) -> None:
+        group = {"zarr_format": 3, "node_type": "group", "attributes": self.attributes}
+        self._done(self._store.write("zarr.json", json.dumps(group, indent=1).encode()))
+
+    def _done(self, future: Any) -> Any:
+        try:
+            return future.result()
+        except (ValueError, OSError) as error:  # full, or not ours to write
+            reason = str(error).split(" [")[0]
+            raise UserError(f"dataset {self._path}: cannot be written: {reason}") from None
