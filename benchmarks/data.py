@@ -23,7 +23,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import google_crc32c
 import jax
 import numpy as np
 from absl import flags
@@ -40,7 +39,7 @@ from pvn.data.rlds import decode_frames
 from pvn.data.schedule import make_schedule
 from pvn.data.stack import episode_bounds
 from pvn.data.store import FRAME_BYTES, SHARD_ROWS, Dataset, Rows, open_dataset
-from pvn.data.tfrecord import Example
+from pvn.data.tfrecord import Example, masked_crc
 from pvn.data.writer import DatasetWriter
 from pvn.learning.device_frames import DeviceRing, gather
 from pvn.learning.parallel import make_parallel
@@ -91,12 +90,8 @@ def records(rows: Rows, raw: bool) -> Iterator[bytes]:
             getattr(entry.value, kind).value.extend(values)
         payload = example.SerializeToString()
         length = struct.pack("<Q", len(payload))
-        yield length + masked_crc(length) + payload + masked_crc(payload)
-
-
-def masked_crc(data: bytes) -> bytes:
-    crc = google_crc32c.value(data)
-    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+        crcs = (struct.pack("<I", masked_crc(part)) for part in (length, payload))
+        yield length + next(crcs) + payload + next(crcs)
 
 
 def write_rlds(dataset: Dataset, path: Path, raw: bool) -> None:
@@ -192,7 +187,14 @@ def sampling(path: str, share: float | None, on_device: bool) -> Call:
     valid, groups = find_transitions(dataset)
     budget = None if share is None else int(share * len(rows.action) * FRAME_BYTES)
     schedule = make_schedule(
-        0, groups, valid, row_bytes=FRAME_BYTES, fixed_bytes=0, budget=budget, reuse=1.0
+        0,
+        groups,
+        valid,
+        row_bytes=FRAME_BYTES,
+        fixed_bytes=0,
+        budget=budget,
+        memory=2**63,
+        reuse=1.0,
     )
     resident = Resident(
         rows, bounds, valid, schedule, seed=0, batch_size=BATCH, start=0, on_host=not on_device
@@ -202,7 +204,7 @@ def sampling(path: str, share: float | None, on_device: bool) -> Call:
     if not on_device:
         return lambda: [resident.batch(next(steps)) for _ in range(BATCHES_A_CALL)]
     parallel, _ = make_parallel(jax.devices()[:1])
-    ring = DeviceRing(parallel, resident.num_ring_rows)
+    ring = DeviceRing(parallel, resident.num_ring_rows, resident.block_rows)
     stacked = jax.jit(lambda ring, window: stack(gather(ring, window)))
 
     def batch(step: int) -> object:

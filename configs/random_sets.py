@@ -4,7 +4,7 @@
 
 Learns from 68 sets, each state a member with probability 0.1, then from 100 to 30,000, with a TD
 and with a Monte Carlo loss (`tasks.png`, `random_sets` in subspace.json), all states in each batch.
-Two and a half minutes on 2 cores, most of it for the 30,000; for less,
+Some five minutes on 2 cores, most of it for the 30,000; for less,
 `--config.task_counts="(100,1000)"`.
 """
 

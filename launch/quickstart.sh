@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # From the emulator to a score, on a machine that has only Python and pip: collects, pretrains,
-# evaluates and reports, in ten minutes on 2 cores. Run again, it goes on from what is there.
+# evaluates and reports, in 8 to 17 minutes on 2 cores. Run again, it goes on from what is there.
 # Evaluation episodes are played at epsilon 0.05, so that no policy waits for ever.
 #
 #   bash launch/quickstart.sh [--workdir=runs/quickstart] [--game=Breakout]

@@ -18,10 +18,9 @@ import numpy as np
 from absl import flags
 
 from pvn import console
-from pvn.data.store import Rows, dataset_exists, delete_dataset
-from pvn.data.writer import DatasetWriter
+from pvn.data.store import Rows, dataset_exists
+from pvn.data.writer import DatasetWriter, check_same, delete_dataset
 from pvn.envs.atari import PROTOCOL, AtariEnvs
-from pvn.errors import UserError
 
 _GAME = flags.DEFINE_string("game", "Pong", "Game, as gymnasium spells it: MsPacman.")
 _NUM_STEPS = flags.DEFINE_integer("num_steps", 100_000, "Agent steps to store.", lower_bound=1)
@@ -112,15 +111,12 @@ def collect(
         "num_actions": envs.num_actions,
         "protocol": PROTOCOL,
         "source": source,
-        "complete": {"streams": 0, "rows": 0, "episodes": 0},
     }
-    writer = DatasetWriter(dataset, made)
-    for key in ("game", "num_actions", "protocol", "source"):
-        if writer.attributes.get(key) != made[key]:
-            raise UserError(
-                f"dataset {dataset}: was made with another {key} ({writer.attributes.get(key)}, "
-                f"now {made[key]}); name another --dataset or pass --overwrite"
-            )
+    writer = DatasetWriter(
+        dataset,
+        {**made, "complete": {"streams": 0, "rows": 0, "episodes": 0}},
+        lambda old: check_same(dataset, old, made),
+    )
     if writer.num_rows >= num_steps:
         return writer.num_rows, 0
 

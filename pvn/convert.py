@@ -34,10 +34,9 @@ from pvn.data.store import (
     SHARD_ROWS,
     Rows,
     dataset_exists,
-    delete_dataset,
     open_dataset,
 )
-from pvn.data.writer import DatasetWriter
+from pvn.data.writer import DatasetWriter, check_same, delete_dataset
 from pvn.envs.atari import PROTOCOL, AtariEnvs
 from pvn.errors import UserError
 
@@ -150,7 +149,7 @@ def convert(
                 for rows in ahead:
                     if stop:
                         return
-                    if (found := int(rows.action.max())) >= num_actions or rows.action.min() < 0:
+                    if (found := int(rows.action.max())) >= num_actions:
                         raise UserError(
                             f"{units[number].name}: holds action {found}, expected 0 to "
                             f"{num_actions - 1}; another game, or choose --num_actions"
@@ -200,27 +199,16 @@ def _units(game: str, pool: Executor) -> list[Unit]:
     return rlds_units(*chosen, raw=raw, last_row=_LAST_ROW.value, pool=pool)
 
 
-def _check_same(path: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+def _check_extends(path: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     """Raises `UserError` unless a dataset was made so, of these files or the first of them."""
-    for key, value in new.items():
-        if key == "source" and isinstance(found := old.get(key), dict):
-            files = found.get("files", [])
-            cut = {**value, "files": value["files"][: len(files)]}
-            if cut == found:
-                continue
-            if {**cut, "files": files} == found:
-                differ = [
-                    pair for pair in zip(files, value["files"], strict=False) if len(set(pair)) > 1
-                ]
-                what = f"of {differ[0][0]}, now {differ[0][1]}" if differ else "of more files"
-                raise UserError(
-                    f"dataset {path}: was made {what}; name another --dataset or pass --overwrite"
-                )
-        if old.get(key) != value:
-            raise UserError(
-                f"dataset {path}: was made with another {key} ({old.get(key)}, now {value}); name "
-                "another --dataset or pass --overwrite"
-            )
+    source, files = new["source"], old.get("source", {}).get("files", [])
+    check_same(path, old, {**new, "source": {**source, "files": files}})
+    if files != source["files"][: len(files)]:
+        differ = [pair for pair in zip(files, source["files"], strict=False) if len(set(pair)) > 1]
+        what = f"of {differ[0][0]}, now {differ[0][1]}" if differ else "of more files"
+        raise UserError(
+            f"dataset {path}: was made {what}; name another --dataset or pass --overwrite"
+        )
 
 
 def import_dataset() -> int:
@@ -244,8 +232,11 @@ def import_dataset() -> int:
         }
         if _OVERWRITE.value and dataset_exists(path):
             delete_dataset(path)
-        writer = DatasetWriter(path, {**made, "complete": {"units": 0, "counts": {}}})
-        _check_same(path, writer.attributes, made)
+        writer = DatasetWriter(
+            path,
+            {**made, "complete": {"units": 0, "counts": {}}},
+            lambda old: _check_extends(path, old, made),
+        )
         writer.attributes["source"] = source
         tally, status = convert(units, writer, num_actions, skip_corrupt=_SKIP.value)
     if not status and not writer.num_rows:
@@ -255,12 +246,12 @@ def import_dataset() -> int:
         f"{path}: {writer.num_rows:,} rows in {writer.attributes['num_episodes']:,} episodes of "
         f"{game}{found}" + ("; stopped early, the same command completes it" if status else "")
     )
-    rewarded = tally.counts.get("rewarded_last_rows", 0)
-    if rewarded and _LAST_ROW.value == "frame":
+    doubtful = tally.counts.get("step_like_last_rows", 0)
+    if doubtful and _LAST_ROW.value == "frame":
         console.say(
-            f"warning: in {rewarded:,} of {tally.counts['ended_games']:,} games that ended, the "
-            "last row brings a reward, as an ordinary step would; was it one? See "
-            "--rlds_last_row=step"
+            f"warning: in {doubtful:,} of {tally.counts['ended_games']:,} games that ended, the "
+            "last row brings a reward, or is the last that the time limit allows, as an ordinary "
+            "step would; was it one? See --rlds_last_row=step"
         )
     return status
 
@@ -292,6 +283,10 @@ def export_dataset() -> int:
 def main() -> int:
     if (_SOURCE.value is None) == (_TO.value is None):
         raise UserError("--source, --to: expected one of them")
+    if _PATH.value.startswith("gs:"):
+        raise UserError(
+            f"--path={_PATH.value}: expected a local folder; only --dataset may be gs://"
+        )
     return import_dataset() if _SOURCE.value else export_dataset()
 
 

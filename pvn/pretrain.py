@@ -10,6 +10,7 @@ the exit status is then 143 or 130.
 
 import contextlib
 import functools
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +35,7 @@ from pvn.data.store import FRAME_BYTES, read_attributes, unfinished
 from pvn.errors import UserError
 from pvn.features import Features, save_features
 from pvn.files import sha256
-from pvn.indicators.registry import INDICATORS, make_indicator
+from pvn.indicators.registry import INDICATORS, INDICATORS_VERSION, make_indicator
 from pvn.indicators.responses import cached_responses, compute_responses, read_responses
 from pvn.learning.checkpoint import restore_checkpoint, save_checkpoint
 from pvn.learning.device_frames import DeviceRing, gather
@@ -112,15 +113,25 @@ _FIT_STATES = 65_536  # for thresholds, where there are more
 
 
 @contextlib.contextmanager
-def filled(resident: Resident, start: int, ring: DeviceRing | None) -> Iterator[None]:
-    """Opens `resident` with all in memory that step `start` may draw."""
+def filled(
+    resident: Resident, start: int, ring: DeviceRing | None, stop: console.Stop
+) -> Iterator[None]:
+    """Opens `resident` with all in memory that step `start` may draw, unless there is a stop."""
     with resident:
         with console.progress(resident.num_ring_rows, "frames", "data") as bar:
             for load in resident.loads(start):
                 if ring:
                     ring.store(load)
                 bar.update(len(load.frames))
+                if stop:
+                    break
         yield
+
+
+def memory_for_data(device: jax.Device | None) -> int:
+    """Bytes of memory that there are: of the device, where it tells, or of the machine."""
+    stats = (device.memory_stats() if device else None) or {}
+    return stats.get("bytes_limit") or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) -> int:
@@ -166,7 +177,7 @@ def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool)
             "config.loss: monte_carlo needs cumulants known beforehand, expected responses cached "
             "and threshold_from dataset"
         )
-    cached = c.responses == "cached"
+    cached, on_device = c.responses == "cached", c.data_residency == "device"
     schedule = make_schedule(
         c.seed,
         groups,
@@ -174,6 +185,7 @@ def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool)
         row_bytes=FRAME_BYTES + 4 * c.num_tasks * cached,
         fixed_bytes=sum(x.nbytes for x in (*rows[1:], *bounds, valid)),
         budget=int(c.data_memory_gib * 2**30) or None,
+        memory=memory_for_data(devices[0] if on_device else None),
         reuse=c.data_reuse,
     )
     if monte_carlo and schedule.rotates:
@@ -181,7 +193,11 @@ def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool)
             "config.loss: monte_carlo needs all returns in memory, expected config.data_memory_gib "
             "0, or large enough for the whole dataset"
         )
-    identity = {**c.to_dict(), "dataset_fingerprint": dataset.fingerprint}
+    identity = {
+        **c.to_dict(),
+        "dataset_fingerprint": dataset.fingerprint,
+        "indicators_version": INDICATORS_VERSION,
+    }
     if (file := encoder_file(c.encoder)) is not None:
         identity["encoder_sha256"] = sha256(file)
     open_run(workdir, "pretrain", identity, overwrite=overwrite, owns=OWNS, may_change=MAY_CHANGE)
@@ -238,7 +254,6 @@ def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool)
         max_gradient_norm=0.0,
     )
     parallel, axis_name = make_parallel(devices)
-    on_device = c.data_residency == "device"
 
     def compiled_step(warmup: bool) -> Any:
         step = make_train_step(
@@ -344,7 +359,9 @@ def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool)
         returns=returns,
         on_host=not on_device,
     )
-    ring = DeviceRing(parallel, resident.num_ring_rows) if on_device else None
+    ring: DeviceRing | None = None
+    if on_device:
+        ring = DeviceRing(parallel, resident.num_ring_rows, resident.block_rows)
     metrics = MetricsWriter(workdir, start)
     placed, frozen_placed = parallel.replicate(state), parallel.replicate(frozen)
 
@@ -356,11 +373,11 @@ def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool)
     ticket = placed.step + 0
     with (
         console.orderly_stop() as stop,
-        filled(resident, start, ring),
+        filled(resident, start, ring, stop),
         console.progress(c.num_steps, "steps", "pretrain", start) as bar,
-        Prefetch(map(prepare, range(start, c.num_steps))) as batches,
+        Prefetch(map(prepare, range(start, start if stop else c.num_steps))) as batches,
     ):
-        began, waited, logged = time.perf_counter(), 0.0, start
+        step, began, waited, logged = start, time.perf_counter(), 0.0, start
         for step, (loads, window) in enumerate(batches, start + 1):
             for load in loads:
                 assert ring
@@ -402,7 +419,8 @@ def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool)
                 break
     metrics.close()
     if stop:
-        console.say(f"{workdir}: stopped and saved at step {step:,}; the same command resumes")
+        saved = "and saved " if step > start else ""
+        console.say(f"{workdir}: stopped {saved}at step {step:,}; the same command resumes")
     else:
         console.say(f"{workdir}: {step:,} steps; features in {workdir / 'features'}")
     return stop.status

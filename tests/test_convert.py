@@ -2,8 +2,11 @@
 
 import gzip
 import io
+import shlex
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -222,6 +225,28 @@ def test_there_and_back(run: Callable, dataset: Path, tmp_path: Path) -> None:
     )
 
 
+def test_a_disk_that_is_full_is_told_in_a_line(dataset: Path, tmp_path: Path) -> None:
+    """Here as a limit of 20 KiB a file."""
+    words = [
+        *(sys.executable, "-m", "pvn.convert", "--to=dopamine", f"--dataset={dataset}"),
+        *(f"--path={tmp_path}", "--capacity=4000"),
+    ]
+    result = subprocess.run(
+        f"ulimit -f 20; {shlex.join(words)}",
+        shell=True,
+        executable="/bin/bash",
+        cwd=FIXTURES.parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    folder = tmp_path / "Breakout" / "1" / "replay_logs.partial"
+    file = log_file(folder, "observation", 0)
+    assert result.stderr == f"error: {file}: File too large\n"
+    assert not folder.with_name("replay_logs").exists()
+
+
 def test_a_rewarded_last_row_is_warned_of(run: Callable, tmp_path: Path) -> None:
     from tests.data.test_rlds import episode_of, payload_of, record
 
@@ -234,8 +259,8 @@ def test_a_rewarded_last_row_is_warned_of(run: Callable, tmp_path: Path) -> None
     (tmp_path / "Breakout" / "run_1-00000-of-00050").write_bytes(gzip.compress(records))
     stderr = convert(run, "rlds_raw", tmp_path, tmp_path / "d")
     assert stderr.splitlines()[-1] == (
-        "warning: in 3 of 3 games that ended, the last row brings a reward, as an ordinary step "
-        "would; was it one? See --rlds_last_row=step"
+        "warning: in 3 of 3 games that ended, the last row brings a reward, or is the last that "
+        "the time limit allows, as an ordinary step would; was it one? See --rlds_last_row=step"
     )
     stderr = convert(run, "rlds_raw", tmp_path, tmp_path / "e", "--rlds_last_row=step")
     assert "warning" not in stderr
@@ -283,6 +308,7 @@ def test_a_rewarded_last_row_is_warned_of(run: Callable, tmp_path: Path) -> None
             "--checkpoints=0-9999999999: expected numbers from 0 on",
         ),
         (["--to=dopamine"], "dataset DATASET: does not exist; make one with"),
+        (["--to=dopamine", "--path=gs://b/c"], "--path=gs://b/c: expected a local folder; only --"),
     ],
 )
 def test_bad_input(run: Callable, tmp_path: Path, arguments: list[str], message: str) -> None:

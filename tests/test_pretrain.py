@@ -387,6 +387,19 @@ def test_overwrite_deletes_only_a_run_of_its_own_kind(
     assert {p: p.read_bytes() for p in whole.rglob("*") if p.is_file()} == before
 
 
+def test_a_run_whose_seed_drew_other_tasks_is_not_gone_on_with(
+    run: Callable, dataset: Path, whole: Path, tmp_path: Path
+) -> None:
+    workdir = tmp_path / "run"
+    shutil.copytree(whole, workdir)
+    config = json.loads((workdir / "config.json").read_text())
+    del config["indicators_version"]  # as before there was another
+    (workdir / "config.json").write_text(json.dumps(config))
+    result = run(*_arguments(dataset, workdir, "--config.num_steps=130"))
+    assert result.returncode == 1
+    assert "holds a run with another config: indicators_version (None, now 2)." in result.stderr
+
+
 def test_a_dataset_that_has_grown_is_another(
     run: Callable, dataset: Path, whole: Path, tmp_path: Path
 ) -> None:

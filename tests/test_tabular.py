@@ -27,6 +27,13 @@ def test_the_default_run_finds_the_proto_value_functions(run: Callable, tmp_path
         cosines = summary[name]["cosines"]
         assert len(cosines) == 12
         assert 0.99 <= cosines[-1] == min(cosines) <= 1
+    np.testing.assert_allclose(
+        summary["these_tasks"]["cosines"], summary["proto_value_functions"]["cosines"], atol=1e-9
+    )
+    np.testing.assert_allclose(
+        summary["these_tasks"]["closed_form_to_proto_value_functions"], 1, atol=1e-9
+    )
+    assert (summary["num_tasks"], summary["dead_tasks"]) == (68, 0)
     fits = summary["value_functions"]
     assert fits["num_rewards"] == 100
     assert 0 < fits["best_fit_error"] < fits["fit_error"] < 1
@@ -58,7 +65,10 @@ def test_the_default_run_finds_the_proto_value_functions(run: Callable, tmp_path
         ["--config.mdp=open_grid", "--config.indicator=random_network", "--config.num_tasks=20"],
         ["--config.mdp=torus", "--config.indicator=random_sets"],
         ["--config.mdp=chain", "--config.size=15", "--config.predict=action_values"],
-        ["--config.encoder=nature", "--config.indicator=random_cumulant"],
+        [
+            *("--config.encoder=nature", "--config.indicator=random_cumulant"),
+            "--config.learning_rate=1e-4",
+        ],
         ["--config.size=2", "--config.batch_size=0", "--config.task_counts=(5,30)"],
     ],
 )
@@ -68,13 +78,16 @@ def test_options_run(run: Callable, tmp_path: Path, changes: list[str]) -> None:
     assert result.returncode == 0, result.stderr
     summary = json.loads((workdir / "subspace.json").read_text())
     assert 0 <= summary["proto_value_functions"]["cosines"][-1] <= 1
-    assert summary["feature_rank"] >= 2
+    assert summary["numerical_rank"] >= 2
+    assert ("these_tasks" in summary) == ("--config.predict=action_values" not in changes)
     assert (workdir / "tasks.png").is_file() == ("random_sets" in summary)
     if "random_sets" in summary:
         found = summary["random_sets"]
         assert found["counts"] == [5, 30]
         assert [len(found["learned_cosine"][loss]) for loss in ("td", "monte_carlo")] == [2, 2]
-        assert len(found["best_fit_cosine"]) == 2
+        for draws in found["closed_form_cosines"].values():
+            assert np.array(draws).shape == (2, 10)
+            assert max(draws[0]) == 0  # of five sets
 
 
 @pytest.mark.parametrize("loss", ["td", "monte_carlo"])
@@ -148,6 +161,15 @@ def test_chains_without_a_random_networks_panel(
         (["--config.encoder=natur"], "encoder 'natur': expected one of nature, impala"),
         (["--config.mdp=maze"], "config.mdp: 'maze', expected four_rooms, open_grid, torus, chain"),
         (["--config.mdp=nowhere.npz"], "mdp nowhere.npz: No such file or directory"),
+        (
+            [
+                "--config.mdp=chain",
+                "--config.num_features=2",
+                "--config.indicator=random_network",
+            ],
+            "config.indicator: all 4 tasks are the same in every state; expected another config",
+        ),
+        (["--config.discount=0.0"], "config.num_features: 12, expected 68 or more: of fewer dimen"),
         (["--config.learning_rate=1e30"], "the loss or its gradient is not finite at step "),
     ],
 )
@@ -164,7 +186,8 @@ def test_rows_that_do_not_sum_to_one(run: Callable, tmp_path: Path) -> None:
     result = run("pvn.tabular", f"--config.mdp={file}", f"--workdir={tmp_path / 'run'}")
     assert result.returncode == 1
     assert result.stderr == (
-        f"error: mdp {file}: the row transition[0, 0] sums to 0.9, expected 1\n"
+        f"error: mdp {file}: the row transition[0, 0] sums to 0.9, expected 1 (within 1e-9: "
+        "float64)\n"
     )
     assert not (tmp_path / "run").exists()
 

@@ -15,6 +15,7 @@ whether that ended the game. What this reader knows of it:
 """
 
 import contextlib
+import gzip
 import io
 import re
 import zlib
@@ -93,8 +94,10 @@ def _named(file: Path) -> Iterator[None]:
         yield
     except EOFError:
         raise _Truncated(f"{file}: is cut off before its end") from None
-    except (OSError, ValueError, zlib.error, ZlibError) as error:  # type: ignore[misc]
+    except (gzip.BadGzipFile, ValueError, zlib.error, ZlibError) as error:  # type: ignore[misc]
         raise CorruptError(f"{file}: is broken, or no .npy in gzip ({error})") from None
+    except OSError as error:  # of the disk: the file itself may be good
+        raise UserError(f"{file}: {error.strerror or error}") from None
 
 
 def _load(file: Path, kinds: str) -> np.ndarray:
@@ -165,6 +168,13 @@ def read_window(folder: Path, number: int, tally: Tally, skip_corrupt: bool) -> 
             f"{capacity}, expected {capacity - 1} or fewer, or one less than a multiple of "
             f"{capacity}: a buffer that has wrapped around is no log"
         )
+    outside = (action[:cursor] < 0) | (action[:cursor] >= 2**31)
+    if outside.any():
+        raise CorruptError(
+            f"{log_file(folder, 'action', number)}: row {np.argmax(outside)} holds the action "
+            f"{action[np.argmax(outside)]}"
+        )
+    action = action.astype(np.int32)
 
     def blocks() -> Iterator[tuple[np.ndarray, ...]]:
         start = 0
@@ -178,13 +188,15 @@ def read_window(folder: Path, number: int, tally: Tally, skip_corrupt: bool) -> 
         for episode in split_episodes(blocks(), tally):
             yield episode
             yielded += 1
+    except ValueError as error:
+        raise CorruptError(f"{file}: {error}") from None
     except _Truncated as error:
         if not skip_corrupt:
             raise
+        # As far as terminals tell; those that were cut have no mark but their padding.
         ended = terminal[:cursor] != 0
-        tally.leave_out(
-            "skipped_episodes", str(error), int(ended.sum() + (not ended[-1:].all())) - yielded
-        )
+        lost = int(ended.sum() + (not ended[-1:].all())) - yielded
+        tally.leave_out("skipped_episodes", str(error), max(lost, 1))
 
 
 def split_episodes(blocks: Iterator[tuple[np.ndarray, ...]], tally: Tally) -> Iterator[Episode]:

@@ -18,7 +18,7 @@ from zlib_ng import gzip_ng
 from pvn.data.dopamine import BLOCK_ROWS, PADDING, log_file
 from pvn.data.stack import STACK, episode_bounds
 from pvn.data.store import FRAME_SHAPE, Rows
-from pvn.files import write_whole
+from pvn.files import naming, write_whole
 
 
 class Span(NamedTuple):
@@ -94,8 +94,10 @@ def write_window(folder: Path, number: int, window: list[Span], rows: Rows, capa
         _write(log_file(folder, name, number), stream.getvalue())
     # Newer readers want to know the ends of episodes, as a pickle.
     _write(log_file(folder, "episode_end_indices", number), pickle.dumps(ends))
+    observations = log_file(folder, "observation", number)
     with (
-        log_file(folder, "observation", number).open("wb") as file,
+        naming(observations),
+        observations.open("wb") as file,
         gzip_ng.GzipNGFile("", "wb", 1, file, mtime=0) as packed,
     ):
         header = {"descr": "|u1", "fortran_order": False, "shape": (capacity, *FRAME_SHAPE)}

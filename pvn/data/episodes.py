@@ -10,6 +10,7 @@ from pvn.errors import UserError
 
 TIME_LIMIT = 27_000  # agent steps; the logs mark an episode that it ended as a game over
 MOST_ROWS = 65_536  # of an episode; it is held until its end is known (7,056 bytes a row)
+TOO_LONG = f"an episode has more than {MOST_ROWS:,} rows; games are cut after {TIME_LIMIT:,} steps"
 
 
 class Tally:
@@ -54,16 +55,17 @@ class Episode:
         self.terminal = False
 
     def append(self, frames: np.ndarray, action: np.ndarray, reward: np.ndarray) -> None:
-        """Adds rows: uint8 [n, 84, 84], int [n], float [n]. They are not copied."""
+        """Adds rows: uint8 [n, 84, 84], int32 [n], float32 [n]. They are not copied.
+
+        Raises:
+          ValueError: an episode that no game can have.
+        """
         if len(frames):
             self._frames.append(frames)
             self._columns.append((action, reward))
             self.num_rows += len(frames)
         if self.num_rows > MOST_ROWS:
-            raise CorruptError(
-                f"an episode has more than {MOST_ROWS:,} rows; those of Atari are cut after "
-                f"{TIME_LIMIT:,} steps"
-            )
+            raise ValueError(TOO_LONG)
 
     def drop_last(self, count: int) -> None:
         """Takes the last `count` rows away."""
@@ -77,7 +79,7 @@ class Episode:
                 self._columns.append((action[:keep], reward[:keep]))
 
     def rows(self, number: int, tally: Tally) -> Iterator[Rows]:
-        """Its rows block by block, under this episode number.
+        """Its rows block by block, under this episode number; they are then no longer held.
 
         A reward that is not finite becomes 0, and an end by the time limit a cut; both are counted.
         """
@@ -86,9 +88,8 @@ class Episode:
             terminal = False
             tally.add("time_outs")
         done = 0
-        for frames, (action, reward) in zip(self._frames, self._columns, strict=True):
-            if np.any(action != action.astype(np.int32)):
-                raise CorruptError(f"an action is {action[action != action.astype(np.int32)][0]}")
+        while self._frames:
+            frames, (action, reward) = self._frames.pop(0), self._columns.pop(0)
             reward = np.array(reward, np.float32)
             undefined = ~np.isfinite(reward)
             reward[undefined] = 0

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+DEPTH = 4
 _END = object()
 
 
@@ -16,7 +17,7 @@ class Prefetch:
     item is raised in the consumer. Use as a context manager: leaving it ends the thread.
     """
 
-    def __init__(self, items: Iterable[Any], depth: int = 4):
+    def __init__(self, items: Iterable[Any], depth: int = DEPTH):
         self.waited = 0.0
         self._items = iter(items)
         self._queue: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(depth)

@@ -19,6 +19,7 @@ from pvn.data.store import FRAME_SHAPE, Rows
 from pvn.types import Window
 
 BLOCK_ROWS = 2048  # rows read at once, at most
+KEPT = 8  # batches whose frames are there at a time: fresh memory costs more than the copy into it
 
 ReadRows = Callable[[int, int], np.ndarray]  # (first row, one past the last) -> [rows, ...]
 
@@ -73,6 +74,7 @@ class Resident:
         self._offset = np.cumsum(counts, axis=0) - counts  # of each dataset's rows within a slot
         self._stop = stop
         self._slot_rows = int(counts.sum(axis=0).max())
+        self.block_rows = min(BLOCK_ROWS, int(counts.max()))  # rows of a `Load`, at most
         self._sizes = np.diff(schedule.bounds)  # [K, n]
         self._next = schedule.position(start, batch_size)  # the place read next
         self._reader = Prefetch(self._read_from(self._next), depth=AHEAD * len(counts))
@@ -80,6 +82,8 @@ class Resident:
         self._frames: np.ndarray | None = None
         if on_host:
             self._frames = np.empty((self.num_ring_rows, *FRAME_SHAPE), np.uint8)
+            batches = np.empty((KEPT, batch_size, STACK + 1, *FRAME_SHAPE), np.uint8)
+            self._batches = itertools.cycle(batches)
         self._responses: np.ndarray | None = None
 
     @property
@@ -168,12 +172,15 @@ class Resident:
         )
 
     def batch(self, step: int) -> Window:
-        """The global batch of `step`, from the ring on the host."""
+        """The global batch of `step`, from the ring on the host.
+
+        Its frames are overwritten `KEPT` batches later.
+        """
         assert self._frames is not None
         for _ in self.loads(step):
             pass
-        window = self.places(step)
-        outside = window.frames < 0
-        frames = self._frames[np.where(outside, 0, window.frames)]
-        frames[outside] = 0
+        window, frames = self.places(step), next(self._batches)
+        # Places outside are clipped to 0; with another mode, `take` would copy twice.
+        self._frames.take(window.frames, axis=0, out=frames, mode="clip")
+        frames[window.frames < 0] = 0
         return window._replace(frames=frames)

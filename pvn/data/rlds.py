@@ -20,10 +20,20 @@ from typing import NamedTuple
 import imagecodecs
 import numpy as np
 
-from pvn.data.episodes import CorruptError, Episode, Tally, Unit, choose_checkpoints
+from pvn.data.episodes import (
+    MOST_ROWS,
+    TIME_LIMIT,
+    TOO_LONG,
+    CorruptError,
+    Episode,
+    Tally,
+    Unit,
+    choose_checkpoints,
+)
 from pvn.data.store import FRAME_SHAPE
 from pvn.data.tfrecord import parse_example, read_records
 from pvn.errors import UserError
+from pvn.files import naming
 
 _NAME = "rlu_atari_checkpoints_ordered"
 _DECODED = 256  # frames a task of the pool decodes
@@ -34,7 +44,7 @@ class Columns(NamedTuple):
     """An episode before its frames are decoded."""
 
     images: list[bytes]  # PNG, n of them
-    action: np.ndarray  # int64 [n]
+    action: np.ndarray  # int32 [n]
     reward: np.ndarray  # float32 [n]
     terminal: bool  # the game ended
 
@@ -86,9 +96,11 @@ def _checked(
         raise ValueError(f"has {action.dtype} actions and {reward.dtype} rewards")
     if action.min() < 0 or action.max() >= 2**31:
         raise ValueError(f"has the action {action.min() if action.min() < 0 else action.max()}")
+    if len(images) > MOST_ROWS:
+        raise ValueError(TOO_LONG)
     if ended[:-1].any():
         raise ValueError("goes on after the game has ended")
-    return Columns(images, action, reward, bool(ended[-1]))
+    return Columns(images, action.astype(np.int32), reward, bool(ended[-1]))
 
 
 def decode_frames(images: list[bytes]) -> np.ndarray:
@@ -163,7 +175,8 @@ def rlds_units(
 
 def _prepared_files(path: Path, game: str, run: int) -> tuple[Path, dict[int, list[Path]]]:
     base = path / _NAME / f"{game}_run_{run}"
-    versions = [f.parent for f in base.glob("*/dataset_info.json")]
+    folders = (file.parent for file in base.glob("*/dataset_info.json"))
+    versions = [folder for folder in folders if re.fullmatch(r"\d+(\.\d+)*", folder.name)]
     versions.sort(key=lambda folder: [int(n) for n in re.findall(r"\d+", folder.name)])
     if not versions:
         raise UserError(f"{base}: holds no version prepared by TFDS (no */dataset_info.json)")
@@ -238,7 +251,7 @@ def read_file(
 
     def parsed() -> Iterator[tuple[int, Columns]]:
         count = 0
-        with file.open("rb") as packed:
+        with naming(file), file.open("rb") as packed:
             stream = gzip.GzipFile(fileobj=packed) if raw else packed
             for number, payload, problem, is_last in read_records(stream):
                 count, tally.position = number + 1, packed.tell()
@@ -296,7 +309,9 @@ def _episode(
     if columns.terminal:
         tally.add("ended_games")
         last = columns.reward[-1]
-        tally.add("rewarded_last_rows", int(np.isfinite(last) and last != 0))
+        rewarded = bool(np.isfinite(last)) and last != 0
+        # The time limit ends a game after so many steps, and one more frame.
+        tally.add("step_like_last_rows", int(rewarded or len(columns.action) == TIME_LIMIT))
         if last_row == "frame":
             episode.drop_last(1)
     if episode.num_rows:

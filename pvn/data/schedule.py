@@ -64,6 +64,7 @@ def make_schedule(
     row_bytes: int,
     fixed_bytes: int,
     budget: int | None,
+    memory: int,
     reuse: float,
 ) -> Schedule:
     """The schedule for a memory budget.
@@ -76,11 +77,12 @@ def make_schedule(
       row_bytes: memory that a resident row takes.
       fixed_bytes: memory that is taken whatever is resident.
       budget: bytes for all of it and the rows that are read ahead; None: as many as it takes.
+      memory: bytes that there are.
       reuse: mean number of times that a transition is drawn while it is resident. A pass takes
         reuse * M draws and reads every frame once.
 
     Raises:
-      UserError: the budget is too small.
+      UserError: the budget is too small, or there is none and the data are larger than memory.
     """
     sizes = np.diff(groups)
     total = int(groups[-1])
@@ -91,6 +93,11 @@ def make_schedule(
     whole = cut(1)
     first, stop = piece_rows(valid, whole)
     everything = int(np.sum(stop - first)) * row_bytes + fixed_bytes
+    if budget is None and everything > memory:
+        raise UserError(
+            f"config.data_memory_gib: 0 asks for all the data in memory, {everything / 2**30:,.3g} "
+            f"GiB, and there are {memory / 2**30:,.3g}; expected a number that fits"
+        )
     if budget is None or everything <= budget:
         return Schedule(whole, np.zeros(1, np.int64), 1, total)
 
@@ -104,9 +111,12 @@ def make_schedule(
     num_resident = affordable // largest - AHEAD - 2
     if num_resident < 2:
         least = min(fixed_bytes + (AHEAD + 4) * largest * row_bytes, everything) / 2**30
+        why = ""
+        if num_pieces == sizes.min():
+            why = f" (a dataset of only {num_pieces:,} transitions has a part in each of as many)"
         raise UserError(
             f"config.data_memory_gib: {budget / 2**30:.3g} is too small for pieces of {largest:,} "
-            f"rows, expected {least * 1.01:.3g} or more"
+            f"rows{why}, expected {least * 1.01:.3g} or more"
         )
     num_resident = min(num_resident, num_pieces - 1)  # all but what is read ahead would fit
     order = generator(seed, _ORDER_STEP).permutation(num_pieces)

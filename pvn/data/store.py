@@ -83,12 +83,17 @@ class StoredFrames:
         return frames.reshape(*rows.shape, *frames.shape[1:])
 
 
-def _read(path: str | Path, name: str, array: ts.TensorStore) -> np.ndarray:
+def _done(path: str | Path, what: str, future: Any) -> Any:
+    """The result of something that tensorstore reads; what it raises, in one line."""
     try:
-        return np.asarray(array.read().result())
-    except ValueError as error:
+        return future.result()
+    except (ValueError, OSError) as error:
         reason = str(error).split(" [")[0]
-        raise UserError(f"dataset {path}: array {name} cannot be read: {reason}") from None
+        raise UserError(f"dataset {path}: {what} cannot be read: {reason}") from None
+
+
+def _read(path: str | Path, name: str, array: ts.TensorStore) -> np.ndarray:
+    return np.asarray(_done(path, f"array {name}", array.read()))
 
 
 class Dataset(NamedTuple):
@@ -115,6 +120,8 @@ def _kvstore(path: str | Path) -> Any:
 
 def open_store(path: str | Path) -> ts.KvStore:
     """The folder of a dataset, that there is one or not."""
+    if not str(path).strip():
+        raise UserError("dataset: its path is empty, expected a directory or gs://bucket/path")
     if Path(path).is_file():
         raise UserError(f"dataset {path}: is a file, expected a directory")
     for parent in Path(path).parents:
@@ -174,10 +181,9 @@ def read_attributes(path: str | Path) -> dict[str, Any]:
     Raises:
       UserError: nothing there, or not a dataset that this version can read.
     """
-    store = open_store(path)
-    raw = store.read("zarr.json").result()
+    raw = _done(path, "zarr.json", open_store(path).read("zarr.json"))
     if raw.state != "value":
-        what = "holds none (no zarr.json)" if store.list().result() else "does not exist"
+        what = "holds none (no zarr.json)" if Path(path).exists() else "does not exist"
         raise UserError(f"dataset {path}: {what}; make one with python -m pvn.collect")
     try:
         attributes = json.loads(bytes(raw.value))["attributes"]
@@ -252,12 +258,12 @@ def _check_complete(path: str | Path, attributes: Mapping[str, Any]) -> None:
 
 def _open_array(path: str | Path, name: str, num_rows: int) -> ts.TensorStore:
     """The first `num_rows` rows of an array of the dataset, checked to be what it should be."""
-    spec = array_spec(path, name) | {"context": {"cache_pool": {"total_bytes_limit": _CACHE}}}
-    try:
-        array = ts.open(spec, open=True).result()
-    except ValueError as error:
-        reason = str(error).split(" [")[0]
-        raise UserError(f"dataset {path}: array {name} cannot be read: {reason}") from None
+    spec = array_spec(path, name) | {
+        "context": {"cache_pool": {"total_bytes_limit": _CACHE}},
+        # A file that is deleted while a run reads on must not become zeros.
+        "fill_missing_data_reads": False,
+    }
+    array = _done(path, f"array {name}", ts.open(spec, open=True))
     expected = array_metadata(name)
     if list(array.shape[1:]) != expected["shape"][1:] or array.dtype.name != expected["data_type"]:
         raise UserError(
@@ -281,13 +287,12 @@ def open_dataset(path: str | Path) -> Dataset:
     num_rows = int(attributes["num_rows"])
     if num_rows == 0:
         raise UserError(f"dataset {path}: holds no rows; collect some with python -m pvn.collect")
-    columns: dict[str, Any] = {}
-    for name in stored_arrays(attributes):
-        array = _open_array(path, name, num_rows)
-        columns[name] = StoredFrames(path, array) if name == "frame" else _read(path, name, array)
-    columns.setdefault("cut_start", np.zeros(num_rows, bool))
+    arrays = {name: _open_array(path, name, num_rows) for name in stored_arrays(attributes)}
     _check_complete(path, attributes)
-    return Dataset(str(path), attributes, Rows(**columns))
+    frame = StoredFrames(path, arrays.pop("frame"))
+    columns = {name: _read(path, name, array) for name, array in arrays.items()}
+    columns.setdefault("cut_start", np.zeros(num_rows, bool))
+    return Dataset(str(path), attributes, Rows(frame=frame, **columns))
 
 
 def read_dataset(path: str | Path) -> Dataset:
@@ -302,11 +307,3 @@ def read_dataset(path: str | Path) -> Dataset:
 def dataset_exists(path: str | Path) -> bool:
     """Whether there is a zarr.json at `path`, of a dataset or not."""
     return open_store(path).read("zarr.json").result().state == "value"
-
-
-def delete_dataset(path: str | Path) -> None:
-    """Removes the dataset at `path` and no other file; refuses what is not one."""
-    read_attributes(path)
-    store = open_store(path)
-    for key in own_files(store):  # sorted: zarr.json, without which it is none, goes last
-        store.write(key, None).result()

@@ -28,7 +28,8 @@ class Record(NamedTuple):
     is_last: bool = False  # after a break in the framing the rest of the file is out of reach
 
 
-def _masked_crc(data: bytes) -> int:
+def masked_crc(data: bytes) -> int:
+    """The CRC-32C of data, masked as TFRecords have it."""
     crc = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
@@ -44,19 +45,19 @@ def read_records(stream: BinaryIO | gzip.GzipFile) -> Iterator[Record]:
             length, length_crc = struct.unpack("<QI", header.ljust(12, b"\0"))
             if len(header) < 12:
                 problem = "the file ends in its header"
-            elif _masked_crc(header[:8]) != length_crc or length > _MOST_BYTES:
+            elif masked_crc(header[:8]) != length_crc or length > _MOST_BYTES:
                 problem = "the checksum of its length is wrong (not a TFRecord file?)"
             else:
                 payload = _read(stream, length + 4)
                 problem = "" if len(payload) == length + 4 else "the file ends in it"
-        except (EOFError, OSError, ValueError, zlib.error) as error:  # of gzip
+        except (EOFError, gzip.BadGzipFile, ValueError, zlib.error) as error:
             problem = f"the compressed stream is broken ({error})"
         if problem:
             yield Record(number, b"", problem, is_last=True)
             return
         (payload_crc,) = struct.unpack("<I", payload[-4:])
         payload = payload[:-4]
-        wrong = _masked_crc(payload) != payload_crc
+        wrong = masked_crc(payload) != payload_crc
         yield Record(number, b"" if wrong else payload, "its checksum is wrong" if wrong else "")
         number += 1
 

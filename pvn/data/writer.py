@@ -1,7 +1,10 @@
 """Writing a dataset: rows are appended, and count once they are published."""
 
+import fcntl
 import json
-from collections.abc import Mapping
+import os
+import weakref
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +16,58 @@ from pvn.data.store import Rows
 from pvn.errors import UserError
 
 
+def check_same(path: str | Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Raises `UserError` unless all of `new` stands in the attributes of a dataset."""
+    for key, value in new.items():
+        if old.get(key) != value:
+            raise UserError(
+                f"dataset {path}: was made with another {key} ({old.get(key)}, now {value}); name "
+                "another --dataset or pass --overwrite"
+            )
+
+
+class _Hold:
+    """Keeps other writers off a local dataset, also those of other processes, while it lives."""
+
+    def __init__(self, path: str | Path):
+        if str(path).startswith("gs://"):
+            return
+        try:
+            Path(path).mkdir(parents=True, exist_ok=True)
+            folder = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise UserError(f"dataset {path}: cannot be written: {error.strerror}") from None
+        self.release = weakref.finalize(self, os.close, folder)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"dataset {path}: another command is writing it; wait for its end, or name another "
+                "--dataset"
+            ) from None
+        except OSError:
+            pass  # a file system that has no locks
+
+
+def delete_dataset(path: str | Path) -> None:
+    """Removes the dataset at `path` and no other file; refuses what is not one."""
+    store.read_attributes(path)
+    hold = _Hold(path)
+    files = store.open_store(path)
+    for key in store.own_files(files):  # sorted: zarr.json, without which it is none, goes last
+        files.write(key, None).result()
+    del hold
+
+
 class DatasetWriter:
     """Appends rows to a dataset, new or begun. They count once they are published."""
 
-    def __init__(self, path: str | Path, attributes: Mapping[str, Any]):
+    def __init__(
+        self,
+        path: str | Path,
+        attributes: Mapping[str, Any],
+        check: Callable[[Mapping[str, Any]], None] = lambda old: None,
+    ):
         """Opens `path` for writing; makes it if there is none, with these attributes.
 
         Rows that another writer left there unpublished when it died are taken away.
@@ -24,15 +75,20 @@ class DatasetWriter:
         Args:
           path: local folder or `gs://bucket/path`.
           attributes: game, protocol, source and whatever tells where the rows come from. Those of
-            an existing dataset win: compare them before you append to it.
+            an existing dataset win.
+          check: called with the attributes of a dataset that is there, before anything is changed;
+            raises where it must not be.
 
         Raises:
-          UserError: something else is there, or it cannot be written.
+          UserError: something else is there, it cannot be written, or another writer is at it.
         """
         self.num_written = 0  # rows, those that do not count yet included
         self._path = path
         self._store = store.open_store(path)
-        new = self._store.read("zarr.json").result().state != "value"
+        if store.dataset_exists(path):
+            check(store.read_attributes(path))
+        self._hold = _Hold(path)
+        new = not store.dataset_exists(path)
         if new:
             # A writer that died at birth leaves the arrays' metadata and nothing else.
             foreign = [

@@ -7,6 +7,9 @@ from pvn.indicators.hashing import random_hash
 from pvn.indicators.indicator import Indicator
 from pvn.indicators.random_network import random_cumulant, random_network
 
+# What a seed draws; runs that drew otherwise are not gone on with. 1: random networks in floats.
+INDICATORS_VERSION = 2
+
 INDICATORS: dict[str, Callable[..., Indicator]] = {
     "random_network": random_network,
     "random_hash": random_hash,

@@ -4,6 +4,7 @@ A run draws each stored state many times; the response never changes. Computing 
 costs more than the network that learns (7.0 against 2.7 GFLOP a step for 100 tasks, batch 32).
 """
 
+import io
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +17,7 @@ import numpy as np
 
 from pvn.data.stack import episode_bounds, gather_stacks
 from pvn.data.store import Rows
-from pvn.files import sha256, write_json
+from pvn.files import naming, sha256, write_json
 from pvn.indicators.indicator import Indicator
 
 _BATCH = 256
@@ -68,7 +69,8 @@ def cached_responses(
     """float32 [N, T], memory-mapped from `path`, computed if not there or made from another key.
 
     Args:
-      path: the folder of `responses.npy`, and of `responses.json` with the key and a checksum.
+      path: the folder of `responses.npy`, and of `responses.json` with the key and a checksum. What
+        an interruption left there is gone on with.
       key: all that the responses depend on: the indicator's settings, seed, dataset.
       frozen: the indicator's frozen parameters, a function of the seed in `key`.
     """
@@ -79,16 +81,30 @@ def cached_responses(
             return np.load(array_file, mmap_mode="r")
     path.mkdir(parents=True, exist_ok=True)
     partial = array_file.with_name(_FILE + ".partial")
+    partial_key = path / "responses.partial.json"
     shape = (len(rows.action), num_tasks)
+    head = io.BytesIO()
+    np.lib.format.write_array_header_2_0(
+        head, {"descr": "<f4", "fortran_order": False, "shape": shape}
+    )
+    header, done = head.getvalue(), 0
+    if partial.is_file() and partial_key.is_file() and json.loads(partial_key.read_text()) == key:
+        # Whole batches only: what is computed in the same batch is the same.
+        done = max(partial.stat().st_size - len(header), 0) // (4 * num_tasks) // _BATCH * _BATCH
+    if not done:
+        partial.write_bytes(header)
+        write_json(partial_key, key)
+    report(done)
     # Written as they come: pages of a map would stay in memory.
-    with partial.open("wb") as stream:
-        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_2_0(stream, header)
-        for part in response_batches(indicator, frozen, rows, np.arange(shape[0])):
-            part.astype("<f4", copy=False).tofile(stream)
+    with naming(array_file), partial.open("r+b") as stream:
+        stream.truncate(len(header) + 4 * num_tasks * done)
+        stream.seek(0, os.SEEK_END)
+        for part in response_batches(indicator, frozen, rows, np.arange(done, shape[0])):
+            stream.write(np.ascontiguousarray(part, "<f4").data)
             report(len(part))
     os.replace(partial, array_file)
     write_json(key_file, {**key, "sha256": sha256(array_file)})
+    partial_key.unlink()
     return np.load(array_file, mmap_mode="r")
 
 

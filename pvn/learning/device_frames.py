@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pvn.data.resident import BLOCK_ROWS, Load
+from pvn.data.resident import Load
 from pvn.data.store import FRAME_SHAPE
 from pvn.learning.parallel import Parallel
 from pvn.types import Window
@@ -29,8 +29,9 @@ def _write(ring: jax.Array, at: jax.Array, frames: jax.Array) -> jax.Array:
 class DeviceRing:
     """The ring of resident frames, a copy on each device; updated in place."""
 
-    def __init__(self, parallel: Parallel, num_rows: int):
-        self._parallel, self._num_rows = parallel, num_rows
+    def __init__(self, parallel: Parallel, num_rows: int, block_rows: int):
+        """num_rows: frames in all. block_rows: those of a `Load`, at most."""
+        self._parallel, self._num_rows, self._block_rows = parallel, num_rows, block_rows
         self._write = parallel.compile(_write, donate=True)
         make = parallel.compile(
             lambda _: jnp.zeros((num_rows, *FRAME_SHAPE), jnp.uint8), donate=False
@@ -40,9 +41,9 @@ class DeviceRing:
     def store(self, load: Load) -> None:
         """Puts rows where they belong; steps that were queued before still see the old ones."""
         # One shape, one compilation: what is left over of the block falls off the ring's end.
-        frames = np.zeros((BLOCK_ROWS, *FRAME_SHAPE), np.uint8)
+        frames = np.zeros((self._block_rows, *FRAME_SHAPE), np.uint8)
         frames[: len(load.frames)] = load.frames
-        at = np.arange(self._num_rows, self._num_rows + BLOCK_ROWS, dtype=np.int32)
+        at = np.arange(self._num_rows, self._num_rows + self._block_rows, dtype=np.int32)
         at[: len(load.frames)] = load.at + np.arange(len(load.frames))
         where, what = self._parallel.replicate((at, frames))
         self.frames = self._write(self.frames, where, what)

@@ -6,6 +6,7 @@ The run directory holds mdp.npz, features.npy, subspace.json, metrics.jsonl and 
 short, and the same command makes it again. docs/tabular.md explains the pictures.
 """
 
+import contextlib
 import functools
 import io
 import time
@@ -33,7 +34,9 @@ from pvn.run_directory import MetricsWriter, open_run
 from pvn.tabular import pictures
 from pvn.tabular.exact import (
     action_values,
+    is_symmetric,
     largest_dimension,
+    learned_subspace,
     left_singular_vectors,
     proto_value_functions,
     successor_measure,
@@ -44,7 +47,6 @@ from pvn.tabular.mdp import make_mdp
 from pvn.tabular.rendering import render
 from pvn.tabular.subspace import (
     basis,
-    best_fit_cosine,
     best_fit_error,
     fit_error,
     principal_angle_cosines,
@@ -55,6 +57,8 @@ from pvn.tabular.table import table_encoder
 _CONFIG = cfg.define_config("configs/four_rooms.py")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.", required=True)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the run that is in --workdir.")
+
+LOSSES = ("td", "monte_carlo")
 
 FIELDS = {
     "mdp": cfg.text(),
@@ -71,7 +75,7 @@ FIELDS = {
     "num_tasks": cfg.whole(0),
     "proportion": cfg.real(0, 1, closed="()"),
     "tasks_per_network": cfg.whole(1),
-    "loss": cfg.choice("td", "monte_carlo"),
+    "loss": cfg.choice(*LOSSES),
     "target_decay": cfg.real(0, 1, closed="[)"),
     "num_steps": cfg.whole(1),
     "batch_size": cfg.whole(0),
@@ -88,7 +92,7 @@ OWNS = (
     *("indicators.png", "eigenfunctions.png", "convergence.png", "tasks.png"),
 )
 NUM_REWARDS = 100  # value functions whose best linear fit is measured
-NUM_DRAWS = 10  # of random sets, for the curve of tasks.png
+NUM_DRAWS = 10  # of random sets, for the curves of tasks.png
 
 
 class Tasks(NamedTuple):
@@ -125,6 +129,20 @@ def closed_forms(
         *left_singular_vectors(successor, dimension),
         successor @ rewards,
     )
+
+
+def closed_form_cosine(
+    loss: str, successor: np.ndarray, cumulants: np.ndarray, proto_values: np.ndarray
+) -> float:
+    """Smallest cosine between `proto_values` [S, d] and the span that features of tasks tend to.
+
+    0 of tasks of which it is not known, for it is not unique.
+    """
+    try:
+        tends_to = learned_subspace(loss, successor, cumulants, proto_values.shape[1])
+    except UserError:
+        return 0.0
+    return float(principal_angle_cosines(tends_to, proto_values)[-1])
 
 
 def make_tasks(
@@ -181,9 +199,10 @@ def figure_one(
     some only.
     """
     panels = []
-    for name in ("state_equality", "random_network"):
+    counts = {"state_equality": len(states), "random_network": c.tasks_per_network}
+    for name, count in counts.items():
         try:
-            cumulant = make_tasks(name, c, len(states), states, images).cumulant
+            cumulant = make_tasks(name, c, count, states, images).cumulant
         except UserError as error:
             console.say(f"indicators.png: without a random network's set ({error})")
             continue
@@ -226,6 +245,12 @@ def tabular(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) 
     # The chain of the policy is an MDP of one action: its action values are state values.
     transition = policy_transition[None] if c.predict == "state_values" else mdp.transition
     tasks = make_tasks(c.indicator, c, c.num_tasks or mdp.num_states, states, images)
+    varying = np.ptp(tasks.cumulant, axis=0) > 0
+    if not varying.any():
+        raise UserError(
+            f"config.indicator: all {len(varying)} tasks are the same in every state; expected "
+            "another config.proportion, or more states"
+        )
     successor = successor_measure(policy_transition, c.discount)
     panels = figure_one(c, successor, states, images)
     open_run(workdir, "tabular", c.to_dict(), overwrite=overwrite, owns=OWNS)
@@ -274,18 +299,22 @@ def tabular(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) 
             found.append(principal_angle_cosines(features, getattr(exact, name)))
         values = mean_metrics(state) | {f"cosine_{k}": float(v[-1][-1]) for k, v in cosines.items()}
         values["fit_error"] = fit_error(features, exact.values)
-        values["feature_rank"] = basis(features).shape[1]
+        values["numerical_rank"] = basis(features).shape[1]
         values["steps_per_second"] = steps[-1] / (time.perf_counter() - began)
         metrics.write(steps[-1], values)
     metrics.close()
 
     # ---------------------------------------------------------------- what is left behind
+    symmetric = is_symmetric(policy_transition)
+    eigenvalues = [[z.real, z.imag] for z in exact.eigenvalues.tolist()]
     summary = {
         "dimension": exact.proto_values.shape[1],
-        "feature_rank": basis(features).shape[1],
+        "numerical_rank": basis(features).shape[1],
+        "num_tasks": len(varying),
+        "dead_tasks": int(np.sum(~varying)),
         "proto_value_functions": {
             "cosines": cosines["proto_values"][-1].tolist(),
-            "eigenvalues": exact.eigenvalues.real.tolist(),
+            "eigenvalues": exact.eigenvalues.tolist() if symmetric else eigenvalues,
             "fit_error": fit_error(exact.proto_values, exact.values),
         },
         "successor_measure": {
@@ -299,12 +328,30 @@ def tabular(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) 
             "best_fit_error": best_fit_error(c.num_features, exact.values),
         },
     }
+    of_theory = ""
+    # Theory knows the value of a state; a head for each action is another problem.
+    if c.predict == "state_values" or mdp.num_actions == 1:
+        with contextlib.suppress(UserError):  # it is not unique
+            tends_to = learned_subspace(c.loss, successor, tasks.cumulant, summary["dimension"])
+            reached = principal_angle_cosines(features, tends_to)
+            summary["these_tasks"] = {
+                "cosines": reached.tolist(),
+                "closed_form_to_proto_value_functions": principal_angle_cosines(
+                    tends_to, exact.proto_values
+                ).tolist(),
+            }
+            of_theory = f", to what theory says of these tasks {reached[-1]:.4f}"
     files = {
         "mdp.npz": _saved(np.savez, **mdp._asdict(), discount=np.array(c.discount)),
         "features.npy": _saved(np.save, arr=features),
         "indicators.png": pictures.indicators(mdp.coordinates, panels),
         "eigenfunctions.png": pictures.eigenfunctions(
-            mdp.coordinates, exact.proto_values, project(features, exact.proto_values)
+            mdp.coordinates,
+            exact.proto_values,
+            project(features, exact.proto_values),
+            [f"$\\lambda$ = {z:.3f}" for z in exact.eigenvalues]
+            if symmetric
+            else [f"Schur vector {k + 1}" for k in range(len(eigenvalues))],
         ),
         "convergence.png": pictures.convergence(
             steps,
@@ -319,28 +366,35 @@ def tabular(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) 
     for file, content in files.items():
         write_whole(workdir / file, content)
     if c.task_counts:
-        learned: dict[str, list[float]] = {"td": [], "monte_carlo": []}
-        best = np.empty((len(c.task_counts), NUM_DRAWS))
-        for row, count in enumerate(c.task_counts):
-            sets = make_tasks("random_sets", c, count, states, images)
-            for loss, cosine in learned.items():
-                *_, (_, features) = train(sets, f"{count:,} random sets, {loss}", loss)
-                cosine.append(float(principal_angle_cosines(features, exact.proto_values)[-1]))
-            for draw in range(NUM_DRAWS):
-                drawn = make_tasks("random_sets", c, count, states, images, draw)
-                best[row, draw] = best_fit_cosine(successor, drawn.cumulant, exact.proto_values)
+        learned: dict[str, list[float]] = {loss: [] for loss in LOSSES}
+        closed: dict[str, list[list[float]]] = {loss: [] for loss in LOSSES}
+        for count in c.task_counts:
+            draws = [
+                make_tasks("random_sets", c, count, states, images, draw)
+                for draw in range(NUM_DRAWS)
+            ]
+            for loss in LOSSES:
+                *_, (_, features) = train(draws[0], f"{count:,} random sets, {loss}", loss)
+                cosines_of = principal_angle_cosines(features, exact.proto_values)
+                learned[loss].append(float(cosines_of[-1]))
+                closed[loss].append(
+                    [
+                        closed_form_cosine(loss, successor, sets.cumulant, exact.proto_values)
+                        for sets in draws
+                    ]
+                )
         summary["random_sets"] = {
             "counts": list(c.task_counts),
             "learned_cosine": learned,
-            "best_fit_cosine": best[:, 0].tolist(),
-            "best_fit_cosine_of_other_draws": best[:, 1:].tolist(),
+            # Of the sets learned from, then of others.
+            "closed_form_cosines": closed,
         }
-        write_whole(workdir / "tasks.png", pictures.task_counts(c.task_counts, learned, best))
+        write_whole(workdir / "tasks.png", pictures.task_counts(c.task_counts, learned, closed))
     write_json(workdir / "subspace.json", summary)
     console.say(
         f"{workdir}: smallest cosine to the {summary['dimension']} proto-value functions "
         f"{cosines['proto_values'][-1][-1]:.4f}, to the singular vectors of the successor measure "
-        f"{cosines['singular_vectors'][-1][-1]:.4f}; see subspace.json and the pictures"
+        f"{cosines['singular_vectors'][-1][-1]:.4f}{of_theory}; see subspace.json and the pictures"
     )
 
 

@@ -4,6 +4,8 @@ P is the state-to-state matrix of the target policy, Psi = (I - gamma P)^-1 its 
 (Dayan 1993), G [S, T] the cumulants of T tasks: their values are Psi G.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import scipy.linalg
 
@@ -50,10 +52,20 @@ def _gaps(spectrum: np.ndarray) -> np.ndarray:
 
 
 def largest_dimension(policy_transition: np.ndarray, successor: np.ndarray, at_most: int) -> int:
-    """The largest d up to `at_most` of which P and Psi both have a top subspace; there is 1."""
+    """The largest d up to `at_most` of which P and Psi both have a top subspace.
+
+    Raises:
+      UserError: there is none.
+    """
     eigenvalues = np.sort(scipy.linalg.eigvals(policy_transition).real)[::-1]
     common = np.intersect1d(_gaps(eigenvalues), _gaps(scipy.linalg.svdvals(successor)))
-    return int(common[common <= at_most].max(initial=1))
+    if common[0] > at_most:
+        raise UserError(
+            f"config.num_features: {at_most}, expected {common[0]} or more: of fewer dimensions no "
+            "subspace is the top one (at discount 0, or where no state leads to another, all are "
+            "alike)"
+        )
+    return int(common[common <= at_most].max())
 
 
 def _check_dimension(dimension: int, spectrum: np.ndarray, what: str) -> None:
@@ -70,33 +82,77 @@ def _check_dimension(dimension: int, spectrum: np.ndarray, what: str) -> None:
         )
 
 
+def _top_invariant_subspace(
+    matrix: np.ndarray, dimension: int, score: Callable[[np.ndarray], np.ndarray], what: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """(orthonormal basis float64 [S, d], eigenvalues [d]), of the eigenvalues that score highest.
+
+    A basis of the ordered real Schur form; complex pairs share their score, and stay together.
+    """
+    values = scipy.linalg.eigvals(matrix)
+    values = values[np.argsort(-score(values), kind="stable")]
+    scores = score(values)
+    _check_dimension(dimension, scores, what)
+    least = -np.inf if dimension == len(values) else scores[dimension - 1 : dimension + 1].mean()
+    _, vectors, _ = scipy.linalg.schur(
+        matrix,
+        output="real",
+        sort=lambda real, imaginary: score(np.array([complex(real, imaginary)]))[0] > least,
+    )
+    return _upright(vectors[:, :dimension]), values[:dimension]
+
+
+def is_symmetric(policy_transition: np.ndarray) -> bool:
+    """Whether P is, so that its eigenvectors are the singular vectors of Psi."""
+    return np.allclose(policy_transition, policy_transition.T, rtol=0, atol=1e-12)
+
+
 def proto_value_functions(
     policy_transition: np.ndarray, dimension: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Top invariant subspace of P: (orthonormal basis float64 [S, d], eigenvalues [d]).
 
     If P is symmetric the basis are its eigenvectors with the largest eigenvalues, the proto-value
-    functions (Mahadevan & Maggioni 2007). If not, it is the ordered real Schur basis of the
-    eigenvalues with the largest real parts, to which TD converges (Le Lan et al. 2023).
+    functions (Mahadevan & Maggioni 2007). If not, it is a Schur basis of the eigenvalues with the
+    largest real parts, to which TD converges (Le Lan et al. 2023).
 
     Raises:
       UserError: d larger than S, or equal eigenvalues (or a complex pair) on both sides of d.
     """
-    if np.allclose(policy_transition, policy_transition.T, rtol=0, atol=1e-12):
+    if is_symmetric(policy_transition):
         values, vectors = scipy.linalg.eigh(policy_transition)
         values, vectors = values[::-1], vectors[:, ::-1]
         _check_dimension(dimension, values, "eigenvalues")
         return _upright(vectors[:, :dimension]), values[:dimension]
-    values = scipy.linalg.eigvals(policy_transition)
-    values = values[np.argsort(-values.real, kind="stable")]
-    _check_dimension(dimension, values.real, "eigenvalues")
-    least = (
-        -np.inf if dimension == len(values) else values.real[dimension - 1 : dimension + 1].mean()
+    return _top_invariant_subspace(policy_transition, dimension, np.real, "eigenvalues")
+
+
+def td_subspace(
+    successor: np.ndarray, cumulants: np.ndarray, dimension: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where d features learned by TD on T tasks come to rest: (basis float64 [S, d], values [d]).
+
+    States uniform, state values. With L = Psi^-1 the heads W [F, T] rest where F^T (L F W - G) = 0
+    and the features where (L F W - G) W^T = 0, so that L F and G G^T F have one span: that of F is
+    an invariant subspace of Psi G G^T. Of those the stable one has the eigenvalues z with the
+    smallest real parts of 1/z. With orthonormal tasks, G G^T = I, it is that of
+    `proto_value_functions` (Le Lan et al. 2023). Regression on returns finds the
+    `left_singular_vectors` of Psi G instead, the top eigenvectors of Psi G G^T Psi^T.
+
+    successor: Psi, [S, S]. cumulants: G, [S, T].
+
+    Raises:
+      UserError: as `proto_value_functions`; also fewer tasks than d.
+    """
+
+    def score(values: np.ndarray) -> np.ndarray:
+        # Of functions that no task tells of, z is 0: they come last, all alike.
+        some = np.abs(values) > DEGENERATE
+        return np.where(some, -np.real(1 / np.where(some, values, 1)), -1 / DEGENERATE)
+
+    return _top_invariant_subspace(
+        successor @ cumulants @ cumulants.T, dimension, score, "eigenvalues of the tasks' values"
     )
-    _, vectors, _ = scipy.linalg.schur(
-        policy_transition, output="real", sort=lambda real, imaginary: real > least
-    )
-    return _upright(vectors[:, :dimension]), values[:dimension]
 
 
 def _upright(vectors: np.ndarray) -> np.ndarray:
@@ -125,3 +181,22 @@ def left_singular_vectors(matrix: np.ndarray, dimension: int) -> tuple[np.ndarra
     vectors, values = left_svd(matrix)
     _check_dimension(dimension, values, "singular values")
     return vectors[:, :dimension], values[:dimension]
+
+
+def learned_subspace(
+    loss: str, successor: np.ndarray, cumulants: np.ndarray, dimension: int
+) -> np.ndarray:
+    """Orthonormal basis float64 [S, d] of the span that features of T tasks tend to.
+
+    `td_subspace`, or for the loss monte_carlo the top left singular vectors of Psi G, the best fit.
+    Fewer columns where there are fewer independent tasks than d. With random sets, of which each
+    state is a member with probability p, E[G G^T] = p (1 - p) I + p^2 1 1^T: as they grow many,
+    both are what they are with state equality, but for the constant direction's weight.
+
+    Raises:
+      UserError: equal values on both sides of d, so that it is not unique.
+    """
+    dimension = min(dimension, int(np.linalg.matrix_rank(cumulants)))
+    if loss == "td":
+        return td_subspace(successor, cumulants, dimension)[0]
+    return left_singular_vectors(successor @ cumulants, dimension)[0]

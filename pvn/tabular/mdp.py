@@ -5,7 +5,9 @@ random policy, discounted by gamma.
 """
 
 import io
+import math
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -36,10 +38,12 @@ class Mdp(NamedTuple):
         return self.transition.shape[1]
 
 
-def _grid(cells: Iterable[tuple[int, int]], wrap: tuple[int, int] | None = None) -> Mdp:
+def _grid(
+    num_states: int, cells: Iterable[tuple[int, int]], wrap: tuple[int, int] | None = None
+) -> Mdp:
     """Four deterministic moves between cells; into a wall is staying (or around, with `wrap`)."""
+    _check_size(num_states)
     number = {cell: state for state, cell in enumerate(cells)}
-    _check_size(len(number))
     transition = np.zeros((4, len(number), len(number)))
     for action, (down, right) in enumerate((UP, RIGHT, DOWN, LEFT)):
         for (row, column), state in number.items():
@@ -52,18 +56,18 @@ def _grid(cells: Iterable[tuple[int, int]], wrap: tuple[int, int] | None = None)
 
 def open_grid(size: int) -> Mdp:
     """size x size cells without walls."""
-    return _grid((row, column) for row in range(size) for column in range(size))
+    return _grid(size**2, ((row, column) for row in range(size) for column in range(size)))
 
 
 def torus(size: int) -> Mdp:
     """size x size cells; who leaves at one side comes back at the other."""
     cells = ((row, column) for row in range(size) for column in range(size))
-    return _grid(cells, wrap=(size, size))
+    return _grid(size**2, cells, wrap=(size, size))
 
 
 def chain(size: int) -> Mdp:
     """`size` states in a line; two actions, left and right, staying at the ends."""
-    line = _grid((0, column) for column in range(size))
+    line = _grid(size, ((0, column) for column in range(size)))
     return line._replace(transition=line.transition[[3, 1]])
 
 
@@ -75,12 +79,13 @@ def four_rooms(size: int) -> Mdp:
     """
     middle = (size - 1) // 2
     doors = {(size, middle), (size, size + 1 + middle), (middle, size), (size + 1 + middle, size)}
-    return _grid(
+    cells = (
         (row, column)
         for row in range(2 * size + 1)
         for column in range(2 * size + 1)
         if (row != size and column != size) or (row, column) in doors
     )
+    return _grid(4 * size**2 + 4, cells)
 
 
 def garnet(num_states: int, num_actions: int, branching: int, seed: int) -> Mdp:
@@ -99,11 +104,11 @@ def garnet(num_states: int, num_actions: int, branching: int, seed: int) -> Mdp:
     return Mdp(transition, _in_rows(num_states))
 
 
-def _check_size(num_states: int) -> None:
+def _check_size(num_states: int, what: str = "config.size: makes") -> None:
     if num_states > MOST_STATES:
         raise UserError(
-            f"config.size: makes {num_states:,} states, expected at most {MOST_STATES:,}: closed "
-            "forms are dense matrices"
+            f"{what} {num_states:,} states, expected at most {MOST_STATES:,}: closed forms are "
+            "dense matrices"
         )
 
 
@@ -164,12 +169,12 @@ def load_mdp(file: Path, discount: float) -> Mdp:
             coordinates = np.asarray(arrays["coordinates"], np.float64) if has_coordinates else None
     except OSError as error:
         raise UserError(f"mdp {file}: {error.strerror or 'cannot be read'}") from None
-    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
         raise UserError(
             f"mdp {file}: expected an .npz file with transition, numbers [A, S, S], and perhaps "
             "coordinates [S, 2]"
         ) from None
-    if made_for != discount:
+    if not math.isclose(made_for, discount, rel_tol=1e-6):
         raise UserError(
             f"mdp {file}: its discount is {made_for:g}, config.discount {discount:g}; expected the "
             "same"
@@ -190,6 +195,9 @@ def check_mdp(name: str, mdp: Mdp) -> Mdp:
     shape = transition.shape
     if len(shape) != 3 or shape[1] != shape[2] or 0 in shape:
         raise UserError(f"mdp {name}: transition has shape {list(shape)}, expected [A, S, S]")
+    if shape[1] < 2:
+        raise UserError(f"mdp {name}: has one state, expected two or more")
+    _check_size(shape[1], f"mdp {name}: has")
     if coordinates.shape != (shape[1], 2):
         raise UserError(
             f"mdp {name}: coordinates have shape {list(coordinates.shape)}, expected "
@@ -209,6 +217,6 @@ def check_mdp(name: str, mdp: Mdp) -> Mdp:
         action, state = wrong[0]
         raise UserError(
             f"mdp {name}: the row transition[{action}, {state}] sums to "
-            f"{sums[action, state]:.10g}, expected 1"
+            f"{sums[action, state]:.10g}, expected 1 (within 1e-9: float64)"
         )
     return mdp

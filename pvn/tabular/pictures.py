@@ -26,9 +26,16 @@ def draw_states(
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_facecolor("0.25")
-    if np.array_equal(coordinates, np.round(coordinates)):
-        cells = (coordinates - coordinates.min(axis=0)).astype(int)
-        image = np.full(cells.max(axis=0) + 1, np.nan)
+    cells = (coordinates - coordinates.min(axis=0)).round()
+    shape = cells.max(axis=0) + 1
+    # A grid has no two states in a cell, and not too many cells without one (a chain has none).
+    if (
+        np.array_equal(coordinates, np.round(coordinates))
+        and shape.prod() <= 16 * len(cells)
+        and len(np.unique(cells, axis=0)) == len(cells)
+    ):
+        cells = cells.astype(int)
+        image = np.full(shape.astype(int), np.nan)
         image[cells[:, 0], cells[:, 1]] = values
         return axes.imshow(image, **limits)
     axes.set_aspect("equal")
@@ -53,10 +60,12 @@ def indicators(
     return _png(figure)
 
 
-def eigenfunctions(coordinates: np.ndarray, exact: np.ndarray, learned: np.ndarray) -> bytes:
+def eigenfunctions(
+    coordinates: np.ndarray, exact: np.ndarray, learned: np.ndarray, names: Sequence[str]
+) -> bytes:
     """The first proto-value functions [S, d] above their projections on the learned span, [S, d].
 
-    The length of a projection is the cosine of its angle to the span.
+    The length of a projection is the cosine of its angle to the span. names: over each column.
     """
     count = min(exact.shape[1], 8)
     figure = Figure(figsize=(1.7 * count + 0.6, 4.1), layout="constrained")
@@ -64,7 +73,7 @@ def eigenfunctions(coordinates: np.ndarray, exact: np.ndarray, learned: np.ndarr
     for k in range(count):
         draw_states(grid[0, k], coordinates, exact[:, k], signed=True)
         draw_states(grid[1, k], coordinates, learned[:, k], signed=True)
-        grid[0, k].set_title(f"{k + 1}", fontsize=10)
+        grid[0, k].set_title(names[k], fontsize=9)
         grid[1, k].set_title(f"cosine {np.linalg.norm(learned[:, k]):.4f}", fontsize=9)
     grid[0, 0].set_ylabel("exact")
     grid[1, 0].set_ylabel("projected on\nwhat was learned")
@@ -90,19 +99,23 @@ def convergence(steps: Sequence[int], cosines: Mapping[str, np.ndarray]) -> byte
 
 
 def task_counts(
-    counts: Sequence[int], learned: Mapping[str, Sequence[float]], best: np.ndarray
+    counts: Sequence[int],
+    learned: Mapping[str, Sequence[float]],
+    exact: Mapping[str, Sequence[Sequence[float]]],
 ) -> bytes:
     """Smallest cosine to the proto-value functions against the number of random sets.
 
-    learned: by the name of the loss, of each count. best: [number of counts, draws], of the best
-    fits of the sets' values, those of the sets learned from first.
+    learned: by the name of the loss, of each count. exact: by the same names, the closed form's,
+    [number of counts, draws], those of the sets learned from first.
     """
-    figure = Figure(figsize=(5.6, 3.6), layout="constrained")
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.subplots()
-    axes.fill_between(counts, best.min(axis=1), best.max(axis=1), alpha=0.2, linewidth=0)
-    axes.plot(counts, best[:, 0], label=f"best fit of the same sets (band: {best.shape[1]} draws)")
-    for (loss, cosines), marker in zip(learned.items(), "ox", strict=False):
-        axes.plot(counts, cosines, marker, label=f"learned, {loss.replace('_', ' ')} loss")
+    for (loss, draws), marker in zip(exact.items(), "ox", strict=True):
+        name, values = loss.replace("_", " "), np.array(draws)
+        (line,) = axes.plot(counts, values[:, 0], label=f"{name}, closed form (band: other sets)")
+        band = (values.min(axis=1), values.max(axis=1))
+        axes.fill_between(counts, *band, alpha=0.15, linewidth=0, color=line.get_color())
+        axes.plot(counts, learned[loss], marker, color=line.get_color(), label=f"{name}, learned")
     axes.set_xscale("log")
     axes.set_xlabel("random sets")
     axes.set_ylabel("smallest cosine")

@@ -3,13 +3,11 @@
 import numpy as np
 import scipy.linalg
 
-from pvn.tabular.exact import left_svd
-
 
 def basis(features: np.ndarray) -> np.ndarray:
     """Orthonormal basis float64 [S, R] of the span of features [S, F], R their numerical rank."""
     vectors, values, _ = scipy.linalg.svd(np.asarray(features, np.float64), full_matrices=False)
-    return vectors[:, values > 1e-7 * max(values[0], np.finfo(float).tiny)]
+    return vectors[:, values > 1e-7 * values.max(initial=np.finfo(float).tiny)]
 
 
 def principal_angle_cosines(features: np.ndarray, subspace: np.ndarray) -> np.ndarray:
@@ -43,19 +41,6 @@ def best_fit_error(rank: int, values: np.ndarray) -> float:
     """The least `fit_error` that any `rank` features can have on values [S, K]."""
     squares = np.square(scipy.linalg.svdvals(_unit(values)))
     return float(np.sum(squares[rank:]) / np.sum(squares))
-
-
-def best_fit_cosine(successor: np.ndarray, cumulants: np.ndarray, subspace: np.ndarray) -> float:
-    """Smallest cosine between `subspace` [S, d] and the best rank-d fit of the tasks' values.
-
-    cumulants: G, [S, T]. With random sets of which each state is a member with probability p,
-    E[G G^T] = p (1 - p) I + p^2 1 1^T: as they grow many, the top singular vectors of successor
-    [S, S] stay where they are, but for the constant direction's weight.
-    """
-    vectors, values = left_svd(successor @ cumulants)
-    top = vectors[:, : subspace.shape[1]]
-    top = top[:, values[: top.shape[1]] > 1e-7 * values[0]]  # fewer, of fewer tasks than d
-    return float(principal_angle_cosines(top, subspace)[-1])
 
 
 def _unit(values: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 import gzip
 import io
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -184,7 +185,7 @@ def test_blocks_do_not_matter(size):
 def test_an_episode_without_end_is_refused(monkeypatch):
     monkeypatch.setattr("pvn.data.episodes.MOST_ROWS", 30)
     columns = (np.ones((40, 84, 84), np.uint8), np.arange(40), np.zeros(40), np.zeros(40, bool))
-    with pytest.raises(CorruptError, match=r"^an episode has more than 30 rows; those"):
+    with pytest.raises(ValueError, match=r"^an episode has more than 65,536 rows; games"):
         list(split_episodes(blocks_of(*columns, 7), Tally()))
 
 
@@ -273,6 +274,48 @@ def test_foreign_arrays(logs, name, array, message):
     save(log_file(logs, name, 0), array)
     with pytest.raises(CorruptError, match=message):
         read(logs)
+
+
+@pytest.mark.parametrize("action", [-1, 2**31])
+def test_actions_that_none_can_be(logs, action):
+    stored = np.load(io.BytesIO(gzip.decompress(log_file(logs, "action", 0).read_bytes())))
+    actions = stored.astype(np.int64)
+    actions[5] = action
+    save(log_file(logs, "action", 0), actions)
+    with pytest.raises(CorruptError, match=rf"action_ckpt.0.gz: row 5 holds the action {action}$"):
+        read(logs)
+    # Rows past the cursor hold anything.
+    actions[5], actions[38] = 1, action
+    save(log_file(logs, "action", 0), actions)
+    assert [episode.num_rows for episode in read(logs)[0]] == [5, 8, 9]
+
+
+def test_an_episode_without_end_is_named(logs, monkeypatch):
+    monkeypatch.setattr("pvn.data.episodes.MOST_ROWS", 7)
+    with pytest.raises(CorruptError, match=r"observation_ckpt.0.gz: an episode has more than"):
+        read(logs)
+
+
+def test_a_disk_that_fails_is_no_corrupt_file(logs):
+    """It would be left out for good."""
+    file = log_file(logs, "reward", 0)
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(UserError, match=rf"^{re.escape(str(file))}: Is a directory$") as caught:
+        read(logs, skip_corrupt=True)
+    assert not isinstance(caught.value, CorruptError)
+
+
+def test_cut_episodes_that_a_cut_off_file_loses(tmp_path):
+    """Without a terminal to tell them they are counted as one at least."""
+    replay, _ = play(60, [(5, "cut", "nothing")] * 5)
+    replay.write(tmp_path)
+    file = log_file(tmp_path, "observation", 0)
+    stored = gzip.compress(gzip.decompress(file.read_bytes()), 0)
+    file.write_bytes(stored[: 128 + 7056 * 28])
+    found, tally = read(tmp_path, skip_corrupt=True)
+    assert len(found) == 3
+    assert tally.counts == {"cuts_at_padding": 3, "skipped_episodes": 1}
 
 
 @pytest.mark.parametrize("added", [-5, 40, 80, 130])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pvn.data.episodes import CorruptError, Episode, Tally, choose_checkpoints
+from pvn.data.episodes import Episode, Tally, choose_checkpoints
 from pvn.errors import UserError
 
 
@@ -60,10 +60,3 @@ def test_undefined_rewards_become_0_and_are_counted():
     assert (rows.cut_start.tolist(), rows.truncated.tolist()) == (
         [True, False, False], [False, False, True]
     )  # fmt: skip
-
-
-def test_actions_that_no_game_has():
-    episode = Episode()
-    episode.append(np.zeros((2, 84, 84), np.uint8), np.array([3, 2**32 + 1]), np.zeros(2))
-    with pytest.raises(CorruptError, match="an action is 4294967297"):
-        list(episode.rows(0, Tally()))

@@ -1,10 +1,14 @@
 """What is resident, against a plain gather from all of the data."""
 
+import copy
+import itertools
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from pvn.data.resident import BLOCK_ROWS, Resident
+from pvn.data.prefetch import DEPTH
+from pvn.data.resident import BLOCK_ROWS, KEPT, Resident
 from pvn.data.sampler import uniform_indices
 from pvn.data.schedule import make_schedule
 from pvn.data.stack import episode_bounds, gather_windows, transition_rows
@@ -46,7 +50,7 @@ def setup(rows, budget_rows, *, split=None, reuse=1.0):
     groups = np.searchsorted(valid, [0, 2600] if split is None else [0, split, 2600])
     budget = None if budget_rows is None else 7056 * budget_rows
     schedule = make_schedule(
-        5, groups, valid, row_bytes=7056, fixed_bytes=0, budget=budget, reuse=reuse
+        5, groups, valid, row_bytes=7056, fixed_bytes=0, budget=budget, memory=2**60, reuse=reuse
     )
     return episode_bounds(rows.episode), valid, schedule
 
@@ -80,6 +84,10 @@ def test_all_in_memory_is_a_plain_gather_of_uniform_draws(rows):
         for step in (0, 1, 7, 2**40):
             index = valid[uniform_indices(3, step, B, len(valid))]
             assert_same(resident.batch(step), expected_at(rows, bounds, index))
+    with resident_of(rows, parts) as resident:
+        loads = list(resident.loads(0))
+    assert [len(load.frames) for load in loads] == [BLOCK_ROWS, resident.num_ring_rows - BLOCK_ROWS]
+    assert resident.block_rows == BLOCK_ROWS
 
 
 @pytest.mark.parametrize("split", [None, 400])
@@ -109,11 +117,21 @@ def test_a_rotating_part_is_a_plain_gather_of_what_is_resident(rows, split):
 def test_any_step_is_the_same_when_resumed_there(rows):
     parts = setup(rows, 1000)
     with resident_of(rows, parts) as resident:
-        batches = [resident.batch(step) for step in range(90)]
+        batches = [copy.deepcopy(resident.batch(step)) for step in range(90)]
     for start in (1, 40, 89):
         with resident_of(rows, parts, start) as resident:
             for step in range(start, 90):
                 assert_same(resident.batch(step), batches[step])
+
+
+def test_frames_stay_while_a_run_needs_them(rows):
+    """What is made ahead, what waits to be put there, and the two steps that are under way."""
+    assert KEPT >= DEPTH + 3
+    with resident_of(rows, setup(rows, 1000)) as resident:
+        frames = [resident.batch(step).frames for step in range(KEPT + 1)]
+    pairs = itertools.combinations(frames[:KEPT], 2)
+    assert not any(np.shares_memory(*pair) for pair in pairs)
+    assert np.shares_memory(frames[0], frames[KEPT])
 
 
 def test_steps_may_be_left_out(rows):

@@ -173,15 +173,19 @@ def test_random_episodes(tmp_path_factory, plan, raw, last_row):
         np.testing.assert_array_equal(rows.terminal, last & ended)
         np.testing.assert_array_equal(rows.truncated, last & (not ended))
         assert not rows.cut_start.any()
-    assert tally.counts.get("rewarded_last_rows", 0) == 0
+    assert tally.counts.get("step_like_last_rows", 0) == 0
 
 
-def test_a_rewarded_last_row_is_counted(tmp_path):
+def test_a_last_row_that_looks_like_a_step_is_counted(tmp_path, monkeypatch):
     frames, action, reward, _ = episode_of(0, 5, True)
     reward[-1] = 1
-    write(tmp_path, [[record(payload_of((frames, action, reward, True), True))] * 2], True)
+    rewarded = record(payload_of((frames, action, reward, True), True))
+    # The time limit ends a game after its last step, and the frame after that.
+    monkeypatch.setattr("pvn.data.rlds.TIME_LIMIT", 7)
+    lengths = [record(payload_of(episode_of(0, length, True), True)) for length in (6, 7, 8)]
+    write(tmp_path, [[rewarded] * 2, lengths], True)
     _, tally = read(tmp_path, True)
-    assert tally.counts == {"ended_games": 2, "rewarded_last_rows": 2}
+    assert tally.counts == {"ended_games": 5, "step_like_last_rows": 3}
 
 
 def test_many_frames_are_decoded_in_order(tmp_path, monkeypatch):
@@ -206,7 +210,7 @@ def plain(*, images=2, action=None, ended=None):
                 if isinstance(images, list)
                 else [png(np.zeros((84, 84), np.uint8))] * images,
                 "steps/action": np.zeros(2, int) if action is None else action,
-                "steps/reward": np.zeros(2, np.float32),
+                "steps/reward": np.zeros(2 if isinstance(images, list) else images, np.float32),
                 "steps/is_terminal": np.zeros(2, int) if ended is None else ended,
             }
         )
@@ -238,6 +242,9 @@ BROKEN = {
         )
     ),
     "a frame is no PNG": lambda good: plain(images=[b"JPEG", b"JPEG"]),
+    "an episode has more than 65,536 rows": lambda good: plain(
+        images=65_537, action=np.zeros(65_537, int), ended=np.zeros(65_537, int)
+    ),
 }
 
 
@@ -289,7 +296,7 @@ def test_a_raw_file_that_is_cut_off_or_foreign(tmp_path):
         read(tmp_path, True)
 
 
-@pytest.mark.parametrize("content", [b"", gzip.compress(b"")])
+@pytest.mark.parametrize("content", [b"", gzip.compress(b"", mtime=0)])
 def test_an_empty_file_is_a_broken_one(tmp_path, content):
     good = [record(payload_of(episode_of(0, 4, False), True))]
     _, second = write(tmp_path, [good, good], True)
@@ -303,7 +310,7 @@ def test_an_empty_file_is_a_broken_one(tmp_path, content):
 def test_the_newest_version_is_taken(tmp_path):
     good = [record(payload_of(episode_of(0, 4, False), False))]
     (file,) = write(tmp_path, [good], False)
-    for version in ("1.9.0", "1.10.0"):
+    for version in ("1.9.0", "1.10.0", "1.11.0.incompleteX3F"):
         shutil.copytree(file.parent, file.parents[1] / version)
     (unit,) = units(tmp_path, False)
     file.unlink()

@@ -9,12 +9,12 @@ from pvn.errors import UserError
 GIB = 2**30
 
 
-def schedule_of(sizes, budget, *, row_bytes=7056, fixed_bytes=0, reuse=1.0, seed=0):
+def schedule_of(sizes, budget, *, row_bytes=7056, fixed_bytes=0, memory=2**60, reuse=1.0, seed=0):
     """A schedule over datasets with so many transitions each, every row one."""
     groups = np.cumsum([0, *sizes])
     return make_schedule(
         seed, groups, np.arange(groups[-1]), row_bytes=row_bytes, fixed_bytes=fixed_bytes,
-        budget=budget, reuse=reuse,
+        budget=budget, memory=memory, reuse=reuse,
     )  # fmt: skip
 
 
@@ -91,3 +91,14 @@ def test_a_budget_that_is_too_small():
         schedule_of([50_000], int(0.01 * GIB), fixed_bytes=int(0.02 * GIB))
     least = float(str(caught.value).split("expected ")[1].split(" ")[0])
     assert schedule_of([50_000], int(least * GIB), fixed_bytes=int(0.02 * GIB)).rotates
+    with pytest.raises(UserError, match=r"of 16,675 rows \(a dataset of only 3 transitions has a"):
+        schedule_of([3, 50_000], int(0.1 * GIB))
+
+
+def test_data_larger_than_memory_need_a_budget():
+    with pytest.raises(UserError) as caught:
+        schedule_of([300_000], None, memory=GIB)
+    assert str(caught.value) == (
+        "config.data_memory_gib: 0 asks for all the data in memory, 1.97 GiB, and there are 1; "
+        "expected a number that fits"
+    )

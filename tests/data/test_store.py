@@ -14,13 +14,12 @@ from hypothesis import strategies as st
 from pvn.data import store
 from pvn.data.store import (
     Rows,
-    delete_dataset,
     fingerprint,
     open_dataset,
     read_attributes,
     read_dataset,
 )
-from pvn.data.writer import DatasetWriter
+from pvn.data.writer import DatasetWriter, check_same, delete_dataset
 from pvn.errors import UserError
 
 MADE = {"game": "Pong", "source": {"kind": "test", "seed": 3}}
@@ -116,6 +115,11 @@ def test_frames_on_disk_are_the_frames_in_memory(tmp_path):
     np.testing.assert_array_equal(frames[64:], rows.frame[64:])
     with pytest.raises(UserError, match=r"array frame cannot be read: .*frame/c/0/0/0"):
         frames[at]
+    # Zarr would have zeros for a file that goes away while it is read on.
+    frames = open_dataset(tmp_path).rows.frame
+    (tmp_path / FILES[0]).unlink()
+    with pytest.raises(UserError, match=r"array frame cannot be read: .*is missing"):
+        frames[64:]
 
 
 def test_a_dataset_of_version_1_has_no_cut_starts_and_is_not_extended(tmp_path):
@@ -214,6 +218,39 @@ def test_counts():
         assert counts == [(0, 0), (5, 1), (6, 2), (13, 3)]
 
 
+def test_one_writer_at_a_time(tmp_path):
+    rows = make_rows(5)
+    writer = DatasetWriter(tmp_path, MADE)
+    writer.append(rows)
+    for other in (lambda: DatasetWriter(tmp_path, MADE), lambda: delete_dataset(tmp_path)):
+        with pytest.raises(UserError) as caught:
+            other()
+        assert str(caught.value) == (
+            f"dataset {tmp_path}: another command is writing it; wait for its end, or name another "
+            "--dataset"
+        )
+    writer.publish()
+    del writer
+    assert_rows_equal(read_dataset(tmp_path).rows, rows)
+    DatasetWriter(tmp_path, MADE)
+    delete_dataset(tmp_path)
+
+
+def test_a_dataset_that_was_made_otherwise_is_refused_before_it_is_changed(tmp_path):
+    rows = make_rows(8)
+    write(tmp_path, cut(rows, 0, 5)).append(cut(rows, 5, 8))  # and dies
+    before = contents(tmp_path)
+    with pytest.raises(UserError) as caught:
+        DatasetWriter(tmp_path, MADE, lambda old: check_same(tmp_path, old, {"game": "Qbert"}))
+    assert str(caught.value) == (
+        f"dataset {tmp_path}: was made with another game (Pong, now Qbert); name another --dataset "
+        "or pass --overwrite"
+    )
+    assert contents(tmp_path) == before
+    DatasetWriter(tmp_path, MADE, lambda old: check_same(tmp_path, old, MADE))
+    assert contents(tmp_path) != before
+
+
 def test_attributes_of_a_dataset_that_is_there_win(tmp_path):
     write(tmp_path, make_rows(3))
     assert DatasetWriter(tmp_path, {"game": "Breakout"}).attributes["game"] == "Pong"
@@ -240,19 +277,19 @@ def test_same_bytes_whatever_happened_on_the_way(data):
         writer = DatasetWriter(path, MADE)
         done = 0
         while done < 21:
+            assert writer.num_rows == done
             event = data.draw(st.sampled_from(["commit", "reopen", "death"]))
             if event == "commit":
                 stop = data.draw(st.integers(done + 1, 21))
                 writer.commit(cut(rows, done, stop))
                 done = stop
-            elif event == "reopen":
-                writer = DatasetWriter(path, MADE)
-            else:
+                continue
+            del writer
+            if event == "death":
                 stop = data.draw(st.integers(done + 1, 21))
                 before = data.draw(st.sampled_from([*Rows._fields, None]))
                 die_in_commit(path, cut(junk, done, stop), before)
-                writer = DatasetWriter(path, MADE)
-            assert writer.num_rows == done
+            writer = DatasetWriter(path, MADE)
         assert contents(path) == contents(folder / "whole")
 
 
@@ -394,7 +431,7 @@ def test_nothing_there(tmp_path):
     (tmp_path / "other" / "notes.txt").write_text("mine")
     for name, text in [
         ("gone", f"does not exist; {COLLECT}"),
-        ("empty", f"does not exist; {COLLECT}"),
+        ("empty", f"holds none (no zarr.json); {COLLECT}"),
         ("other", f"holds none (no zarr.json); {COLLECT}"),
     ]:
         for function in (read_attributes, read_dataset, delete_dataset):
@@ -484,6 +521,12 @@ def test_same_bytes_after_a_longer_commit_that_died():
         assert contents(folder / "again") == contents(folder / "whole")
 
 
+def test_a_path_that_is_empty():
+    for path in ("", " "):
+        with pytest.raises(UserError, match=r"^dataset: its path is empty, expected a directory"):
+            read_attributes(path)
+
+
 def test_a_file_in_the_place_of_a_dataset(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UserError):
@@ -522,6 +565,7 @@ def test_rows_taken_away_leave_no_trace(kept):
                 writer.publish()
                 writer.rewind(kept, -(-kept // 5))
             assert (writer.num_rows, writer.num_written) == (kept, kept)
+            del writer
         if kept:
             assert_rows_equal(read_dataset(folder / "discarded").rows, rows)
         more = make_rows(11, (2, 3), seed=2)

@@ -1,5 +1,4 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -27,30 +26,49 @@ def states() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (5, 84, 84, 4), dtype=np.uint8)
 
 
-def _plain_network(params: dict, observation: np.ndarray) -> jax.Array:
-    """The architecture once more, from the parameters alone."""
-    x = jnp.asarray(observation, jnp.float32) / 255
-    names = ("conv2_d", "conv2_d_1", "conv2_d_2")
-    for name, stride in zip(names, (4, 2, 1), strict=True):
-        x = jax.lax.conv_general_dilated(
-            x,
-            params[name]["w"],
-            (stride, stride),
-            "SAME",
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
-        x = jnp.maximum(x + params[name]["b"].reshape(1, 1, 1, -1), 0)
-    x = x.reshape(len(x), -1)
-    return x @ params["linear"]["w"] + params["linear"]["b"][None]
+def _in_integers(params: dict, observation: np.ndarray) -> np.ndarray:
+    """The architecture once more, from the parameters alone, in NumPy's int64."""
+    x = observation.astype(np.int64)
+    names, padding = ("conv2_d", "conv2_d_1", "conv2_d_2"), ((2, 2), (1, 2), (1, 1))
+    for name, pad, stride, bits in zip(names, padding, (4, 2, 1), (9, 8, 8), strict=True):
+        kernel = np.asarray(params[name]["w"])
+        assert np.array_equal(kernel, np.round(kernel))
+        x = np.pad(x, ((0, 0), pad, pad, (0, 0)))
+        patches = np.lib.stride_tricks.sliding_window_view(x, kernel.shape[:2], axis=(1, 2))
+        patches = patches[:, ::stride, ::stride]
+        sums = np.einsum("nijchw,hwco->nijo", patches, kernel.astype(np.int64), optimize=True)
+        # No sum, of whatever states, leaves what float32 counts.
+        largest = 255 if name == "conv2_d" else 1023
+        assert largest * np.abs(kernel).sum(axis=(0, 1, 2)).max() < 2**24
+        x = np.clip(sums >> bits, 0, 1023)
+    kernel = np.asarray(params["linear"]["w"])
+    assert kernel.dtype == np.int32
+    assert 1023 * np.abs(kernel.astype(np.int64)).sum(axis=0).max() < 2**31
+    return x.reshape(len(x), -1) @ kernel
 
 
 def test_tasks_are_read_off_as_many_networks_as_needed(states: np.ndarray) -> None:
     tasks = make_indicator("random_network", **SETTINGS)
     frozen, _ = tasks.init(jax.random.key(0))
     assert [params["linear"]["w"].shape for params in frozen] == [(7744, 3)] * 3
-    expected = jnp.concatenate([_plain_network(params, states) for params in frozen], axis=1)[:, :7]
+    expected = np.concatenate([_in_integers(params, states) for params in frozen], axis=1)[:, :7]
     for response in (tasks.response, jax.jit(tasks.response)):
-        np.testing.assert_allclose(response(frozen, states), expected, atol=1e-5)
+        np.testing.assert_array_equal(
+            response(frozen, states), expected.astype(np.float32) / 2**23, strict=True
+        )
+
+
+def test_weights_are_normal_and_cut_off() -> None:
+    frozen, _ = make_indicator("random_network", **SETTINGS | {"tasks_per_network": 7}).init(
+        jax.random.key(0)
+    )
+    names = ("conv2_d", "conv2_d_1", "conv2_d_2", "linear")
+    for name, most in zip(names, (128, 32, 28, 256), strict=True):
+        weights = np.asarray(frozen[0][name]["w"]).ravel()
+        assert np.abs(weights).max() == most
+        # A normal cut off at two standard deviations keeps 0.880 of its own.
+        assert weights.std() == pytest.approx(0.880 * most / 2, rel=0.02)
+        assert abs(weights.mean()) < 4 * weights.std() / np.sqrt(len(weights))
 
 
 def test_a_function_of_the_key_alone() -> None:
@@ -155,3 +173,19 @@ def test_cache_is_used_only_if_whole_and_of_the_same_key(dataset: object, tmp_pa
     file.write_bytes(raw)
     np.testing.assert_array_equal(responses(seed=1), first)
     assert sum(computed) == 900
+
+    # Killed in the second batch, in the middle of a row.
+    (tmp_path / "responses.json").unlink()  # type: ignore[operator]
+    partial = tmp_path / "responses.npy.partial"  # type: ignore[operator]
+    key_file = tmp_path / "responses.partial.json"  # type: ignore[operator]
+    file.rename(partial)
+    partial.write_bytes(partial.read_bytes()[: 128 + 4 * 7 * 270 + 5])
+    key_file.write_text('{"seed": 1}')
+    np.testing.assert_array_equal(responses(seed=1), first)
+    assert computed[-2:] == [256, 44]
+    # What another key left is not gone on with.
+    file.rename(partial)
+    key_file.write_text('{"seed": 0}')
+    responses(seed=1)
+    assert computed[-3:] == [0, 256, 44]
+    assert {path.name for path in tmp_path.iterdir()} == {"responses.npy", "responses.json"}  # type: ignore[attr-defined]

@@ -17,7 +17,7 @@ def window_at(places: np.ndarray) -> Window:
 def test_a_ring_on_devices_is_an_array_on_the_host(num_devices: int) -> None:
     random = np.random.default_rng(0)
     parallel, _ = make_parallel(jax.devices()[:num_devices])
-    ring, host = DeviceRing(parallel, 50), np.zeros((50, 84, 84), np.uint8)
+    ring, host = DeviceRing(parallel, 50, 30), np.zeros((50, 84, 84), np.uint8)
     run = parallel.compile(lambda ring, _, window: gather(ring, window).frames)
     for at, count in ((0, 20), (20, 30), (7, 5), (49, 1)):
         frames = random.integers(0, 256, (count, 84, 84)).astype(np.uint8)

@@ -11,9 +11,10 @@ from pvn.tabular.exact import (
     proto_value_functions,
     stationary_distribution,
     successor_measure,
+    td_subspace,
     uniform_policy_transition,
 )
-from pvn.tabular.mdp import chain, four_rooms, garnet, torus
+from pvn.tabular.mdp import Mdp, chain, four_rooms, garnet, torus
 
 GARNET = garnet(20, 2, 2, seed=2)
 
@@ -83,6 +84,39 @@ def test_top_invariant_subspace_of_what_is_not_symmetric() -> None:
     np.testing.assert_allclose(policy @ basis, basis @ block, atol=1e-12)
     top = np.sort(np.linalg.eigvals(policy).real)[::-1][:6]
     np.testing.assert_allclose(np.sort(np.linalg.eigvals(block).real)[::-1], top, atol=1e-10)
+
+
+@pytest.mark.parametrize("tasks", [15, 200])
+@pytest.mark.parametrize("mdp", [GARNET, four_rooms(2)])
+def test_td_rests_in_its_subspace(mdp: Mdp, tasks: int) -> None:
+    """The expected gradient of TD, heads at their fixed point, is 0 there, by the definition."""
+    policy = uniform_policy_transition(mdp.transition)
+    successor = successor_measure(policy, 0.9)
+    cumulants = (np.random.default_rng(1).random((len(policy), tasks)) < 0.3).astype(float)
+    dimension = 4
+    features, _ = td_subspace(successor, cumulants, dimension)
+    old = np.linalg.inv(successor)  # I - gamma P
+    heads = np.linalg.solve(features.T @ old @ features, features.T @ cumulants)
+    error = features @ heads - (cumulants + 0.9 * policy @ features @ heads)
+    np.testing.assert_allclose(features.T @ error, 0, atol=1e-9)
+    np.testing.assert_allclose(error @ heads.T, 0, atol=1e-8)
+    np.testing.assert_allclose(features.T @ features, np.eye(dimension), atol=1e-12)
+
+
+def test_td_on_orthonormal_tasks_rests_in_the_proto_value_functions() -> None:
+    random = np.random.default_rng(0)
+    for mdp, dimension in ((GARNET, 6), (four_rooms(4), 12)):
+        policy = uniform_policy_transition(mdp.transition)
+        tasks = np.linalg.qr(random.normal(size=policy.shape))[0]
+        found, _ = td_subspace(successor_measure(policy, 0.9), tasks, dimension)
+        expected, _ = proto_value_functions(policy, dimension)
+        np.testing.assert_allclose(np.linalg.svd(found.T @ expected)[1], 1, atol=1e-9)
+
+
+def test_no_dimension_has_a_gap() -> None:
+    policy = uniform_policy_transition(torus(6).transition)
+    with pytest.raises(UserError, match=r"^config.num_features: 5, expected 36 or more: of fewer"):
+        largest_dimension(policy, np.eye(36), 5)
 
 
 def test_left_singular_vectors_of_many_tasks_are_those_of_numpy() -> None:

@@ -65,7 +65,7 @@ def test_the_uniform_policy_on_a_grid_is_symmetric(make: object) -> None:
 
 
 @settings(deadline=None, derandomize=True, max_examples=50)
-@given(st.integers(1, 12), st.integers(1, 4), st.data())
+@given(st.integers(2, 12), st.integers(1, 4), st.data())
 def test_garnet(num_states: int, num_actions: int, data: st.DataObject) -> None:
     branching = data.draw(st.integers(1, num_states))
     seed = data.draw(st.integers(0, 1000))
@@ -85,6 +85,8 @@ def test_what_is_loaded_is_what_was_saved(tmp_path: Path) -> None:
         np.testing.assert_array_equal(loaded.transition, mdp.transition)
         np.testing.assert_array_equal(loaded.coordinates, mdp.coordinates)
     assert make_mdp(str(tmp_path / "with.npz"), **SETTINGS).num_states == 5
+    np.savez(tmp_path / "single.npz", transition=mdp.transition, discount=np.float32(0.9))
+    assert load_mdp(tmp_path / "single.npz", 0.9).num_states == 5
 
 
 HALF = np.full((1, 2, 2), 0.5)
@@ -116,6 +118,11 @@ HALF = np.full((1, 2, 2), 0.5)
             {"transition": HALF, "discount": 1.5},
             "its discount is 1.5, config.discount 0.9; expected the same",
         ),
+        ({"transition": np.ones((2, 1, 1))}, "has one state, expected two or more"),
+        (
+            {"transition": np.ones((1, 1, 1)) * np.eye(4097)},
+            "has 4,097 states, expected at most 4,096: closed forms are dense",
+        ),
         ({"transition": HALF + 0j}, "expected an .npz file with transition"),
         ({"other": HALF}, "expected an .npz file with transition, numbers [A, S, S], and perhaps"),
         ({"transition": np.array("x")}, "expected an .npz file with transition"),
@@ -136,6 +143,12 @@ def test_what_is_no_file(tmp_path: Path) -> None:
         file.write_bytes(content)
         with pytest.raises(UserError, match=r"mine.npz: expected an .npz file with transition"):
             load_mdp(file, 0.9)
+    np.savez_compressed(file, transition=np.random.default_rng(0).random((2, 30, 30)))
+    raw = bytearray(file.read_bytes())
+    raw[200:300] = bytes(100)
+    file.write_bytes(raw)
+    with pytest.raises(UserError, match=r"mine.npz: expected an .npz file with transition"):
+        load_mdp(file, 0.9)
     np.save(tmp_path / "one.npy", HALF)
     (tmp_path / "one.npy").rename(file)
     with pytest.raises(UserError, match=r"mine.npz: expected an .npz file with transition"):

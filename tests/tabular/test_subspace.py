@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pvn.tabular.exact import (
+    learned_subspace,
     left_singular_vectors,
     proto_value_functions,
     successor_measure,
@@ -11,7 +12,6 @@ from pvn.tabular.exact import (
 )
 from pvn.tabular.mdp import four_rooms
 from pvn.tabular.subspace import (
-    best_fit_cosine,
     best_fit_error,
     fit_error,
     principal_angle_cosines,
@@ -82,7 +82,8 @@ def test_random_sets_find_the_subspace_as_they_grow_many() -> None:
     found = []
     for count in (100, 1_000, 100_000):
         members = (random.random((68, count)) < 0.1).astype(np.float64)
-        found.append(best_fit_cosine(successor, members, proto_values))
+        best = learned_subspace("monte_carlo", successor, members, 8)
+        found.append(principal_angle_cosines(best, proto_values)[-1])
     np.testing.assert_allclose(found, [0.528, 0.846, 0.998], atol=0.03)
 
 
@@ -90,4 +91,7 @@ def test_fewer_sets_than_dimensions_miss_some() -> None:
     policy = uniform_policy_transition(four_rooms(4).transition)
     proto_values, _ = proto_value_functions(policy, 8)
     members = (np.random.default_rng(0).random((68, 5)) < 0.1).astype(np.float64)
-    assert best_fit_cosine(successor_measure(policy, 0.9), members, proto_values) == 0
+    for loss in ("td", "monte_carlo"):
+        best = learned_subspace(loss, successor_measure(policy, 0.9), members, 8)
+        assert best.shape == (68, 5)
+        assert principal_angle_cosines(best, proto_values)[-1] == 0
