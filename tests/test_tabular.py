@@ -199,3 +199,15 @@ def test_another_config_in_the_same_workdir(run: Callable, tmp_path: Path) -> No
     assert other.returncode == 1
     assert "holds a run with another config: seed (0, now 1)" in other.stderr
     assert run(*arguments, "--config.seed=1", "--overwrite").returncode == 0
+
+
+def test_sets_that_promise_no_subspace(run: Callable, tmp_path: Path) -> None:
+    """One set, of hardly any state: where all of its draws are empty nothing can be said."""
+    workdir = tmp_path / "run"
+    changes = ["--config.task_counts=(1,)", "--config.proportion=0.001"]
+    result = run("pvn.tabular", f"--workdir={workdir}", *QUICK, *changes)
+    assert result.returncode == 0, result.stderr
+    found = json.loads((workdir / "subspace.json").read_text())["random_sets"]
+    for draws in found["closed_form_cosines"].values():
+        assert None in draws[0]
+        assert set(draws[0]) <= {None, 0.0}

@@ -133,15 +133,15 @@ def closed_forms(
 
 def closed_form_cosine(
     loss: str, successor: np.ndarray, cumulants: np.ndarray, proto_values: np.ndarray
-) -> float:
+) -> float | None:
     """Smallest cosine between `proto_values` [S, d] and the span that features of tasks tend to.
 
-    0 of tasks of which it is not known, for it is not unique.
+    None where that is not unique.
     """
     try:
         tends_to = learned_subspace(loss, successor, cumulants, proto_values.shape[1])
     except UserError:
-        return 0.0
+        return None
     return float(principal_angle_cosines(tends_to, proto_values)[-1])
 
 
@@ -367,7 +367,7 @@ def tabular(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) 
         write_whole(workdir / file, content)
     if c.task_counts:
         learned: dict[str, list[float]] = {loss: [] for loss in LOSSES}
-        closed: dict[str, list[list[float]]] = {loss: [] for loss in LOSSES}
+        closed: dict[str, list[list[float | None]]] = {loss: [] for loss in LOSSES}
         for count in c.task_counts:
             draws = [
                 make_tasks("random_sets", c, count, states, images, draw)

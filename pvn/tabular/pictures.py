@@ -101,17 +101,17 @@ def convergence(steps: Sequence[int], cosines: Mapping[str, np.ndarray]) -> byte
 def task_counts(
     counts: Sequence[int],
     learned: Mapping[str, Sequence[float]],
-    exact: Mapping[str, Sequence[Sequence[float]]],
+    exact: Mapping[str, Sequence[Sequence[float | None]]],
 ) -> bytes:
     """Smallest cosine to the proto-value functions against the number of random sets.
 
     learned: by the name of the loss, of each count. exact: by the same names, the closed form's,
-    [number of counts, draws], those of the sets learned from first.
+    [number of counts, draws], those of the sets learned from first; None where there is none.
     """
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.subplots()
     for (loss, draws), marker in zip(exact.items(), "ox", strict=True):
-        name, values = loss.replace("_", " "), np.array(draws)
+        name, values = loss.replace("_", " "), np.array(draws, np.float64)
         (line,) = axes.plot(counts, values[:, 0], label=f"{name}, closed form (band: other sets)")
         band = (values.min(axis=1), values.max(axis=1))
         axes.fill_between(counts, *band, alpha=0.15, linewidth=0, color=line.get_color())
