@@ -1,6 +1,6 @@
 """How fast public data are converted and transitions sampled, each beside its floor.
 
-    python -m benchmarks.data [--num_frames=100000] [--rounds=6]
+    python -m benchmarks.data [--num_frames=100000] [--rounds=6] [--num_processes=1,2]
 
 One JSON line a case, of random play of a game. Conversion in frames/s: from Dopamine logs, RLDS and
 its raw form, made here from the same frames, beside what bounds them (decompressing one stream,
@@ -12,6 +12,7 @@ zstd in frames/s, which a rotating window does once for each transition drawn.
 import functools
 import gzip
 import io
+import itertools
 import json
 import os
 import struct
@@ -47,33 +48,35 @@ from pvn.learning.train_step import stack
 
 _GAME = flags.DEFINE_string("game", "Breakout", "Game.")
 _NUM_FRAMES = flags.DEFINE_integer("num_frames", 100_000, "Frames to play.", lower_bound=1000)
-_ROUNDS = flags.DEFINE_integer("rounds", 6, "Turns of each sampling case.", lower_bound=1)
+_PROCESSES = flags.DEFINE_list("num_processes", ["1", "2"], "Numbers to convert with.")
+_ROUNDS = flags.DEFINE_integer("rounds", 6, "Turns of each case.", lower_bound=1)
 
 BATCH, BATCHES_A_CALL = 256, 10
+FILES = 4  # windows or checkpoints
 
 
 # Public data from our own.
 
 
 def write_logs(dataset: Dataset, path: Path) -> None:
-    """One window of Dopamine logs, with gzip as Dopamine packs it."""
+    """Windows of Dopamine logs, with gzip as Dopamine packs it."""
     folder = path / dataset.attributes["game"] / "1" / "replay_logs"
     folder.mkdir(parents=True)
-    capacity = int(1.1 * len(dataset.rows.action)) + 10
-    (window,) = plan_windows(dataset.rows, capacity)
-    write_window(folder, 0, window, dataset.rows, capacity)
-    file = log_file(folder, "observation", 0)
-    file.write_bytes(gzip.compress(gzip.decompress(file.read_bytes()), 9))
+    capacity = len(dataset.rows.action) // FILES + 1000
+    for number, window in enumerate(plan_windows(dataset.rows, capacity)):
+        write_window(folder, number, window, dataset.rows, capacity)
+        file = log_file(folder, "observation", number)
+        file.write_bytes(gzip.compress(gzip.decompress(file.read_bytes()), 9))
 
 
-def records(rows: Rows, raw: bool) -> Iterator[bytes]:
-    """Episodes as TFRecords, prepared or raw."""
+def records(rows: Rows, episodes: np.ndarray, raw: bool) -> Iterator[bytes]:
+    """Episodes of these numbers as TFRecords, prepared or raw."""
     names = (
         ("observations", "actions", "unclipped_rewards", "discounts")
         if raw
         else ("steps/observation", "steps/action", "steps/reward", "steps/is_terminal")
     )
-    for number in np.unique(rows.episode):
+    for number in episodes:
         at = np.flatnonzero(rows.episode == number)
         example = Example()
         columns: dict[str, list] = {name: [] for name in names}
@@ -95,20 +98,21 @@ def records(rows: Rows, raw: bool) -> Iterator[bytes]:
 
 
 def write_rlds(dataset: Dataset, path: Path, raw: bool) -> None:
-    game = dataset.attributes["game"]
-    if raw:
-        (path / game).mkdir(parents=True)
-        with gzip.open(path / game / "run_1-00000-of-00050", "wb", 6) as stream:
-            stream.writelines(records(dataset.rows, raw))
-        return
-    name = "rlu_atari_checkpoints_ordered"
-    folder = path / name / f"{game}_run_1" / "1.1.0"
+    game, name = dataset.attributes["game"], "rlu_atari_checkpoints_ordered"
+    folder = path / game if raw else path / name / f"{game}_run_1" / "1.1.0"
     folder.mkdir(parents=True)
-    with (folder / f"{name}-checkpoint_00.tfrecord-00000-of-00001").open("wb") as plain:
-        plain.writelines(records(dataset.rows, raw))
-    count = len(np.unique(dataset.rows.episode))
-    splits = [{"name": "checkpoint_00", "shardLengths": [str(count)]}]
-    (folder / "dataset_info.json").write_text(json.dumps({"splits": splits}))
+    splits = []
+    for number, episodes in enumerate(np.array_split(np.unique(dataset.rows.episode), FILES)):
+        content = b"".join(records(dataset.rows, episodes, raw))
+        if raw:
+            file = folder / f"run_1-{number:05d}-of-00050"
+            file.write_bytes(gzip.compress(content, 6))
+        else:
+            split = f"checkpoint_{number:02d}"
+            (folder / f"{name}-{split}.tfrecord-00000-of-00001").write_bytes(content)
+            splits.append({"name": split, "shardLengths": [str(len(episodes))]})
+    if not raw:
+        (folder / "dataset_info.json").write_text(json.dumps({"splits": splits}))
 
 
 # Conversion.
@@ -142,9 +146,10 @@ def conversions(dataset: Dataset, folder: Path, pool: ThreadPoolExecutor) -> Non
 
     def gunzip() -> None:
         logs = folder / "dopamine" / game / "1" / "replay_logs"
-        with gzip_ng.open(log_file(logs, "observation", 0)) as stream:
-            while stream.read(2**20):
-                pass
+        for file in logs.glob("*observation*"):
+            with gzip_ng.open(file) as stream:
+                while stream.read(2**20):
+                    pass
 
     def encode() -> None:
         with tempfile.TemporaryDirectory(dir=folder) as target:
@@ -162,19 +167,25 @@ def conversions(dataset: Dataset, folder: Path, pool: ThreadPoolExecutor) -> Non
             floors["gunzip"] = count / timed(gunzip)
         else:
             floors["png_decode"] = len(images) / timed(decode_png)
-        arguments = (
-            f"--source={source}",
-            f"--path={folder / source}",
-            f"--game={game}",
-            f"--dataset={folder / 'converted' / source}",
-        )
-        seconds = command("pvn.convert", *arguments)
-        idle = command("pvn.convert", *arguments)  # nothing left to do: what starting takes
-        print_row(
-            case=f"convert_{source}",
-            frames_per_second=count / max(seconds - idle, 1e-3),
-            **{f"floor_{name}_frames_per_second": speed for name, speed in floors.items()},
-        )
+        fastest = dict.fromkeys(_PROCESSES.value, np.inf)
+        for _, num_processes in itertools.product(range(_ROUNDS.value), fastest):
+            arguments = (
+                f"--source={source}",
+                f"--path={folder / source}",
+                f"--game={game}",
+                f"--dataset={folder / 'converted'}",
+                f"--num_processes={num_processes}",
+            )
+            seconds = command("pvn.convert", *arguments, "--overwrite")
+            idle = command("pvn.convert", *arguments)  # nothing left to do: what starting takes
+            fastest[num_processes] = min(fastest[num_processes], seconds - idle)
+        for num_processes, seconds in fastest.items():
+            print_row(
+                case=f"convert_{source}",
+                num_processes=int(num_processes),
+                frames_per_second=count / seconds,
+                **{f"floor_{name}_frames_per_second": speed for name, speed in floors.items()},
+            )
 
 
 # Sampling.

@@ -6,16 +6,16 @@
 
 Sources: `dopamine` (DIR holds {Game}/{run}/replay_logs), `rlds` (the TFDS data_dir, which holds
 rlu_atari_checkpoints_ordered) and `rlds_raw` (DIR holds {Game}/run_{r}-...). What is converted is
-streamed, in a GiB of memory at most. An interrupted conversion goes on at the first file that is
-not stored, and ends in the same bytes.
+streamed, by several processes if there are cores, in a GiB of memory at most. An interrupted
+conversion goes on at the first file that is not stored, and ends in the same bytes.
 """
 
 import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,8 @@ from absl import flags
 from pvn import console
 from pvn.data.dopamine import dopamine_units
 from pvn.data.dopamine_writer import plan_windows, write_window
-from pvn.data.episodes import SPLITS, WEAK_RUNS, CorruptError, Tally, Unit
-from pvn.data.prefetch import Prefetch
+from pvn.data.episodes import SPLITS, WEAK_RUNS, Block, CorruptError, Tally, Unit, unpack
+from pvn.data.readers import Readers
 from pvn.data.rlds import rlds_units
 from pvn.data.store import (
     COLUMNS,
@@ -57,7 +57,12 @@ _LAST_ROW = flags.DEFINE_enum(
 _NUM_ACTIONS = flags.DEFINE_integer(
     "num_actions", 0, "Actions of the game. 0: its minimal set.", lower_bound=0
 )
-_THREADS = flags.DEFINE_integer("num_threads", 0, "Decoders of frames. 0: one a core.", 0)
+_PROCESSES = flags.DEFINE_integer(
+    "num_processes", 0, "Read so many files at once. 0: one for each two cores, at most 4.", 0
+)
+_THREADS = flags.DEFINE_integer(
+    "num_threads", 0, "Decoders of frames in each process. 0: the cores are shared out.", 0
+)
 _CAPACITY = flags.DEFINE_integer(
     "capacity", 1_000_000, "Rows of a window of Dopamine logs; its reader is told the same.", 100
 )
@@ -92,13 +97,21 @@ class _Appender:
         )
         self._count = 0
 
-    def append(self, rows: Rows) -> None:
-        start, stop = 0, len(rows.action)
+    def append(self, block: Block, first_episode: int) -> None:
+        """Adds rows, their episode numbers raised by `first_episode`."""
+        rows, start, stop = None, 0, len(block.action)
         while start < stop:
             room = SHARD_ROWS - self._writer.num_written % SHARD_ROWS - self._count
             taken = min(room, stop - start)
-            for column, values in zip(self._rows, rows, strict=True):
-                column[self._count : self._count + taken] = values[start : start + taken]
+            span = slice(self._count, self._count + taken)
+            if taken == stop:  # the whole block, as nearly always: straight to its place
+                unpack(block.packed, self._rows.frame[span])
+            else:
+                rows = rows or block.rows()
+                self._rows.frame[span] = rows.frame[start : start + taken]
+            for column, values in zip(self._rows[1:], block[1:], strict=True):
+                column[span] = values[start : start + taken]
+            self._rows.episode[span] += first_episode
             self._count += taken
             start += taken
             if taken == room:
@@ -116,18 +129,18 @@ class _Appender:
         self._writer.discard()
 
 
-def unit_rows(unit: Unit, first_episode: int, tally: Tally) -> Iterator[Rows]:
-    """The rows of a unit block by block, its episodes numbered from `first_episode`."""
-    for number, episode in enumerate(unit.read(tally), first_episode):
-        yield from episode.rows(number, tally)
-
-
 def convert(
-    units: Sequence[Unit], writer: DatasetWriter, num_actions: int, *, skip_corrupt: bool
+    units: Sequence[Unit],
+    writer: DatasetWriter,
+    num_actions: int,
+    *,
+    skip_corrupt: bool,
+    num_processes: int,
+    folder: str | None,
 ) -> tuple[Tally, int]:
     """Appends the units that are not stored yet. Returns (what was found, exit status).
 
-    Rows count once their unit is whole.
+    Rows count once their unit is whole. num_processes, folder: see `Readers`.
 
     Raises:
       UserError: broken data, if it is not to be left out; an action that the game does not have.
@@ -140,21 +153,22 @@ def convert(
     with (
         console.orderly_stop() as stop,
         console.progress(sum(sizes), "B", "convert", sum(sizes[:start])) as bar,
+        Readers(units[start:], num_processes, folder) as readers,
     ):
         bar.unit_scale = True
 
         def append_unit(number: int) -> None:
-            blocks = unit_rows(units[number], writer.attributes["num_episodes"], tally)
-            with Prefetch(blocks) as ahead:  # decompresses while this thread compresses
-                for rows in ahead:
+            first_episode = writer.attributes["num_episodes"]
+            with closing(readers.blocks(number - start, tally)) as blocks:
+                for block in blocks:
                     if stop:
                         return
-                    if (found := int(rows.action.max())) >= num_actions:
+                    if (found := int(block.action.max())) >= num_actions:
                         raise UserError(
                             f"{units[number].name}: holds action {found}, expected 0 to "
                             f"{num_actions - 1}; another game, or choose --num_actions"
                         )
-                    appender.append(rows)
+                    appender.append(block, first_episode)
                     done = writer.num_written
                     speed = (done - rows_before) / (time.perf_counter() - began)
                     bar.set_postfix_str(f"{done:,} rows, {speed:,.0f} frames/s", False)
@@ -184,7 +198,7 @@ def convert(
     return tally, 0
 
 
-def _units(game: str, pool: Executor) -> list[Unit]:
+def _units(game: str, num_threads: int) -> list[Unit]:
     split = _SPLIT.value
     if split and _CHECKPOINTS.value:
         raise UserError("--split and --checkpoints: expected one of them")
@@ -196,7 +210,7 @@ def _units(game: str, pool: Executor) -> list[Unit]:
     if _SOURCE.value == "dopamine":
         return dopamine_units(*chosen)
     raw = _SOURCE.value == "rlds_raw"
-    return rlds_units(*chosen, raw=raw, last_row=_LAST_ROW.value, pool=pool)
+    return rlds_units(*chosen, raw=raw, last_row=_LAST_ROW.value, num_threads=num_threads)
 
 
 def _check_extends(path: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
@@ -217,28 +231,38 @@ def import_dataset() -> int:
         raise UserError("--game: is missing, expected a game as its folders spell it: MsPacman")
     game, path = _GAME.value, _DATASET.value
     num_actions = _NUM_ACTIONS.value or AtariEnvs(game, 1).num_actions
-    with ThreadPoolExecutor(_THREADS.value or os.cpu_count()) as pool:
-        units = _units(game, pool)
-        files = [f"{unit.name}, {unit.num_bytes} bytes" for unit in units]
-        source = {"kind": "pvn.convert", "format": _SOURCE.value, "files": files}
-        if _SOURCE.value != "dopamine":
-            source["last_row"] = _LAST_ROW.value
-        made: dict[str, Any] = {
-            "game": game,
-            "num_actions": num_actions,
-            "protocol": PROTOCOL,
-            "rewards": "as published: clipped to [-1, 1]",
-            "source": source,
-        }
-        if _OVERWRITE.value and dataset_exists(path):
-            delete_dataset(path)
-        writer = DatasetWriter(
-            path,
-            {**made, "complete": {"units": 0, "counts": {}}},
-            lambda old: _check_extends(path, old, made),
-        )
-        writer.attributes["source"] = source
-        tally, status = convert(units, writer, num_actions, skip_corrupt=_SKIP.value)
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    num_processes = _PROCESSES.value or max(1, min(cores // 2, 4))  # within a GiB of memory
+    units = _units(game, _THREADS.value or max(1, cores // num_processes))
+    files = [f"{unit.name}, {unit.num_bytes} bytes" for unit in units]
+    source = {"kind": "pvn.convert", "format": _SOURCE.value, "files": files}
+    if _SOURCE.value != "dopamine":
+        source["last_row"] = _LAST_ROW.value
+    made: dict[str, Any] = {
+        "game": game,
+        "num_actions": num_actions,
+        "protocol": PROTOCOL,
+        "rewards": "as published: clipped to [-1, 1]",
+        "source": source,
+    }
+    if _OVERWRITE.value and dataset_exists(path):
+        delete_dataset(path)
+    writer = DatasetWriter(
+        path,
+        {**made, "complete": {"units": 0, "counts": {}}},
+        lambda old: _check_extends(path, old, made),
+    )
+    writer.attributes["source"] = source
+    tally, status = convert(
+        units,
+        writer,
+        num_actions,
+        skip_corrupt=_SKIP.value,
+        num_processes=num_processes,
+        folder=None if path.startswith("gs://") else path,
+    )
     if not status and not writer.num_rows:
         raise UserError(f"{_PATH.value}: no episodes were found")
     found = "".join(f"; {name} {count:,}" for name, count in sorted(tally.counts.items()))

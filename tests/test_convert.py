@@ -2,14 +2,18 @@
 
 import gzip
 import io
+import os
+import re
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +21,7 @@ import pytest
 from pvn.data.dopamine import log_file
 from pvn.data.stack import transition_rows
 from pvn.data.store import Rows, open_dataset, read_attributes, read_dataset
+from pvn.errors import UserError
 
 FIXTURES = Path(__file__).parent / "fixtures"
 LOGS = "Breakout/1/replay_logs"
@@ -133,11 +138,34 @@ def long_logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def long_dataset(run: Callable, long_logs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     dataset = tmp_path_factory.mktemp("whole") / "d"
-    stderr = convert(run, "dopamine", long_logs, dataset)
+    stderr = convert(run, "dopamine", long_logs, dataset, "--num_processes=1")
     assert stderr.endswith("47,636 rows in 120 episodes of Breakout; nan_rewards 8\n")
     return dataset
 
 
+def processes() -> Iterator[tuple[int, int, str]]:
+    """(its number, its parent's, its command line) of each that runs."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # ended meanwhile
+            state, parent, *_ = (folder / "stat").read_text().rsplit(")", 1)[1].split()
+            if state != "Z":
+                yield int(folder.name), int(parent), (folder / "cmdline").read_text()
+
+
+def readers_of(command: subprocess.Popen) -> list[int]:
+    """The processes that read for it."""
+    return [n for n, parent, line in processes() if parent == command.pid and "spawn_main" in line]
+
+
+def wait_for(condition: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+    raise TimeoutError
+
+
+@pytest.mark.parametrize("num_processes", [1, 2])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_interrupted_and_started_again_it_is_the_same_byte_for_byte(
     run: Callable,
@@ -146,19 +174,25 @@ def test_interrupted_and_started_again_it_is_the_same_byte_for_byte(
     long_dataset: Path,
     tmp_path: Path,
     number: signal.Signals,
+    num_processes: int,
 ) -> None:
-    dataset = tmp_path / "d"
-    arguments = ("--source=dopamine", f"--path={long_logs}", "--game=Breakout")
+    dataset, many = tmp_path / "d", f"--num_processes={num_processes}"
+    arguments = ("--source=dopamine", f"--path={long_logs}", "--game=Breakout", many)
     process = start("pvn.convert", *arguments, f"--dataset={dataset}")
-    # In the second of four windows, each of which takes a tenth of a second.
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
+
+    def some_units() -> bool:
         try:
-            attributes = read_attributes(dataset)
-        except Exception:  # not there yet
-            continue
-        if attributes["complete"]["units"]:
-            break
+            return read_attributes(dataset)["complete"]["units"] > 0
+        except UserError:  # not there yet
+            return False
+
+    # In the second of four windows, each of which takes a tenth of a second.
+    wait_for(some_units)
+    readers = readers_of(process)
+    assert bool(readers) == (num_processes > 1)
+    if number == signal.SIGTERM:  # the end of a job's time reaches all of them
+        for reader in readers:
+            os.kill(reader, number)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143}[number], stderr
@@ -171,7 +205,8 @@ def test_interrupted_and_started_again_it_is_the_same_byte_for_byte(
     looked = run("pvn.dataset", "verify", str(dataset))
     assert looked.returncode == 1
     assert "of 4 files: the same pvn.convert command completes it" in looked.stderr
-    stderr = convert(run, "dopamine", long_logs, dataset)
+    wait_for(lambda: not {number for number, *_ in processes()} & set(readers))
+    stderr = convert(run, "dopamine", long_logs, dataset, many)
     assert "; nan_rewards 8" in stderr
     assert contents(dataset) == contents(long_dataset)
     # And once more: nothing is left to do.
@@ -179,7 +214,29 @@ def test_interrupted_and_started_again_it_is_the_same_byte_for_byte(
     assert contents(dataset) == contents(long_dataset)
 
 
-def test_a_bad_window_is_left_out(run: Callable, long_logs: Path, tmp_path: Path) -> None:
+def test_a_process_that_is_killed(
+    run: Callable, start: Callable, long_logs: Path, long_dataset: Path, tmp_path: Path
+) -> None:
+    """As by a machine that runs out of memory."""
+    dataset = tmp_path / "d"
+    arguments = ("--source=dopamine", f"--path={long_logs}", "--game=Breakout", "--num_processes=3")
+    process = start("pvn.convert", *arguments, f"--dataset={dataset}")
+    os.kill(wait_for(lambda: readers_of(process))[0], signal.SIGKILL)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert re.fullmatch(
+        r"error: run 1 window \d: the process that reads it died \(exit status -9\); the same "
+        r"command goes on here, with --num_processes=1 it needs less memory\n",
+        stderr,
+    )
+    convert(run, "dopamine", long_logs, dataset, "--num_processes=3")
+    assert contents(dataset) == contents(long_dataset)
+
+
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_a_bad_window_is_left_out(
+    run: Callable, long_logs: Path, tmp_path: Path, num_processes: int
+) -> None:
     shutil.copytree(long_logs, tmp_path / "logs")
     file = log_file(tmp_path / "logs" / LOGS, "observation", 1)
     raw = bytearray(file.read_bytes())
@@ -187,7 +244,7 @@ def test_a_bad_window_is_left_out(run: Callable, long_logs: Path, tmp_path: Path
     file.write_bytes(raw)
     arguments = [
         "--source=dopamine", f"--path={tmp_path / 'logs'}", "--game=Breakout",
-        f"--dataset={tmp_path / 'd'}",
+        f"--dataset={tmp_path / 'd'}", f"--num_processes={num_processes}",
     ]  # fmt: skip
     result = run("pvn.convert", *arguments)
     assert result.returncode == 1

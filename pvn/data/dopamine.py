@@ -15,6 +15,7 @@ whether that ended the game. What this reader knows of it:
 """
 
 import contextlib
+import functools
 import gzip
 import io
 import re
@@ -27,7 +28,7 @@ import numpy as np
 from zlib_ng import gzip_ng
 from zlib_ng.zlib_ng import error as ZlibError  # noqa: N812
 
-from pvn.data.episodes import CorruptError, Episode, Tally, Unit, choose_checkpoints
+from pvn.data.episodes import CorruptError, Episode, Tally, Unit, choose_checkpoints, pack
 from pvn.data.store import FRAME_BYTES, FRAME_SHAPE
 from pvn.errors import UserError
 
@@ -73,12 +74,7 @@ def dopamine_units(
             for name in _COLUMNS:
                 if not log_file(folder, name, number).is_file():
                     raise UserError(f"{log_file(folder, name, number)}: is missing")
-
-            def read(
-                tally: Tally, folder: Path = folder, number: int = number
-            ) -> Iterator[Episode]:
-                return read_window(folder, number, tally, skip_corrupt)
-
+            read = functools.partial(read_window, folder, number, skip_corrupt)
             units.append(Unit(f"run {run} window {number}", size, read))
     return units
 
@@ -138,7 +134,7 @@ def _read_frames(file: Path, num_rows: int, tally: Tally) -> Iterator[np.ndarray
             pass
 
 
-def read_window(folder: Path, number: int, tally: Tally, skip_corrupt: bool) -> Iterator[Episode]:
+def read_window(folder: Path, number: int, skip_corrupt: bool, tally: Tally) -> Iterator[Episode]:
     """The episodes of a window, and the pieces of episodes at its edges.
 
     Raises:
@@ -216,7 +212,7 @@ def split_episodes(blocks: Iterator[tuple[np.ndarray, ...]], tally: Tally) -> It
             if row > at:
                 blanks = 0
             span = slice(at, row + 1)
-            episode.append(frames[span], action[span], reward[span])
+            episode.append(pack(frames[span]), action[span], reward[span])
             at, padding = row + 1, 0
             blanks = blanks + 1 if blank[row] else 0
             if terminal[row]:
@@ -230,7 +226,7 @@ def split_episodes(blocks: Iterator[tuple[np.ndarray, ...]], tally: Tally) -> It
                     yield episode
                 episode, blanks = Episode(), 0
         if at < len(frames):
-            episode.append(frames[at:], action[at:], reward[at:])
+            episode.append(pack(frames[at:]), action[at:], reward[at:])
             padding = blanks = 0
     if episode.num_rows:
         yield episode

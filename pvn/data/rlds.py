@@ -8,12 +8,13 @@ files could not be looked at, and `last_row="step"` reads that row as an ordinar
 episode was cut, and its last row has no next frame.
 """
 
+import functools
 import gzip
 import json
 import re
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +30,7 @@ from pvn.data.episodes import (
     Tally,
     Unit,
     choose_checkpoints,
+    pack,
 )
 from pvn.data.store import FRAME_SHAPE
 from pvn.data.tfrecord import parse_example, read_records
@@ -133,7 +135,7 @@ def rlds_units(
     *,
     raw: bool,
     last_row: str,
-    pool: Executor,
+    num_threads: int,
 ) -> list[Unit]:
     """The files to convert, in order.
 
@@ -143,7 +145,7 @@ def rlds_units(
       split, checkpoints: see `choose_checkpoints`.
       skip_corrupt: leave broken episodes out.
       last_row: what the last row of an ended game is, `frame` or `step`.
-      pool: decodes the frames. Threads will do: all that takes long lets go of the interpreter.
+      num_threads: decode the frames of a file; what takes long there lets go of the interpreter.
 
     Raises:
       UserError: what is missing.
@@ -154,22 +156,16 @@ def rlds_units(
         lengths = {} if raw else _shard_lengths(folder)
         for number in choose_checkpoints(str(folder), sorted(files), split, checkpoints):
             for file in files[number]:
-
-                def read(
-                    tally: Tally, file: Path = file, expected: int | None = lengths.get(file.name)
-                ) -> Iterator[Episode]:
-                    return read_file(
-                        file,
-                        tally,
-                        raw=raw,
-                        last_row=last_row,
-                        skip_corrupt=skip_corrupt,
-                        expected=expected,
-                        pool=pool,
-                    )
-
-                name = f"run {run} {file.name}"
-                units.append(Unit(name, file.stat().st_size, read))
+                read = functools.partial(
+                    read_file,
+                    file,
+                    raw=raw,
+                    last_row=last_row,
+                    skip_corrupt=skip_corrupt,
+                    expected=lengths.get(file.name),
+                    num_threads=num_threads,
+                )
+                units.append(Unit(f"run {run} {file.name}", file.stat().st_size, read))
     return units
 
 
@@ -233,7 +229,7 @@ def read_file(
     last_row: str,
     skip_corrupt: bool,
     expected: int | None,
-    pool: Executor,
+    num_threads: int,
 ) -> Iterator[Episode]:
     """The episodes of one file, in order; see `rlds_units`.
 
@@ -272,39 +268,46 @@ def read_file(
         if count < told:
             leave_out(count, f"is missing, expected {told} or more", told - count)
 
-    waiting: deque[tuple[int, Columns, list[Future[np.ndarray]]]] = deque()
+    waiting: deque[tuple[int, Columns, list[Future[bytes]]]] = deque()
     ahead = 0
 
     def first_waiting() -> Iterator[Episode]:
         number, columns, parts = waiting.popleft()
         try:
-            frames = [part.result() for part in parts]
+            packed = [part.result() for part in parts]
         except ValueError as error:
             leave_out(number, str(error))
             return
-        yield from _episode(columns, frames, last_row, tally)
+        yield from _episode(columns, packed, last_row, tally)
 
-    for number, columns in parsed():
-        while waiting and ahead + len(columns.images) > _AHEAD:
-            ahead -= len(waiting[0][1].images)
+    pool = ThreadPoolExecutor(num_threads)
+    try:
+        for number, columns in parsed():
+            while waiting and ahead + len(columns.images) > _AHEAD:
+                ahead -= len(waiting[0][1].images)
+                yield from first_waiting()
+            ahead += len(columns.images)
+            images = columns.images
+            starts = range(0, len(images), _DECODED)
+            parts = [pool.submit(_decode_and_pack, images[s : s + _DECODED]) for s in starts]
+            waiting.append((number, columns, parts))
+        while waiting:
             yield from first_waiting()
-        ahead += len(columns.images)
-        images = columns.images
-        starts = range(0, len(images), _DECODED)
-        parts = [pool.submit(decode_frames, images[s : s + _DECODED]) for s in starts]
-        waiting.append((number, columns, parts))
-    while waiting:
-        yield from first_waiting()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _decode_and_pack(images: list[bytes]) -> bytes:
+    return pack(decode_frames(images))
 
 
 def _episode(
-    columns: Columns, frames: list[np.ndarray], last_row: str, tally: Tally
+    columns: Columns, packed: list[bytes], last_row: str, tally: Tally
 ) -> Iterator[Episode]:
-    episode, start = Episode(), 0
-    for block in frames:
-        span = slice(start, start + len(block))
-        episode.append(block, columns.action[span], columns.reward[span])
-        start += len(block)
+    episode = Episode()
+    for number, part in enumerate(packed):
+        span = slice(number * _DECODED, (number + 1) * _DECODED)
+        episode.append(part, columns.action[span], columns.reward[span])
     episode.terminal = columns.terminal
     if columns.terminal:
         tally.add("ended_games")

@@ -133,11 +133,16 @@ class DatasetWriter:
     def append(self, rows: Rows) -> None:
         """Writes `rows` after the last that were written."""
         start, stop = self.num_written, self.num_written + len(rows.action)
-        for name, values in rows._asdict().items():
-            # No implicit resize: the metadata grows first, the chunks follow.
-            array = self._done(self._arrays[name].resize(exclusive_max=[stop, *values.shape[1:]]))
-            self._done(array[start:stop].write(values))
-            self._arrays[name] = array
+        columns = rows._asdict()
+        # No implicit resize: the metadata grows first, the chunks follow; of all arrays at once,
+        # for the disk is waited for.
+        grown = {
+            name: self._arrays[name].resize(exclusive_max=[stop, *values.shape[1:]])
+            for name, values in columns.items()
+        }
+        self._arrays = {name: self._done(array) for name, array in grown.items()}
+        for write in [self._arrays[name][start:stop].write(columns[name]) for name in columns]:
+            self._done(write)
         self.num_written, self._num_episodes = stop, int(rows.episode[-1]) + 1
 
     def publish(self, **attributes: Any) -> None:

@@ -130,11 +130,12 @@ def test_random_logs_with_every_quirk(tmp_path_factory, case):
     replay.write(folder)
     for number, (_, _, slots) in enumerate(replay.windows):
         tally = Tally()
-        found = list(read_window(folder, number, tally, skip_corrupt=False))
+        found = list(read_window(folder, number, False, tally))
         pieces = expected_pieces(slots)
         assert len(found) == len(pieces)
         for episode, (known, steps) in zip(found, pieces, strict=True):
-            rows = Rows(*map(np.concatenate, zip(*episode.rows(7, tally), strict=True)))
+            blocks = [block.rows() for block in episode.blocks(7, tally)]
+            rows = Rows(*map(np.concatenate, zip(*blocks, strict=True)))
             frame, action, reward, terminal = zip(*(done[s] for s in steps), strict=True)
             np.testing.assert_array_equal(rows.frame, frame)
             np.testing.assert_array_equal(rows.action, action)
@@ -198,7 +199,7 @@ def test_the_time_limit_is_a_cut(length, is_cut):
     columns = (frames, np.zeros(count, int), np.zeros(count), np.arange(count) == count - 1)
     tally = Tally()
     (episode,) = split_episodes(blocks_of(*columns, 2048), tally)
-    *_, last = episode.rows(0, tally)
+    *_, last = episode.blocks(0, tally)
     assert (bool(last.terminal[-1]), bool(last.truncated[-1])) == (not is_cut, is_cut)
     assert tally.counts == ({"time_outs": 1} if is_cut else {})
 
@@ -217,7 +218,7 @@ def logs(tmp_path):
 
 def read(folder, *, skip_corrupt=False):
     tally = Tally()
-    return list(read_window(folder, 0, tally, skip_corrupt)), tally
+    return list(read_window(folder, 0, skip_corrupt, tally)), tally
 
 
 @pytest.mark.parametrize("name", ["observation", "action", "reward", "terminal", "add_count"])

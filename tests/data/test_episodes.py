@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pvn.data.episodes import Episode, Tally, choose_checkpoints
+from pvn.data.episodes import Episode, Tally, choose_checkpoints, pack
 from pvn.errors import UserError
 
 
@@ -33,17 +33,21 @@ def test_chosen_checkpoints():
 
 
 def numbers(episode):
-    blocks = list(episode.rows(5, Tally()))
-    return np.concatenate([block.action for block in blocks]).tolist() if blocks else []
+    """Of its rows, which are told apart by their actions and by their frames."""
+    rows = [block.rows() for block in episode.blocks(5, Tally())]
+    for each in rows:
+        np.testing.assert_array_equal(each.frame[:, 3, 4], each.action)
+    return np.concatenate([each.action for each in rows]).tolist() if rows else []
 
 
 def test_rows_are_dropped_over_blocks():
     for count, left in ((0, 6), (1, 5), (3, 3), (4, 2), (6, 0)):
         episode = Episode()
         for start in (0, 2, 4):
-            episode.append(
-                np.zeros((2, 84, 84), np.uint8), np.arange(start, start + 2), np.zeros(2)
-            )
+            action = np.arange(start, start + 2)
+            frames = np.zeros((2, 84, 84), np.uint8)
+            frames[:, 3, 4] = action
+            episode.append(pack(frames), action, np.zeros(2))
         episode.drop_last(count)
         assert episode.num_rows == left
         assert numbers(episode) == list(range(left))
@@ -52,8 +56,8 @@ def test_rows_are_dropped_over_blocks():
 def test_undefined_rewards_become_0_and_are_counted():
     episode, tally = Episode(cut_start=True), Tally({"nan_rewards": 1})
     reward = np.array([np.inf, np.nan, -1], np.float32)
-    episode.append(np.zeros((3, 84, 84), np.uint8), np.zeros(3, int), reward)
-    (rows,) = episode.rows(0, tally)
+    episode.append(pack(np.zeros((3, 84, 84), np.uint8)), np.zeros(3, int), reward)
+    (rows,) = episode.blocks(0, tally)
     assert rows.reward.tolist() == [0, 0, -1]
     assert np.isnan(reward[1])  # the reader's own array is left alone
     assert tally.counts == {"nan_rewards": 3}

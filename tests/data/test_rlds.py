@@ -5,7 +5,6 @@ import io
 import json
 import shutil
 import struct
-from concurrent.futures import ThreadPoolExecutor
 
 import google_crc32c
 import numpy as np
@@ -123,22 +122,21 @@ def write(folder, files, raw):
     return paths
 
 
-def units(folder, raw, pool=None, **changes):
+def units(folder, raw, **changes):
     chosen = {
         "game": "Pong", "runs": [1], "split": None, "checkpoints": [], "skip_corrupt": False,
         "last_row": "frame",
     }  # fmt: skip
-    return rlds_units(folder, raw=raw, pool=pool, **chosen | changes)
+    return rlds_units(folder, raw=raw, num_threads=2, **chosen | changes)
 
 
 def read(folder, raw, **changes):
     """Rows of every episode, and the tally."""
     tally, found = Tally(), []
-    with ThreadPoolExecutor(2) as pool:
-        for unit in units(folder, raw, pool, **changes):
-            for episode in unit.read(tally):
-                blocks = episode.rows(len(found), tally)
-                found.append(Rows(*map(np.concatenate, zip(*blocks, strict=True))))
+    for unit in units(folder, raw, **changes):
+        for episode in unit.read(tally):
+            blocks = [block.rows() for block in episode.blocks(len(found), tally)]
+            found.append(Rows(*map(np.concatenate, zip(*blocks, strict=True))))
     return found, tally
 
 
@@ -315,9 +313,8 @@ def test_the_newest_version_is_taken(tmp_path):
     (unit,) = units(tmp_path, False)
     file.unlink()
     (file.parents[1] / "1.9.0" / file.name).unlink()
-    with ThreadPoolExecutor(1) as pool:
-        (unit,) = units(tmp_path, False, pool)
-        assert len(list(unit.read(Tally()))) == 1
+    (unit,) = units(tmp_path, False)
+    assert len(list(unit.read(Tally()))) == 1
 
 
 def test_what_is_missing(tmp_path):
