@@ -178,7 +178,7 @@ def conversions(dataset: Dataset, folder: Path, pool: ThreadPoolExecutor) -> Non
             )
             seconds = command("pvn.convert", *arguments, "--overwrite")
             idle = command("pvn.convert", *arguments)  # nothing left to do: what starting takes
-            fastest[num_processes] = min(fastest[num_processes], seconds - idle)
+            fastest[num_processes] = min(fastest[num_processes], max(seconds - idle, 1e-3))
         for num_processes, seconds in fastest.items():
             print_row(
                 case=f"convert_{source}",
