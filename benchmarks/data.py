@@ -167,23 +167,23 @@ def conversions(dataset: Dataset, folder: Path, pool: ThreadPoolExecutor) -> Non
             floors["gunzip"] = count / timed(gunzip)
         else:
             floors["png_decode"] = len(images) / timed(decode_png)
-        fastest = dict.fromkeys(_PROCESSES.value, np.inf)
-        for _, num_processes in itertools.product(range(_ROUNDS.value), fastest):
+        whole = dict.fromkeys(_PROCESSES.value, np.inf)  # seconds
+        idle = dict(whole)  # where nothing is left to do: what starting takes
+        for _, n in itertools.product(range(_ROUNDS.value), whole):
             arguments = (
                 f"--source={source}",
                 f"--path={folder / source}",
                 f"--game={game}",
                 f"--dataset={folder / 'converted'}",
-                f"--num_processes={num_processes}",
+                f"--num_processes={n}",
             )
-            seconds = command("pvn.convert", *arguments, "--overwrite")
-            idle = command("pvn.convert", *arguments)  # nothing left to do: what starting takes
-            fastest[num_processes] = min(fastest[num_processes], max(seconds - idle, 1e-3))
-        for num_processes, seconds in fastest.items():
+            whole[n] = min(whole[n], command("pvn.convert", *arguments, "--overwrite"))
+            idle[n] = min(idle[n], command("pvn.convert", *arguments))
+        for n in whole:
             print_row(
                 case=f"convert_{source}",
-                num_processes=int(num_processes),
-                frames_per_second=count / seconds,
+                num_processes=int(n),
+                frames_per_second=count / max(whole[n] - idle[n], 1e-3),
                 **{f"floor_{name}_frames_per_second": speed for name, speed in floors.items()},
             )
 

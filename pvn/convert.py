@@ -6,10 +6,11 @@
 
 Sources: `dopamine` (DIR holds {Game}/{run}/replay_logs), `rlds` (the TFDS data_dir, which holds
 rlu_atari_checkpoints_ordered) and `rlds_raw` (DIR holds {Game}/run_{r}-...). What is converted is
-streamed, by several processes if there are cores, in a GiB of memory at most. An interrupted
+streamed, by several processes if there are cores, in a GiB of memory. An interrupted
 conversion goes on at the first file that is not stored, and ends in the same bytes.
 """
 
+import functools
 import os
 import re
 import shutil
@@ -61,7 +62,7 @@ _PROCESSES = flags.DEFINE_integer(
     "num_processes", 0, "Read so many files at once. 0: one for each two cores, at most 4.", 0
 )
 _THREADS = flags.DEFINE_integer(
-    "num_threads", 0, "Decoders of frames in each process. 0: the cores are shared out.", 0
+    "num_threads", 0, "Decoders of RLDS frames in a process. 0: the cores are shared out.", 0
 )
 _CAPACITY = flags.DEFINE_integer(
     "capacity", 1_000_000, "Rows of a window of Dopamine logs; its reader is told the same.", 100
@@ -198,7 +199,7 @@ def convert(
     return tally, 0
 
 
-def _units(game: str, num_threads: int) -> list[Unit]:
+def _units(game: str) -> list[Unit]:
     split = _SPLIT.value
     if split and _CHECKPOINTS.value:
         raise UserError("--split and --checkpoints: expected one of them")
@@ -210,7 +211,7 @@ def _units(game: str, num_threads: int) -> list[Unit]:
     if _SOURCE.value == "dopamine":
         return dopamine_units(*chosen)
     raw = _SOURCE.value == "rlds_raw"
-    return rlds_units(*chosen, raw=raw, last_row=_LAST_ROW.value, num_threads=num_threads)
+    return rlds_units(*chosen, raw=raw, last_row=_LAST_ROW.value)
 
 
 def _check_extends(path: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
@@ -231,11 +232,7 @@ def import_dataset() -> int:
         raise UserError("--game: is missing, expected a game as its folders spell it: MsPacman")
     game, path = _GAME.value, _DATASET.value
     num_actions = _NUM_ACTIONS.value or AtariEnvs(game, 1).num_actions
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    num_processes = _PROCESSES.value or max(1, min(cores // 2, 4))  # within a GiB of memory
-    units = _units(game, _THREADS.value or max(1, cores // num_processes))
+    units = _units(game)
     files = [f"{unit.name}, {unit.num_bytes} bytes" for unit in units]
     source = {"kind": "pvn.convert", "format": _SOURCE.value, "files": files}
     if _SOURCE.value != "dopamine":
@@ -255,6 +252,16 @@ def import_dataset() -> int:
         lambda old: _check_extends(path, old, made),
     )
     writer.attributes["source"] = source
+    affinity = getattr(os, "sched_getaffinity", None)  # fewer than the machine has, in a job
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    left = len(units) - writer.attributes["complete"]["units"]
+    # Four: within a GiB of memory.
+    num_processes = max(1, min(_PROCESSES.value or min(cores // 2, 4), left))
+    if _SOURCE.value != "dopamine":
+        threads = _THREADS.value or max(2, cores // num_processes)
+        units = [
+            unit._replace(read=functools.partial(unit.read, num_threads=threads)) for unit in units
+        ]
     tally, status = convert(
         units,
         writer,

@@ -37,7 +37,7 @@ class Unit(NamedTuple):
 
     name: str  # of this one alone among all of a game's
     num_bytes: int
-    read: "Callable[[Tally], Iterator[Episode]]"
+    read: "Callable[..., Iterator[Episode]]"  # of a Tally; can be pickled, for other processes
 
 
 class CorruptError(UserError):
@@ -105,7 +105,7 @@ class Episode:
                 self._parts.append((pack(frames[:keep]), action[:keep], reward[:keep]))
 
     def blocks(self, number: int, tally: Tally) -> Iterator[Block]:
-        """Its rows block by block, under this episode number.
+        """Its rows block by block, under this episode number; they are then no longer held.
 
         A reward that is not finite becomes 0, and an end by the time limit a cut; both are counted.
         """
@@ -114,7 +114,8 @@ class Episode:
             terminal = False
             tally.add("time_outs")
         done = 0
-        for packed, action, reward in self._parts:
+        while self._parts:
+            packed, action, reward = self._parts.pop(0)
             count = len(action)
             reward = np.array(reward, np.float32)
             undefined = ~np.isfinite(reward)

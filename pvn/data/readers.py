@@ -1,18 +1,19 @@
 """Units read by several processes at once, and handed over in order.
 
 Each process is ahead of the consumer by a unit or so, which waits for its turn on disk, packed, in
-a file without a name: whatever dies, and however, nothing is left of it.
+a temporary file without a name.
 """
 
 import multiprocessing
 import os
 import pickle
 import signal
+import socket
 import tempfile
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from multiprocessing import reduction, resource_tracker
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -20,9 +21,9 @@ from typing import IO, NamedTuple
 from pvn.data.episodes import Block, Tally, Unit
 from pvn.data.prefetch import Prefetch
 from pvn.errors import UserError
-from pvn.files import naming
 
 _DEPTH = 16  # blocks that a single process has ready
+_NO_ROOM = "what is read ahead cannot be kept on disk: {}; --num_processes=1 keeps nothing there"
 
 
 class _End(NamedTuple):
@@ -39,20 +40,28 @@ def unit_blocks(unit: Unit, tally: Tally) -> Iterator[Block]:
         yield from episode.blocks(number, tally)
 
 
-def _read_units(units: Sequence[tuple[int, Unit]], connection: Connection) -> None:
+def _socket(connection: Connection) -> socket.socket:
+    return socket.fromfd(connection.fileno(), socket.AF_UNIX, socket.SOCK_STREAM)
+
+
+def _read_units(connection: Connection) -> None:
     """What a process does: for each unit it is handed a file, and tells of each block in it."""
-    with suppress(EOFError, ConnectionError):  # whoever wants the units is gone
-        for number, unit in units:
-            descriptor = reduction.recv_handle(connection)
-            tally, error = Tally(), None
+    with suppress(EOFError, ConnectionError), _socket(connection) as wire:  # until that end is gone
+        while True:
+            number, unit = connection.recv()
+            _, (descriptor,), *_ = socket.recv_fds(wire, 1, 1)
+            tally = Tally()
+            error: UserError | OSError | None = None
             try:
                 with open(descriptor, "wb") as file:
                     for block in unit_blocks(unit, tally):
                         size = file.write(pickle.dumps(block))
                         file.flush()
                         connection.send((number, (tally.position, size)))
-            except (UserError, OSError) as caught:
+            except UserError as caught:
                 error = caught
+            except OSError as caught:
+                error = caught if caught.filename else UserError(_NO_ROOM.format(caught.strerror))
             connection.send((number, _End(tally.counts, tally.problems, error)))
 
 
@@ -84,10 +93,9 @@ class Readers:
         with ExitStack() as undo:
             undo.push(self.__exit__)
             try:
-                for first in range(self._num_processes):
+                for _ in range(self._num_processes):
                     ours, theirs = context.Pipe()
-                    share = list(enumerate(self._units))[first :: self._num_processes]
-                    process = context.Process(target=_read_units, args=(share, theirs))
+                    process = context.Process(target=_read_units, args=(theirs,))
                     process.start()
                     theirs.close()
                     self._processes.append(process)
@@ -103,6 +111,7 @@ class Readers:
     def __exit__(self, *_: object) -> None:
         for process in self._processes:
             process.kill()
+        for process in self._processes:
             process.join()
         for file in self._files.values():
             file.close()
@@ -134,19 +143,18 @@ class Readers:
             tally.add(name, count)
         tally.problems += word.problems
         if word.error:
-            with naming(Path(self._folder or tempfile.gettempdir())):
-                raise word.error
+            raise word.error
 
     def _begin(self, number: int) -> None:
         """Lets the process of unit `number` read it, when it is done with those before."""
         if number < len(self._units):
-            its = number % self._num_processes
+            connection = self._connections[number % self._num_processes]
             file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115
             self._files[number] = file
-            with suppress(ConnectionError):  # it died: told when its unit's turn comes
-                reduction.send_handle(
-                    self._connections[its], file.fileno(), self._processes[its].pid
-                )
+            # If it died, that is told when its unit's turn comes.
+            with suppress(ConnectionError), _socket(connection) as wire:
+                connection.send((number, self._units[number]))
+                socket.send_fds(wire, [b"f"], [file.fileno()])
 
     def _next_word(self, number: int) -> tuple[int, int] | _End:
         """What a process says next of a unit; takes all that they have said of any, meanwhile."""
@@ -158,13 +166,13 @@ class Readers:
                     while connection.poll():
                         unit, word = connection.recv()
                         self._words[unit].append(word)
-                except (EOFError, ConnectionResetError):
+                except (EOFError, OSError):
                     self._live.remove(connection)
             if words:
                 return words.popleft()
         self._processes[its].join()
+        status = self._processes[its].exitcode
         raise UserError(
-            f"{self._units[number].name}: the process that reads it died (exit status "
-            f"{self._processes[its].exitcode}); the same command goes on here, with "
-            "--num_processes=1 it needs less memory"
+            f"{self._units[number].name}: the process that reads it died (exit status {status})"
+            + ("; --num_processes=1 needs less memory" if status == -signal.SIGKILL else "")
         )

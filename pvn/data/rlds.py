@@ -135,7 +135,6 @@ def rlds_units(
     *,
     raw: bool,
     last_row: str,
-    num_threads: int,
 ) -> list[Unit]:
     """The files to convert, in order.
 
@@ -145,7 +144,6 @@ def rlds_units(
       split, checkpoints: see `choose_checkpoints`.
       skip_corrupt: leave broken episodes out.
       last_row: what the last row of an ended game is, `frame` or `step`.
-      num_threads: decode the frames of a file; what takes long there lets go of the interpreter.
 
     Raises:
       UserError: what is missing.
@@ -163,7 +161,6 @@ def rlds_units(
                     last_row=last_row,
                     skip_corrupt=skip_corrupt,
                     expected=lengths.get(file.name),
-                    num_threads=num_threads,
                 )
                 units.append(Unit(f"run {run} {file.name}", file.stat().st_size, read))
     return units
@@ -229,11 +226,13 @@ def read_file(
     last_row: str,
     skip_corrupt: bool,
     expected: int | None,
-    num_threads: int,
+    num_threads: int = 2,
 ) -> Iterator[Episode]:
     """The episodes of one file, in order; see `rlds_units`.
 
-    expected: how many there are, if that is known.
+    Args:
+      expected: how many there are, if that is known.
+      num_threads: decode the frames; what takes long there lets go of the interpreter.
 
     Raises:
       CorruptError: a broken record, which it names, unless those are to be left out.

@@ -140,8 +140,14 @@ class DatasetWriter:
             name: self._arrays[name].resize(exclusive_max=[stop, *values.shape[1:]])
             for name, values in columns.items()
         }
-        self._arrays = {name: self._done(array) for name, array in grown.items()}
-        for write in [self._arrays[name][start:stop].write(columns[name]) for name in columns]:
+        # Each is waited for, whatever became of the others: none goes on behind `discard`.
+        self._arrays |= {name: a.result() for name, a in grown.items() if a.exception() is None}
+        for future in grown.values():
+            self._done(future)
+        writes = [self._arrays[name][start:stop].write(columns[name]) for name in columns]
+        for write in writes:
+            write.exception()
+        for write in writes:
             self._done(write)
         self.num_written, self._num_episodes = stop, int(rows.episode[-1]) + 1
 

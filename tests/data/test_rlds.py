@@ -127,7 +127,7 @@ def units(folder, raw, **changes):
         "game": "Pong", "runs": [1], "split": None, "checkpoints": [], "skip_corrupt": False,
         "last_row": "frame",
     }  # fmt: skip
-    return rlds_units(folder, raw=raw, num_threads=2, **chosen | changes)
+    return rlds_units(folder, raw=raw, **chosen | changes)
 
 
 def read(folder, raw, **changes):
