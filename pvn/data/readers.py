@@ -49,11 +49,13 @@ def _read_units(connection: Connection) -> None:
     with suppress(EOFError, ConnectionError), _socket(connection) as wire:  # until that end is gone
         while True:
             number, unit = connection.recv()
-            _, (descriptor,), *_ = socket.recv_fds(wire, 1, 1)
+            _, descriptors, *_ = socket.recv_fds(wire, 1, 1)
+            if not descriptors:
+                return
             tally = Tally()
             error: UserError | OSError | None = None
             try:
-                with open(descriptor, "wb") as file:
+                with open(descriptors[0], "wb") as file:
                     for block in unit_blocks(unit, tally):
                         size = file.write(pickle.dumps(block))
                         file.flush()
