@@ -20,23 +20,16 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from absl import flags
 
 from pvn import console
+from pvn.data.appender import Appender
 from pvn.data.dopamine import dopamine_units
 from pvn.data.dopamine_writer import plan_windows, write_window
-from pvn.data.episodes import SPLITS, WEAK_RUNS, Block, CorruptError, Tally, Unit, unpack
+from pvn.data.episodes import SPLITS, WEAK_RUNS, CorruptError, Tally, Unit
 from pvn.data.readers import Readers
 from pvn.data.rlds import rlds_units
-from pvn.data.store import (
-    COLUMNS,
-    FRAME_SHAPE,
-    SHARD_ROWS,
-    Rows,
-    dataset_exists,
-    open_dataset,
-)
+from pvn.data.store import dataset_exists, open_dataset
 from pvn.data.writer import DatasetWriter, check_same, delete_dataset
 from pvn.envs.atari import PROTOCOL, AtariEnvs
 from pvn.errors import UserError
@@ -86,50 +79,6 @@ def parse_numbers(flag: str, text: str, low: int) -> list[int]:
     return sorted(set(numbers))
 
 
-class _Appender:
-    """Gathers rows and writes them shard by shard, so that each is written once."""
-
-    def __init__(self, writer: DatasetWriter):
-        self._writer = writer
-        # One buffer for all: fresh memory costs more than the copy into it.
-        self._rows = Rows(
-            np.empty((SHARD_ROWS, *FRAME_SHAPE), np.uint8),
-            *(np.empty(SHARD_ROWS, dtype) for dtype in COLUMNS.values()),
-        )
-        self._count = 0
-
-    def append(self, block: Block, first_episode: int) -> None:
-        """Adds rows, their episode numbers raised by `first_episode`."""
-        rows, start, stop = None, 0, len(block.action)
-        while start < stop:
-            room = SHARD_ROWS - self._writer.num_written % SHARD_ROWS - self._count
-            taken = min(room, stop - start)
-            span = slice(self._count, self._count + taken)
-            if taken == stop:  # the whole block, as nearly always: straight to its place
-                unpack(block.packed, self._rows.frame[span])
-            else:
-                rows = rows or block.rows()
-                self._rows.frame[span] = rows.frame[start : start + taken]
-            for column, values in zip(self._rows[1:], block[1:], strict=True):
-                column[span] = values[start : start + taken]
-            self._rows.episode[span] += first_episode
-            self._count += taken
-            start += taken
-            if taken == room:
-                self.flush()
-
-    def flush(self) -> None:
-        """Writes what is left."""
-        if self._count:
-            self._writer.append(Rows(*(column[: self._count] for column in self._rows)))
-            self._count = 0
-
-    def discard(self) -> None:
-        """Drops what was not published."""
-        self._count = 0
-        self._writer.discard()
-
-
 def convert(
     units: Sequence[Unit],
     writer: DatasetWriter,
@@ -147,7 +96,7 @@ def convert(
       UserError: broken data, if it is not to be left out; an action that the game does not have.
     """
     start = writer.attributes["complete"]["units"]
-    appender = _Appender(writer)
+    appender = Appender(writer)
     tally = Tally(writer.attributes["complete"]["counts"])
     sizes = [unit.num_bytes for unit in units]
     began, rows_before = time.perf_counter(), writer.num_rows
@@ -214,6 +163,15 @@ def _units(game: str) -> list[Unit]:
     return rlds_units(*chosen, raw=raw, last_row=_LAST_ROW.value)
 
 
+def _shares(num_units: int) -> tuple[int, int]:
+    """How many processes read so many units, and how many threads in each decode frames."""
+    affinity = getattr(os, "sched_getaffinity", None)  # fewer than the machine has, in a job
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    # Four: within a GiB of memory.
+    num_processes = max(1, min(_PROCESSES.value or min(cores // 2, 4), num_units))
+    return num_processes, _THREADS.value or max(2, cores // num_processes)
+
+
 def _check_extends(path: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     """Raises `UserError` unless a dataset was made so, of these files or the first of them."""
     source, files = new["source"], old.get("source", {}).get("files", [])
@@ -252,15 +210,11 @@ def import_dataset() -> int:
         lambda old: _check_extends(path, old, made),
     )
     writer.attributes["source"] = source
-    affinity = getattr(os, "sched_getaffinity", None)  # fewer than the machine has, in a job
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    left = len(units) - writer.attributes["complete"]["units"]
-    # Four: within a GiB of memory.
-    num_processes = max(1, min(_PROCESSES.value or min(cores // 2, 4), left))
-    if _SOURCE.value != "dopamine":
-        threads = _THREADS.value or max(2, cores // num_processes)
+    num_processes, num_threads = _shares(len(units) - writer.attributes["complete"]["units"])
+    if _SOURCE.value != "dopamine":  # one thread reads a gzip stream
         units = [
-            unit._replace(read=functools.partial(unit.read, num_threads=threads)) for unit in units
+            unit._replace(read=functools.partial(unit.read, num_threads=num_threads))
+            for unit in units
         ]
     tally, status = convert(
         units,
