@@ -12,10 +12,8 @@ import io
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from absl import flags
@@ -24,21 +22,19 @@ from pvn import config as cfg
 from pvn import console
 from pvn.errors import UserError
 from pvn.files import write_json, write_whole
-from pvn.indicators.indicator import Indicator, Params
-from pvn.indicators.registry import INDICATORS, make_indicator
-from pvn.indicators.state_sets import random_sets, state_equality
+from pvn.indicators.registry import INDICATORS
 from pvn.learning.optimizers import OPTIMIZERS, make_optimizer
 from pvn.learning.train_step import TrainState, average_target, mean_metrics
 from pvn.networks.network import make_encoder
 from pvn.run_directory import MetricsWriter, open_run
 from pvn.tabular import pictures
 from pvn.tabular.exact import (
+    NUM_REWARDS,
     action_values,
+    closed_form_cosine,
+    closed_forms,
     is_symmetric,
-    largest_dimension,
     learned_subspace,
-    left_singular_vectors,
-    proto_value_functions,
     successor_measure,
     uniform_policy_transition,
 )
@@ -53,6 +49,7 @@ from pvn.tabular.subspace import (
     project,
 )
 from pvn.tabular.table import table_encoder
+from pvn.tabular.tasks import Tasks, make_tasks
 
 _CONFIG = cfg.define_config("configs/four_rooms.py")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.", required=True)
@@ -91,107 +88,11 @@ OWNS = (
     *("mdp.npz", "features.npy", "subspace.json", "metrics.jsonl", "tensorboard"),
     *("indicators.png", "eigenfunctions.png", "convergence.png", "tasks.png"),
 )
-NUM_REWARDS = 100  # value functions whose best linear fit is measured
 NUM_DRAWS = 10  # of random sets, for the curves of tasks.png
 
 
-class Tasks(NamedTuple):
-    """T indicators and their responses to the S states."""
-
-    indicator: Indicator
-    fitted: Params
-    response: np.ndarray  # float32 [S, T]
-    cumulant: np.ndarray  # float64 [S, T]
-
-
-class Exact(NamedTuple):
-    """What learned features are held against."""
-
-    proto_values: np.ndarray  # [S, d]
-    eigenvalues: np.ndarray  # [d]
-    singular_vectors: np.ndarray  # [S, d], of the successor measure
-    singular_values: np.ndarray  # [d]
-    values: np.ndarray  # [S, NUM_REWARDS], of random rewards
-
-
-def closed_forms(
-    policy_transition: np.ndarray, gamma: float, dimension: int, at_most: int, seed: int
-) -> Exact:
-    """The exact subspaces of a chain P [S, S], and value functions of normal random rewards.
-
-    dimension: d; 0 for the largest that there is up to `at_most`.
-    """
-    successor = successor_measure(policy_transition, gamma)
-    dimension = dimension or largest_dimension(policy_transition, successor, at_most)
-    rewards = np.random.default_rng(seed).normal(size=(len(successor), NUM_REWARDS))
-    return Exact(
-        *proto_value_functions(policy_transition, dimension),
-        *left_singular_vectors(successor, dimension),
-        successor @ rewards,
-    )
-
-
-def closed_form_cosine(
-    loss: str, successor: np.ndarray, cumulants: np.ndarray, proto_values: np.ndarray
-) -> float | None:
-    """Smallest cosine between `proto_values` [S, d] and the span that features of tasks tend to.
-
-    None where that is not unique.
-    """
-    try:
-        tends_to = learned_subspace(loss, successor, cumulants, proto_values.shape[1])
-    except UserError:
-        return None
-    return float(principal_angle_cosines(tends_to, proto_values)[-1])
-
-
-def make_tasks(
-    name: str,
-    c: ml_collections.FrozenConfigDict,
-    num_tasks: int,
-    states: np.ndarray,
-    images: Callable[[], np.ndarray],
-    draw: int = 0,
-) -> Tasks:
-    """T tasks of the family called `name`; states: one-hot rows [S, S], images: their pictures.
-
-    draw: other numbers give other tasks.
-    """
-    observation = states
-    if name == "state_equality":
-        if num_tasks != len(states):
-            raise UserError(
-                f"config.num_tasks: {num_tasks}, expected 0 or {len(states)}: state_equality has "
-                "a task for each state"
-            )
-        indicator = state_equality()
-    elif name == "random_sets":
-        indicator = random_sets(
-            num_states=len(states), num_tasks=num_tasks, proportion=c.proportion
-        )
-    else:
-        observation = images()
-        indicator = make_indicator(
-            name,
-            num_tasks=num_tasks,
-            proportion=c.proportion,
-            threshold_from="dataset",
-            tasks_per_network=c.tasks_per_network,
-            final_relu=False,
-        )
-    frozen, fitted = indicator.init(jax.random.fold_in(jax.random.key(c.seed), 1 + draw))
-    response = np.asarray(indicator.response(frozen, jnp.asarray(observation)))
-    if indicator.fit is not None:
-        fitted = indicator.fit(response)
-    cumulant = np.asarray(indicator.cumulant(fitted, jnp.asarray(response)), np.float64)
-    return Tasks(indicator, fitted, response, cumulant)
-
-
 def figure_one(
-    c: ml_collections.FrozenConfigDict,
-    successor: np.ndarray,
-    states: np.ndarray,
-    images: Callable[[], np.ndarray],
+    successor: np.ndarray, tasks_of: Callable[[str, int], Tasks], tasks_per_network: int
 ) -> list[tuple[str, np.ndarray, np.ndarray]]:
     """(name, an indicator [S], its values [S]) of a state-equality and a random-network task.
 
@@ -199,10 +100,10 @@ def figure_one(
     some only.
     """
     panels = []
-    counts = {"state_equality": len(states), "random_network": c.tasks_per_network}
+    counts = {"state_equality": len(successor), "random_network": tasks_per_network}
     for name, count in counts.items():
         try:
-            cumulant = make_tasks(name, c, count, states, images).cumulant
+            cumulant = tasks_of(name, count).cumulant
         except UserError as error:
             console.say(f"indicators.png: without a random network's set ({error})")
             continue
@@ -244,7 +145,15 @@ def tabular(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) 
         observation = images()
     # The chain of the policy is an MDP of one action: its action values are state values.
     transition = policy_transition[None] if c.predict == "state_values" else mdp.transition
-    tasks = make_tasks(c.indicator, c, c.num_tasks or mdp.num_states, states, images)
+    tasks_of = functools.partial(
+        make_tasks,
+        states=states,
+        images=images,
+        proportion=c.proportion,
+        tasks_per_network=c.tasks_per_network,
+        seed=c.seed,
+    )
+    tasks = tasks_of(c.indicator, c.num_tasks or mdp.num_states)
     varying = np.ptp(tasks.cumulant, axis=0) > 0
     if not varying.any():
         raise UserError(
@@ -252,7 +161,7 @@ def tabular(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) 
             "another config.proportion, or more states"
         )
     successor = successor_measure(policy_transition, c.discount)
-    panels = figure_one(c, successor, states, images)
+    panels = figure_one(successor, tasks_of, c.tasks_per_network)
     open_run(workdir, "tabular", c.to_dict(), overwrite=overwrite, owns=OWNS)
 
     def train(
@@ -369,10 +278,7 @@ def tabular(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) 
         learned: dict[str, list[float]] = {loss: [] for loss in LOSSES}
         closed: dict[str, list[list[float | None]]] = {loss: [] for loss in LOSSES}
         for count in c.task_counts:
-            draws = [
-                make_tasks("random_sets", c, count, states, images, draw)
-                for draw in range(NUM_DRAWS)
-            ]
+            draws = [tasks_of("random_sets", count, draw=draw) for draw in range(NUM_DRAWS)]
             for loss in LOSSES:
                 *_, (_, features) = train(draws[0], f"{count:,} random sets, {loss}", loss)
                 cosines_of = principal_angle_cosines(features, exact.proto_values)

@@ -5,12 +5,15 @@ P is the state-to-state matrix of the target policy, Psi = (I - gamma P)^-1 its 
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg
 
 from pvn.errors import UserError
+from pvn.tabular.subspace import principal_angle_cosines
 
+NUM_REWARDS = 100  # value functions whose best linear fit is measured
 DEGENERATE = 1e-9  # eigenvalues nearer than this are equal: no subspace lies between them
 
 
@@ -200,3 +203,44 @@ def learned_subspace(
     if loss == "td":
         return td_subspace(successor, cumulants, dimension)[0]
     return left_singular_vectors(successor @ cumulants, dimension)[0]
+
+
+class Exact(NamedTuple):
+    """What learned features are held against."""
+
+    proto_values: np.ndarray  # [S, d]
+    eigenvalues: np.ndarray  # [d]
+    singular_vectors: np.ndarray  # [S, d], of the successor measure
+    singular_values: np.ndarray  # [d]
+    values: np.ndarray  # [S, NUM_REWARDS], of random rewards
+
+
+def closed_forms(
+    policy_transition: np.ndarray, gamma: float, dimension: int, at_most: int, seed: int
+) -> Exact:
+    """The exact subspaces of a chain P [S, S], and value functions of normal random rewards.
+
+    dimension: d; 0 for the largest that there is up to `at_most`.
+    """
+    successor = successor_measure(policy_transition, gamma)
+    dimension = dimension or largest_dimension(policy_transition, successor, at_most)
+    rewards = np.random.default_rng(seed).normal(size=(len(successor), NUM_REWARDS))
+    return Exact(
+        *proto_value_functions(policy_transition, dimension),
+        *left_singular_vectors(successor, dimension),
+        successor @ rewards,
+    )
+
+
+def closed_form_cosine(
+    loss: str, successor: np.ndarray, cumulants: np.ndarray, proto_values: np.ndarray
+) -> float | None:
+    """Smallest cosine between `proto_values` [S, d] and the span that features of tasks tend to.
+
+    None where that is not unique.
+    """
+    try:
+        tends_to = learned_subspace(loss, successor, cumulants, proto_values.shape[1])
+    except UserError:
+        return None
+    return float(principal_angle_cosines(tends_to, proto_values)[-1])
