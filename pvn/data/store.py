@@ -83,17 +83,17 @@ class StoredFrames:
         return frames.reshape(*rows.shape, *frames.shape[1:])
 
 
-def _done(path: str | Path, what: str, future: Any) -> Any:
-    """The result of something that tensorstore reads; what it raises, in one line."""
+def done(path: str | Path, problem: str, future: Any) -> Any:
+    """The result of what tensorstore does; what it raises, in one line that says the problem."""
     try:
         return future.result()
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError) as error:  # broken, full, or not ours
         reason = str(error).split(" [")[0]
-        raise UserError(f"dataset {path}: {what} cannot be read: {reason}") from None
+        raise UserError(f"dataset {path}: {problem}: {reason}") from None
 
 
 def _read(path: str | Path, name: str, array: ts.TensorStore) -> np.ndarray:
-    return np.asarray(_done(path, f"array {name}", array.read()))
+    return np.asarray(done(path, f"array {name} cannot be read", array.read()))
 
 
 class Dataset(NamedTuple):
@@ -175,13 +175,17 @@ def array_metadata(name: str) -> dict[str, Any]:
     }
 
 
+def _read_group(path: str | Path) -> Any:
+    return done(path, "zarr.json cannot be read", open_store(path).read("zarr.json"))
+
+
 def read_attributes(path: str | Path) -> dict[str, Any]:
     """The attributes of the dataset at `path`.
 
     Raises:
       UserError: nothing there, or not a dataset that this version can read.
     """
-    raw = _done(path, "zarr.json", open_store(path).read("zarr.json"))
+    raw = _read_group(path)
     if raw.state != "value":
         what = "holds none (no zarr.json)" if Path(path).exists() else "does not exist"
         raise UserError(f"dataset {path}: {what}; make one with python -m pvn.collect")
@@ -263,7 +267,7 @@ def _open_array(path: str | Path, name: str, num_rows: int) -> ts.TensorStore:
         # A file that is deleted while a run reads on must not become zeros.
         "fill_missing_data_reads": False,
     }
-    array = _done(path, f"array {name}", ts.open(spec, open=True))
+    array = done(path, f"array {name} cannot be read", ts.open(spec, open=True))
     expected = array_metadata(name)
     if list(array.shape[1:]) != expected["shape"][1:] or array.dtype.name != expected["data_type"]:
         raise UserError(
@@ -306,4 +310,4 @@ def read_dataset(path: str | Path) -> Dataset:
 
 def dataset_exists(path: str | Path) -> bool:
     """Whether there is a zarr.json at `path`, of a dataset or not."""
-    return open_store(path).read("zarr.json").result().state == "value"
+    return bool(_read_group(path).state == "value")

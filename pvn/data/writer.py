@@ -55,7 +55,7 @@ def delete_dataset(path: str | Path) -> None:
     hold = _Hold(path)
     files = store.open_store(path)
     for key in store.own_files(files):  # sorted: zarr.json, without which it is none, goes last
-        files.write(key, None).result()
+        store.done(path, "cannot be deleted", files.write(key, None))
     del hold
 
 
@@ -192,8 +192,4 @@ class DatasetWriter:
         self._done(self._store.write("zarr.json", json.dumps(group, indent=1).encode()))
 
     def _done(self, future: Any) -> Any:
-        try:
-            return future.result()
-        except (ValueError, OSError) as error:  # full, or not ours to write
-            reason = str(error).split(" [")[0]
-            raise UserError(f"dataset {self._path}: cannot be written: {reason}") from None
+        return store.done(self._path, "cannot be written", future)
