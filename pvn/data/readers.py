@@ -23,7 +23,6 @@ from pvn.data.prefetch import Prefetch
 from pvn.errors import UserError
 
 _DEPTH = 16  # blocks that a single process has ready
-_NO_ROOM = "what is read ahead cannot be kept on disk: {}; --num_processes=1 keeps nothing there"
 
 
 class _End(NamedTuple):
@@ -53,17 +52,15 @@ def _read_units(connection: Connection) -> None:
             if not descriptors:
                 return
             tally = Tally()
-            error: UserError | OSError | None = None
+            error: Exception | None = None
             try:
                 with open(descriptors[0], "wb") as file:
                     for block in unit_blocks(unit, tally):
                         size = file.write(pickle.dumps(block))
                         file.flush()
                         connection.send((number, (tally.position, size)))
-            except UserError as caught:
+            except (UserError, OSError) as caught:
                 error = caught
-            except OSError as caught:
-                error = caught if caught.filename else UserError(_NO_ROOM.format(caught.strerror))
             connection.send((number, _End(tally.counts, tally.problems, error)))
 
 
@@ -144,6 +141,11 @@ class Readers:
         for name, count in word.counts.items():
             tally.add(name, count)
         tally.problems += word.problems
+        if isinstance(word.error, OSError) and word.error.filename is None:  # of what has no name
+            raise UserError(
+                f"{self._folder or tempfile.gettempdir()}: what is read ahead cannot be kept: "
+                f"{word.error.strerror}; --num_processes=1 keeps nothing"
+            )
         if word.error:
             raise word.error
 
