@@ -1,14 +1,14 @@
 """The flag --config, and the check of a config where it enters: names, types and ranges."""
 
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
 from pvn.errors import UserError
+from pvn.fields import Field, Fields, check_field, fields_of
 
 
 def define_config(default: str) -> flags.FlagHolder:
@@ -34,67 +34,12 @@ def unreadable_config(error: OSError) -> str:
     return f"--config={file}: cannot be loaded, expected a Python file with get_config()"
 
 
-class Field(NamedTuple):
-    """What a config field may be. `expected` completes the sentence "expected ..."."""
-
-    kind: type
-    holds: Callable[[Any], bool]
-    expected: str
-
-
-def whole(low: int, high: int | None = None) -> Field:
-    """A whole number from `low` (to `high`)."""
-    span = f"{low} or more" if high is None else f"from {low} to {high}"
-    return Field(int, lambda x: x >= low and (high is None or x <= high), f"a whole number, {span}")
-
-
-def real(low: float, high: float, *, closed: str) -> Field:
-    """A number between `low` and `high`; `closed` is "[]", "[)", "(]" or "()"."""
-
-    def holds(x: float) -> bool:
-        above = x >= low if closed[0] == "[" else x > low
-        return above and (x <= high if closed[1] == "]" else x < high)
-
-    return Field(float, holds, f"a number in {closed[0]}{low}, {high}{closed[1]}")
-
-
-def wholes(low: int) -> Field:
-    """A tuple of whole numbers from `low`, perhaps empty."""
-
-    def holds(numbers: tuple[Any, ...]) -> bool:
-        return all(isinstance(x, int) and not isinstance(x, bool) and x >= low for x in numbers)
-
-    return Field(tuple, holds, f"a tuple of whole numbers, {low} or more")
-
-
-def positives() -> Field:
-    """A tuple of numbers above 0, perhaps empty."""
-
-    def holds(numbers: tuple[Any, ...]) -> bool:
-        return all(isinstance(x, int | float) and 0 < x < float("inf") for x in numbers)
-
-    return Field(tuple, holds, "a tuple of numbers above 0")
-
-
-def choice(*names: str) -> Field:
-    """One of `names`."""
-    return Field(str, lambda x: x in names, "one of " + ", ".join(names))
-
-
-def text() -> Field:
-    """A string that is not empty."""
-    return Field(str, bool, "a string that is not empty")
-
-
-def flag() -> Field:
-    """True or False."""
-    return Field(bool, lambda x: True, "True or False")
-
-
 def check_config(
-    config: ml_collections.ConfigDict, fields: Mapping[str, Field]
+    config: ml_collections.ConfigDict, fields: Fields
 ) -> ml_collections.FrozenConfigDict:
     """The config, frozen, if its fields are exactly `fields` and each holds what it may.
+
+    A section (`config.dqn`) or a field of one may be left out: its owner's default is filled in.
 
     Raises:
       UserError: naming the first field that is missing, unknown, of a wrong type or out of range.
@@ -103,16 +48,26 @@ def check_config(
         values = config.to_dict()
     except OSError as error:
         raise UserError(unreadable_config(error)) from None
-    for name in fields:
-        if name not in values:
-            raise UserError(f"config.{name}: is missing, expected {fields[name].expected}")
+    for name, field in fields.items():
+        if isinstance(field, Field):
+            if name not in values:
+                raise UserError(f"config.{name}: is missing, expected {field.expected}")
+        else:
+            values[name] = _check_section(f"config.{name}", values.get(name, {}), field)
     for name, value in values.items():
         if name not in fields:
             raise UserError(f"config.{name}: there is no such field")
-        kind, holds, expected = fields[name]
-        kinds = (int, float) if kind is float else (kind,)
-        fits = isinstance(value, kinds) and (kind is bool or not isinstance(value, bool))
-        if not fits or not holds(value):
-            raise UserError(f"config.{name}: {value!r}, expected {expected}")
-        values[name] = kind(value)
+        if isinstance(field := fields[name], Field):
+            values[name] = check_field(f"config.{name}", value, field)
     return ml_collections.FrozenConfigDict(values)
+
+
+def _check_section(place: str, given: Any, settings: Any) -> dict[str, Any]:
+    known = fields_of(settings)
+    if not isinstance(given, dict):
+        raise UserError(f"{place}: {given!r}, expected the fields {', '.join(known)}")
+    for name in given:
+        if name not in known:
+            raise UserError(f"{place}.{name}: there is no such field")
+    checked = {name: check_field(f"{place}.{name}", x, known[name]) for name, x in given.items()}
+    return settings()._asdict() | checked

@@ -29,6 +29,7 @@ from pvn.evaluation.policy import save_policy
 from pvn.evaluation.replay import FeatureReplay
 from pvn.evaluation.rollout import Episode, Rollout, interact, make_act, play
 from pvn.features import Features, load_features, random_features
+from pvn.fields import Field, choice, flag, real, whole
 from pvn.files import write_json
 from pvn.run_directory import MetricsWriter, open_run
 
@@ -40,32 +41,32 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the scores.", requ
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the evaluation in --workdir.")
 
 FIELDS = {
-    "game": cfg.Field(str, lambda x: True, "a game, or nothing"),
-    "like": cfg.Field(str, lambda x: True, "a run directory, or nothing"),
-    "method": cfg.Field(str, lambda x: True, "a name, or nothing"),
-    "seed": cfg.whole(0, 2**31 - 1),
-    "num_envs": cfg.whole(1),
-    "head": cfg.choice("fqi", "dqn"),
-    "num_steps": cfg.whole(1),
-    "discount": cfg.real(0, 1, closed="[)"),
-    "n_step": cfg.whole(1),
-    "clip_rewards": cfg.flag(),
-    "epsilon_start": cfg.real(0, 1, closed="[]"),
-    "epsilon_end": cfg.real(0, 1, closed="[]"),
-    "epsilon_decay_steps": cfg.whole(1),
-    "replay_capacity": cfg.whole(1),
-    "learn_after": cfg.whole(1),
-    "fqi_refit_every": cfg.whole(1),
-    "fqi_iterations": cfg.whole(1),
-    "fqi_held_out": cfg.real(0, 1, closed="()"),
-    "dqn_update_every": cfg.whole(1),
-    "dqn_batch_size": cfg.whole(1),
-    "dqn_learning_rate": cfg.real(0, float("inf"), closed="()"),
-    "dqn_adam_epsilon": cfg.real(0, float("inf"), closed="()"),
-    "dqn_max_gradient_norm": cfg.real(0, float("inf"), closed="()"),
-    "dqn_target_period": cfg.whole(1),
-    "eval_episodes": cfg.whole(1),
-    "eval_epsilon": cfg.real(0, 1, closed="[]"),
+    "game": Field(str, lambda x: True, "a game, or nothing"),
+    "like": Field(str, lambda x: True, "a run directory, or nothing"),
+    "method": Field(str, lambda x: True, "a name, or nothing"),
+    "seed": whole(0, 2**31 - 1),
+    "num_envs": whole(1),
+    "head": choice("fqi", "dqn"),
+    "num_steps": whole(1),
+    "discount": real(0, 1, closed="[)"),
+    "n_step": whole(1),
+    "clip_rewards": flag(),
+    "epsilon_start": real(0, 1, closed="[]"),
+    "epsilon_end": real(0, 1, closed="[]"),
+    "epsilon_decay_steps": whole(1),
+    "replay_capacity": whole(1),
+    "learn_after": whole(1),
+    "fqi_refit_every": whole(1),
+    "fqi_iterations": whole(1),
+    "fqi_held_out": real(0, 1, closed="()"),
+    "dqn_update_every": whole(1),
+    "dqn_batch_size": whole(1),
+    "dqn_learning_rate": real(0, float("inf"), closed="()"),
+    "dqn_adam_epsilon": real(0, float("inf"), closed="()"),
+    "dqn_max_gradient_norm": real(0, float("inf"), closed="()"),
+    "dqn_target_period": whole(1),
+    "eval_episodes": whole(1),
+    "eval_epsilon": real(0, 1, closed="[]"),
 }
 OWNS = (
     "scores.jsonl",
@@ -132,7 +133,9 @@ def evaluate(
     identity = {"features": features_name}
     if features is not None:
         identity["features_sha256"] = features.metadata.get("sha256", "")
-    open_run(workdir, "evaluate", {**c.to_dict(), **identity}, overwrite=overwrite, owns=OWNS)
+    open_run(
+        workdir, "evaluate", {**c.to_dict(), **identity}, overwrite=overwrite, owns=OWNS
+    ).__enter__()
     summary = workdir / "summary.json"
     if summary.is_file():
         done = json.loads(summary.read_text())

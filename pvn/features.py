@@ -26,10 +26,10 @@ from pvn.networks.network import (
     OBSERVATION_SHAPE,
     Network,
     Params,
-    encoder_file,
     init_encoder,
     make_encoder,
 )
+from pvn.plugins import plugin_file
 
 FORMAT = "pvn-features"
 VERSION = 1
@@ -167,7 +167,7 @@ def save_features(path: str | Path, features: Features, card: str | None = None)
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
     metadata = dict(features.metadata)
-    own = encoder_file(metadata["encoder"])
+    own = plugin_file(metadata["encoder"])
     if own is not None:
         target = folder / "encoder.py"
         if (features.folder / own).resolve() != target.resolve():

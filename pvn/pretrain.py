@@ -34,6 +34,7 @@ from pvn.data.stack import episode_bounds, gather_windows
 from pvn.data.store import FRAME_BYTES, read_attributes, unfinished
 from pvn.errors import UserError
 from pvn.features import Features, save_features
+from pvn.fields import choice, flag, positives, real, text, whole
 from pvn.files import sha256
 from pvn.indicators.registry import INDICATORS, INDICATORS_VERSION, make_indicator
 from pvn.indicators.responses import cached_responses, compute_responses, read_responses
@@ -53,8 +54,9 @@ from pvn.learning.train_step import (
     reset_totals,
     stack,
 )
-from pvn.networks.network import encoder_file, make_encoder
+from pvn.networks.network import make_encoder
 from pvn.networks.proto_value import make_proto_value_network
+from pvn.plugins import plugin_file
 from pvn.run_directory import MetricsWriter, open_run, versions
 from pvn.types import Window
 
@@ -63,42 +65,42 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.", require
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the run that is in --workdir.")
 
 FIELDS = {
-    "dataset": cfg.text(),
-    "dataset_weights": cfg.positives(),
-    "data_memory_gib": cfg.real(0, float("inf"), closed="[)"),
-    "data_reuse": cfg.real(0, float("inf"), closed="()"),
-    "data_residency": cfg.choice("host", "device"),
-    "encoder": cfg.text(),
-    "width": cfg.whole(1),
-    "num_features": cfg.whole(1),
-    "dtype": cfg.choice("float32", "bfloat16"),
-    "num_tasks": cfg.whole(1),
-    "indicator": cfg.choice(*INDICATORS),
-    "proportion": cfg.real(0, 1, closed="()"),
-    "threshold_from": cfg.choice("dataset", "quantile_regression"),
-    "tasks_per_network": cfg.whole(1),
-    "final_relu": cfg.flag(),
-    "responses": cfg.choice("cached", "in_step"),
-    "loss": cfg.choice("td", "monte_carlo"),
-    "discount": cfg.real(0, 1, closed="[)"),
-    "target_policy": cfg.choice(*TARGET_POLICIES),
-    "target_update": cfg.choice("average", "periodic"),
-    "target_decay": cfg.real(0, 1, closed="[)"),
-    "target_period": cfg.whole(1),
-    "num_steps": cfg.whole(1),
-    "batch_size": cfg.whole(1),
-    "optimizer": cfg.choice(*OPTIMIZERS),
-    "learning_rate": cfg.real(0, float("inf"), closed="()"),
-    "learning_rate_batch_exponent": cfg.real(0, 1, closed="[]"),
-    "adam_epsilon": cfg.real(0, float("inf"), closed="()"),
-    "max_gradient_norm": cfg.real(0, float("inf"), closed="[)"),
-    "warmup_steps": cfg.whole(0),
-    "threshold_learning_rate": cfg.real(0, float("inf"), closed="()"),
-    "seed": cfg.whole(0, 2**31 - 1),
-    "num_devices": cfg.whole(0),
-    "log_every": cfg.whole(1),
-    "checkpoint_every": cfg.whole(1),
-    "keep_checkpoints": cfg.whole(1),
+    "dataset": text(),
+    "dataset_weights": positives(),
+    "data_memory_gib": real(0, float("inf"), closed="[)"),
+    "data_reuse": real(0, float("inf"), closed="()"),
+    "data_residency": choice("host", "device"),
+    "encoder": text(),
+    "width": whole(1),
+    "num_features": whole(1),
+    "dtype": choice("float32", "bfloat16"),
+    "num_tasks": whole(1),
+    "indicator": choice(*INDICATORS),
+    "proportion": real(0, 1, closed="()"),
+    "threshold_from": choice("dataset", "quantile_regression"),
+    "tasks_per_network": whole(1),
+    "final_relu": flag(),
+    "responses": choice("cached", "in_step"),
+    "loss": choice("td", "monte_carlo"),
+    "discount": real(0, 1, closed="[)"),
+    "target_policy": choice(*TARGET_POLICIES),
+    "target_update": choice("average", "periodic"),
+    "target_decay": real(0, 1, closed="[)"),
+    "target_period": whole(1),
+    "num_steps": whole(1),
+    "batch_size": whole(1),
+    "optimizer": choice(*OPTIMIZERS),
+    "learning_rate": real(0, float("inf"), closed="()"),
+    "learning_rate_batch_exponent": real(0, 1, closed="[]"),
+    "adam_epsilon": real(0, float("inf"), closed="()"),
+    "max_gradient_norm": real(0, float("inf"), closed="[)"),
+    "warmup_steps": whole(0),
+    "threshold_learning_rate": real(0, float("inf"), closed="()"),
+    "seed": whole(0, 2**31 - 1),
+    "num_devices": whole(0),
+    "log_every": whole(1),
+    "checkpoint_every": whole(1),
+    "keep_checkpoints": whole(1),
 }
 MAY_CHANGE = (
     *("num_steps", "num_devices", "checkpoint_every", "keep_checkpoints", "data_residency"),
@@ -198,9 +200,11 @@ def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool)
         "dataset_fingerprint": dataset.fingerprint,
         "indicators_version": INDICATORS_VERSION,
     }
-    if (file := encoder_file(c.encoder)) is not None:
+    if (file := plugin_file(c.encoder)) is not None:
         identity["encoder_sha256"] = sha256(file)
-    open_run(workdir, "pretrain", identity, overwrite=overwrite, owns=OWNS, may_change=MAY_CHANGE)
+    open_run(
+        workdir, "pretrain", identity, overwrite=overwrite, owns=OWNS, may_change=MAY_CHANGE
+    ).__enter__()
 
     frozen, fitted = indicator.init(tasks_key)
     responses = None

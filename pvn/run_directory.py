@@ -1,10 +1,11 @@
 """A run directory tells its own story: config, versions, command line, metrics."""
 
+import contextlib
 import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TextIO
@@ -46,6 +47,18 @@ def differing_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str
     ]
 
 
+class Run:
+    """A run directory that is held: no other command runs in it."""
+
+    def __init__(self, workdir: Path, identity: Mapping[str, Any]):
+        """identity: what the run is a function of; it names the run's checkpoints."""
+        self.workdir, self.identity = workdir, dict(identity)
+
+    def check_held(self) -> None:
+        """Raises `UserError` if the directory was taken away meanwhile, or is another run's."""
+
+
+@contextlib.contextmanager
 def open_run(
     workdir: Path,
     kind: str,
@@ -54,19 +67,23 @@ def open_run(
     overwrite: bool,
     owns: tuple[str, ...],
     may_change: tuple[str, ...] = (),
-) -> None:
+    upgrade: Callable[[dict[str, Any]], dict[str, Any]] = lambda config: config,
+) -> Iterator[Run]:
     """Makes `workdir` the directory of a run with this config, new or to be gone on with.
 
     Args:
+      workdir: made if it is not there; no other command can open it until this one leaves.
       kind: the command; a directory holds runs of one kind.
       config: plain values; written to config.json.
       overwrite: delete the run that is there.
       owns: the files and folders of such a run; nothing else is ever deleted.
-      may_change: fields that may differ from those of the run that is there.
+      may_change: fields that may differ from those of the run that is there; the others are the
+        run's identity.
+      upgrade: from the config.json of an older pvn to what it would be today.
 
     Raises:
       UserError: `workdir` holds a run of another kind or with another config (says which fields
-        differ), or cannot be a directory.
+        differ), another command is at work there, or it cannot be a directory.
     """
     if str(workdir).startswith("gs:"):
         raise UserError(f"--workdir={workdir}: runs are written to local directories only")
@@ -75,7 +92,7 @@ def open_run(
     config_file, run_file = workdir / "config.json", workdir / "run.json"
     if config_file.is_file():
         try:
-            old = json.loads(config_file.read_text())
+            old = upgrade(json.loads(config_file.read_text()))
             old_kind = json.loads(run_file.read_text())["kind"]
         except (OSError, ValueError, KeyError, TypeError):
             raise UserError(
@@ -104,6 +121,7 @@ def open_run(
     workdir.mkdir(parents=True, exist_ok=True)
     write_json(run_file, {"kind": kind, "command": sys.argv, "versions": versions()})
     write_json(config_file, config)
+    yield Run(workdir, {k: v for k, v in config.items() if k not in may_change})
 
 
 class MetricsWriter:

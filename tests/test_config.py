@@ -1,14 +1,16 @@
 import importlib
 import math
 from pathlib import Path
+from typing import Annotated, NamedTuple
 
 import ml_collections
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pvn.config import check_config, choice, flag, real, text, whole, wholes
+from pvn.config import check_config
 from pvn.errors import UserError
+from pvn.fields import choice, fields_of, flag, real, text, whole, wholes
 
 FIELDS = {
     "steps": whole(1, 10),
@@ -101,6 +103,52 @@ def test_a_missing_field(name):
     with pytest.raises(UserError) as caught:
         check_config(config, FIELDS)
     assert str(caught.value) == f"config.{name}: is missing, expected {FIELDS[name].expected}"
+
+
+class Learner(NamedTuple):
+    """The owner of a section."""
+
+    rate: Annotated[float, real(0, math.inf, closed="()")] = 0.25
+    period: Annotated[int, whole(1)] = 4
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, {"rate": 0.25, "period": 4}),
+        ({"learner": {}}, {"rate": 0.25, "period": 4}),
+        ({"learner": {"period": 7}}, {"rate": 0.25, "period": 7}),
+        ({"learner": {"rate": 1, "period": 7}}, {"rate": 1.0, "period": 7}),
+    ],
+)
+def test_a_section_takes_what_it_lacks_from_its_owner(given, expected):
+    checked = check_config(ml_collections.ConfigDict(GOOD | given), FIELDS | {"learner": Learner})
+    assert checked.learner.to_dict() == expected
+    assert Learner(**checked.learner) == Learner(**expected)
+
+
+@pytest.mark.parametrize(
+    ("section", "line"),
+    [
+        ({"rate": 0.0}, "config.learner.rate: 0.0, expected a number in (0, inf)"),
+        ({"period": "x"}, "config.learner.period: 'x', expected a whole number, 1 or more"),
+        ({"perid": 1}, "config.learner.perid: there is no such field"),
+        (3, "config.learner: 3, expected the fields rate, period"),
+    ],
+)
+def test_what_is_wrong_in_a_section(section, line):
+    config = ml_collections.ConfigDict(GOOD | {"learner": section})
+    with pytest.raises(UserError) as caught:
+        check_config(config, FIELDS | {"learner": Learner})
+    assert str(caught.value) == line
+
+
+def test_a_setting_without_a_field_is_a_mistake_of_its_owner():
+    class Settings(NamedTuple):
+        rate: float = 1.0
+
+    with pytest.raises(TypeError, match=r"^Settings\.rate: expected Annotated"):
+        fields_of(Settings)
 
 
 def test_a_field_that_refers_to_another():

@@ -18,11 +18,13 @@ COMMANDS = (
 )
 
 # What the modules of each room may import of pvn, besides their own room.
-BASE = ("types", "errors", "files")
+BASE = ("types", "errors", "files", "fields", "plugins")
 ROOMS = {
     "types": (),
     "errors": (),
     "files": (),
+    "fields": ("errors",),
+    "plugins": ("errors",),
     "data": BASE,
     "networks": BASE,
     "envs": BASE,
@@ -32,7 +34,7 @@ ROOMS = {
     "evaluation": ("indicators", "networks", "envs", "features", "data", *BASE),
     "tabular": ("learning", "indicators", "networks", "data", *BASE),
     # Shared by the commands.
-    "config": ("errors",),
+    "config": ("errors", "fields"),
     "console": ("config", "errors"),
     "run_directory": ("errors", "files", ""),  # "": pvn itself, for its version
     "": ("features",),

@@ -1,9 +1,5 @@
 """One face for every network: an (init, apply) pair of pure functions, be it Flax or Haiku."""
 
-import hashlib
-import importlib
-import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +12,7 @@ from flax import linen as nn
 from pvn.errors import UserError
 from pvn.networks.impala import Impala
 from pvn.networks.nature import Nature
+from pvn.plugins import load_plugin
 
 Params = Any
 
@@ -66,41 +63,6 @@ def as_network(module: Any, name: str) -> Network:
     return Network(init, apply)
 
 
-def _load_factory(name: str, folder: Path) -> Callable[..., Any]:
-    """The object that `path/to/file.py:Name` or `package.module:Name` names."""
-    where, _, attribute = name.rpartition(":")
-    if not where:
-        raise UserError(
-            f"encoder {name!r}: expected one of {', '.join(ENCODERS)}, "
-            "`path/to/file.py:Name` or `package.module:Name`"
-        )
-    if where.endswith(".py"):
-        file = folder / where
-        if not file.is_file():
-            raise UserError(f"encoder {name}: there is no file {file}")
-        # Dataclasses, and so Flax modules, look their module up by its name.
-        unique = "pvn_encoder_" + hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:16]
-        spec = importlib.util.spec_from_file_location(unique, file)
-        assert spec is not None
-        assert spec.loader is not None
-        module = sys.modules[unique] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    else:
-        try:
-            module = importlib.import_module(where)
-        except ModuleNotFoundError as error:
-            raise UserError(f"encoder {name}: {error}") from None
-    if not hasattr(module, attribute):
-        raise UserError(f"encoder {name}: {where} defines no {attribute!r}")
-    return getattr(module, attribute)
-
-
-def encoder_file(name: str) -> Path | None:
-    """The person's own file that an encoder's name points to, if it does."""
-    where = name.rpartition(":")[0]
-    return Path(where) if where.endswith(".py") else None
-
-
 def make_encoder(
     name: str,
     *,
@@ -123,7 +85,7 @@ def make_encoder(
     Raises:
       UserError: no such encoder, or its output is not [B, F].
     """
-    factory = ENCODERS.get(name) or _load_factory(name, Path(folder))
+    factory = ENCODERS.get(name) or load_plugin("encoder", name, ENCODERS, folder)
     module = factory(width=width, num_features=num_features, dtype=jnp.dtype(dtype))
     inner = as_network(module, name)
     network = Network(

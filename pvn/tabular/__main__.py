@@ -21,6 +21,7 @@ from absl import flags
 from pvn import config as cfg
 from pvn import console
 from pvn.errors import UserError
+from pvn.fields import choice, real, text, whole, wholes
 from pvn.files import write_json, write_whole
 from pvn.indicators.registry import INDICATORS
 from pvn.learning.optimizers import OPTIMIZERS, make_optimizer
@@ -58,31 +59,31 @@ _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the run that is in --
 LOSSES = ("td", "monte_carlo")
 
 FIELDS = {
-    "mdp": cfg.text(),
-    "size": cfg.whole(2),
-    "num_actions": cfg.whole(1),
-    "branching": cfg.whole(1),
-    "mdp_seed": cfg.whole(0),
-    "discount": cfg.real(0, 1, closed="[)"),
-    "encoder": cfg.text(),
-    "width": cfg.whole(1),
-    "num_features": cfg.whole(1),
-    "predict": cfg.choice("state_values", "action_values"),
-    "indicator": cfg.choice("state_equality", "random_sets", *INDICATORS),
-    "num_tasks": cfg.whole(0),
-    "proportion": cfg.real(0, 1, closed="()"),
-    "tasks_per_network": cfg.whole(1),
-    "loss": cfg.choice(*LOSSES),
-    "target_decay": cfg.real(0, 1, closed="[)"),
-    "num_steps": cfg.whole(1),
-    "batch_size": cfg.whole(0),
-    "optimizer": cfg.choice(*OPTIMIZERS),
-    "learning_rate": cfg.real(0, float("inf"), closed="()"),
-    "adam_epsilon": cfg.real(0, float("inf"), closed="()"),
-    "seed": cfg.whole(0, 2**31 - 1),
-    "log_every": cfg.whole(1),
-    "dimension": cfg.whole(0),
-    "task_counts": cfg.wholes(1),
+    "mdp": text(),
+    "size": whole(2),
+    "num_actions": whole(1),
+    "branching": whole(1),
+    "mdp_seed": whole(0),
+    "discount": real(0, 1, closed="[)"),
+    "encoder": text(),
+    "width": whole(1),
+    "num_features": whole(1),
+    "predict": choice("state_values", "action_values"),
+    "indicator": choice("state_equality", "random_sets", *INDICATORS),
+    "num_tasks": whole(0),
+    "proportion": real(0, 1, closed="()"),
+    "tasks_per_network": whole(1),
+    "loss": choice(*LOSSES),
+    "target_decay": real(0, 1, closed="[)"),
+    "num_steps": whole(1),
+    "batch_size": whole(0),
+    "optimizer": choice(*OPTIMIZERS),
+    "learning_rate": real(0, float("inf"), closed="()"),
+    "adam_epsilon": real(0, float("inf"), closed="()"),
+    "seed": whole(0, 2**31 - 1),
+    "log_every": whole(1),
+    "dimension": whole(0),
+    "task_counts": wholes(1),
 }
 OWNS = (
     *("mdp.npz", "features.npy", "subspace.json", "metrics.jsonl", "tensorboard"),
@@ -162,7 +163,7 @@ def tabular(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) 
         )
     successor = successor_measure(policy_transition, c.discount)
     panels = figure_one(successor, tasks_of, c.tasks_per_network)
-    open_run(workdir, "tabular", c.to_dict(), overwrite=overwrite, owns=OWNS)
+    open_run(workdir, "tabular", c.to_dict(), overwrite=overwrite, owns=OWNS).__enter__()
 
     def train(
         tasks: Tasks, name: str, loss: str = c.loss

@@ -9,7 +9,8 @@ from jax import lax
 
 from pvn.errors import UserError
 from pvn.networks.impala import max_pool
-from pvn.networks.network import encoder_file, init_encoder, make_encoder
+from pvn.networks.network import init_encoder, make_encoder
+from pvn.plugins import plugin_file
 
 ENCODERS = ["nature", "impala"]
 
@@ -293,9 +294,9 @@ def test_own_encoder_gets_the_type_it_is_to_compute_in(own):
 
 
 def test_file_of_an_encoder():
-    assert encoder_file("nature") is None
-    assert encoder_file("package.module:Name") is None
-    assert str(encoder_file("a/b.py:Name")) == "a/b.py"
+    assert plugin_file("nature") is None
+    assert plugin_file("package.module:Name") is None
+    assert str(plugin_file("a/b.py:Name")) == "a/b.py"
 
 
 NEITHER = "expected a flax.linen Module or a haiku.Transformed"

@@ -1,0 +1,117 @@
+"""What a setting may be: its type, its range, and how to say so.
+
+Whoever owns settings declares them once, as a NamedTuple whose annotations carry a `Field`:
+
+    class Settings(NamedTuple):
+        learning_rate: Annotated[float, real(0, inf, closed="()")] = 6.25e-5
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
+
+from pvn.errors import UserError
+
+
+class Field(NamedTuple):
+    """What a setting may be. `expected` completes the sentence "expected ..."."""
+
+    kind: type
+    holds: Callable[[Any], bool]
+    expected: str
+
+
+def whole(low: int, high: int | None = None) -> Field:
+    """A whole number from `low` (to `high`)."""
+    span = f"{low} or more" if high is None else f"from {low} to {high}"
+    return Field(int, lambda x: x >= low and (high is None or x <= high), f"a whole number, {span}")
+
+
+def real(low: float, high: float, *, closed: str) -> Field:
+    """A number between `low` and `high`; `closed` is "[]", "[)", "(]" or "()"."""
+
+    def holds(x: float) -> bool:
+        above = x >= low if closed[0] == "[" else x > low
+        return above and (x <= high if closed[1] == "]" else x < high)
+
+    return Field(float, holds, f"a number in {closed[0]}{low}, {high}{closed[1]}")
+
+
+def wholes(low: int) -> Field:
+    """A tuple of whole numbers from `low`, perhaps empty."""
+
+    def holds(numbers: tuple[Any, ...]) -> bool:
+        return all(isinstance(x, int) and not isinstance(x, bool) and x >= low for x in numbers)
+
+    return Field(tuple, holds, f"a tuple of whole numbers, {low} or more")
+
+
+def positives() -> Field:
+    """A tuple of numbers above 0, perhaps empty."""
+
+    def holds(numbers: tuple[Any, ...]) -> bool:
+        return all(isinstance(x, int | float) and 0 < x < float("inf") for x in numbers)
+
+    return Field(tuple, holds, "a tuple of numbers above 0")
+
+
+def choice(*names: str) -> Field:
+    """One of `names`."""
+    return Field(str, lambda x: x in names, "one of " + ", ".join(names))
+
+
+def choice_or_own(*names: str) -> Field:
+    """One of `names`, or a person's own (see `pvn.plugins`)."""
+    expected = f"one of {', '.join(names)}, path/to/file.py:Name or package.module:Name"
+    return Field(str, lambda x: x in names or ":" in x, expected)
+
+
+def text() -> Field:
+    """A string that is not empty."""
+    return Field(str, bool, "a string that is not empty")
+
+
+def flag() -> Field:
+    """True or False."""
+    return Field(bool, lambda x: True, "True or False")
+
+
+SEED = whole(0, 2**31 - 1)
+"""The one range of seeds: what the emulator, JAX and NumPy all take."""
+
+
+def fields_of(settings: type) -> dict[str, Field]:
+    """The fields that a NamedTuple of settings declares, by name.
+
+    Raises:
+      TypeError: a field without a `Field` in its annotation.
+    """
+    found = {}
+    for name, hint in get_type_hints(settings, include_extras=True).items():
+        fields = [x for x in get_args(hint)[1:] if isinstance(x, Field)]
+        if get_origin(hint) is not Annotated or len(fields) != 1:
+            raise TypeError(f"{settings.__name__}.{name}: expected Annotated[type, Field]")
+        found[name] = fields[0]
+    return found
+
+
+def check_field(place: str, value: Any, field: Field) -> Any:
+    """The value, in the field's type.
+
+    Raises:
+      UserError: naming `place`, where the value is of a wrong type or out of range.
+    """
+    kinds = (int, float) if field.kind is float else (field.kind,)
+    fits = isinstance(value, kinds) and (field.kind is bool or not isinstance(value, bool))
+    if not fits or not field.holds(value):
+        raise UserError(f"{place}: {value!r}, expected {field.expected}")
+    return field.kind(value)
+
+
+def check_seed(seed: int, place: str = "seed") -> int:
+    """The seed itself; `UserError` outside `SEED`, naming `place`."""
+    return int(check_field(place, seed, SEED))
+
+
+Fields = Mapping[str, "Field | type"]
+"""What a config may hold, by name: a `Field`, or for a section the NamedTuple that owns it. The
+settings of such a NamedTuple all have defaults."""
