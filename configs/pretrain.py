@@ -17,11 +17,9 @@ def get_config() -> ml_collections.ConfigDict:
 
     # Data.
     config.dataset = "data/breakout"  # directory of pvn.collect or pvn.convert, gs://..., or a,b,c
-    config.dataset_weights = ()  # share of each of several in the draws; (): all transitions alike
-    config.data_memory_gib = 0.0  # for what is resident of the data, which then rotates; 0: all
-    config.data_reuse = (
-        1.0  # mean draws of a transition while it is resident; frames are read 1:this
-    )
+    config.dataset_weights = ()  # of each of several in the draws; (): all transitions alike
+    config.data_memory_gib = 0.0  # memory for a buffer that rotates through the data; 0: all data
+    config.data_reuse = 1.0  # mean number of times that a transition is drawn each time it is read
     config.data_residency = "host"  # host, device (frames live there, gathered in the step)
 
     # The network that learns.
@@ -32,15 +30,26 @@ def get_config() -> ml_collections.ConfigDict:
 
     # The auxiliary tasks.
     config.num_tasks = 100  # T
-    config.indicator = "random_network"  # random_network, random_hash, random_cumulant
-    config.proportion = 0.05  # p, of states for which a task's indicator is on
-    config.threshold_from = "dataset"  # dataset (empirical quantile), quantile_regression
-    config.tasks_per_network = 50  # tasks read off one random network
-    config.final_relu = False  # published: True; about half of the tasks are then dead
+    # random_network, random_hash, random_cumulant, path/to/file.py:Name or package.module:Name.
+    # The settings of each family are in the section of its name.
+    config.indicator = "random_network"
     config.responses = "cached"  # cached (once per stored state), in_step (at each draw)
 
+    config.random_network = ml_collections.ConfigDict()
+    config.random_network.proportion = 0.05  # p, share of the states for which a task is on
+    config.random_network.threshold_from = "dataset"  # dataset (quantile), quantile_regression
+    config.random_network.tasks_per_network = 50  # tasks read off one random network
+    config.random_network.final_relu = False  # published: True; then about half the tasks are dead
+
+    config.random_hash = ml_collections.ConfigDict()
+    config.random_hash.proportion = 0.05  # p
+
+    config.random_cumulant = ml_collections.ConfigDict()
+    config.random_cumulant.tasks_per_network = 50  # tasks read off one random network
+    config.random_cumulant.final_relu = False  # whether a random network ends in a ReLU
+
     # Learning the successor measure.
-    config.loss = "td"  # td, monte_carlo (regression on the record's returns: the behaviour policy)
+    config.loss = "td"  # td, monte_carlo (regression on the returns of the behaviour policy)
     config.discount = 0.95  # gamma
     config.target_policy = "uniform"  # uniform, behaviour (the action it took next)
     config.target_update = "average"  # average, periodic
@@ -53,7 +62,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.optimizer = "adam"  # adam, rmsprop, sgd
     config.learning_rate = 1e-3  # at batch size 32
     config.learning_rate_batch_exponent = 0.25  # learning_rate * (batch_size / 32) ** this
-    config.adam_epsilon = 1e-8  # large against a head's gradient (about 1e-3 / T), it slows T up
+    # Where epsilon exceeds the gradient of one head (about 1e-3 / T), updates shrink as T grows.
+    config.adam_epsilon = 1e-8
     config.max_gradient_norm = 0.0  # global norm to clip to; 0: no clipping
 
     # Quantile regression of the thresholds only.
@@ -63,7 +73,7 @@ def get_config() -> ml_collections.ConfigDict:
     # The run.
     config.seed = 0  # of weights, tasks and batches
     config.num_devices = 0  # 0: all there are
-    config.log_every = 250  # steps a row of metrics.jsonl
+    config.log_every = 250  # steps between rows of metrics.jsonl
     config.checkpoint_every = 2500  # steps between checkpoints
     config.keep_checkpoints = 2  # newest ones kept
     return config

@@ -10,8 +10,9 @@ and TPUs. On 2 cores a step takes minutes; configs/pretrain.py is for those.
 
 Where this differs from the published code on purpose: Adam and the target average do not run
 during warm-up. As published, about half of the tasks are dead (metric `dead_tasks`) because the
-random networks end in a ReLU; `--config.final_relu=False` mends that, and
-`--config.threshold_from=dataset --config.warmup_steps=0` has the right proportion at once.
+random networks end in a ReLU; `--config.random_network.final_relu=False` mends that, and
+`--config.random_network.threshold_from=dataset --config.warmup_steps=0` has the right proportion at
+once.
 """
 
 import ml_collections
@@ -26,10 +27,10 @@ def get_config() -> ml_collections.ConfigDict:
     config.width = 8
     config.num_features = 4096
     config.num_tasks = 100
-    config.proportion = 0.01
-    config.threshold_from = "quantile_regression"
-    config.tasks_per_network = 10
-    config.final_relu = True
+    config.random_network.proportion = 0.01
+    config.random_network.threshold_from = "quantile_regression"
+    config.random_network.tasks_per_network = 10
+    config.random_network.final_relu = True
     config.discount = 0.99
     config.num_steps = 25 * 62_500
     config.batch_size = 256

@@ -34,6 +34,19 @@ def unreadable_config(error: OSError) -> str:
     return f"--config={file}: cannot be loaded, expected a Python file with get_config()"
 
 
+def name_in(config: ml_collections.ConfigDict, field: str, expected: Field) -> str:
+    """A name that has to be known before the rest of the config can be checked.
+
+    Raises:
+      UserError: as `check_config`, for this field alone.
+    """
+    try:
+        given = config.to_dict().get(field)
+    except OSError as error:
+        raise UserError(unreadable_config(error)) from None
+    return str(check_field(f"config.{field}", given, expected))
+
+
 def check_config(
     config: ml_collections.ConfigDict, fields: Fields
 ) -> ml_collections.FrozenConfigDict:

@@ -4,61 +4,67 @@
         --config.dataset=data/breakout --workdir=runs/breakout
 
 The run directory holds config.json, metrics.jsonl, TensorBoard events, checkpoints/, features/.
-The same command goes on from the newest checkpoint, bit for bit. SIGTERM and Ctrl-C save first;
-the exit status is then 143 or 130.
+The same command resumes from the newest checkpoint, bit for bit on a CPU:
+
+1. the config is checked, field by field and together, before anything is written;
+2. the run directory is opened; a run with another config is refused;
+3. the tasks' cached responses are read, or computed from where they stopped;
+4. the newest checkpoint that verifies is restored, or there is none and the seed begins the run;
+5. metrics of later steps are dropped, and the batches of the steps that are left are drawn;
+6. at the end, the features are written again if a kill came between checkpoint and features.
+
+SIGTERM and Ctrl-C save first; the exit status is then 143 or 130.
 """
 
-import contextlib
 import functools
 import os
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+import optax
 from absl import flags
 
 from pvn import config as cfg
 from pvn import console
-from pvn.data.collection import find_transitions, open_collection
-from pvn.data.prefetch import Prefetch
-from pvn.data.resident import Load, Resident
+from pvn.data.buffer import Buffer
+from pvn.data.collection import Collection, collection_transitions, open_collection
 from pvn.data.returns import discounted_returns
-from pvn.data.sampler import uniform_indices
-from pvn.data.schedule import make_schedule
-from pvn.data.stack import episode_bounds, gather_windows
+from pvn.data.sampler import Stream, uniform_indices
+from pvn.data.schedule import Schedule, make_schedule
 from pvn.data.store import FRAME_BYTES, read_attributes, unfinished
+from pvn.data.transitions import Transitions
 from pvn.errors import UserError
 from pvn.features import Features, save_features
-from pvn.fields import choice, flag, positives, real, text, whole
-from pvn.files import sha256
-from pvn.indicators.registry import INDICATORS, INDICATORS_VERSION, make_indicator
-from pvn.indicators.responses import cached_responses, compute_responses, read_responses
+from pvn.fields import SEED, choice, choice_or_own, positives, real, text, whole
+from pvn.indicators.indicator import Indicator
+from pvn.indicators.registry import INDICATORS, INDICATORS_VERSION, find_family, make_indicator
+from pvn.indicators.responses import read_responses
+from pvn.indicators.tasks import RATE_STATES, Tasks, tasks_of_dataset
 from pvn.learning.checkpoint import restore_checkpoint, save_checkpoint
-from pvn.learning.device_frames import DeviceRing, gather
 from pvn.learning.diagnostics import activation_metrics, make_diagnostics
+from pvn.learning.feed import Feed, to_transition
+from pvn.learning.loop import Due, Logged, Stepped, train
 from pvn.learning.losses import TARGET_POLICIES
 from pvn.learning.optimizers import OPTIMIZERS, make_optimizer, scaled_learning_rate
-from pvn.learning.parallel import check_divides, make_parallel
+from pvn.learning.parallel import Parallel, check_divides, make_parallel
 from pvn.learning.train_step import (
+    Target,
     TrainState,
     average_target,
     init_train_state,
+    make_target,
     make_train_step,
-    mean_metrics,
     periodic_target,
-    reset_totals,
-    stack,
 )
-from pvn.networks.network import make_encoder
+from pvn.networks.network import Network, make_encoder
 from pvn.networks.proto_value import make_proto_value_network
-from pvn.plugins import plugin_file
+from pvn.plugins import plugin_identity
 from pvn.run_directory import MetricsWriter, open_run, versions
-from pvn.types import Window
 
 _CONFIG = cfg.define_config("configs/pretrain.py")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.", required=True)
@@ -75,11 +81,7 @@ FIELDS = {
     "num_features": whole(1),
     "dtype": choice("float32", "bfloat16"),
     "num_tasks": whole(1),
-    "indicator": choice(*INDICATORS),
-    "proportion": real(0, 1, closed="()"),
-    "threshold_from": choice("dataset", "quantile_regression"),
-    "tasks_per_network": whole(1),
-    "final_relu": flag(),
+    "indicator": choice_or_own(*INDICATORS),
     "responses": choice("cached", "in_step"),
     "loss": choice("td", "monte_carlo"),
     "discount": real(0, 1, closed="[)"),
@@ -96,344 +98,371 @@ FIELDS = {
     "max_gradient_norm": real(0, float("inf"), closed="[)"),
     "warmup_steps": whole(0),
     "threshold_learning_rate": real(0, float("inf"), closed="()"),
-    "seed": whole(0, 2**31 - 1),
+    "seed": SEED,
     "num_devices": whole(0),
     "log_every": whole(1),
     "checkpoint_every": whole(1),
     "keep_checkpoints": whole(1),
 }
 MAY_CHANGE = (
-    *("num_steps", "num_devices", "checkpoint_every", "keep_checkpoints", "data_residency"),
+    *("dataset", "num_steps", "num_devices", "checkpoint_every", "keep_checkpoints"),
+    "data_residency",
 )
 OWNS = ("checkpoints", "features", "responses", "tensorboard", "metrics.jsonl")
 
-# Steps that no run reaches, for the draws that are made once.
-_PROBE_STEP, _SAMPLE_STEP = 2**64 - 1, 2**64 - 2
 _PROBE_TRANSITIONS = 512  # for rank and explained variance
-_RATE_STATES = 8192  # for activation rates; where responses are not cached, half of them
-_FIT_STATES = 65_536  # for thresholds, where there are more
 
 
-@contextlib.contextmanager
-def filled(
-    resident: Resident, start: int, ring: DeviceRing | None, stop: console.Stop
-) -> Iterator[None]:
-    """Opens `resident` with all in memory that step `start` may draw, unless there is a stop."""
-    with resident:
-        with console.progress(resident.num_ring_rows, "frames", "data") as bar:
-            for load in resident.loads(start):
-                if ring:
-                    ring.store(load)
-                bar.update(len(load.frames))
-                if stop:
-                    break
-        yield
+class Experiment(NamedTuple):
+    """What a config describes, before anything is written."""
+
+    config: ml_collections.FrozenConfigDict
+    family: str  # config section of the indicator's settings
+    devices: list[jax.Device]
+    collection: Collection
+    transitions: Transitions
+    schedule: Schedule
+    encoder: Network
+    network: Network
+    indicator: Indicator
 
 
-def memory_for_data(device: jax.Device | None) -> int:
-    """Bytes of memory that there are: of the device, where it tells, or of the machine."""
-    stats = (device.memory_stats() if device else None) or {}
-    return stats.get("bytes_limit") or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> Experiment:
+    """Opens what the config names; writes nothing.
 
-
-def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) -> int:
-    """Runs the experiment `c` in `workdir`, from where it stands. Returns the exit status."""
-    devices = jax.devices()[: c.num_devices or None]
-    if len(devices) < c.num_devices:
-        raise UserError(f"config.num_devices: {c.num_devices}, there are {len(devices)}")
-    check_divides(c.batch_size, len(devices))
-
-    # ---------------------------------------------------------------- data
+    Raises:
+      UserError: what is not there, does not fit, or does not go together.
+    """
+    indicator = make_indicator(c.indicator, settings(**c[family]), c.num_tasks)
+    encoder = make_encoder(c.encoder, width=c.width, num_features=c.num_features, dtype=c.dtype)
     paths = [path.strip() for path in c.dataset.split(",")]
-    if c.dataset_weights and len(c.dataset_weights) != len(paths):
-        raise UserError(
-            f"config.dataset_weights: {len(c.dataset_weights)} of them, expected one for each of "
-            f"{len(paths)} datasets"
-        )
-    monte_carlo = c.loss == "monte_carlo"
-    dataset = open_collection(paths)
+    collection = open_collection(paths)
     for path in paths:
         if what := unfinished(read_attributes(path)):
             console.say(f"warning: dataset {path}: {what}")
-    valid, groups = find_transitions(dataset, c.discount if monte_carlo else None)
-    rows, bounds = dataset.rows, episode_bounds(dataset.rows.episode)
-    num_actions = dataset.attributes["num_actions"]
+    transitions = collection_transitions(
+        collection, c.discount if c.loss == "monte_carlo" else None
+    )
+    devices = jax.devices()[: c.num_devices or None]
+    schedule = make_schedule(
+        c.seed,
+        transitions,
+        row_bytes=FRAME_BYTES + 4 * c.num_tasks * (c.responses == "cached"),
+        budget=int(c.data_memory_gib * 2**30) or None,
+        memory=_memory_for_data(devices[0] if c.data_residency == "device" else None),
+        reuse=c.data_reuse,
+    )
+    check_together(c, indicator, schedule, len(devices), len(paths))
+    network = make_proto_value_network(encoder, c.num_tasks, collection.attributes["num_actions"])
+    return Experiment(
+        c, family, devices, collection, transitions, schedule, encoder, network, indicator
+    )
 
-    # ---------------------------------------------------------------- networks and tasks
-    encoder = make_encoder(c.encoder, width=c.width, num_features=c.num_features, dtype=c.dtype)
-    network = make_proto_value_network(encoder, c.num_tasks, num_actions)
-    task_settings = {
-        key: c[key]
-        for key in ("num_tasks", "proportion", "threshold_from", "tasks_per_network", "final_relu")
-    }
-    indicator = make_indicator(c.indicator, **task_settings)
-    params_key, tasks_key = jax.random.split(jax.random.key(c.seed))
 
+def check_together(
+    c: ml_collections.FrozenConfigDict,
+    indicator: Indicator,
+    schedule: Schedule,
+    num_devices: int,
+    num_datasets: int,
+) -> None:
+    """Raises `UserError` where fields that are right alone do not go together."""
+    if num_devices < c.num_devices:
+        raise UserError(f"config.num_devices: {c.num_devices}, there are {num_devices}")
+    check_divides(c.batch_size, num_devices)
+    if c.dataset_weights and len(c.dataset_weights) != num_datasets:
+        raise UserError(
+            f"config.dataset_weights: {len(c.dataset_weights)} of them, expected one for each of "
+            f"{num_datasets} datasets"
+        )
     if c.warmup_steps and indicator.loss is None:
         raise UserError(
-            f"config.warmup_steps: {c.warmup_steps}, expected 0: nothing is regressed with "
-            f"indicator {c.indicator} and threshold_from {c.threshold_from}"
+            f"config.warmup_steps: {c.warmup_steps}, expected 0: indicator {c.indicator} has no "
+            "thresholds to regress (threshold_from is dataset)"
         )
-    if monte_carlo and (c.responses != "cached" or indicator.loss is not None):
+    if c.loss == "monte_carlo" and (c.responses != "cached" or indicator.loss is not None):
         raise UserError(
             "config.loss: monte_carlo needs cumulants known beforehand, expected responses cached "
             "and threshold_from dataset"
         )
-    cached, on_device = c.responses == "cached", c.data_residency == "device"
-    schedule = make_schedule(
-        c.seed,
-        groups,
-        valid,
-        row_bytes=FRAME_BYTES + 4 * c.num_tasks * cached,
-        fixed_bytes=sum(x.nbytes for x in (*rows[1:], *bounds, valid)),
-        budget=int(c.data_memory_gib * 2**30) or None,
-        memory=memory_for_data(devices[0] if on_device else None),
-        reuse=c.data_reuse,
-    )
-    if monte_carlo and schedule.rotates:
+    if c.loss == "monte_carlo" and schedule.moves:
         raise UserError(
             "config.loss: monte_carlo needs all returns in memory, expected config.data_memory_gib "
             "0, or large enough for the whole dataset"
         )
-    identity = {
-        **c.to_dict(),
-        "dataset_fingerprint": dataset.fingerprint,
-        "indicators_version": INDICATORS_VERSION,
-    }
-    if (file := plugin_file(c.encoder)) is not None:
-        identity["encoder_sha256"] = sha256(file)
-    open_run(
-        workdir, "pretrain", identity, overwrite=overwrite, owns=OWNS, may_change=MAY_CHANGE
-    ).__enter__()
 
-    frozen, fitted = indicator.init(tasks_key)
-    responses = None
-    if cached:
-        with console.progress(len(rows.action), "states", "responses") as bar:
-            responses = cached_responses(
-                workdir / "responses",
-                {"indicator": c.indicator, "seed": c.seed, "dataset": dataset.fingerprint}
-                | task_settings,
-                indicator,
-                frozen,
-                rows,
-                c.num_tasks,
-                bar.update,
-            )
-        frozen = ()
-        fit_on = valid
-        if len(valid) > _FIT_STATES:
-            draws = uniform_indices(c.seed, _SAMPLE_STEP, _FIT_STATES, len(valid))
-            fit_on = valid[np.sort(draws)]
-        to_fit = responses[fit_on]
-        to_rate = to_fit[:: max(1, len(fit_on) // _RATE_STATES)].copy()
-    else:
-        states = valid[uniform_indices(c.seed, _SAMPLE_STEP, _RATE_STATES, len(valid))]
-        with console.progress(_RATE_STATES, "states", "responses") as bar:
-            sample = compute_responses(indicator, frozen, rows, states, bar.update)
-        # Rates are measured on other states than the thresholds were fitted on.
-        to_fit, to_rate = sample[::2], sample[1::2]
-    if indicator.fit is not None:
-        fitted = indicator.fit(to_fit)
-    del to_fit
-    cumulant = jax.jit(indicator.cumulant)
-    returns = None
-    if monte_carlo:
-        assert responses is not None
-        cumulants = np.asarray(cumulant(fitted, responses))
-        returns = discounted_returns(cumulants, rows.episode, c.discount)
 
-    # ---------------------------------------------------------------- the step
+def identity_of(e: Experiment, fingerprint: str) -> dict[str, Any]:
+    """What config.json says: the config without the families not chosen, and what it refers to."""
+    others = (*INDICATORS.keys() - {e.family},)
+    identity = {key: value for key, value in e.config.to_dict().items() if key not in others}
+    identity |= {"dataset_fingerprint": fingerprint, "indicators_version": INDICATORS_VERSION}
+    for kind in ("encoder", "indicator"):
+        if files := plugin_identity(e.config[kind]):
+            identity[f"{kind}_files"] = files
+    return identity
+
+
+def upgrade_identity(old: dict[str, Any]) -> dict[str, Any]:
+    """The identity of a run that was begun when the indicator's settings had no section."""
+    flat = ("proportion", "threshold_from", "tasks_per_network", "final_relu")
+    if old.get("indicator") not in INDICATORS or "proportion" not in old:
+        return old
+    family = INDICATORS[old["indicator"]]
+    new = {key: value for key, value in old.items() if key not in flat}
+    new[old["indicator"]] = {key: old[key] for key in flat if key in family._fields}  # type: ignore[attr-defined]
+    if digest := new.pop("encoder_sha256", None):
+        new["encoder_files"] = {Path(old["encoder"].rpartition(":")[0]).name: digest}
+    return new
+
+
+def _memory_for_data(device: jax.Device | None) -> int:
+    """Bytes of memory: of the device, where it says, or of the machine."""
+    stats = (device.memory_stats() if device else None) or {}
+    return stats.get("bytes_limit") or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def optimizers_of(
+    c: ml_collections.FrozenConfigDict,
+) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
+    """The optimisers of the network and of the thresholds."""
     rate = scaled_learning_rate(1.0, c.batch_size, c.learning_rate_batch_exponent)
-    optimizer = make_optimizer(
-        c.optimizer,
-        learning_rate=c.learning_rate * rate,
-        epsilon=c.adam_epsilon,
-        max_gradient_norm=c.max_gradient_norm,
+    return (
+        make_optimizer(
+            c.optimizer,
+            learning_rate=c.learning_rate * rate,
+            epsilon=c.adam_epsilon,
+            max_gradient_norm=c.max_gradient_norm,
+        ),
+        make_optimizer(
+            "adam",
+            learning_rate=c.threshold_learning_rate * rate,
+            epsilon=c.adam_epsilon,
+            max_gradient_norm=0.0,
+        ),
     )
-    fitted_optimizer = make_optimizer(
-        "adam",
-        learning_rate=c.threshold_learning_rate * rate,
-        epsilon=c.adam_epsilon,
-        max_gradient_norm=0.0,
-    )
-    parallel, axis_name = make_parallel(devices)
 
-    def compiled_step(warmup: bool) -> Any:
+
+def compile_step(
+    e: Experiment,
+    target: Target,
+    optimizers: tuple[optax.GradientTransformation, optax.GradientTransformation],
+    parallel: Parallel,
+    axis_name: str | None,
+) -> Callable[[int, Any, Any, Any], Any]:
+    """(step, state, (frozen, arrays), batch) -> state; compiles warm-up and training apart."""
+    c = e.config
+    update = (
+        average_target(c.target_decay)
+        if c.target_update == "average"
+        else periodic_target(c.target_period)
+    )
+
+    def compiled(warmup: bool) -> Any:
         step = make_train_step(
-            network=network,
-            indicator=indicator,
-            optimizer=optimizer,
-            fitted_optimizer=fitted_optimizer,
-            next_value=TARGET_POLICIES[c.target_policy],
-            target_update=average_target(c.target_decay)
-            if c.target_update == "average"
-            else periodic_target(c.target_period),
-            gamma=c.discount,
+            network=e.network,
+            indicator=e.indicator,
+            optimizer=optimizers[0],
+            fitted_optimizer=optimizers[1],
+            target=target,
+            target_update=update,
             warmup=warmup,
             axis_name=axis_name,
         )
-
-        def run(state: TrainState, data: tuple[Any, Any], window: Window) -> TrainState:
-            frozen, ring = data
-            return step(state, frozen, stack(gather(ring, window) if on_device else window))
-
-        return parallel.compile(run)
-
-    warmup_step, train_step = compiled_step(warmup=True), compiled_step(warmup=False)
-    diagnose = make_diagnostics(
-        network=network,
-        encoder=encoder,
-        indicator=indicator,
-        next_value=TARGET_POLICIES[c.target_policy],
-        gamma=c.discount,
-    )
-
-    # ---------------------------------------------------------------- where the run stands
-    observation = jnp.zeros((1, 84, 84, 4), jnp.uint8)
-    params = jax.jit(network.init)(params_key, observation)
-    state = init_train_state(params, fitted, optimizer, fitted_optimizer)
-    restored = restore_checkpoint(workdir / "checkpoints", state, console.say)
-    if restored is not None:
-        state, _ = restored
-    start = int(state.step)
-
-    def save_encoder(state: TrainState) -> None:
-        learned = Features(
-            encoder,
-            jax.device_get(state.params["encoder"]),
-            {
-                "encoder": c.encoder,
-                "width": c.width,
-                "num_features": c.num_features,
-                "dtype": c.dtype,
-                "method": "pvn",
-                "seed": c.seed,
-                "step": int(state.step),
-                "versions": versions(),
-                "game": dataset.attributes["game"],
-                "num_actions": num_actions,
-                "observation": dataset.attributes["protocol"],
-                "dataset": {
-                    "path": c.dataset,
-                    "fingerprint": dataset.fingerprint,
-                    "num_transitions": len(valid),
-                    "source": dataset.attributes["source"],  # a list, of several
-                },
-                "pretraining": c.to_dict(),
-            },
+        return parallel.compile(
+            lambda state, data, batch: step(state, data[0], to_transition(data[1], batch))
         )
-        save_features(workdir / "features", learned)
 
-    def save(state: TrainState) -> None:
-        metadata = {"config": c.to_dict(), "dataset": dataset.fingerprint, "seed": c.seed}
-        save_checkpoint(
-            workdir / "checkpoints", int(state.step), state, metadata, c.keep_checkpoints
+    warmup, training = compiled(warmup=True), compiled(warmup=False)
+    return lambda step, *inputs: (warmup if step <= c.warmup_steps else training)(*inputs)
+
+
+def features_of(e: Experiment, state: TrainState, fingerprint: str) -> Features:
+    """The encoder of a state, and what features.json says of it."""
+    c, attributes = e.config, e.collection.attributes
+    metadata = {
+        "encoder": c.encoder,
+        "width": c.width,
+        "num_features": c.num_features,
+        "dtype": c.dtype,
+        "agent": "pvn",
+        "seed": c.seed,
+        "step": int(state.step),
+        "versions": versions(),
+        "game": attributes["game"],
+        "num_actions": attributes["num_actions"],
+        "protocol": attributes["protocol"],
+        "dataset": {
+            "path": c.dataset,
+            "fingerprint": fingerprint,
+            "num_transitions": e.transitions.num_transitions,
+            "source": attributes["source"],  # a list, of several
+        },
+        "pretraining": c.to_dict(),
+    }
+    return Features(e.encoder, jax.device_get(state.params["encoder"]), metadata)
+
+
+def prepare_tasks(e: Experiment, key: jax.Array, fingerprint: str, workdir: Path) -> Tasks:
+    """The tasks on the dataset, with live progress."""
+    c, cache, total = e.config, None, RATE_STATES
+    if c.responses == "cached":
+        depends_on = {"indicator": c.indicator, "seed": c.seed, "dataset": fingerprint}
+        depends_on |= {"num_tasks": c.num_tasks} | c[e.family].to_dict()
+        cache = (workdir / "responses", depends_on | plugin_identity(c.indicator))
+        total = e.transitions.num_rows
+    with console.progress(total, "states", "responses") as bar:
+        return tasks_of_dataset(
+            e.indicator, key, e.transitions, seed=c.seed, cache=cache, on_progress=bar.update
         )
-        save_encoder(state)
 
-    def check_finite(state: TrainState) -> None:
-        if bad := int(state.first_bad_step):
-            raise UserError(
-                f"{workdir}: the loss or its gradient is not finite at step {bad}; the last "
-                "checkpoint is from before it. Lower config.learning_rate or set "
-                "config.max_gradient_norm"
-            )
 
-    if start >= c.num_steps:
-        save_encoder(state)  # a kill may have come between the checkpoint and the features
-        console.say(f"{workdir}: complete at step {start:,}; features in {workdir / 'features'}")
-        return 0
-
-    # ---------------------------------------------------------------- the loop
-    probe = valid[uniform_indices(c.seed, _PROBE_STEP, _PROBE_TRANSITIONS, len(valid))]
-    probe_transitions = jax.jit(stack)(gather_windows(rows, bounds, probe, responses, returns))
-    del responses
+def feed_of(
+    e: Experiment, returns: np.ndarray | None, workdir: Path, parallel: Parallel, start: int
+) -> Feed:
+    """The batches of the steps from `start` on."""
+    c = e.config
     weights = np.array(c.dataset_weights, np.float64)
-    resident = Resident(
-        rows,
-        bounds,
-        valid,
-        schedule,
+    on_device = c.data_residency == "device"
+    buffer = Buffer(
+        e.transitions,
+        e.schedule,
         seed=c.seed,
         batch_size=c.batch_size,
         start=start,
         shares=weights / weights.sum() if len(weights) else None,
-        responses=functools.partial(read_responses, workdir / "responses") if cached else None,
+        responses=functools.partial(read_responses, workdir / "responses")
+        if c.responses == "cached"
+        else None,
         returns=returns,
         on_host=not on_device,
     )
-    ring: DeviceRing | None = None
-    if on_device:
-        ring = DeviceRing(parallel, resident.num_ring_rows, resident.block_rows)
-    metrics = MetricsWriter(workdir, start)
-    placed, frozen_placed = parallel.replicate(state), parallel.replicate(frozen)
+    return Feed(buffer, parallel, start=start, num_steps=c.num_steps, on_device=on_device)
 
-    def prepare(step: int) -> tuple[list[Load], Window]:
-        if on_device:
-            return list(resident.loads(step)), parallel.split(resident.places(step))
-        return [], parallel.split(resident.batch(step))
 
-    ticket = placed.step + 0
-    with (
-        console.orderly_stop() as stop,
-        filled(resident, start, ring, stop),
-        console.progress(c.num_steps, "steps", "pretrain", start) as bar,
-        Prefetch(map(prepare, range(start, start if stop else c.num_steps))) as batches,
-    ):
-        step, began, waited, logged = start, time.perf_counter(), 0.0, start
-        for step, (loads, window) in enumerate(batches, start + 1):
-            for load in loads:
-                assert ring
-                ring.store(load)
-            run_step = warmup_step if step <= c.warmup_steps else train_step
-            placed = run_step(placed, (frozen_placed, ring.frames if ring else ()), window)
-            # One step in flight: the next is queued while this one runs, and a stop is prompt.
-            # (The state itself may be donated to the next step; the ticket is a copy.)
-            jax.block_until_ready(ticket)
-            ticket = placed.step + 0
-            bar.update()
-            done = step == c.num_steps
-            if step % c.log_every == 0 or done:
-                state = parallel.unreplicate(placed)
-                check_finite(state)
-                values = mean_metrics(state)
-                values |= activation_metrics(np.asarray(cumulant(state.fitted, to_rate)))
-                values |= diagnose(state, frozen, probe_transitions)
-                now = time.perf_counter()
-                speed = (step - logged) / (now - began)
-                values |= {
-                    "steps_per_second": speed,
-                    "transitions_per_second": speed * c.batch_size,
-                    "data_wait_share": (batches.waited - waited) / (now - began),
-                }
-                began, waited, logged = now, batches.waited, step
-                metrics.write(step, values)
-                bar.set_postfix_str(
-                    f"{speed * c.batch_size:,.0f} transitions/s, td_loss {values['td_loss']:.2g}, "
-                    f"explained {values['explained_variance']:.2f}, "
-                    f"rank {values['feature_rank']}"
-                )
-                placed = parallel.replicate(reset_totals(state))
-            if stop or done or step % c.checkpoint_every == 0:
-                state = parallel.unreplicate(placed)
-                check_finite(state)
-                save(state)
+def pretrain(e: Experiment, workdir: Path, overwrite: bool) -> int:
+    """Runs an experiment in `workdir`, from where it stands. Returns the exit status."""
+    c, transitions = e.config, e.transitions
+    fingerprint = e.collection.compute_fingerprint()
+    params_key, tasks_key = jax.random.split(jax.random.key(c.seed))
+    with open_run(
+        workdir,
+        "pretrain",
+        identity_of(e, fingerprint),
+        overwrite=overwrite,
+        owns=OWNS,
+        may_change=MAY_CHANGE,
+        upgrade=upgrade_identity,
+    ) as run:
+        # ------------------------------------------------------------ tasks
+        tasks = prepare_tasks(e, tasks_key, fingerprint, workdir)
+        returns = None
+        if c.loss == "monte_carlo":
+            assert tasks.responses is not None
+            cumulants = tasks.cumulants(tasks.responses)
+            returns = discounted_returns(cumulants, transitions.rows.episode, c.discount)
+
+        # ------------------------------------------------------------ the step
+        parallel, axis_name = make_parallel(e.devices)
+        optimizers = optimizers_of(c)
+        target = make_target(
+            network=e.network,
+            indicator=e.indicator,
+            next_value=TARGET_POLICIES[c.target_policy],
+            gamma=c.discount,
+        )
+        step = compile_step(e, target, optimizers, parallel, axis_name)
+        diagnose = make_diagnostics(
+            network=e.network, encoder=e.encoder, indicator=e.indicator, target=target
+        )
+
+        # ------------------------------------------------------------ where the run stands
+        observation = jnp.zeros((1, 84, 84, 4), jnp.uint8)
+        params = jax.jit(e.network.init)(params_key, observation)
+        state = init_train_state(params, tasks.fitted, *optimizers)
+        if restored := restore_checkpoint(workdir / "checkpoints", state, console.say):
+            state, _ = restored
+        start = int(state.step)
+        if start >= c.num_steps:
+            save_features(workdir / "features", features_of(e, state, fingerprint))
+            console.say(
+                f"{workdir}: complete at step {start:,}; features in {workdir / 'features'}"
+            )
+            return 0
+
+        # ------------------------------------------------------------ the loop
+        probe = uniform_indices(
+            c.seed, Stream.PROBE, _PROBE_TRANSITIONS, transitions.num_transitions
+        )
+        probe_batch = transitions.batch(transitions.start[probe], tasks.responses, returns)
+        probe_transitions = jax.jit(to_transition)((), probe_batch)
+        tasks = tasks._replace(responses=None)  # the feed reads its own; a map's pages would stay
+        frozen = parallel.replicate(tasks.frozen)
+        last = start
+        with (
+            console.orderly_stop() as stop,
+            feed_of(e, returns, workdir, parallel, start) as feed,
+            MetricsWriter(workdir, start) as metrics,
+            console.progress(c.num_steps, "steps", "pretrain", start) as bar,
+        ):
+            fill(feed, stop)
+            events = train(
+                lambda number, state, arrays, batch: step(number, state, (frozen, arrays), batch),
+                state,
+                feed,
+                parallel,
+                num_steps=c.num_steps,
+                log_every=c.log_every,
+                save_every=c.checkpoint_every,
+                stop=lambda: stop,
+            )
+            for event in () if stop else events:
+                match event:
+                    case Stepped(last):
+                        bar.update()
+                    case Logged(_, state, values):
+                        values["transitions_per_second"] = values["steps_per_second"] * c.batch_size
+                        values |= activation_metrics(tasks.cumulants(tasks.sample, state.fitted))
+                        values |= diagnose(state, tasks.frozen, probe_transitions)
+                        metrics.write(last, values)
+                        bar.set_postfix_str(summary_of(values))
+                    case Due(_, state):
+                        run.check_held()
+                        save_checkpoint(
+                            workdir / "checkpoints", last, state, run.identity, c.keep_checkpoints
+                        )
+                        save_features(workdir / "features", features_of(e, state, fingerprint))
+    if stop:
+        saved = "and saved " if last > start else ""
+        console.say(f"{workdir}: stopped {saved}at step {last:,}; the same command resumes")
+    else:
+        console.say(f"{workdir}: {last:,} steps; features in {workdir / 'features'}")
+    return stop.status
+
+
+def fill(feed: Feed, stop: console.Stop) -> None:
+    """Reads the data that the first step may draw, with live progress."""
+    with console.progress(feed.num_rows, "frames", "data") as bar:
+        for count in feed.fill():
+            bar.update(count)
             if stop:
                 break
-    metrics.close()
-    if stop:
-        saved = "and saved " if step > start else ""
-        console.say(f"{workdir}: stopped {saved}at step {step:,}; the same command resumes")
-    else:
-        console.say(f"{workdir}: {step:,} steps; features in {workdir / 'features'}")
-    return stop.status
+
+
+def summary_of(values: Mapping[str, float]) -> str:
+    """The numbers that the progress bar shows."""
+    return (
+        f"{values['transitions_per_second']:,.0f} transitions/s, loss {values['loss']:.2g}, "
+        f"explained {values['explained_variance']:.2f}, rank {values['feature_rank']:.0f}"
+    )
 
 
 def main() -> int:
     jax.config.update("jax_numpy_rank_promotion", "raise")
-    config = cfg.check_config(_CONFIG.value, FIELDS)
-    return pretrain(config, Path(_WORKDIR.value), _OVERWRITE.value)
+    config = _CONFIG.value
+    family, settings = find_family(cfg.name_in(config, "indicator", FIELDS["indicator"]))
+    checked = cfg.check_config(config, FIELDS | INDICATORS | {family: settings})
+    return pretrain(prepare(checked, family, settings), Path(_WORKDIR.value), _OVERWRITE.value)
 
 
 if __name__ == "__main__":

@@ -138,6 +138,12 @@ class MetricsWriter:
             str(workdir / "tensorboard"), purge_step=start_step + 1, flush_secs=30
         )
 
+    def __enter__(self) -> "MetricsWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def write(self, step: int, values: Mapping[str, float]) -> None:
         self._stream.write(json.dumps({"step": step, **values}) + "\n")
         self._stream.flush()

@@ -1,4 +1,4 @@
-"""Several datasets as one: their rows one after the other, their episodes numbered anew."""
+"""Several datasets as one: rows laid end to end, episodes renumbered."""
 
 import hashlib
 from collections.abc import Sequence
@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pvn.data.returns import known_returns
-from pvn.data.stack import transition_rows
-from pvn.data.store import Rows, open_dataset
+from pvn.data.store import Rows, fingerprint, open_dataset
+from pvn.data.transitions import Transitions, find_transitions
 from pvn.errors import UserError
 
 _AGREE = ("game", "num_actions", "protocol")  # what datasets must have in common
@@ -21,7 +21,23 @@ class Collection(NamedTuple):
     attributes: dict[str, Any]  # game, num_actions, protocol, and the source of each
     rows: Rows  # N rows, those of dataset k at starts[k] .. starts[k + 1]
     starts: np.ndarray  # int64 [K + 1]
-    fingerprint: str  # SHA-256 over their files
+
+    def compute_fingerprint(self) -> str:
+        """SHA-256 over the datasets' files, all of which are read for it.
+
+        Raises:
+          UserError: two of the datasets are the same data, which would count twice.
+        """
+        prints = [fingerprint(path) for path in self.paths]
+        for number, each in enumerate(prints):
+            if each in prints[:number]:
+                raise UserError(
+                    f"dataset {self.paths[number]}: holds the same data as "
+                    f"{self.paths[prints.index(each)]}; expected each dataset once"
+                )
+        if len(prints) == 1:
+            return prints[0]
+        return hashlib.sha256("".join(prints).encode()).hexdigest()
 
 
 class _JoinedFrames:
@@ -70,7 +86,7 @@ def open_collection(paths: Sequence[str]) -> Collection:
                 )
     starts = np.cumsum([0, *(len(dataset.rows.action) for dataset in datasets)])
     if len(datasets) == 1:
-        return Collection(tuple(paths), first.attributes, first.rows, starts, first.fingerprint)
+        return Collection(tuple(paths), first.attributes, first.rows, starts)
     columns: dict[str, Any] = {
         name: np.concatenate([getattr(dataset.rows, name) for dataset in datasets])
         for name in Rows._fields[1:-1]
@@ -85,37 +101,36 @@ def open_collection(paths: Sequence[str]) -> Collection:
         episode=np.concatenate(episodes),
         **columns,
     )
-    prints = "".join(dataset.fingerprint for dataset in datasets)
     return Collection(
         tuple(paths),
         {key: first.attributes.get(key) for key in _AGREE}
         | {"source": [dataset.attributes["source"] for dataset in datasets]},
         rows,
         starts,
-        hashlib.sha256(prints.encode()).hexdigest(),
     )
 
 
-def find_transitions(
+def collection_transitions(
     collection: Collection, monte_carlo_discount: float | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """(the row of each of M transitions, int64 [M]; where those of each dataset begin, [K + 1]).
+) -> Transitions:
+    """The transitions of a collection.
 
-    monte_carlo_discount: only those whose discounted returns can be read off the record.
+    monte_carlo_discount: only those whose discounted return is in the record.
 
     Raises:
       UserError: a dataset has none.
     """
-    valid = transition_rows(collection.rows)
+    rows = collection.rows
+    where = None
     why = "holds no transitions, only single rows"
     if monte_carlo_discount is not None:
-        valid = valid[known_returns(collection.rows, monte_carlo_discount)[valid]]
+        where = known_returns(rows, monte_carlo_discount)
         why = (
-            "every return is cut off, expected episodes that end, or longer ones; collect more "
-            "steps or lower config.discount"
+            "no episode is long enough for its discounted return to be known; collect more steps "
+            "or lower config.discount"
         )
-    groups = np.searchsorted(valid, collection.starts)
-    for path, count in zip(collection.paths, np.diff(groups), strict=True):
+    transitions = find_transitions(rows, collection.starts, where)
+    for path, count in zip(collection.paths, np.diff(transitions.groups), strict=True):
         if not count:
             raise UserError(f"dataset {path}: {why}")
-    return valid, groups
+    return transitions

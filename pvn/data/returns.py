@@ -2,20 +2,19 @@
 
 import numpy as np
 
-from pvn.data.stack import episode_bounds
 from pvn.data.store import Rows
+from pvn.data.transitions import episode_spans
 
-NEGLIGIBLE_TAIL = 0.01  # share of a return's weight that a cut may hide
+NEGLIGIBLE_TAIL = 0.01  # share of a return's weight that a truncation may hide
 
 
 def discounted_returns(values: np.ndarray, episode: np.ndarray, discount: float) -> np.ndarray:
-    """Sums over k of discount^k times the value k rows on, to the end of the episode.
+    """Sums over k of discount^k times the value k rows later, to the end of the episode.
 
     values: float [N, ...], of each row. episode: int [N]. Of the shape and dtype of `values`.
     """
-    _, ends = episode_bounds(episode)
-    last = np.unique(ends) - 1
-    lengths = np.diff(last, prepend=-1)
+    starts, stops = episode_spans(episode)
+    last, lengths = stops - 1, stops - starts
     returns = values.copy()
     # All episodes at once, from their last row back: O(longest episode) vector operations.
     for back in range(1, int(lengths.max())):
@@ -25,11 +24,12 @@ def discounted_returns(values: np.ndarray, episode: np.ndarray, discount: float)
 
 
 def known_returns(rows: Rows, discount: float) -> np.ndarray:
-    """bool [N]: where the discounted return from a row on can be read off the record.
+    """bool [N]: whether the discounted return from a row on is in the record.
 
-    A row's is known if its episode ended, or was cut so much later that the unseen tail weighs
-    less than 1 % of the whole (discount^steps < 0.01).
+    It is where the episode ended, or was truncated so much later that the rest weighs less than
+    1 % of the whole (discount^steps < 0.01).
     """
-    _, ends = episode_bounds(rows.episode)
-    tail = np.power(float(discount), ends - np.arange(len(ends)))
-    return rows.terminal[ends - 1] | (tail < NEGLIGIBLE_TAIL)
+    starts, stops = episode_spans(rows.episode)
+    stop = np.repeat(stops, stops - starts)
+    tail = np.power(float(discount), stop - np.arange(len(stop)))
+    return rows.terminal[stop - 1] | (tail < NEGLIGIBLE_TAIL)

@@ -1,17 +1,27 @@
-"""Which rows make up a batch: a pure function of (seed, step).
+"""Which transitions make up a batch: a pure function of (seed, step).
 
-A counter-based generator (Philox) is set to the step, so there is no iterator whose state could
-be lost: the data position of a run is one integer, and a process of many takes its slice of the
-same global batch.
+A counter-based generator (Philox) is set to the step, so no iterator has a state that could be
+lost: the data position of a run is one integer, and each of several processes takes its slice of
+the same global batch.
 """
 
+import enum
+
 import numpy as np
+
+
+class Stream(enum.IntEnum):
+    """Draws that a run makes once: steps that no run reaches."""
+
+    PROBE = 2**64 - 1  # transitions on which diagnostics are computed
+    SAMPLE = 2**64 - 2  # states on which thresholds are fitted and rates measured
+    ORDER = 2**64 - 3  # order of the blocks of a dataset that is larger than memory
 
 
 def generator(seed: int, step: int) -> np.random.Generator:
     """The random numbers of a step, independent of those of any other."""
     # The step is the high word of the 256-bit counter: 2**192 draws lie between two steps.
-    bits = np.random.Philox(key=seed, counter=np.array([0, 0, 0, step], np.uint64))
+    bits = np.random.Philox(key=seed, counter=np.array([0, 0, 0, int(step)], np.uint64))
     return np.random.Generator(bits)
 
 
@@ -20,7 +30,7 @@ def uniform_indices(seed: int, step: int, batch_size: int, num_items: int) -> np
 
     Args:
       seed: of the run, non-negative, below 2**64.
-      step: from 0. Batches of different steps are independent; streams cannot overlap.
+      step: from 0, or a `Stream`. Batches of different steps are independent.
       batch_size: B.
       num_items: how many transitions there are.
     """

@@ -1,68 +1,78 @@
-"""Which part of the data is in memory at a step: a pure function of (seed, step).
+"""Which part of the data is in the buffer at a step: a pure function of (seed, step).
 
-The transitions are cut into n pieces, put in a random order, and W of them are resident: at
-position q those of places q .. q + W - 1, around in a circle. Every so many steps the position
-moves on by one. So in any n positions, a pass, each piece is resident for exactly W of them, and
-each transition is drawn equally often in expectation, from whichever step a run is resumed. Where
-all fits, W = n and nothing moves.
+The transitions are cut into n blocks, put in a random order, and W of them are buffered: at
+position q those at places q .. q + W - 1 of the order, in a circle.
+
+    order     3  0  4  1  2        n = 5 blocks, W = 3
+    q = 0    [3  0  4] 1  2
+    q = 1     3 [0  4  1] 2        block 1 takes the slot of block 3
+    q = 3     3] 0  4 [1  2        around the circle
+
+The position moves on by one after a fixed number of draws. So in any n positions, a pass, each
+block is buffered for exactly W of them, and each transition is drawn equally often in expectation,
+from whichever step a run is resumed. Where all the data fit, W = n and nothing moves.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from pvn.data.sampler import generator
-from pvn.data.stack import STACK
+from pvn.data.sampler import Stream, generator
+from pvn.data.transitions import STACK, Transitions
 from pvn.errors import UserError
 
-_ORDER_STEP = 2**64 - 3  # a step that no run reaches, for the draw of the order
-PIECE = 1024  # transitions of a piece, where the budget holds many such
-AHEAD = 4  # pieces read before they are due
+BLOCK = 1024  # transitions of a block, where the budget holds many blocks
+AHEAD = 4  # blocks read before they are due
 
 
 class Schedule(NamedTuple):
-    """Pieces of K datasets with M transitions in all, and their order."""
+    """The blocks of K datasets with M transitions in all, and their order."""
 
-    bounds: np.ndarray  # int64 [K, n + 1]: piece j has transitions bounds[k, j] .. bounds[k, j + 1]
-    order: np.ndarray  # int64 [n], the piece at each place
-    num_resident: int  # W
-    draws_a_position: int  # draws of transitions after which the position moves on by one
+    edges: np.ndarray  # int64 [K, n + 1]: block j has transitions edges[k, j] .. edges[k, j + 1]
+    order: np.ndarray  # int64 [n], the block at each place
+    num_buffered: int  # W
+    draws_per_move: int  # draws of transitions after which the position moves on by one
 
     @property
-    def num_pieces(self) -> int:
+    def num_blocks(self) -> int:
         """n."""
         return len(self.order)
 
     @property
-    def rotates(self) -> bool:
-        """Whether not all is resident."""
-        return self.num_resident < self.num_pieces
+    def moves(self) -> bool:
+        """Whether only a part of the data is buffered at a time."""
+        return self.num_buffered < self.num_blocks
 
     def position(self, step: int, batch_size: int) -> int:
-        """The first resident place at a step (from 0) of a run with this batch size."""
-        return step * batch_size // self.draws_a_position if self.rotates else 0
+        """The first buffered place at a step (from 0) of a run with this batch size."""
+        return step * batch_size // self.draws_per_move if self.moves else 0
 
-    def resident(self, position: int) -> np.ndarray:
-        """int64 [W], the pieces resident at a position; place q is at ring slot q mod W."""
-        return self.order[np.arange(position, position + self.num_resident) % self.num_pieces]
+    def buffered(self, position: int) -> np.ndarray:
+        """int64 [W], the blocks buffered at a position; place q has slot q mod W."""
+        return self.order[np.arange(position, position + self.num_buffered) % self.num_blocks]
 
 
-def piece_rows(valid: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First row, and one past the last, that each piece's transitions need; int64 like bounds[:-1].
+def block_rows(start: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First row, and one past the last, that the transitions of each block need.
 
-    valid: int64 [M], the row of each transition. bounds: int64 [..., n + 1].
+    The latter may point one past the dataset: the last row of all has no next row. Callers clip.
+
+    Args:
+      start: int64 [M], the row of each transition.
+      edges: int64 [..., n + 1].
+
+    Returns:
+      Two int64 [..., n].
     """
-    first = np.maximum(valid[bounds[..., :-1]] - (STACK - 1), 0)
-    return first, valid[bounds[..., 1:] - 1] + 2  # the last row's next need not exist
+    first = np.maximum(start[edges[..., :-1]] - (STACK - 1), 0)
+    return first, start[edges[..., 1:] - 1] + 2
 
 
 def make_schedule(
     seed: int,
-    groups: np.ndarray,
-    valid: np.ndarray,
+    transitions: Transitions,
     *,
     row_bytes: int,
-    fixed_bytes: int,
     budget: int | None,
     memory: int,
     reuse: float,
@@ -71,27 +81,27 @@ def make_schedule(
 
     Args:
       seed: of the order.
-      groups: int64 [K + 1]; dataset k has transitions groups[k] .. groups[k + 1]. Each dataset has
-        its part of every piece, so that the shares of the datasets hold at all times.
-      valid: int64 [M], the row of each transition.
-      row_bytes: memory that a resident row takes.
-      fixed_bytes: memory that is taken whatever is resident.
-      budget: bytes for all of it and the rows that are read ahead; None: as many as it takes.
-      memory: bytes that there are.
-      reuse: mean number of times that a transition is drawn while it is resident. A pass takes
+      transitions: of K datasets. Each block has a part of each dataset, so that the datasets'
+        shares of the draws hold at all times.
+      row_bytes: memory of a buffered row.
+      budget: bytes for the buffer, the columns and the rows that are read ahead; None: as many as
+        it takes.
+      memory: bytes of the machine or device.
+      reuse: mean number of times that a transition is drawn while it is buffered. A pass takes
         reuse * M draws and reads every frame once.
 
     Raises:
       UserError: the budget is too small, or there is none and the data are larger than memory.
     """
+    groups, start, fixed_bytes = transitions.groups, transitions.start, transitions.nbytes
     sizes = np.diff(groups)
     total = int(groups[-1])
 
-    def cut(num_pieces: int) -> np.ndarray:
-        return groups[:-1, None] + sizes[:, None] * np.arange(num_pieces + 1) // num_pieces
+    def cut(num_blocks: int) -> np.ndarray:
+        return groups[:-1, None] + sizes[:, None] * np.arange(num_blocks + 1) // num_blocks
 
     whole = cut(1)
-    first, stop = piece_rows(valid, whole)
+    first, stop = block_rows(start, whole)
     everything = int(np.sum(stop - first)) * row_bytes + fixed_bytes
     if budget is None and everything > memory:
         raise UserError(
@@ -102,23 +112,23 @@ def make_schedule(
         return Schedule(whole, np.zeros(1, np.int64), 1, total)
 
     affordable = max(0, budget - fixed_bytes) // row_bytes
-    piece = int(np.clip(affordable // (16 * AHEAD), 64, PIECE))
-    num_pieces = int(min(-(-total // piece), sizes.min()))
-    bounds = cut(num_pieces)
-    first, stop = piece_rows(valid, bounds)
+    block = int(np.clip(affordable // (16 * AHEAD), 64, BLOCK))
+    num_blocks = int(min(-(-total // block), sizes.min()))
+    edges = cut(num_blocks)
+    first, stop = block_rows(start, edges)
     largest = int(np.sum(stop - first, axis=0).max())
-    # A piece being copied is there twice; so is one that a stopped reader holds.
-    num_resident = affordable // largest - AHEAD - 2
-    if num_resident < 2:
+    # A block that is being copied is in memory twice; so is one that a stopped reader holds.
+    num_buffered = affordable // largest - AHEAD - 2
+    if num_buffered < 2:
         least = min(fixed_bytes + (AHEAD + 4) * largest * row_bytes, everything) / 2**30
         why = ""
-        if num_pieces == sizes.min():
-            why = f" (a dataset of only {num_pieces:,} transitions has a part in each of as many)"
+        if num_blocks == sizes.min():
+            why = f" (a dataset of only {num_blocks:,} transitions has a part in each of as many)"
         raise UserError(
-            f"config.data_memory_gib: {budget / 2**30:.3g} is too small for pieces of {largest:,} "
+            f"config.data_memory_gib: {budget / 2**30:.3g} is too small for blocks of {largest:,} "
             f"rows{why}, expected {least * 1.01:.3g} or more"
         )
-    num_resident = min(num_resident, num_pieces - 1)  # all but what is read ahead would fit
-    order = generator(seed, _ORDER_STEP).permutation(num_pieces)
-    draws = max(1, round(reuse * total / num_pieces))
-    return Schedule(bounds, order, int(num_resident), draws)
+    num_buffered = min(num_buffered, num_blocks - 1)  # all but what is read ahead would fit
+    order = generator(seed, Stream.ORDER).permutation(num_blocks)
+    draws = max(1, round(reuse * total / num_blocks))
+    return Schedule(edges, order, int(num_buffered), draws)

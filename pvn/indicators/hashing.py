@@ -1,15 +1,16 @@
 """Hash indicators: sets of states cut out by a universal hash of the raw pixels.
 
-A state is in the set if its hash falls in the first p of the range. Unlike a random network's,
-the set respects no likeness: two states that differ in a pixel are as good as independent.
+A state is in the set if its hash falls in the first p of the range. Unlike a random network, a hash
+ignores how alike two states are: where they differ in one pixel, they are as good as independent.
 """
 
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pvn.fields import real
 from pvn.indicators.indicator import Indicator
 
 HASH_BITS = 24  # as many as float32 holds exactly
@@ -19,8 +20,7 @@ def multiply_shift(multipliers: jax.Array, offset: jax.Array, observation: jax.A
     """uint32 [B, T]: ((sum_i a_i x_i + b) mod 2^32) >> 8 over all pixels x_i of an observation.
 
     Strongly universal for 8-bit values and 24 bits of hash, as 8 + 24 - 1 <= 32 (Dietzfelbinger
-    1996; Thorup, "High speed hashing for integers and strings", section 3). The published
-    arithmetic wraps in 16 bits before its modulus and is not this function.
+    1996; Thorup, "High speed hashing for integers and strings", section 3).
 
     multipliers: uint32 [H W C, T]. offset: uint32 [T]. observation: uint8 [B, H, W, C].
     """
@@ -31,22 +31,29 @@ def multiply_shift(multipliers: jax.Array, offset: jax.Array, observation: jax.A
     return sums >> np.uint32(32 - HASH_BITS)
 
 
-def random_hash(*, num_tasks: int, proportion: float, **_: Any) -> Indicator:
-    """T independent hash indicators, each on with probability p for any given state."""
+class RandomHash(NamedTuple):
+    """Hash indicators, each on with probability p for any given state, independently."""
 
-    def init(key: jax.Array) -> tuple[Any, tuple[()]]:
-        multipliers_key, offset_key = jax.random.split(key)
-        frozen = {
-            "multipliers": jax.random.bits(multipliers_key, (84 * 84 * 4, num_tasks)),
-            "offset": jax.random.bits(offset_key, (num_tasks,)),
-        }
-        return frozen, ()
+    proportion: Annotated[float, real(0, 1, closed="()")] = 0.05  # p
 
-    def response(frozen: Any, observation: jax.Array) -> jax.Array:
-        hashed = multiply_shift(frozen["multipliers"], frozen["offset"], observation)
-        return hashed.astype(jnp.float32) * np.float32(2.0**-HASH_BITS)
+    def indicator(self, num_tasks: int) -> Indicator:
+        """T of them."""
 
-    def cumulant(_: Any, responses: jax.Array) -> jax.Array:
-        return (responses < proportion).astype(jnp.float32)
+        def init(key: jax.Array) -> tuple[Any, tuple[()]]:
+            multipliers_key, offset_key = jax.random.split(key)
+            frozen = {
+                "multipliers": jax.random.bits(
+                    multipliers_key, (84 * 84 * 4, num_tasks), jnp.uint32
+                ),
+                "offset": jax.random.bits(offset_key, (num_tasks,), jnp.uint32),
+            }
+            return frozen, ()
 
-    return Indicator(init, response, cumulant)
+        def response(frozen: Any, observation: jax.Array) -> jax.Array:
+            hashed = multiply_shift(frozen["multipliers"], frozen["offset"], observation)
+            return hashed.astype(jnp.float32) * np.float32(2.0**-HASH_BITS)
+
+        def cumulant(_: Any, responses: jax.Array) -> jax.Array:
+            return (responses < self.proportion).astype(jnp.float32)
+
+        return Indicator(num_tasks, init, response, cumulant)

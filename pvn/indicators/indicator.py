@@ -17,6 +17,9 @@ class Indicator(NamedTuple):
     training or, where there is a `loss`, learned by descending it.
     """
 
+    num_tasks: int
+    """T."""
+
     init: Callable[[jax.Array], tuple[Params, Params]]
     """key -> (frozen, fitted)."""
 

@@ -4,25 +4,26 @@ Farebrother et al. 2023, section 4. The networks are Haiku transforms, pure func
 each is the Nature architecture with its dense layer cut down to the tasks that are read off it.
 
 A threshold is a hard edge: a response that differs in its last bit makes another indicator. So the
-networks calculate in whole numbers, small enough that float32 holds every sum exactly. Then a
-response does not depend on the order of summation: it is the same in a batch of any size, alone,
-and on any device. Weights are rounded, and activations (10 bits) rounded down; the correlation with
+networks compute in whole numbers that are small enough for float32 to hold every sum exactly. A
+response then does not depend on the order of summation: it is the same in a batch of any size and
+on any device. Weights are rounded, and activations (10 bits) are rounded down; the correlation with
 the same network in real numbers is above 0.997 on frames of seven games.
 """
 
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
 import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pvn.fields import choice, flag, real, whole
 from pvn.indicators import threshold
 from pvn.indicators.indicator import Indicator
 
 _WEIGHTS = ((32, 8, 4, 128, 9), (64, 4, 2, 32, 8), (64, 3, 1, 28, 8))
-"""Channels, size, stride, largest weight, bits that are dropped: at most 2^24 in every sum."""
-_MOST = 1023  # an activation; the first layer sees pixels
+"""(channels, kernel, stride, largest weight, right shift), chosen so that no sum exceeds 2^24."""
+_MOST = 1023  # the largest activation; the first layer sees pixels
 _LAST_WEIGHT = 256  # 7,744 of them times 1,023 stay below 2^31
 _SCALE = 2.0**-23  # to about what real weights of variance 1 / fan-in and pixels in [0, 1] give
 
@@ -34,7 +35,7 @@ def _whole_weights(most: int) -> hk.initializers.Initializer:
 
 
 def _response_networks(num_tasks: int, tasks_per_network: int, final_relu: bool) -> tuple[Any, Any]:
-    """(init, response) of as many networks as T tasks need; of the last some may be left over."""
+    """(init, response) of as many networks as T tasks need; the last may have unused outputs."""
 
     def transform(num_outputs: int) -> hk.Transformed:
         def forward(observation: jax.Array) -> jax.Array:
@@ -69,62 +70,65 @@ def _response_networks(num_tasks: int, tasks_per_network: int, final_relu: bool)
     return init, response
 
 
-def random_network(
-    *,
-    num_tasks: int,
-    proportion: float,
-    threshold_from: str,
-    tasks_per_network: int,
-    final_relu: bool,
-) -> Indicator:
-    """Indicators 1[f(s) + b > 0], f frozen and random, b such that they are on for p of states.
+class RandomNetwork(NamedTuple):
+    """Indicators 1[f(s) + b > 0], f frozen and random, b such that they are on for p of states."""
 
-    Args:
-      num_tasks: T.
-      proportion: p.
-      threshold_from: `dataset` (the empirical quantile) or `quantile_regression` (published).
-      tasks_per_network: outputs read off one network; 10 as published.
-      final_relu: whether f ends in a ReLU, as published. About half of the tasks are then the
-        same on every state of a game.
-    """
-    init_networks, response = _response_networks(num_tasks, tasks_per_network, final_relu)
-    regress = threshold_from == "quantile_regression"
+    proportion: Annotated[float, real(0, 1, closed="()")] = 0.05  # p
+    # The empirical quantile, or as published.
+    threshold_from: Annotated[str, choice("dataset", "quantile_regression")] = "dataset"
+    tasks_per_network: Annotated[int, whole(1)] = 50  # outputs of one network; published: 10
+    # Whether f ends in a ReLU, as published: about half of the tasks then are dead.
+    final_relu: Annotated[bool, flag()] = False
 
-    def init(key: jax.Array) -> tuple[Any, jax.Array]:
-        return init_networks(key), jnp.zeros(num_tasks)
+    def indicator(self, num_tasks: int) -> Indicator:
+        """T of them."""
+        init_networks, response = _response_networks(
+            num_tasks, self.tasks_per_network, self.final_relu
+        )
+        regress = self.threshold_from == "quantile_regression"
 
-    def fit(responses: np.ndarray) -> np.ndarray:
-        return threshold.empirical_bias(responses, proportion)
+        def init(key: jax.Array) -> tuple[Any, jax.Array]:
+            return init_networks(key), jnp.zeros(num_tasks, jnp.float32)
 
-    def loss(bias: jax.Array, responses: jax.Array) -> jax.Array:
-        return threshold.quantile_loss(bias, responses, proportion)
+        def fit(responses: np.ndarray) -> np.ndarray:
+            return threshold.empirical_bias(responses, self.proportion)
 
-    return Indicator(
-        init, response, threshold.indicator, None if regress else fit, loss if regress else None
-    )
+        def loss(bias: jax.Array, responses: jax.Array) -> jax.Array:
+            return threshold.quantile_loss(bias, responses, self.proportion)
+
+        return Indicator(
+            num_tasks,
+            init,
+            response,
+            threshold.indicator,
+            None if regress else fit,
+            loss if regress else None,
+        )
 
 
-def random_cumulant(
-    *,
-    num_tasks: int,
-    tasks_per_network: int,
-    final_relu: bool,
-    **_: Any,
-) -> Indicator:
+class RandomCumulant(NamedTuple):
     """Real-valued cumulants: the random responses, each task's standardised over the dataset."""
-    init_networks, response = _response_networks(num_tasks, tasks_per_network, final_relu)
 
-    def init(key: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
-        fitted = {"mean": jnp.zeros(num_tasks), "scale": jnp.ones(num_tasks)}
-        return init_networks(key), fitted
+    tasks_per_network: Annotated[int, whole(1)] = 50  # outputs of one network
+    final_relu: Annotated[bool, flag()] = False  # whether a network ends in a ReLU
 
-    def fit(responses: np.ndarray) -> dict[str, np.ndarray]:
-        mean = responses.mean(axis=0, dtype=np.float64)
-        std = responses.std(axis=0, dtype=np.float64)
-        scale = np.divide(1.0, std, out=np.zeros_like(std), where=std > 0)
-        return {"mean": mean.astype(np.float32), "scale": scale.astype(np.float32)}
+    def indicator(self, num_tasks: int) -> Indicator:
+        """T of them."""
+        init_networks, response = _response_networks(
+            num_tasks, self.tasks_per_network, self.final_relu
+        )
 
-    def cumulant(fitted: dict[str, jax.Array], responses: jax.Array) -> jax.Array:
-        return (responses - fitted["mean"][None]) * fitted["scale"][None]
+        def init(key: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
+            mean, scale = jnp.zeros(num_tasks, jnp.float32), jnp.ones(num_tasks, jnp.float32)
+            return init_networks(key), {"mean": mean, "scale": scale}
 
-    return Indicator(init, response, cumulant, fit)
+        def fit(responses: np.ndarray) -> dict[str, np.ndarray]:
+            mean = responses.mean(axis=0, dtype=np.float64)
+            std = responses.std(axis=0, dtype=np.float64)
+            scale = np.divide(1.0, std, out=np.zeros_like(std), where=std > 0)
+            return {"mean": mean.astype(np.float32), "scale": scale.astype(np.float32)}
+
+        def cumulant(fitted: dict[str, jax.Array], responses: jax.Array) -> jax.Array:
+            return (responses - fitted["mean"][None]) * fitted["scale"][None]
+
+        return Indicator(num_tasks, init, response, cumulant, fit)

@@ -1,42 +1,72 @@
 """The task families by the names that configs use."""
 
-from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
 
 from pvn.errors import UserError
-from pvn.indicators.hashing import random_hash
+from pvn.indicators.hashing import RandomHash
 from pvn.indicators.indicator import Indicator
-from pvn.indicators.random_network import random_cumulant, random_network
+from pvn.indicators.random_network import RandomCumulant, RandomNetwork
+from pvn.plugins import is_plugin, load_plugin
 
-# What a seed draws; runs that drew otherwise are not gone on with. 1: random networks in floats.
+# What a seed draws. 1: random networks in floats; 2: in whole numbers. A run that was begun with
+# another version is refused.
 INDICATORS_VERSION = 2
 
-INDICATORS: dict[str, Callable[..., Indicator]] = {
-    "random_network": random_network,
-    "random_hash": random_hash,
-    "random_cumulant": random_cumulant,
+
+class Family(Protocol):
+    """A family of auxiliary tasks: a NamedTuple of its settings, each with a default.
+
+    Each setting's annotation holds a `pvn.fields.Field`, by which configs are checked.
+    """
+
+    def indicator(self, num_tasks: int) -> Indicator:
+        """T tasks of this family."""
+
+
+INDICATORS: dict[str, type] = {
+    "random_network": RandomNetwork,
+    "random_hash": RandomHash,
+    "random_cumulant": RandomCumulant,
 }
 
 
-def make_indicator(
-    name: str,
-    *,
-    num_tasks: int,
-    proportion: float,
-    threshold_from: str,
-    tasks_per_network: int,
-    final_relu: bool,
-) -> Indicator:
-    """The family called `name` with T tasks; a family takes what it needs of the rest.
+def find_family(name: str, folder: str | Path = ".") -> tuple[str, type]:
+    """(config section, settings class) of one of `INDICATORS`, or of a person's own.
+
+    A person's own is `path/to/file.py:Name` or `package.module:Name`; its section is `Name`.
 
     Raises:
-      UserError: there is no such family.
+      UserError: there is no such family, or it is not one.
     """
-    if name not in INDICATORS:
-        raise UserError(f"config.indicator: {name!r}, expected one of {', '.join(INDICATORS)}")
-    return INDICATORS[name](
-        num_tasks=num_tasks,
-        proportion=proportion,
-        threshold_from=threshold_from,
-        tasks_per_network=tasks_per_network,
-        final_relu=final_relu,
-    )
+    if name in INDICATORS:
+        return name, INDICATORS[name]
+    family = load_plugin("indicator", name, INDICATORS, folder)
+    if not (isinstance(family, type) and hasattr(family, "_fields") and _makes(family)):
+        raise UserError(
+            f"indicator {name}: expected a NamedTuple of settings with a method "
+            "indicator(self, num_tasks)"
+        )
+    return family.__name__, family
+
+
+def _makes(family: Any) -> bool:
+    return callable(getattr(family, "indicator", None))
+
+
+def make_indicator(name: str, family: Family, num_tasks: int) -> Indicator:
+    """T tasks of a family, checked.
+
+    Raises:
+      UserError: a person's own family gives something else.
+    """
+    indicator = family.indicator(num_tasks)
+    if is_plugin(name) and not (
+        isinstance(indicator, Indicator) and indicator.num_tasks == num_tasks
+    ):
+        given = getattr(indicator, "num_tasks", type(indicator).__name__)
+        raise UserError(
+            f"indicator {name}: gave {given}, expected a pvn.indicators.indicator.Indicator of "
+            f"{num_tasks} tasks"
+        )
+    return indicator

@@ -15,45 +15,43 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pvn.data.stack import episode_bounds, gather_stacks
-from pvn.data.store import Rows
+from pvn.data.transitions import Transitions
 from pvn.files import naming, sha256, write_json
 from pvn.indicators.indicator import Indicator
+from pvn.networks.mapping import map_states
 
 _BATCH = 256
 _FILE = "responses.npy"
 
 
 def response_batches(
-    indicator: Indicator, frozen: Any, rows: Rows, index: np.ndarray
+    indicator: Indicator, frozen: Any, transitions: Transitions, index: np.ndarray
 ) -> Iterator[np.ndarray]:
     """Responses to the states at rows `index` [M], in order: float32 [up to 256, T] each time."""
-    bounds = episode_bounds(rows.episode)
-    # The last batch is filled up with row 0, so that there is one shape and one compilation.
-    padded = np.concatenate([index, np.zeros(-len(index) % _BATCH, index.dtype)])
-    device = jax.devices()[0]
-    frozen = jax.device_put(frozen, device)
-    for start in range(0, len(index), _BATCH):
-        stacks = gather_stacks(rows, bounds, padded[start : start + _BATCH])
-        count = min(_BATCH, len(index) - start)
-        yield np.asarray(indicator.response(frozen, jnp.asarray(stacks))[:count])
+    frozen = jax.device_put(frozen, jax.devices()[0])
+    return map_states(
+        lambda states: indicator.response(frozen, jnp.asarray(states)),
+        transitions.observations,
+        index,
+        _BATCH,
+    )
 
 
 def compute_responses(
     indicator: Indicator,
     frozen: Any,
-    rows: Rows,
+    transitions: Transitions,
     index: np.ndarray,
-    report: Callable[[int], object] = lambda count: None,
+    on_progress: Callable[[int], object] = lambda count: None,
 ) -> np.ndarray:
     """float32 [M, T]: the responses to the states at rows `index` [M].
 
-    report: called with the number of states each time some more are done.
+    on_progress: called with the number of states each time some more are done.
     """
     parts = []
-    for part in response_batches(indicator, frozen, rows, index):
+    for part in response_batches(indicator, frozen, transitions, index):
         parts.append(part)
-        report(len(part))
+        on_progress(len(part))
     return np.concatenate(parts)
 
 
@@ -62,17 +60,19 @@ def cached_responses(
     key: Mapping[str, Any],
     indicator: Indicator,
     frozen: Any,
-    rows: Rows,
-    num_tasks: int,
-    report: Callable[[int], object] = lambda count: None,
+    transitions: Transitions,
+    on_progress: Callable[[int], object] = lambda count: None,
 ) -> np.ndarray:
-    """float32 [N, T], memory-mapped from `path`, computed if not there or made from another key.
+    """float32 [N, T], memory-mapped from `path`; computed if it is not there or of another key.
 
     Args:
-      path: the folder of `responses.npy`, and of `responses.json` with the key and a checksum. What
-        an interruption left there is gone on with.
+      path: the folder of `responses.npy`, and of `responses.json` with the key and a checksum. An
+        interrupted computation is continued there.
       key: all that the responses depend on: the indicator's settings, seed, dataset.
+      indicator: of T tasks.
       frozen: the indicator's frozen parameters, a function of the seed in `key`.
+      transitions: of N rows.
+      on_progress: called with the number of states each time some more are done.
     """
     array_file, key_file = path / _FILE, path / "responses.json"
     if array_file.is_file() and key_file.is_file():
@@ -82,7 +82,8 @@ def cached_responses(
     path.mkdir(parents=True, exist_ok=True)
     partial = array_file.with_name(_FILE + ".partial")
     partial_key = path / "responses.partial.json"
-    shape = (len(rows.action), num_tasks)
+    shape = (transitions.num_rows, indicator.num_tasks)
+    row_bytes = 4 * indicator.num_tasks
     head = io.BytesIO()
     np.lib.format.write_array_header_2_0(
         head, {"descr": "<f4", "fortran_order": False, "shape": shape}
@@ -90,18 +91,18 @@ def cached_responses(
     header, done = head.getvalue(), 0
     if partial.is_file() and partial_key.is_file() and json.loads(partial_key.read_text()) == key:
         # Whole batches only: what is computed in the same batch is the same.
-        done = max(partial.stat().st_size - len(header), 0) // (4 * num_tasks) // _BATCH * _BATCH
+        done = max(partial.stat().st_size - len(header), 0) // row_bytes // _BATCH * _BATCH
     if not done:
         partial.write_bytes(header)
         write_json(partial_key, key)
-    report(done)
+    on_progress(done)
     # Written as they come: pages of a map would stay in memory.
     with naming(array_file), partial.open("r+b") as stream:
-        stream.truncate(len(header) + 4 * num_tasks * done)
+        stream.truncate(len(header) + row_bytes * done)
         stream.seek(0, os.SEEK_END)
-        for part in response_batches(indicator, frozen, rows, np.arange(done, shape[0])):
+        for part in response_batches(indicator, frozen, transitions, np.arange(done, shape[0])):
             stream.write(np.ascontiguousarray(part, "<f4").data)
-            report(len(part))
+            on_progress(len(part))
     os.replace(partial, array_file)
     write_json(key_file, {**key, "sha256": sha256(array_file)})
     partial_key.unlink()

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 from pvn.indicators.indicator import Indicator
 
 
-def state_equality() -> Indicator:
+def state_equality(num_states: int) -> Indicator:
     """T = S tasks: task t is on in state t alone."""
     return Indicator(
+        num_states,
         init=lambda key: ((), ()),
         response=lambda frozen, state: state,
         cumulant=lambda fitted, response: response,
@@ -32,4 +33,4 @@ def random_sets(*, num_states: int, num_tasks: int, proportion: float) -> Indica
     def response(frozen: Any, state: jax.Array) -> jax.Array:
         return state @ frozen
 
-    return Indicator(init, response, lambda fitted, response: response)
+    return Indicator(num_tasks, init, response, lambda fitted, response: response)

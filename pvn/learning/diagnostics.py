@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from pvn.indicators.indicator import Indicator
-from pvn.learning.losses import NextValue, behaviour_value
-from pvn.learning.train_step import TrainState, make_target
+from pvn.learning.losses import behaviour_value
+from pvn.learning.train_step import Target, TrainState
 from pvn.networks.network import Network
 from pvn.types import Transition
 
@@ -36,28 +36,28 @@ def make_diagnostics(
     network: Network,
     encoder: Network,
     indicator: Indicator,
-    next_value: NextValue,
-    gamma: float,
+    target: Target,
 ) -> Callable[[TrainState, Any, Transition], dict[str, float]]:
     """A function (state, frozen, probe transitions) -> numbers about the features and values.
 
     The probe transitions are the same ones each time, so that the numbers are comparable over
-    training. `explained_variance` is the mean over tasks of 1 - Var(target - q) / Var(target).
+    training. `explained_variance` is the mean of 1 - Var(target - q) / Var(target) over the tasks
+    whose cumulants vary on these transitions (of the others there is nothing to explain); NaN
+    where none does.
     """
-    target_of = make_target(
-        network=network, indicator=indicator, next_value=next_value, gamma=gamma
-    )
 
     @jax.jit
     def evaluate(state: TrainState, frozen: Any, batch: Transition) -> tuple[jax.Array, jax.Array]:
         response = batch.response_tm1
         if response is None:
             response = indicator.response(frozen, batch.s_tm1)
-        target = target_of(state, response, batch)
+        targets = target(state, response, batch)
         q = behaviour_value(network.apply(state.params, batch.s_tm1), batch.a_tm1)
-        variance = jnp.maximum(jnp.var(target, axis=0), 1e-12)
+        varies = jnp.ptp(indicator.cumulant(state.fitted, response), axis=0) > 0
+        variance = jnp.maximum(jnp.var(targets, axis=0), 1e-12)
+        explained = 1 - jnp.var(targets - q, axis=0) / variance
         features = encoder.apply(state.params["encoder"], batch.s_tm1)
-        return features, jnp.mean(1 - jnp.var(target - q, axis=0) / variance)
+        return features, jnp.mean(explained, where=varies)
 
     def diagnose(state: TrainState, frozen: Any, batch: Transition) -> dict[str, float]:
         features, explained = jax.device_get(evaluate(state, frozen, batch))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -13,12 +14,15 @@ def uniform_policy_value(q_t: jax.Array, a_t: jax.Array) -> jax.Array:
 
     The published target policy. a_t is not used.
     """
+    chex.assert_rank([q_t, a_t], [3, 1])
     del a_t
     return jnp.mean(q_t, axis=-1)
 
 
 def behaviour_value(q_t: jax.Array, a_t: jax.Array) -> jax.Array:
     """[B, T]: value of the action a_t [B] that the behaviour policy took next (SARSA)."""
+    chex.assert_rank([q_t, a_t], [3, 1])
+    chex.assert_equal_shape_prefix([q_t, a_t], 1)
     return jnp.take_along_axis(q_t, a_t[:, None, None], axis=-1)[..., 0]
 
 
@@ -33,21 +37,27 @@ def td_target(
 ) -> jax.Array:
     """[B, T]: c(s) + gamma * discount_t * v_t. One step, no maximum.
 
-    The cumulant is that of the state the transition starts from: the value of a set counts being
-    in it now.
+    The cumulant is that of the state that the transition starts from: the value of a set counts the
+    present visit too.
 
     cumulant_tm1, v_t: float32 [B, T]. discount_t: float32 [B], 0 where the game ended, else 1.
     """
+    chex.assert_rank([cumulant_tm1, discount_t, v_t], [2, 1, 2])
+    chex.assert_equal_shape([cumulant_tm1, v_t])
+    chex.assert_equal_shape_prefix([cumulant_tm1, discount_t], 1)
     return cumulant_tm1 + gamma * discount_t[:, None] * v_t
 
 
-def td_loss(q_tm1: jax.Array, a_tm1: jax.Array, target: jax.Array) -> jax.Array:
+def regression_loss(q_tm1: jax.Array, a_tm1: jax.Array, target: jax.Array) -> jax.Array:
     """Scalar: mean over B and T of 1/2 (stop_gradient(target) - q(s, a))^2.
 
-    A mean over tasks: the gradient of one head shrinks as 1/T. Adam divides that out only while
-    it is well above its epsilon (see `adam_epsilon` in configs/pretrain.py).
+    The target is `td_target`, or a Monte Carlo return. A mean over tasks: the gradient of one head
+    shrinks as 1/T. Adam divides that out only while it is well above its epsilon (see
+    `adam_epsilon` in configs/pretrain.py).
 
     q_tm1: float32 [B, T, A]. a_tm1: int32 [B]. target: float32 [B, T].
     """
+    chex.assert_rank([q_tm1, a_tm1, target], [3, 1, 2])
+    chex.assert_equal_shape_prefix([q_tm1, target], 2)
     q_a = behaviour_value(q_tm1, a_tm1)
     return 0.5 * jnp.mean(jnp.square(jax.lax.stop_gradient(target) - q_a))

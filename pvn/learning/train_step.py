@@ -7,19 +7,21 @@ function runs on several devices (`pvn.learning.parallel`), each with its rows o
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
 
 from pvn.indicators.indicator import Indicator
-from pvn.learning.losses import NextValue, td_loss, td_target
+from pvn.learning.losses import NextValue, regression_loss, td_target
 from pvn.networks.network import Network, Params
-from pvn.types import Transition, Window
+from pvn.types import Transition
 
 Step = Callable[["TrainState", Params, Transition], "TrainState"]
+Target = Callable[["TrainState", jax.Array, Transition], jax.Array]
 TargetUpdate = Callable[[Params, Params, jax.Array], Params]
 
-METRICS = ("td_loss", "gradient_norm", "mean_prediction", "threshold_loss")
+METRICS = ("loss", "gradient_norm", "mean_prediction", "threshold_loss")
 
 
 class TrainState(NamedTuple):
@@ -43,20 +45,6 @@ def average_target(decay: float) -> TargetUpdate:
 def periodic_target(period: int) -> TargetUpdate:
     """target <- params, each `period` steps."""
     return lambda params, target, step: optax.periodic_update(params, target, step, period)
-
-
-def stack(window: Window) -> Transition:
-    """Frames [B, 5, 84, 84] to the two stacks [B, 84, 84, 4] they hold."""
-    frames = jnp.moveaxis(window.frames, 1, -1)
-    return Transition(
-        s_tm1=frames[..., :-1],
-        a_tm1=window.action,
-        discount_t=window.discount,
-        s_t=frames[..., 1:],
-        a_t=window.next_action,
-        response_tm1=window.response,
-        return_tm1=window.returns,
-    )
 
 
 def init_train_state(
@@ -94,13 +82,20 @@ def mean_metrics(state: TrainState) -> dict[str, float]:
 
 def make_target(
     *, network: Network, indicator: Indicator, next_value: NextValue, gamma: float
-) -> Callable[[TrainState, jax.Array, Transition], jax.Array]:
+) -> Target:
     """What predictions are regressed on: (state, response [B, T], transitions) -> [B, T].
 
-    The Monte Carlo returns of a batch that brings them, else the TD target.
+    The Monte Carlo returns of a batch that holds them, else the TD target.
+
+    Args:
+      network: observations to values [B, T, A].
+      indicator: of the T tasks.
+      next_value: the target policy, from `losses.TARGET_POLICIES`.
+      gamma: discount.
     """
 
     def target(state: TrainState, response: jax.Array, batch: Transition) -> jax.Array:
+        chex.assert_rank(response, 2)
         if batch.return_tm1 is not None:
             return batch.return_tm1
         return td_target(
@@ -119,9 +114,8 @@ def make_train_step(
     indicator: Indicator,
     optimizer: optax.GradientTransformation,
     fitted_optimizer: optax.GradientTransformation,
-    next_value: NextValue,
+    target: Target,
     target_update: TargetUpdate,
-    gamma: float,
     warmup: bool = False,
     axis_name: str | None = None,
 ) -> Step:
@@ -129,19 +123,16 @@ def make_train_step(
 
     Args:
       network: observations to values [B, T, A].
-      next_value: the target policy, from `losses.TARGET_POLICIES`.
+      indicator: of the T tasks.
+      optimizer: of the network's parameters.
+      fitted_optimizer: of the indicator's fitted parameters, where it has a loss.
+      target: from `make_target`.
       target_update: takes the parameters from before the optimiser's update, as published.
-      gamma: discount.
-      warmup: only the indicator's fitted parameters move. (The published code masks the TD loss
-        to zero instead, and lets Adam count steps and the target average run on.)
+      warmup: only the indicator's fitted parameters move.
       axis_name: over which the batch is split, or None.
 
-    `frozen` is not looked at where transitions bring their responses. Transitions that bring
-    returns are regressed on those (Monte Carlo); the target network then plays no part.
+    `frozen` is not used where transitions hold their responses.
     """
-    target_of = make_target(
-        network=network, indicator=indicator, next_value=next_value, gamma=gamma
-    )
 
     def mean(tree: Any) -> Any:
         return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
@@ -158,16 +149,16 @@ def make_train_step(
     def learn(
         state: TrainState, response: jax.Array, batch: Transition
     ) -> tuple[Params, Params, optax.OptState, dict[str, jax.Array]]:
-        target = target_of(state, response, batch)
+        targets = target(state, response, batch)
 
         def loss_of(params: Params) -> tuple[jax.Array, jax.Array]:
             q_tm1 = network.apply(params, batch.s_tm1)
-            return td_loss(q_tm1, batch.a_tm1, target), jnp.mean(q_tm1)
+            return regression_loss(q_tm1, batch.a_tm1, targets), jnp.mean(q_tm1)
 
         (loss, prediction), gradient = mean(jax.value_and_grad(loss_of, has_aux=True)(state.params))
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         metrics = {
-            "td_loss": loss,
+            "loss": loss,
             # The barrier keeps XLA from writing out the squares, which Adam takes too.
             "gradient_norm": optax.tree.norm(jax.lax.optimization_barrier(gradient)),
             "mean_prediction": prediction,
@@ -188,7 +179,7 @@ def make_train_step(
             metrics["updates"] = jnp.float32(1)
         metrics |= {"threshold_loss": threshold_loss, "steps": jnp.float32(1)}
         # A gradient can overflow where the loss does not.
-        finite = jnp.isfinite(metrics["td_loss"] + metrics["gradient_norm"] + threshold_loss)
+        finite = jnp.isfinite(metrics["loss"] + metrics["gradient_norm"] + threshold_loss)
         bad = ~finite & (state.first_bad_step == 0)
         return TrainState(
             step=state.step + 1,

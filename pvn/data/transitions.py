@@ -1,0 +1,153 @@
+"""The transitions of a dataset: which rows they start from, and what the agent saw there.
+
+An observation is a stack of the last four frames of one episode. Frames before an episode's start
+are zeros, as in Dopamine.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from pvn.data.store import Rows
+from pvn.types import FrameBatch
+
+STACK = 4
+_WINDOW = range(1 - STACK, 2)  # the frames of a transition: both its stacks, each frame once
+_OBSERVATION = range(1 - STACK, 1)
+
+
+def episode_spans(episode: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First row of each episode, and one past its last; int64 [number of episodes] each.
+
+    episode: int [N], the episode number of each row.
+    """
+    starts = np.flatnonzero(np.diff(episode, prepend=episode[0] - 1))
+    return starts, np.append(starts[1:], len(episode))
+
+
+def has_stack(rows: Rows) -> np.ndarray:
+    """bool [N]: False for the first three rows of an episode whose start is not in the record."""
+    known = np.ones(len(rows.action), bool)
+    for start in np.flatnonzero(rows.cut_start):
+        first = slice(start, start + STACK - 1)
+        known[first] &= rows.episode[first] != rows.episode[start]
+    return known
+
+
+def transition_rows(rows: Rows) -> np.ndarray:
+    """The rows that a transition starts from, int64 [M].
+
+    Such a row has a known stack, and it is terminal or its episode has a next row.
+    """
+    followed = np.append(rows.episode[1:] == rows.episode[:-1], False)
+    return np.flatnonzero((rows.terminal | followed) & has_stack(rows))
+
+
+class Transitions(NamedTuple):
+    """M transitions among the N rows of K datasets."""
+
+    rows: Rows  # frames in memory or on disk
+    first: np.ndarray  # int64 [N], the first row of each row's episode
+    stop: np.ndarray  # int64 [N], one past the last row of each row's episode
+    start: np.ndarray  # int64 [M], the row that each transition starts from
+    groups: np.ndarray  # int64 [K + 1]: transitions groups[k] .. groups[k + 1] are of dataset k
+
+    @property
+    def num_transitions(self) -> int:
+        """M."""
+        return len(self.start)
+
+    @property
+    def num_rows(self) -> int:
+        """N."""
+        return len(self.rows.action)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory, without the frames."""
+        return sum(x.nbytes for x in (*self.rows[1:], self.first, self.stop, self.start))
+
+    def frame_rows(self, row: np.ndarray, offsets: range = _WINDOW) -> np.ndarray:
+        """int64 [B, len(offsets)]: `row + offsets`, or -1 where that is outside the episode.
+
+        The one place that says which frames are zeros.
+        """
+        at = row[:, None] + np.asarray(offsets)
+        inside = (at >= self.first[row, None]) & (at < self.stop[row, None])
+        return np.where(inside, at, -1)
+
+    def _frames(self, row: np.ndarray, offsets: range) -> np.ndarray:
+        """uint8 [B, len(offsets), 84, 84]."""
+        at = self.frame_rows(row, offsets)
+        frames = self.rows.frame[np.where(at < 0, row[:, None], at)]
+        frames[at < 0] = 0
+        return frames
+
+    def observations(self, row: np.ndarray) -> np.ndarray:
+        """Observations at rows [B]: uint8 [B, 84, 84, 4], newest frame last."""
+        return np.moveaxis(self._frames(row, _OBSERVATION), 1, -1)
+
+    def without_frames(
+        self,
+        row: np.ndarray,
+        responses: np.ndarray | None = None,
+        returns: np.ndarray | None = None,
+    ) -> FrameBatch:
+        """The batch of transitions that start at rows [B], frames left out.
+
+        responses, returns: [B, T], of those rows.
+        """
+        terminal = self.rows.terminal[row]
+        action = self.rows.action
+        return FrameBatch(
+            frames=None,
+            places=None,
+            a_tm1=action[row],
+            discount_t=1.0 - terminal.astype(np.float32),
+            a_t=np.where(terminal, 0, action[np.where(terminal, row, row + 1)]),
+            response_tm1=responses,
+            return_tm1=returns,
+        )
+
+    def batch(
+        self,
+        row: np.ndarray,
+        responses: np.ndarray | None = None,
+        returns: np.ndarray | None = None,
+    ) -> FrameBatch:
+        """The batch of transitions that start at rows [B].
+
+        responses, returns: [N, T], of all rows.
+        """
+        batch = self.without_frames(
+            row,
+            None if responses is None else responses[row],
+            None if returns is None else returns[row],
+        )
+        return batch._replace(frames=self._frames(row, _WINDOW))
+
+
+def find_transitions(
+    rows: Rows, starts: np.ndarray | None = None, where: np.ndarray | None = None
+) -> Transitions:
+    """The transitions of some rows.
+
+    Args:
+      rows: N rows.
+      starts: int64 [K + 1], dataset k has rows starts[k] .. starts[k + 1]; None: one dataset.
+      where: bool [N], the rows that a transition may start from; None: all.
+    """
+    first, stop = episode_spans(rows.episode)
+    lengths = stop - first
+    start = transition_rows(rows)
+    if where is not None:
+        start = start[where[start]]
+    if starts is None:
+        starts = np.array([0, len(rows.action)])
+    return Transitions(
+        rows,
+        np.repeat(first, lengths),
+        np.repeat(stop, lengths),
+        start,
+        np.searchsorted(start, starts),
+    )
