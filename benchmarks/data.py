@@ -32,19 +32,17 @@ from zlib_ng import gzip_ng
 
 from benchmarks.measure import Call, measure, print_row
 from pvn import console
-from pvn.data.collection import find_transitions, open_collection
+from pvn.data.buffer import Buffer
+from pvn.data.collection import collection_transitions, open_collection
 from pvn.data.dopamine import log_file
 from pvn.data.dopamine_writer import plan_windows, write_window
-from pvn.data.resident import Resident
 from pvn.data.rlds import decode_frames
 from pvn.data.schedule import make_schedule
-from pvn.data.stack import episode_bounds
 from pvn.data.store import FRAME_BYTES, SHARD_ROWS, Dataset, Rows, open_dataset
 from pvn.data.tfrecord import Example, masked_crc
 from pvn.data.writer import DatasetWriter
-from pvn.learning.device_frames import DeviceRing, gather
+from pvn.learning.feed import Feed, to_transition
 from pvn.learning.parallel import make_parallel
-from pvn.learning.train_step import stack
 
 _GAME = flags.DEFINE_string("game", "Breakout", "Game.")
 _NUM_FRAMES = flags.DEFINE_integer("num_frames", 100_000, "Frames to play.", lower_bound=1000)
@@ -192,38 +190,30 @@ def conversions(dataset: Dataset, folder: Path, pool: ThreadPoolExecutor) -> Non
 
 
 def sampling(path: str, share: float | None, on_device: bool) -> Call:
-    """Ten batches a call, from the share of the rows that is resident (None: all)."""
-    dataset = open_collection([path])
-    rows, bounds = dataset.rows, episode_bounds(dataset.rows.episode)
-    valid, groups = find_transitions(dataset)
-    budget = None if share is None else int(share * len(rows.action) * FRAME_BYTES)
+    """Ten batches a call, where this share of the rows is in the buffer (None: all)."""
+    transitions = collection_transitions(open_collection([path]))
+    budget = None if share is None else int(share * transitions.num_rows * FRAME_BYTES)
     schedule = make_schedule(
         0,
-        groups,
-        valid,
+        transitions,
         row_bytes=FRAME_BYTES,
-        fixed_bytes=0,
-        budget=budget,
+        budget=None if budget is None else budget + transitions.nbytes,
         memory=2**63,
         reuse=1.0,
     )
-    resident = Resident(
-        rows, bounds, valid, schedule, seed=0, batch_size=BATCH, start=0, on_host=not on_device
-    )
-    resident.__enter__()
-    steps = iter(range(2**62))
+    buffer = Buffer(transitions, schedule, seed=0, batch_size=BATCH, start=0, on_host=not on_device)
     if not on_device:
-        return lambda: [resident.batch(next(steps)) for _ in range(BATCHES_A_CALL)]
+        buffer.__enter__()  # until the process ends
+        steps = iter(range(2**62))
+        return lambda: [buffer.batch(next(steps)) for _ in range(BATCHES_A_CALL)]
     parallel, _ = make_parallel(jax.devices()[:1])
-    ring = DeviceRing(parallel, resident.num_ring_rows, resident.block_rows)
-    stacked = jax.jit(lambda ring, window: stack(gather(ring, window)))
-
-    def batch(step: int) -> object:
-        for load in resident.loads(step):
-            ring.store(load)
-        return stacked(ring.frames, resident.places(step))
-
-    return lambda: [batch(next(steps)) for _ in range(BATCHES_A_CALL)]
+    feed = Feed(buffer, parallel, start=0, num_steps=2**62, on_device=True).__enter__()
+    for _ in feed.fill():
+        pass
+    batches, stacked = iter(feed), jax.jit(to_transition)
+    return lambda: [
+        stacked(feed.arrays, batch) for batch in itertools.islice(batches, BATCHES_A_CALL)
+    ]
 
 
 def copying() -> Call:

@@ -84,4 +84,4 @@ def published_indicator(
     def loss(bias: Any, responses: jax.Array) -> jax.Array:
         return threshold.quantile_loss(bias, responses, proportion)
 
-    return Indicator(init, response, threshold.indicator, None, loss)
+    return Indicator(num_tasks, init, response, threshold.indicator, None, loss)

@@ -27,12 +27,13 @@ from benchmarks.measure import MATMUL_GFLOP, Call, matrix_product, measure, prin
 from benchmarks.published import published_indicator, published_network
 from pvn import console
 from pvn.indicators.indicator import Indicator
-from pvn.indicators.registry import make_indicator
+from pvn.indicators.random_network import RandomNetwork
 from pvn.learning import train_step as learning
+from pvn.learning.feed import to_transition
 from pvn.learning.losses import uniform_policy_value
 from pvn.networks.network import Network, make_encoder
 from pvn.networks.proto_value import make_proto_value_network
-from pvn.types import Window
+from pvn.types import FrameBatch
 
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each case, of 4 timed steps.", lower_bound=1)
 _BATCH = flags.DEFINE_integer("batch_size", 32, "B.", lower_bound=1)
@@ -72,21 +73,23 @@ def step_flop(encoder: str, num_tasks: int, batch_size: int) -> float:
     return batch_size * (4 * (whole + heads) - first)
 
 
-def random_window(batch_size: int, num_tasks: int | None) -> Window:
+def random_batch(batch_size: int, num_tasks: int | None) -> FrameBatch:
     """A batch of noise; with responses where `num_tasks` is given."""
     random = np.random.default_rng(0)
-    return Window(
+    return FrameBatch(
         frames=random.integers(0, 256, (batch_size, 5, 84, 84), dtype=np.uint8),
-        action=random.integers(NUM_ACTIONS, size=batch_size).astype(np.int32),
-        next_action=random.integers(NUM_ACTIONS, size=batch_size).astype(np.int32),
-        discount=np.ones(batch_size, np.float32),
-        response=None
+        places=None,
+        a_tm1=random.integers(NUM_ACTIONS, size=batch_size).astype(np.int32),
+        discount_t=np.ones(batch_size, np.float32),
+        a_t=random.integers(NUM_ACTIONS, size=batch_size).astype(np.int32),
+        response_tm1=None
         if num_tasks is None
         else random.normal(size=(batch_size, num_tasks)).astype(np.float32),
+        return_tm1=None,
     )
 
 
-def compiled(network: Network, indicator: Indicator, window: Window) -> Call:
+def compiled(network: Network, indicator: Indicator, batch: FrameBatch) -> Call:
     """A call that makes one step after the other."""
     optimizer = optax.adam(3e-4, eps=1e-8)
     step = learning.make_train_step(
@@ -94,20 +97,21 @@ def compiled(network: Network, indicator: Indicator, window: Window) -> Call:
         indicator=indicator,
         optimizer=optimizer,
         fitted_optimizer=optimizer,
-        next_value=uniform_policy_value,
+        target=learning.make_target(
+            network=network, indicator=indicator, next_value=uniform_policy_value, gamma=0.95
+        ),
         target_update=learning.average_target(0.99),
-        gamma=0.95,
     )
     frozen, fitted = indicator.init(jax.random.key(1))
     params = network.init(jax.random.key(0), jnp.zeros((1, 84, 84, 4), jnp.uint8))
     state: Any = learning.init_train_state(params, fitted, optimizer, optimizer)
-    if window.response is not None:
+    if batch.response_tm1 is not None:
         frozen = ()
-    run = jax.jit(lambda state, frozen, window: step(state, frozen, learning.stack(window)))
+    run = jax.jit(lambda state, frozen, batch: step(state, frozen, to_transition((), batch)))
 
     def call() -> object:
         nonlocal state
-        state = run(state, frozen, window)
+        state = run(state, frozen, batch)
         return state
 
     return call
@@ -118,22 +122,15 @@ def ours(encoder: str, num_tasks: int, batch_size: int) -> Call:
     network = make_proto_value_network(
         make_encoder(encoder, width=1, num_features=NUM_FEATURES), num_tasks, NUM_ACTIONS
     )
-    indicator = make_indicator(
-        "random_network",
-        num_tasks=num_tasks,
-        proportion=0.05,
-        threshold_from="dataset",
-        tasks_per_network=50,
-        final_relu=False,
-    )
-    return compiled(network, indicator, random_window(batch_size, num_tasks))
+    indicator = RandomNetwork(proportion=0.05, tasks_per_network=50).indicator(num_tasks)
+    return compiled(network, indicator, random_batch(batch_size, num_tasks))
 
 
 def published(encoder: str, num_tasks: int, batch_size: int) -> Call:
     """The published step."""
     network = published_network(encoder, NUM_FEATURES, num_tasks, NUM_ACTIONS)
     indicator = published_indicator(num_tasks, 0.05)
-    return compiled(network, indicator, random_window(batch_size, None))
+    return compiled(network, indicator, random_batch(batch_size, None))
 
 
 def end_to_end(batch_size: int) -> None:

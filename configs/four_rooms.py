@@ -34,8 +34,15 @@ def get_config() -> ml_collections.ConfigDict:
     # state_equality, random_sets, random_network, random_hash, random_cumulant
     config.indicator = "state_equality"
     config.num_tasks = 0  # T; 0: as many as states
-    config.proportion = 0.1  # p, of states in a set
-    config.tasks_per_network = 10  # tasks read off one random network
+    config.random_sets = ml_collections.ConfigDict()
+    config.random_sets.proportion = 0.1  # p, share of the states in a set
+    config.random_network = ml_collections.ConfigDict()
+    config.random_network.proportion = 0.1  # p, share of the states for which a task is on
+    config.random_network.tasks_per_network = 10  # tasks read off one random network
+    config.random_hash = ml_collections.ConfigDict()
+    config.random_hash.proportion = 0.1  # p
+    config.random_cumulant = ml_collections.ConfigDict()
+    config.random_cumulant.tasks_per_network = 10  # tasks read off one random network
 
     # Learning.
     config.loss = "td"  # td, monte_carlo
@@ -46,7 +53,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.learning_rate = 5e-3
     config.adam_epsilon = 1e-8
     config.seed = 0  # of weights, tasks and batches
-    config.log_every = 500  # steps a row of metrics.jsonl
+    config.log_every = 500  # steps between rows of metrics.jsonl
 
     # What is compared.
     config.dimension = 0  # d, of the exact subspaces; 0: the largest up to F with a gap after it

@@ -59,6 +59,8 @@ def train(
 ) -> Iterator[Stepped | Logged | Due]:
     """Trains from `state` on, and yields after each step what is due.
 
+    A state that is yielded is valid until the next step: that step may take its memory.
+
     Args:
       run: (step counted from 1, state, arrays, batch) -> state, as `Parallel.compile` makes it.
       state: on one device.
@@ -101,7 +103,6 @@ def train(
 def _checked(state: TrainState) -> TrainState:
     if bad := int(state.first_bad_step):
         raise UserError(
-            f"the loss or its gradient is not finite at step {bad}; lower config.learning_rate or "
-            "clip the gradient (checkpoints are from before)"
+            f"the loss or its gradient is not finite at step {bad}; lower config.learning_rate"
         )
     return state

@@ -33,7 +33,7 @@ def successor_measure(policy_transition: np.ndarray, gamma: float) -> np.ndarray
     return np.linalg.inv(np.eye(len(policy_transition)) - gamma * policy_transition)
 
 
-def action_values(transition: np.ndarray, cumulants: np.ndarray, gamma: float) -> np.ndarray:
+def exact_action_values(transition: np.ndarray, cumulants: np.ndarray, gamma: float) -> np.ndarray:
     """Q, float64 [S, T, A], of the uniformly random policy: G + gamma P_a Psi G.
 
     transition: [A, S, S]. cumulants: G, [S, T], of the state an action is taken in.
@@ -50,7 +50,7 @@ def stationary_distribution(policy_transition: np.ndarray) -> np.ndarray:
 
 
 def _gaps(spectrum: np.ndarray) -> np.ndarray:
-    """How many values of the falling `spectrum` lie before each gap, int64, the last all of it."""
+    """Indices after which the descending `spectrum` drops, int64; the last is its length."""
     return np.append(np.flatnonzero(-np.diff(spectrum) > DEGENERATE) + 1, len(spectrum))
 
 
@@ -72,7 +72,7 @@ def largest_dimension(policy_transition: np.ndarray, successor: np.ndarray, at_m
 
 
 def _check_dimension(dimension: int, spectrum: np.ndarray, what: str) -> None:
-    """Raises `UserError` unless a gap follows the first `dimension` of the falling `spectrum`."""
+    """Raises `UserError` unless the descending `spectrum` drops after its first `dimension`."""
     if not 1 <= dimension <= len(spectrum):
         raise UserError(f"config.dimension: {dimension}, expected 1 to {len(spectrum)} (states)")
     gaps = _gaps(spectrum)
@@ -164,7 +164,7 @@ def _upright(vectors: np.ndarray) -> np.ndarray:
 
 
 def left_svd(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All left singular vectors, float64 [S, S], and the falling singular values [S], of [S, T]."""
+    """All left singular vectors, float64 [S, S], and the singular values [S], of [S, T]."""
     if matrix.shape[1] > 4 * matrix.shape[0]:  # many more tasks than states: of the Gram matrix
         squares, vectors = scipy.linalg.eigh(matrix @ matrix.T)
         return vectors[:, ::-1], np.sqrt(np.maximum(squares[::-1], 0))
@@ -206,8 +206,10 @@ def learned_subspace(
 
 
 class Exact(NamedTuple):
-    """What learned features are held against."""
+    """What learned features are compared with."""
 
+    policy_transition: np.ndarray  # P, [S, S], of the uniformly random policy
+    successor: np.ndarray  # Psi, [S, S]
     proto_values: np.ndarray  # [S, d]
     eigenvalues: np.ndarray  # [d]
     singular_vectors: np.ndarray  # [S, d], of the successor measure
@@ -226,6 +228,8 @@ def closed_forms(
     dimension = dimension or largest_dimension(policy_transition, successor, at_most)
     rewards = np.random.default_rng(seed).normal(size=(len(successor), NUM_REWARDS))
     return Exact(
+        policy_transition,
+        successor,
         *proto_value_functions(policy_transition, dimension),
         *left_singular_vectors(successor, dimension),
         successor @ rewards,

@@ -1,5 +1,6 @@
-"""Trains on an exact MDP, by the very step that trains on Atari; only batches are made here."""
+"""Trains on an exact MDP, by the same step and loop that train on Atari; only batches differ."""
 
+import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -9,16 +10,18 @@ import numpy as np
 import optax
 
 from pvn.data.sampler import weighted_indices
-from pvn.errors import UserError
-from pvn.indicators.indicator import Indicator, Params
+from pvn.indicators.tasks import Tasks
+from pvn.learning.loop import Logged, train
 from pvn.learning.losses import uniform_policy_value
+from pvn.learning.parallel import make_parallel
 from pvn.learning.train_step import (
     TargetUpdate,
     TrainState,
     init_train_state,
+    make_target,
     make_train_step,
-    reset_totals,
 )
+from pvn.networks.mapping import map_states
 from pvn.networks.network import Network
 from pvn.networks.proto_value import make_proto_value_network
 from pvn.types import Transition
@@ -49,109 +52,138 @@ def enumerate_triples(
     return Triples(state, action.astype(np.int32), next_state, probability / probability.sum())
 
 
-class Environment(NamedTuple):
+class TabularProblem(NamedTuple):
     """What a learner sees of an MDP of S states and A actions with T tasks."""
 
     transition: np.ndarray  # float64 [A, S, S]
     observation: np.ndarray  # [S, ...], of each state: one-hot rows, or uint8 [S, 84, 84, 4]
-    response: np.ndarray  # float32 [S, T], the indicator's to each state
+    tasks: Tasks  # with responses to all states
+    discount: float
     returns: np.ndarray | None = None  # float32 [S, T, A], expected Monte Carlo returns, None: TD
 
 
 def sampled_batch(
-    environment: Environment, triples: Triples, seed: int, step: int, batch_size: int
+    problem: TabularProblem, triples: Triples, seed: int, step: int, batch_size: int
 ) -> Transition:
     """B transitions drawn from the triples, a pure function of (seed, step)."""
     index = weighted_indices(seed, step, batch_size, triples.probability)
     state, action, next_state = (column[index] for column in triples[:3])
-    return _transitions(environment, state, action, environment.observation[next_state])
+    return _transitions(problem, state, action, problem.observation[next_state])
 
 
-def expected_batch(environment: Environment) -> Transition:
+def expected_batch(problem: TabularProblem) -> Transition:
     """Every state and action once, B = S A, next states in expectation.
 
     For encoders that are linear in the observation: then the gradient of this batch is the
     expected gradient, s and a uniform, without noise.
     """
-    num_actions, num_states, _ = environment.transition.shape
+    num_actions, num_states, _ = problem.transition.shape
     state = np.tile(np.arange(num_states), num_actions)
     action = np.repeat(np.arange(num_actions, dtype=np.int32), num_states)
-    next_states = environment.transition.reshape(-1, num_states) @ environment.observation
-    return _transitions(environment, state, action, next_states.astype(np.float32))
+    next_states = problem.transition.reshape(-1, num_states) @ problem.observation
+    return _transitions(problem, state, action, next_states.astype(np.float32))
 
 
 def _transitions(
-    environment: Environment, state: np.ndarray, action: np.ndarray, s_t: np.ndarray
+    problem: TabularProblem, state: np.ndarray, action: np.ndarray, s_t: np.ndarray
 ) -> Transition:
-    returns = environment.returns
+    returns, responses = problem.returns, problem.tasks.responses
+    assert responses is not None
     return Transition(
-        s_tm1=environment.observation[state],
+        s_tm1=problem.observation[state],
         a_tm1=action,
         discount_t=np.ones(len(state), np.float32),
         s_t=s_t,
         a_t=np.zeros(len(state), np.int32),  # the target policy is uniform
-        response_tm1=environment.response[state],
+        response_tm1=responses[state],
         return_tm1=None if returns is None else returns[state, :, action],
     )
 
 
+class _Batches:
+    """The batches of a training run: sampled, or the expected one each time."""
+
+    arrays, waited = (), 0.0
+
+    def __init__(self, problem: TabularProblem, num_steps: int, batch_size: int, seed: int):
+        self._problem, self._num_steps = problem, num_steps
+        self._batch_size, self._seed = batch_size, seed
+
+    def __iter__(self) -> Iterator[Transition]:
+        if not self._batch_size:
+            return itertools.repeat(jax.device_put(expected_batch(self._problem)), self._num_steps)
+        triples = enumerate_triples(self._problem.transition)
+        return (
+            sampled_batch(self._problem, triples, self._seed, step, self._batch_size)
+            for step in range(self._num_steps)
+        )
+
+
 def learn(
-    environment: Environment,
+    problem: TabularProblem,
     encoder: Network,
-    indicator: Indicator,
-    fitted: Params,
     *,
     optimizer: optax.GradientTransformation,
     target_update: TargetUpdate,
-    gamma: float,
     num_steps: int,
     batch_size: int,
     log_every: int,
     seed: int,
-) -> Iterator[TrainState]:
-    """Yields the state of training every `log_every` steps and after the last.
+) -> Iterator[Logged]:
+    """Yields the state of training and its metrics every `log_every` steps and after the last.
 
-    Heads have no bias: a bias is a constant feature besides the F that are compared.
+    Heads have no bias: a bias is a constant feature besides the F that are compared. Fitted
+    parameters of the tasks stay as they are.
 
     Args:
-      fitted: the indicator's fitted parameters; they stay as they are.
       batch_size: B sampled transitions a step; 0 for `expected_batch`.
       seed: of the network's parameters and of the batches.
 
     Raises:
       UserError: the loss or its gradient is not finite.
     """
-    num_actions = len(environment.transition)
-    num_tasks = environment.response.shape[1]
-    network = make_proto_value_network(encoder, num_tasks, num_actions, use_bias=False)
-    step_once = jax.jit(
-        make_train_step(
-            network=network,
-            indicator=indicator._replace(loss=None),
-            optimizer=optimizer,
-            fitted_optimizer=optax.identity(),
-            next_value=uniform_policy_value,
-            target_update=target_update,
-            gamma=gamma,
-        )
+    tasks = problem.tasks
+    indicator = tasks.indicator._replace(loss=None)
+    network = make_proto_value_network(
+        encoder, indicator.num_tasks, len(problem.transition), use_bias=False
     )
-    triples = enumerate_triples(environment.transition)
-    whole = None if batch_size else jax.device_put(expected_batch(environment))
-    params = jax.jit(network.init)(jax.random.key(seed), jnp.asarray(environment.observation[:1]))
-    state = init_train_state(params, fitted, optimizer, optax.identity())
-    for step in range(num_steps):
-        batch = whole or sampled_batch(environment, triples, seed, step, batch_size)
-        state = step_once(state, (), batch)
-        if (step + 1) % log_every == 0 or step + 1 == num_steps:
-            if bad := int(state.first_bad_step):
-                raise UserError(
-                    f"the loss or its gradient is not finite at step {bad}; lower "
-                    "config.learning_rate"
-                )
-            yield state
-            state = reset_totals(state)
+    target = make_target(
+        network=network,
+        indicator=indicator,
+        next_value=uniform_policy_value,
+        gamma=problem.discount,
+    )
+    step_once = make_train_step(
+        network=network,
+        indicator=indicator,
+        optimizer=optimizer,
+        fitted_optimizer=optax.identity(),
+        target=target,
+        target_update=target_update,
+    )
+    parallel, _ = make_parallel(jax.devices()[:1])
+    run = parallel.compile(lambda state, batch: step_once(state, (), batch))
+    params = jax.jit(network.init)(jax.random.key(seed), jnp.asarray(problem.observation[:1]))
+    events = train(
+        lambda step, state, arrays, batch: run(state, batch),
+        init_train_state(params, tasks.fitted, optimizer, optax.identity()),
+        _Batches(problem, num_steps, batch_size, seed),
+        parallel,
+        num_steps=num_steps,
+        log_every=log_every,
+    )
+    return (event for event in events if isinstance(event, Logged))
 
 
 def features_of(encoder: Network, state: TrainState, observation: np.ndarray) -> np.ndarray:
     """float32 [S, F]: the features that the encoder has learned, of each state's observation."""
-    return np.asarray(jax.jit(encoder.apply)(state.params["encoder"], observation))
+    apply = jax.jit(encoder.apply)
+    index = np.arange(len(observation))
+    params = state.params["encoder"]
+    (features,) = map_states(
+        lambda states: apply(params, jnp.asarray(states)),
+        observation.__getitem__,
+        index,
+        len(index),
+    )
+    return features

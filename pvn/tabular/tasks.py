@@ -1,75 +1,80 @@
-"""The auxiliary tasks of a small MDP: of its states, or of pictures of them as on Atari."""
+"""The auxiliary tasks of a small MDP: of its states, or of pictures of its states as on Atari."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from pvn.errors import UserError
-from pvn.indicators.indicator import Indicator, Params
+from pvn.fields import real
+from pvn.indicators.indicator import Indicator
 from pvn.indicators.registry import make_indicator
 from pvn.indicators.state_sets import random_sets, state_equality
+from pvn.indicators.tasks import Tasks, tasks_of_states
 
 
-class Tasks(NamedTuple):
-    """T indicators and their responses to the S states."""
+class StateEquality(NamedTuple):
+    """A task for each state: it is on in that state alone."""
 
-    indicator: Indicator
-    fitted: Params
-    response: np.ndarray  # float32 [S, T]
-    cumulant: np.ndarray  # float64 [S, T]
+    def of_states(self, num_states: int, num_tasks: int) -> Indicator:
+        """The S tasks.
 
-
-def make_tasks(
-    name: str,
-    num_tasks: int,
-    states: np.ndarray,
-    images: Callable[[], np.ndarray],
-    *,
-    proportion: float,
-    tasks_per_network: int,
-    seed: int,
-    draw: int = 0,
-) -> Tasks:
-    """Tasks of a family.
-
-    Args:
-      name: state_equality, random_sets, or one of `INDICATORS`.
-      num_tasks: T.
-      states: float32 [S, S], one-hot rows.
-      images: draws the states, uint8 [S, 84, 84, 4].
-      proportion: share of the states in a random set, or quantile of a random network's outputs.
-      tasks_per_network: outputs of a random network.
-      seed, draw: other numbers give other tasks.
-
-    Raises:
-      UserError: not as many tasks as states of state_equality; what the family refuses.
-    """
-    observation = states
-    if name == "state_equality":
-        if num_tasks != len(states):
+        Raises:
+          UserError: T is not S.
+        """
+        if num_tasks != num_states:
             raise UserError(
-                f"config.num_tasks: {num_tasks}, expected 0 or {len(states)}: state_equality has "
+                f"config.num_tasks: {num_tasks}, expected 0 or {num_states}: state_equality has "
                 "a task for each state"
             )
-        indicator = state_equality()
-    elif name == "random_sets":
-        indicator = random_sets(num_states=len(states), num_tasks=num_tasks, proportion=proportion)
-    else:
-        observation = images()
-        indicator = make_indicator(
-            name,
-            num_tasks=num_tasks,
-            proportion=proportion,
-            threshold_from="dataset",
-            tasks_per_network=tasks_per_network,
-            final_relu=False,
-        )
-    frozen, fitted = indicator.init(jax.random.fold_in(jax.random.key(seed), 1 + draw))
-    response = np.asarray(indicator.response(frozen, jnp.asarray(observation)))
-    if indicator.fit is not None:
-        fitted = indicator.fit(response)
-    cumulant = np.asarray(indicator.cumulant(fitted, jnp.asarray(response)), np.float64)
-    return Tasks(indicator, fitted, response, cumulant)
+        return state_equality(num_states)
+
+
+class RandomSets(NamedTuple):
+    """Sets of which each state is a member independently."""
+
+    proportion: Annotated[float, real(0, 1, closed="()")] = 0.1  # p, of states in a set
+
+    def of_states(self, num_states: int, num_tasks: int) -> Indicator:
+        """T sets of S states."""
+        return random_sets(num_states=num_states, num_tasks=num_tasks, proportion=self.proportion)
+
+
+STATE_FAMILIES: dict[str, type] = {"state_equality": StateEquality, "random_sets": RandomSets}
+
+
+class TaskMaker(NamedTuple):
+    """Makes tasks on the states of one MDP."""
+
+    states: np.ndarray  # float32 [S, S], one-hot rows
+    images: Callable[[], np.ndarray]  # draws the states, uint8 [S, 84, 84, 4]
+    families: Mapping[str, Any]  # settings by the family's name
+    seed: int
+
+    def __call__(self, name: str, num_tasks: int, draw: int = 0) -> Tasks:
+        """T tasks of the family `name`; another `draw` gives other tasks.
+
+        Raises:
+          UserError: not as many tasks as states of state_equality; what the family refuses.
+        """
+        family = self.families[name]
+        observation = self.states
+        if name in STATE_FAMILIES:
+            indicator = family.of_states(len(self.states), num_tasks)
+        else:
+            observation = self.images()
+            indicator = make_indicator(name, family, num_tasks)
+            if indicator.loss is not None:
+                raise UserError(
+                    f"config.{name}.threshold_from: thresholds are not regressed here, expected "
+                    "dataset"
+                )
+        key = jax.random.fold_in(jax.random.key(self.seed), 1 + draw)
+        return tasks_of_states(indicator, key, observation)
+
+
+def cumulants_of(tasks: Tasks) -> np.ndarray:
+    """float64 [S, T], of tasks on all states."""
+    assert tasks.responses is not None
+    return np.asarray(tasks.cumulants(tasks.responses), np.float64)

@@ -1,0 +1,174 @@
+"""What is learned on a small exact MDP, measured against what theory says."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pvn.errors import UserError
+from pvn.indicators.tasks import Tasks
+from pvn.learning.loop import Logged
+from pvn.learning.optimizers import make_optimizer
+from pvn.learning.train_step import average_target
+from pvn.networks.network import Network
+from pvn.tabular.exact import (
+    NUM_REWARDS,
+    Exact,
+    closed_form_cosine,
+    exact_action_values,
+    is_symmetric,
+    learned_subspace,
+)
+from pvn.tabular.learner import TabularProblem, features_of, learn
+from pvn.tabular.mdp import Mdp
+from pvn.tabular.subspace import basis, best_fit_error, fit_error, principal_angle_cosines
+from pvn.tabular.tasks import TaskMaker, cumulants_of
+
+LOSSES = ("td", "monte_carlo")
+NUM_DRAWS = 10  # of random sets, for each point of a curve
+
+
+class Learning(NamedTuple):
+    """How features are learned."""
+
+    optimizer: str
+    learning_rate: float
+    adam_epsilon: float
+    target_decay: float
+    num_steps: int
+    batch_size: int
+    log_every: int
+    seed: int
+
+
+class Study(NamedTuple):
+    """An MDP, its closed forms, and what learns on it."""
+
+    mdp: Mdp
+    discount: float
+    exact: Exact
+    transition: np.ndarray  # [A, S, S] that is learned on; A = 1: the chain of the uniform policy
+    encoder: Network
+    num_features: int
+    observation: np.ndarray  # [S, ...], what the encoder sees
+    tasks_of: TaskMaker
+
+    def train(
+        self, tasks: Tasks, loss: str, learning: Learning
+    ) -> Iterator[tuple[Logged, np.ndarray]]:
+        """Yields metrics and features [S, F] every `log_every` steps."""
+        returns = None
+        if loss == "monte_carlo":
+            values = exact_action_values(self.transition, cumulants_of(tasks), self.discount)
+            returns = values.astype(np.float32)
+        training = learn(
+            TabularProblem(self.transition, self.observation, tasks, self.discount, returns),
+            self.encoder,
+            optimizer=make_optimizer(
+                learning.optimizer,
+                learning_rate=learning.learning_rate,
+                epsilon=learning.adam_epsilon,
+                max_gradient_norm=0.0,
+            ),
+            target_update=average_target(learning.target_decay),
+            num_steps=learning.num_steps,
+            batch_size=learning.batch_size,
+            log_every=learning.log_every,
+            seed=learning.seed,
+        )
+        for logged in training:
+            yield logged, features_of(self.encoder, logged.state, self.observation)
+
+    def cosines(self, features: np.ndarray) -> dict[str, np.ndarray]:
+        """Principal-angle cosines of features [S, F] to the two exact subspaces, [d] each."""
+        return {
+            name: principal_angle_cosines(features, getattr(self.exact, name))
+            for name in ("proto_values", "singular_vectors")
+        }
+
+    def metrics(self, features: np.ndarray) -> dict[str, float]:
+        """The numbers of a row of metrics.jsonl that theory knows."""
+        smallest = {f"cosine_{k}": float(v[-1]) for k, v in self.cosines(features).items()}
+        return smallest | {
+            "fit_error": fit_error(features, self.exact.values),
+            "numerical_rank": basis(features).shape[1],
+        }
+
+
+def summary_of(study: Study, tasks: Tasks, features: np.ndarray, loss: str) -> dict[str, Any]:
+    """What subspace.json says of learned features [S, F]."""
+    exact, cosines = study.exact, study.cosines(features)
+    cumulants = cumulants_of(tasks)
+    varying = np.ptp(cumulants, axis=0) > 0
+    symmetric = is_symmetric(exact.policy_transition)
+    complex_pairs = [[z.real, z.imag] for z in exact.eigenvalues.tolist()]
+    summary: dict[str, Any] = {
+        "dimension": exact.proto_values.shape[1],
+        "numerical_rank": basis(features).shape[1],
+        "num_tasks": len(varying),
+        "dead_tasks": int(np.sum(~varying)),
+        "proto_value_functions": {
+            "cosines": cosines["proto_values"].tolist(),
+            "eigenvalues": exact.eigenvalues.tolist() if symmetric else complex_pairs,
+            "fit_error": fit_error(exact.proto_values, exact.values),
+        },
+        "successor_measure": {
+            "cosines": cosines["singular_vectors"].tolist(),
+            "singular_values": exact.singular_values.tolist(),
+            "fit_error": fit_error(exact.singular_vectors, exact.values),
+        },
+        "value_functions": {
+            "num_rewards": NUM_REWARDS,
+            "fit_error": fit_error(features, exact.values),
+            "best_fit_error": best_fit_error(study.num_features, exact.values),
+        },
+    }
+    if len(study.transition) > 1:
+        return summary  # theory knows the value of a state; a head for each action differs
+    try:
+        tends_to = learned_subspace(loss, exact.successor, cumulants, summary["dimension"])
+    except UserError:
+        return summary  # it is not unique
+    summary["these_tasks"] = {
+        "cosines": principal_angle_cosines(features, tends_to).tolist(),
+        "closed_form_to_proto_value_functions": principal_angle_cosines(
+            tends_to, exact.proto_values
+        ).tolist(),
+    }
+    return summary
+
+
+def sets_curve(
+    study: Study, counts: Sequence[int], last_features: Callable[[Tasks, str, str], np.ndarray]
+) -> dict[str, Any]:
+    """Smallest cosine to the proto-value functions against the number of random sets.
+
+    Args:
+      counts: numbers of sets to learn from.
+      last_features: trains on (tasks, a name for the person, loss) -> features [S, F].
+
+    Returns:
+      counts; `learned_cosine` by loss, one for each count; `closed_form_cosines` by loss, for each
+      count those of NUM_DRAWS draws, the first of which is learned from.
+    """
+    proto_values = study.exact.proto_values
+    learned: dict[str, list[float]] = {loss: [] for loss in LOSSES}
+    closed: dict[str, list[list[float | None]]] = {loss: [] for loss in LOSSES}
+    for count in counts:
+        draws = [study.tasks_of("random_sets", count, draw) for draw in range(NUM_DRAWS)]
+        for loss in LOSSES:
+            features = last_features(draws[0], f"{count:,} random sets, {loss}", loss)
+            learned[loss].append(float(principal_angle_cosines(features, proto_values)[-1]))
+            closed[loss].append(
+                [
+                    closed_form_cosine(
+                        loss, study.exact.successor, cumulants_of(sets), proto_values
+                    )
+                    for sets in draws
+                ]
+            )
+    return {
+        "counts": list(counts),
+        "learned_cosine": learned,
+        "closed_form_cosines": closed,
+    }
