@@ -167,7 +167,7 @@ def test_chains_without_a_random_networks_panel(
                 "--config.num_features=2",
                 "--config.indicator=random_network",
             ],
-            "config.indicator: all 4 tasks are the same in every state; expected another config",
+            "config.indicator: all 4 tasks are the same in every state; expected another pro",
         ),
         (["--config.discount=0.0"], "config.num_features: 12, expected 68 or more: of fewer dimen"),
         (["--config.learning_rate=1e30"], "the loss or its gradient is not finite at step "),
@@ -204,7 +204,7 @@ def test_another_config_in_the_same_workdir(run: Callable, tmp_path: Path) -> No
 def test_sets_that_promise_no_subspace(run: Callable, tmp_path: Path) -> None:
     """One set, of hardly any state: where all of its draws are empty nothing can be said."""
     workdir = tmp_path / "run"
-    changes = ["--config.task_counts=(1,)", "--config.proportion=0.001"]
+    changes = ["--config.task_counts=(1,)", "--config.random_sets.proportion=0.001"]
     result = run("pvn.tabular", f"--workdir={workdir}", *QUICK, *changes)
     assert result.returncode == 0, result.stderr
     found = json.loads((workdir / "subspace.json").read_text())["random_sets"]

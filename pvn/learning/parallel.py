@@ -21,9 +21,12 @@ class Parallel(NamedTuple):
     num_devices: int
 
     compile: Callable[..., Callable[..., Any]]
-    """(state, frozen, batch) -> state, compiled; all three placed as the functions below do.
+    """compile(function, donate=None): a pure function of trees, compiled for the devices.
 
-    `donate`: update the first argument in place; the one that was given is then gone."""
+    Its arguments and results live on the devices: trees from `replicate`, batches from `split`.
+    On several devices the function runs once on each and may reduce over the axis name.
+    `donate`: update the first argument in place, so that the caller's is deleted; None: as
+    `make_parallel` decides."""
 
     replicate: Callable[[Any], Any]
     """A tree to the devices: every one holds the whole."""
@@ -76,8 +79,9 @@ def make_parallel(
     def split(batch: Any) -> Any:
         return jax.tree.map(lambda x: np.reshape(x, (count, -1, *x.shape[1:])), batch)
 
-    # One copy a device, made by broadcasting; leaves get a leading axis of D.
-    copy = jax.pmap(lambda tree, _: tree, in_axes=(None, 0), devices=devices)
+    # One copy a device, made by broadcasting; leaves get a leading axis of D. The axis has the
+    # step's name: with another, the first step would be compiled twice.
+    copy = jax.pmap(lambda tree, _: tree, axis_name=AXIS_NAME, in_axes=(None, 0), devices=devices)
     parallel = Parallel(
         num_devices=count,
         compile=lambda step, donate=None: jax.pmap(

@@ -10,6 +10,7 @@ import functools
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import ml_collections
@@ -40,7 +41,7 @@ _CONFIG = cfg.define_config("configs/four_rooms.py")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.", required=True)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the run that is in --workdir.")
 
-FAMILIES = STATE_FAMILIES | INDICATORS
+FAMILIES: dict[str, Any] = STATE_FAMILIES | INDICATORS
 FIELDS = FAMILIES | {
     "mdp": text(),
     "size": whole(2),
@@ -70,6 +71,18 @@ OWNS = (
     *("mdp.npz", "features.npy", "subspace.json", "metrics.jsonl", "tensorboard"),
     *("indicators.png", "eigenfunctions.png", "convergence.png", "tasks.png"),
 )
+
+
+def upgrade_config(old: dict[str, Any]) -> dict[str, Any]:
+    """The config of a run that was made when the settings of its tasks had no sections."""
+    if "proportion" not in old:
+        return old
+    flat = ("proportion", "tasks_per_network")
+    sections = {
+        name: family()._asdict() | {key: old[key] for key in flat if key in family._fields}
+        for name, family in FAMILIES.items()
+    }
+    return {key: value for key, value in old.items() if key not in flat} | sections
 
 
 def make_study(c: ml_collections.FrozenConfigDict) -> Study:
@@ -173,7 +186,9 @@ def tabular(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) 
         *_, (_, features) = training(tasks, name, loss)
         return features
 
-    with open_run(workdir, "tabular", c.to_dict(), overwrite=overwrite, owns=OWNS):
+    with open_run(
+        workdir, "tabular", c.to_dict(), overwrite=overwrite, owns=OWNS, upgrade=upgrade_config
+    ):
         steps, cosines = [], []
         features = np.empty(0)
         with MetricsWriter(workdir, 0) as metrics:

@@ -1,9 +1,11 @@
+import shutil
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pvn.data.collection import open_collection
+from pvn.data.collection import collection_transitions, open_collection
 from pvn.data.store import Rows, fingerprint, read_dataset
 from pvn.data.writer import DatasetWriter
 from pvn.errors import UserError
@@ -38,7 +40,7 @@ def paths(tmp_path_factory):
 
 def test_one_dataset_is_itself(paths):
     collection, dataset = open_collection(paths[:1]), read_dataset(paths[0])
-    assert collection.fingerprint == dataset.fingerprint == fingerprint(paths[0])
+    assert collection.compute_fingerprint() == fingerprint(paths[0])
     assert collection.attributes == dataset.attributes
     assert collection.starts.tolist() == [0, 70]
     np.testing.assert_array_equal(collection.rows.frame[:], dataset.rows.frame)
@@ -56,8 +58,27 @@ def test_several_are_laid_end_to_end(paths):
     assert collection.rows.episode.dtype == np.int32
     assert len(collection.rows.frame) == 205
     assert collection.attributes["source"] == [{"kind": "test"}] * 3
-    others = {open_collection(order).fingerprint for order in (paths, paths[::-1], paths[:2])}
+    orders = (paths, paths[::-1], paths[:2])
+    others = {open_collection(order).compute_fingerprint() for order in orders}
     assert len(others) == 3
+
+
+def test_the_same_data_twice_would_count_twice(paths, tmp_path):
+    shutil.copytree(paths[1], tmp_path / "copy")
+    for other in (paths[1], str(tmp_path / "copy")):
+        with pytest.raises(UserError) as caught:
+            open_collection([paths[0], paths[1], other]).compute_fingerprint()
+        assert str(caught.value) == (
+            f"dataset {other}: holds the same data as {paths[1]}; expected each dataset once"
+        )
+
+
+def test_transitions_of_each_dataset(paths):
+    collection = open_collection(paths)
+    transitions = collection_transitions(collection)
+    # Episodes of five; the first of each dataset has no stack before its fourth row.
+    assert transitions.groups.tolist() == [0, 67, 69, 196]
+    assert transitions.rows is collection.rows
 
 
 @settings(deadline=None, derandomize=True, max_examples=60)

@@ -3,18 +3,38 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pvn.data.schedule import AHEAD, PIECE, make_schedule, piece_rows
+from pvn.data.schedule import AHEAD, BLOCK, block_rows, make_schedule
+from pvn.data.store import Rows
+from pvn.data.transitions import Transitions
 from pvn.errors import UserError
 
 GIB = 2**30
 
 
-def schedule_of(sizes, budget, *, row_bytes=7056, fixed_bytes=0, memory=2**60, reuse=1.0, seed=0):
-    """A schedule over datasets with so many transitions each, every row one."""
+def transitions_of(sizes, fixed_bytes=0):
+    """Datasets with so many transitions each, every row one; columns of `fixed_bytes` in all."""
     groups = np.cumsum([0, *sizes])
+    none = np.zeros(0, np.uint8)
+    start = np.arange(groups[-1])
+    columns = np.broadcast_to(np.uint8(0), fixed_bytes)
+    rows = Rows(none, columns, none, none, none, none, none)
+    return Transitions(rows, none, none, start, groups)
+
+
+def schedule_of(sizes, budget, *, row_bytes=7056, fixed_bytes=0, memory=2**60, reuse=1.0, seed=0):
+    """Their schedule; the bytes of the transitions' `start` come on top of the budget."""
+    of_start = 8 * sum(sizes)
     return make_schedule(
-        seed, groups, np.arange(groups[-1]), row_bytes=row_bytes, fixed_bytes=fixed_bytes,
-        budget=budget, memory=memory, reuse=reuse,
+        seed, transitions_of(sizes, fixed_bytes), row_bytes=row_bytes, memory=memory + of_start,
+        budget=None if budget is None else budget + of_start, reuse=reuse,
+    )  # fmt: skip
+
+
+def tight_schedule(sizes, gib, fixed_bytes=0):
+    """The schedule for a budget in GiB, everything included."""
+    return make_schedule(
+        0, transitions_of(sizes, fixed_bytes), row_bytes=7056, budget=int(gib * GIB),
+        memory=2**60, reuse=1.0,
     )  # fmt: skip
 
 
@@ -25,21 +45,21 @@ def schedule_of(sizes, budget, *, row_bytes=7056, fixed_bytes=0, memory=2**60, r
     st.integers(0, 10**6),
     st.integers(0, 3),
 )
-def test_each_piece_is_resident_equally_often_in_a_pass(sizes, affordable, position, seed):
+def test_each_block_is_buffered_equally_often_in_a_pass(sizes, affordable, position, seed):
     try:
         schedule = schedule_of(sizes, affordable * 100, row_bytes=100, seed=seed)
     except UserError:
         return
-    counts = np.zeros(schedule.num_pieces, int)
-    for at in range(position, position + schedule.num_pieces):
-        resident = schedule.resident(at)
-        assert len(np.unique(resident)) == schedule.num_resident
-        counts[resident] += 1
-    assert set(counts) == {schedule.num_resident}
-    # The pieces are all transitions, once; of a dataset they are of one size, but for one.
-    for size, start, edges in zip(sizes, np.cumsum([0, *sizes[:-1]]), schedule.bounds, strict=True):
+    counts = np.zeros(schedule.num_blocks, int)
+    for at in range(position, position + schedule.num_blocks):
+        buffered = schedule.buffered(at)
+        assert len(np.unique(buffered)) == schedule.num_buffered
+        counts[buffered] += 1
+    assert set(counts) == {schedule.num_buffered}
+    # The blocks are all transitions, once; of a dataset they are of one size, but for one.
+    for size, start, edges in zip(sizes, np.cumsum([0, *sizes[:-1]]), schedule.edges, strict=True):
         assert (edges[0], edges[-1]) == (start, start + size)
-        assert set(np.diff(edges)) <= {size // schedule.num_pieces, -(-size // schedule.num_pieces)}
+        assert set(np.diff(edges)) <= {size // schedule.num_blocks, -(-size // schedule.num_blocks)}
 
 
 @settings(deadline=None, derandomize=True, max_examples=60)
@@ -49,50 +69,51 @@ def test_the_budget_is_kept_and_used(size, affordable):
         schedule = schedule_of([size], affordable * 100, row_bytes=100)
     except UserError:
         return
-    first, stop = piece_rows(np.arange(size), schedule.bounds)
+    first, stop = block_rows(np.arange(size), schedule.edges)
     largest = int(np.max(stop - first))
-    if schedule.rotates:
-        held = (schedule.num_resident + AHEAD + 2) * largest
+    if schedule.moves:
+        held = (schedule.num_buffered + AHEAD + 2) * largest
         assert held <= affordable
-        assert held > 0.8 * affordable or schedule.num_resident == schedule.num_pieces - 1
-        assert largest <= PIECE + 4
+        assert held > 0.8 * affordable or schedule.num_buffered == schedule.num_blocks - 1
+        assert largest <= BLOCK + 4
     else:
         assert size + 1 <= affordable
 
 
-def test_all_is_resident_where_it_fits():
+def test_all_is_buffered_where_it_fits():
     for budget in (None, 7056 * 20_001):
         schedule = schedule_of([20_000], budget)
-        assert not schedule.rotates
-        assert schedule.bounds.tolist() == [[0, 20_000]]
+        assert not schedule.moves
+        assert schedule.edges.tolist() == [[0, 20_000]]
         assert [schedule.position(step, 32) for step in (0, 10**9)] == [0, 0]
-    assert schedule_of([20_000], 7056 * 20_001, fixed_bytes=1).rotates
+    assert schedule_of([20_000], 7056 * 20_001, fixed_bytes=1).moves
 
 
 def test_positions_by_hand():
-    # A 64th of what is affordable makes a piece: 312 transitions, 99 pieces of 310.3 on average.
+    # A 64th of what is affordable makes a block: 312 transitions, 99 blocks of 310.3 on average.
     schedule = schedule_of([30_720], 20_000 * 7056)
-    assert (schedule.num_pieces, schedule.draws_a_position) == (30_720 // 312 + 1, 310)
+    assert (schedule.num_blocks, schedule.draws_per_move) == (30_720 // 312 + 1, 310)
     assert [schedule.position(step, 31) for step in (0, 9, 10, 99, 100)] == [0, 0, 1, 9, 10]
-    assert schedule_of([30_720], 20_000 * 7056, reuse=2.0).draws_a_position == 621
+    assert schedule_of([30_720], 20_000 * 7056, reuse=2.0).draws_per_move == 621
     assert not np.array_equal(schedule.order, schedule_of([30_720], 20_000 * 7056, seed=1).order)
 
 
-def test_the_rows_that_pieces_need():
+def test_the_rows_that_blocks_need():
     valid = np.array([0, 1, 5, 6, 9])
-    first, stop = piece_rows(valid, np.array([[0, 2, 5]]))
+    first, stop = block_rows(valid, np.array([[0, 2, 5]]))
     assert (first.tolist(), stop.tolist()) == ([[0, 2]], [[3, 11]])
 
 
 def test_a_budget_that_is_too_small():
-    with pytest.raises(UserError, match=r"^config.data_memory_gib: 0.002 is too small for pieces"):
-        schedule_of([50_000], int(0.002 * GIB))
+    with pytest.raises(UserError, match=r"^config.data_memory_gib: 0.002 is too small for blocks"):
+        tight_schedule([50_000], 0.002)
+    fixed_bytes = int(0.02 * GIB)
     with pytest.raises(UserError) as caught:
-        schedule_of([50_000], int(0.01 * GIB), fixed_bytes=int(0.02 * GIB))
+        tight_schedule([50_000], 0.01, fixed_bytes)
     least = float(str(caught.value).split("expected ")[1].split(" ")[0])
-    assert schedule_of([50_000], int(least * GIB), fixed_bytes=int(0.02 * GIB)).rotates
+    assert tight_schedule([50_000], least, fixed_bytes).moves
     with pytest.raises(UserError, match=r"of 16,675 rows \(a dataset of only 3 transitions has a"):
-        schedule_of([3, 50_000], int(0.1 * GIB))
+        tight_schedule([3, 50_000], 0.1)
 
 
 def test_data_larger_than_memory_need_a_budget():

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pvn.indicators.hashing import multiply_shift, random_hash
+from pvn.indicators.hashing import RandomHash, multiply_shift
 
 
 def test_against_python_integers() -> None:
@@ -21,14 +21,14 @@ def test_against_python_integers() -> None:
 
 
 def test_indicator_is_on_where_the_hash_falls_in_the_first_bin() -> None:
-    tasks = random_hash(num_tasks=4, proportion=0.25)
+    tasks = RandomHash(proportion=0.25).indicator(4)
     # Response = hash / 2^24 exactly; on below a quarter of the range.
     response = jnp.array([[0, 2**22 - 1, 2**22, 2**24 - 1]], jnp.float32) / 2**24
     assert tasks.cumulant((), response).tolist() == [[1, 1, 0, 0]]
 
 
 def test_rate_over_distinct_states() -> None:
-    tasks = random_hash(num_tasks=50, proportion=0.1)
+    tasks = RandomHash(proportion=0.1).indicator(50)
     frozen, fitted = tasks.init(jax.random.key(0))
     states = np.random.default_rng(0).integers(0, 256, (400, 84, 84, 4), dtype=np.uint8)
     on = np.asarray(tasks.cumulant(fitted, tasks.response(frozen, states)))
@@ -37,9 +37,21 @@ def test_rate_over_distinct_states() -> None:
 
 
 def test_one_pixel_makes_another_state() -> None:
-    tasks = random_hash(num_tasks=200, proportion=0.5)
+    tasks = RandomHash(proportion=0.5).indicator(200)
     frozen, fitted = tasks.init(jax.random.key(1))
     states = np.zeros((2, 84, 84, 4), np.uint8)
     states[1, 40, 40, 3] = 1
     on = np.asarray(tasks.cumulant(fitted, tasks.response(frozen, states)))
     assert 60 < np.sum(on[0] != on[1]) < 140  # half of them, six standard deviations
+
+
+def test_the_same_with_64_bit_numbers() -> None:
+    states = np.random.default_rng(0).integers(0, 256, (3, 84, 84, 4), dtype=np.uint8)
+    tasks = RandomHash(proportion=0.1).indicator(5)
+
+    def responses() -> np.ndarray:
+        return np.asarray(tasks.response(tasks.init(jax.random.key(1))[0], states))
+
+    expected = responses()
+    with jax.enable_x64(True):
+        np.testing.assert_array_equal(responses(), expected, strict=True)

@@ -3,22 +3,22 @@ import numpy as np
 import optax
 import pytest
 
-from pvn.data.stack import episode_bounds, gather_windows, transition_rows
 from pvn.data.store import read_dataset
-from pvn.indicators.registry import make_indicator
+from pvn.data.transitions import find_transitions
+from pvn.indicators.random_network import RandomCumulant, RandomNetwork
 from pvn.indicators.responses import cached_responses, compute_responses
+from pvn.learning.feed import to_transition
 from pvn.learning.losses import uniform_policy_value
-from pvn.learning.train_step import average_target, init_train_state, make_train_step, stack
+from pvn.learning.train_step import (
+    average_target,
+    init_train_state,
+    make_target,
+    make_train_step,
+)
 from pvn.networks.network import make_encoder
 from pvn.networks.proto_value import make_proto_value_network
 
-SETTINGS = {
-    "num_tasks": 7,
-    "proportion": 0.1,
-    "threshold_from": "dataset",
-    "tasks_per_network": 3,
-    "final_relu": False,
-}
+FAMILY = RandomNetwork(proportion=0.1, tasks_per_network=3)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def _in_integers(params: dict, observation: np.ndarray) -> np.ndarray:
 
 
 def test_tasks_are_read_off_as_many_networks_as_needed(states: np.ndarray) -> None:
-    tasks = make_indicator("random_network", **SETTINGS)
+    tasks = FAMILY.indicator(7)
     frozen, _ = tasks.init(jax.random.key(0))
     assert [params["linear"]["w"].shape for params in frozen] == [(7744, 3)] * 3
     expected = np.concatenate([_in_integers(params, states) for params in frozen], axis=1)[:, :7]
@@ -59,9 +59,7 @@ def test_tasks_are_read_off_as_many_networks_as_needed(states: np.ndarray) -> No
 
 
 def test_weights_are_normal_and_cut_off() -> None:
-    frozen, _ = make_indicator("random_network", **SETTINGS | {"tasks_per_network": 7}).init(
-        jax.random.key(0)
-    )
+    frozen, _ = FAMILY._replace(tasks_per_network=7).indicator(7).init(jax.random.key(0))
     names = ("conv2_d", "conv2_d_1", "conv2_d_2", "linear")
     for name, most in zip(names, (128, 32, 28, 256), strict=True):
         weights = np.asarray(frozen[0][name]["w"]).ravel()
@@ -72,7 +70,7 @@ def test_weights_are_normal_and_cut_off() -> None:
 
 
 def test_a_function_of_the_key_alone() -> None:
-    tasks = make_indicator("random_network", **SETTINGS)
+    tasks = FAMILY.indicator(7)
     first, again, other = (tasks.init(jax.random.key(seed))[0] for seed in (3, 3, 4))
     jax.tree.map(np.testing.assert_array_equal, first, again)
     assert not np.array_equal(first[0]["linear"]["w"], other[0]["linear"]["w"])
@@ -80,9 +78,9 @@ def test_a_function_of_the_key_alone() -> None:
 
 
 def test_final_relu_is_the_published_form(states: np.ndarray) -> None:
-    frozen, _ = make_indicator("random_network", **SETTINGS).init(jax.random.key(0))
-    plain = make_indicator("random_network", **SETTINGS).response(frozen, states)
-    published = make_indicator("random_network", **SETTINGS | {"final_relu": True})
+    frozen, _ = FAMILY.indicator(7).init(jax.random.key(0))
+    plain = FAMILY.indicator(7).response(frozen, states)
+    published = FAMILY._replace(final_relu=True).indicator(7)
     np.testing.assert_array_equal(published.response(frozen, states), np.maximum(plain, 0))
 
 
@@ -92,17 +90,16 @@ def test_responses_are_identical_in_the_step_from_the_cache_and_alone(
 ) -> None:
     rows = read_dataset(str(dataset)).rows
     rows = type(rows)(*(column[:300] for column in rows))
-    bounds = episode_bounds(rows.episode)
-    settings = SETTINGS | {"tasks_per_network": tasks_per_network}
-    tasks = make_indicator("random_network", **settings)
+    transitions = find_transitions(rows)
+    tasks = FAMILY._replace(tasks_per_network=tasks_per_network).indicator(7)
     frozen, _ = tasks.init(jax.random.key(0))
-    cached = cached_responses(tmp_path, {}, tasks, frozen, rows, 7)  # type: ignore[arg-type]
+    cached = cached_responses(tmp_path, {}, tasks, frozen, transitions)  # type: ignore[arg-type]
     assert tasks.fit is not None
     bias = tasks.fit(cached)
 
-    index = transition_rows(rows)[5:295:29]
-    window = gather_windows(rows, bounds, index)
-    states = np.moveaxis(window.frames[:, :4], 1, -1)
+    index = transitions.start[5:295:29]
+    batch = transitions.batch(index)
+    states = transitions.observations(index)
     for state, expected in zip(states, cached[index], strict=True):
         np.testing.assert_array_equal(tasks.response(frozen, state[None])[0], expected)
 
@@ -110,38 +107,39 @@ def test_responses_are_identical_in_the_step_from_the_cache_and_alone(
     # the gradient.
     network = make_proto_value_network(make_encoder("nature", width=1, num_features=8), 7, 4)
     optimizer = optax.sgd(1.0)
+    real = tasks._replace(cumulant=lambda fitted, response: response + fitted[None])
     step = make_train_step(
         network=network,
-        indicator=tasks._replace(cumulant=lambda fitted, response: response + fitted[None]),
+        indicator=real,
         optimizer=optimizer,
         fitted_optimizer=optimizer,
-        next_value=uniform_policy_value,
+        target=make_target(
+            network=network, indicator=real, next_value=uniform_policy_value, gamma=0.9
+        ),
         target_update=average_target(0.9),
-        gamma=0.9,
     )
     params = network.init(jax.random.key(1), states[:1])
     before = init_train_state(params, bias, optimizer, optimizer)
-    run = jax.jit(lambda window: step(before, frozen, stack(window)).params)
+    run = jax.jit(lambda batch: step(before, frozen, to_transition((), batch)).params)
     for size in (1, len(index)):
-        part = window._replace(
-            **{k: v[:size] for k, v in window._asdict().items() if v is not None}
-        )
-        given = part._replace(response=cached[index[:size]])
+        part = jax.tree.map(lambda x: x[:size], batch)  # noqa: B023
+        given = part._replace(response_tm1=cached[index[:size]])
         jax.tree.map(np.testing.assert_array_equal, run(part), run(given))
 
 
 def test_thresholds_give_the_proportion_on_real_frames(dataset: object) -> None:
     rows = read_dataset(str(dataset)).rows
-    tasks = make_indicator("random_network", **SETTINGS)
+    tasks = FAMILY.indicator(7)
     frozen, _ = tasks.init(jax.random.key(0))
-    responses = compute_responses(tasks, frozen, rows, np.arange(len(rows.action)))
+    everywhere = np.arange(len(rows.action))
+    responses = compute_responses(tasks, frozen, find_transitions(rows), everywhere)
     assert tasks.fit is not None
     on = np.asarray(tasks.cumulant(tasks.fit(responses), responses))
     np.testing.assert_allclose(on.mean(axis=0), 0.1, rtol=0.1)
 
 
 def test_random_cumulants_are_standardised_over_the_dataset() -> None:
-    tasks = make_indicator("random_cumulant", **SETTINGS)
+    tasks = RandomCumulant(tasks_per_network=3).indicator(7)
     assert tasks.fit is not None
     assert tasks.loss is None
     responses = np.random.default_rng(0).normal(3, 0.01, (500, 7)).astype(np.float32)
@@ -155,12 +153,13 @@ def test_random_cumulants_are_standardised_over_the_dataset() -> None:
 def test_cache_is_used_only_if_whole_and_of_the_same_key(dataset: object, tmp_path: object) -> None:
     rows = read_dataset(str(dataset)).rows
     rows = type(rows)(*(column[:300] for column in rows))
-    tasks = make_indicator("random_network", **SETTINGS)
+    transitions = find_transitions(rows)
+    tasks = FAMILY.indicator(7)
     frozen, _ = tasks.init(jax.random.key(0))
     computed = []
 
     def responses(**key: int) -> np.ndarray:
-        return cached_responses(tmp_path, key, tasks, frozen, rows, 7, computed.append)  # type: ignore[arg-type]
+        return cached_responses(tmp_path, key, tasks, frozen, transitions, computed.append)  # type: ignore[arg-type]
 
     first = np.array(responses(seed=0))
     np.testing.assert_array_equal(responses(seed=0), first)

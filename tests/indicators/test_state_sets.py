@@ -5,7 +5,7 @@ from pvn.indicators.state_sets import random_sets, state_equality
 
 
 def test_state_equality_is_on_in_one_state_each() -> None:
-    tasks = state_equality()
+    tasks = state_equality(4)
     frozen, fitted = tasks.init(jax.random.key(0))
     on = tasks.cumulant(fitted, tasks.response(frozen, np.eye(4, dtype=np.float32)))
     np.testing.assert_array_equal(on, np.eye(4))

@@ -10,13 +10,14 @@ import pytest
 
 from pvn.errors import UserError
 from pvn.indicators.indicator import Indicator
-from pvn.indicators.registry import make_indicator
+from pvn.indicators.random_network import RandomNetwork
 from pvn.learning import train_step as learning
+from pvn.learning.feed import to_transition
 from pvn.learning.losses import uniform_policy_value
 from pvn.learning.parallel import check_divides, make_parallel
 from pvn.networks.network import Network, make_encoder
 from pvn.networks.proto_value import make_proto_value_network
-from pvn.types import Transition, Window
+from pvn.types import FrameBatch, Transition
 
 LINEAR = Network(
     init=lambda key, x: {"w": jax.random.normal(key, (3, 2, 2))},
@@ -24,6 +25,7 @@ LINEAR = Network(
 )
 # The response is the state's first two entries; the cumulant is what is above the threshold.
 TASKS = Indicator(
+    num_tasks=2,
     init=lambda key: ((), jnp.zeros(2)),
     response=lambda frozen, x: x[:, :2],
     cumulant=lambda fitted, response: (response + fitted[None] > 0).astype(jnp.float32),
@@ -50,9 +52,13 @@ def _make(**changes: Any) -> tuple[learning.TrainState, learning.Step]:
         "indicator": TASKS,
         "optimizer": optimizer,
         "fitted_optimizer": fitted_optimizer,
-        "next_value": uniform_policy_value,
+        "target": learning.make_target(
+            network=changes.get("network", LINEAR),
+            indicator=TASKS,
+            next_value=uniform_policy_value,
+            gamma=0.9,
+        ),
         "target_update": learning.average_target(0.75),
-        "gamma": 0.9,
     }
     params = LINEAR.init(jax.random.key(0), jnp.zeros((1, 3)))
     state = learning.init_train_state(params, jnp.zeros(2), optimizer, fitted_optimizer)
@@ -78,7 +84,7 @@ def test_one_step_against_numpy() -> None:
     np.testing.assert_allclose(new.params["w"], w - 0.1 * gradient, rtol=1e-5)
     # From the parameters before the update, as published.
     np.testing.assert_allclose(new.target_params["w"], 0.75 * 2 * w + 0.25 * w, rtol=1e-6)
-    assert new.totals["td_loss"] == pytest.approx(0.5 * np.mean(error**2), rel=1e-5)
+    assert new.totals["loss"] == pytest.approx(0.5 * np.mean(error**2), rel=1e-5)
     assert new.totals["gradient_norm"] == pytest.approx(np.linalg.norm(gradient), rel=1e-5)
     assert new.totals["mean_prediction"] == pytest.approx(q.mean(), rel=1e-5)
     np.testing.assert_allclose(
@@ -117,7 +123,7 @@ def test_returns_are_regressed_on_where_a_batch_brings_them() -> None:
     for b, a in enumerate(batch.a_tm1):
         gradient[:, :, a] += batch.s_tm1[b][:, None] * error[b][None] / error.size
     np.testing.assert_allclose(new.params["w"], w - 0.1 * gradient, rtol=1e-5)
-    assert new.totals["td_loss"] == pytest.approx(0.5 * np.mean(error**2), rel=1e-5)
+    assert new.totals["loss"] == pytest.approx(0.5 * np.mean(error**2), rel=1e-5)
 
 
 def test_periodic_target_copies_every_period() -> None:
@@ -152,7 +158,7 @@ def test_a_gradient_that_overflows_is_bad_though_the_loss_is_finite() -> None:
     network = LINEAR._replace(apply=lambda params, x: jnp.sqrt(0 * LINEAR.apply(params, x)))
     state, step = _make(network=network)
     state = step(state, (), _batch(0))
-    assert np.isfinite(state.totals["td_loss"])
+    assert np.isfinite(state.totals["loss"])
     assert int(state.first_bad_step) == 1
 
 
@@ -161,39 +167,27 @@ def test_means_do_not_count_the_warmup() -> None:
     state, (_, step) = warmup(state, (), _batch(0)), _make()
     state = step(state, (), _batch(1))
     means = learning.mean_metrics(state)
-    assert means["td_loss"] == float(state.totals["td_loss"])
+    assert means["loss"] == float(state.totals["loss"])
     assert means["threshold_loss"] == pytest.approx(float(state.totals["threshold_loss"]) / 2)
-
-
-def test_stack_gives_the_two_observations() -> None:
-    frames = np.arange(2 * 5 * 84 * 84).reshape(2, 5, 84, 84).astype(np.uint8)
-    zeros = np.zeros(2, np.int32)
-    transition = learning.stack(Window(frames, zeros, zeros, np.ones(2, np.float32), None))
-    np.testing.assert_array_equal(transition.s_tm1, np.moveaxis(frames[:, :4], 1, -1))
-    np.testing.assert_array_equal(transition.s_t, np.moveaxis(frames[:, 1:], 1, -1))
 
 
 def _real_step(axis_name: str | None) -> tuple[learning.TrainState, Any, Any]:
     """A Nature encoder with thresholds that are learned, so that every reduction is in play."""
     encoder = make_encoder("nature", width=1, num_features=16)
     network = make_proto_value_network(encoder, num_tasks=6, num_actions=3)
-    tasks = make_indicator(
-        "random_network",
-        num_tasks=6,
-        proportion=0.2,
-        threshold_from="quantile_regression",
-        tasks_per_network=3,
-        final_relu=False,
-    )
+    tasks = RandomNetwork(
+        proportion=0.2, threshold_from="quantile_regression", tasks_per_network=3
+    ).indicator(6)
     optimizer = optax.adam(3e-4, eps=1.5e-4)  # the published epsilon
     step = learning.make_train_step(
         network=network,
         indicator=tasks,
         optimizer=optimizer,
         fitted_optimizer=optimizer,
-        next_value=uniform_policy_value,
+        target=learning.make_target(
+            network=network, indicator=tasks, next_value=uniform_policy_value, gamma=0.9
+        ),
         target_update=learning.average_target(0.9),
-        gamma=0.9,
         axis_name=axis_name,
     )
     frozen, fitted = tasks.init(jax.random.key(1))
@@ -201,14 +195,16 @@ def _real_step(axis_name: str | None) -> tuple[learning.TrainState, Any, Any]:
     return learning.init_train_state(params, fitted, optimizer, optimizer), frozen, step
 
 
-def _window(step: int) -> Window:
+def _frame_batch(step: int) -> FrameBatch:
     random = np.random.default_rng(step)
-    return Window(
+    return FrameBatch(
         frames=random.integers(0, 256, (16, 5, 84, 84), dtype=np.uint8),
-        action=random.integers(3, size=16).astype(np.int32),
-        next_action=random.integers(3, size=16).astype(np.int32),
-        discount=(random.random(16) < 0.9).astype(np.float32),
-        response=None,
+        places=None,
+        a_tm1=random.integers(3, size=16).astype(np.int32),
+        a_t=random.integers(3, size=16).astype(np.int32),
+        discount_t=(random.random(16) < 0.9).astype(np.float32),
+        response_tm1=None,
+        return_tm1=None,
     )
 
 
@@ -219,14 +215,14 @@ def test_eight_devices_are_as_one() -> None:
         assert parallel.num_devices == count
         state, frozen, step = _real_step(axis_name)
         run = parallel.compile(
-            lambda state, frozen, window, step=step: step(state, frozen, learning.stack(window))
+            lambda state, frozen, batch, step=step: step(state, frozen, to_transition((), batch))
         )
         state, frozen = parallel.replicate(state), parallel.replicate(frozen)
         for number in range(20):
-            window = parallel.split(_window(number))
+            batch = parallel.split(_frame_batch(number))
             if count == 8:
-                assert window.frames.shape == (8, 2, 5, 84, 84)
-            state = run(state, frozen, window)
+                assert batch.frames.shape == (8, 2, 5, 84, 84)
+            state = run(state, frozen, batch)
         if count == 8:
             for leaf in jax.tree.leaves(state):
                 copies = [np.asarray(shard.data) for shard in leaf.addressable_shards]

@@ -5,7 +5,7 @@ import pytest
 
 from pvn.errors import UserError
 from pvn.tabular.exact import (
-    action_values,
+    exact_action_values,
     largest_dimension,
     left_singular_vectors,
     proto_value_functions,
@@ -42,7 +42,7 @@ def test_a_discount_out_of_range(gamma: float) -> None:
 
 def test_action_values_solve_the_bellman_equation() -> None:
     cumulants = np.random.default_rng(0).random((20, 3))
-    q = action_values(GARNET.transition, cumulants, 0.9)
+    q = exact_action_values(GARNET.transition, cumulants, 0.9)
     assert q.shape == (20, 3, 2)
     for action in range(2):
         backup = cumulants + 0.9 * GARNET.transition[action] @ q.mean(axis=2)

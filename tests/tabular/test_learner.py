@@ -10,15 +10,21 @@ import pytest
 
 from pvn.errors import UserError
 from pvn.indicators.indicator import Indicator
-from pvn.indicators.registry import make_indicator
+from pvn.indicators.random_network import RandomNetwork
 from pvn.indicators.state_sets import random_sets, state_equality
+from pvn.indicators.tasks import Tasks
 from pvn.indicators.threshold import indicator as is_on
 from pvn.learning.losses import uniform_policy_value
-from pvn.learning.train_step import average_target, init_train_state, make_train_step
+from pvn.learning.train_step import (
+    average_target,
+    init_train_state,
+    make_target,
+    make_train_step,
+)
 from pvn.networks.network import Network
 from pvn.networks.proto_value import make_proto_value_network
 from pvn.tabular.exact import (
-    action_values,
+    exact_action_values,
     learned_subspace,
     left_singular_vectors,
     proto_value_functions,
@@ -27,7 +33,7 @@ from pvn.tabular.exact import (
     uniform_policy_transition,
 )
 from pvn.tabular.learner import (
-    Environment,
+    TabularProblem,
     enumerate_triples,
     expected_batch,
     features_of,
@@ -44,10 +50,15 @@ GAMMA = 0.9
 ONE_HOT = Network(init=lambda key, state: {}, apply=lambda params, state: state)
 
 
-def environment_of(transition: np.ndarray, **more: Any) -> Environment:
+def tasks_with(responses: np.ndarray) -> Tasks:
+    """Tasks whose cumulants are these responses [S, T]."""
+    return Tasks(state_equality(responses.shape[1]), (), (), responses, responses)
+
+
+def problem_of(transition: np.ndarray, **more: Any) -> TabularProblem:
     """State-equality tasks on a transition [A, S, S]."""
     states = np.eye(transition.shape[1], dtype=np.float32)
-    return Environment(transition, states, states, **more)
+    return TabularProblem(transition, states, tasks_with(states), GAMMA, **more)
 
 
 def chain_of(mdp: Mdp) -> np.ndarray:
@@ -55,32 +66,31 @@ def chain_of(mdp: Mdp) -> np.ndarray:
     return uniform_policy_transition(mdp.transition)[None]
 
 
-def learned(environment: Environment, encoder: Network, **changes: Any) -> Any:
-    """The last state of training on `environment`, by default in expectation."""
+def learned(problem: TabularProblem, encoder: Network, **changes: Any) -> Any:
+    """The last state of training on `problem`, by default in expectation."""
     settings: dict[str, Any] = {
         "optimizer": optax.adam(1e-2, eps=1e-8),
         "target_update": average_target(0.0),
-        "gamma": GAMMA,
         "num_steps": 2000,
         "batch_size": 0,
         "log_every": 10**9,
         "seed": 0,
     }
-    (state,) = learn(environment, encoder, state_equality(), (), **settings | changes)
-    return state
+    (logged,) = learn(problem, encoder, **settings | changes)
+    return logged.state
 
 
-def learned_features(environment: Environment, num_features: int, **changes: Any) -> np.ndarray:
+def learned_features(problem: TabularProblem, num_features: int, **changes: Any) -> np.ndarray:
     """[S, F]: those of a table."""
     encoder = table_encoder(num_features)
-    return features_of(encoder, learned(environment, encoder, **changes), environment.observation)
+    return features_of(encoder, learned(problem, encoder, **changes), problem.observation)
 
 
 def cosines(
-    environment: Environment, num_features: int, subspace: np.ndarray, **changes: Any
+    problem: TabularProblem, num_features: int, subspace: np.ndarray, **changes: Any
 ) -> Any:
     """Principal-angle cosines of learned features to a subspace."""
-    return principal_angle_cosines(learned_features(environment, num_features, **changes), subspace)
+    return principal_angle_cosines(learned_features(problem, num_features, **changes), subspace)
 
 
 # Batches.
@@ -96,23 +106,23 @@ def test_triples_are_all_that_can_happen() -> None:
 
 def test_samples_have_the_frequencies_of_the_mdp() -> None:
     mdp = garnet(6, 2, 3, seed=0)
-    environment = environment_of(mdp.transition)
-    batch = sampled_batch(environment, enumerate_triples(mdp.transition), 0, 0, 200_000)
+    problem = problem_of(mdp.transition)
+    batch = sampled_batch(problem, enumerate_triples(mdp.transition), 0, 0, 200_000)
     state, next_state = (np.argmax(x, axis=1) for x in (batch.s_tm1, batch.s_t))
     counts = np.zeros((2, 6, 6))
     np.add.at(counts, (batch.a_tm1, state, next_state), 1)
     # 200,000 draws: standard errors below 0.0007.
     np.testing.assert_allclose(counts / 200_000, mdp.transition / 12, atol=0.004)
     assert not np.any(counts[mdp.transition == 0])
-    np.testing.assert_array_equal(batch.response_tm1, environment.response[state])
-    again = sampled_batch(environment, enumerate_triples(mdp.transition), 0, 0, 200_000)
+    np.testing.assert_array_equal(batch.response_tm1, problem.tasks.responses[state])
+    again = sampled_batch(problem, enumerate_triples(mdp.transition), 0, 0, 200_000)
     jax.tree.map(np.testing.assert_array_equal, batch, again)
 
 
 def test_the_expected_batch_is_every_state_and_action_once() -> None:
     mdp = garnet(5, 3, 2, seed=0)
     returns = np.random.default_rng(0).random((5, 5, 3)).astype(np.float32)
-    batch = expected_batch(environment_of(mdp.transition, returns=returns))
+    batch = expected_batch(problem_of(mdp.transition, returns=returns))
     for row, (state, action) in enumerate(zip(np.argmax(batch.s_tm1, 1), batch.a_tm1, strict=True)):
         assert row == action * 5 + state
         np.testing.assert_allclose(batch.s_t[row], mdp.transition[action, state], rtol=1e-6)
@@ -136,14 +146,20 @@ def test_expected_gradient_of_the_td_loss_is_the_closed_form() -> None:
         return {"encoder": {"kernel": table}, "heads": {"DenseGeneral_0": {"kernel": kernel}}}
 
     with jax.enable_x64(True):
+        network = make_proto_value_network(table_encoder(4), 5, 3, use_bias=False)
+        indicator = Indicator(5, lambda key: ((), ()), lambda f, x: x, lambda f, response: response)
         step = make_train_step(
-            network=make_proto_value_network(table_encoder(4), 5, 3, use_bias=False),
-            indicator=Indicator(lambda key: ((), ()), lambda f, x: x, lambda f, response: response),
+            network=network,
+            indicator=indicator,
             optimizer=optax.sgd(1.0),
             fitted_optimizer=optax.identity(),
-            next_value=uniform_policy_value,
+            target=make_target(
+                network=network,
+                indicator=indicator,
+                next_value=uniform_policy_value,
+                gamma=GAMMA,
+            ),
             target_update=average_target(0.5),
-            gamma=GAMMA,
         )
         params = jax.tree.map(jnp.asarray, params_of(features, heads))
         state = init_train_state(params, (), optax.sgd(1.0), optax.identity())
@@ -188,25 +204,27 @@ def test_expected_gradient_of_the_td_loss_is_the_closed_form() -> None:
 
 def test_one_hot_features_reach_the_exact_action_values() -> None:
     mdp = four_rooms(2)
-    environment = environment_of(mdp.transition)
+    problem = problem_of(mdp.transition)
     count = mdp.num_states
     # A step of this size puts the target in the prediction's place: value iteration.
     rate = float(count * mdp.num_actions * count)
-    state = learned(environment, ONE_HOT, optimizer=optax.sgd(rate), num_steps=300)
+    state = learned(problem, ONE_HOT, optimizer=optax.sgd(rate), num_steps=300)
     q = np.asarray(state.params["heads"]["DenseGeneral_0"]["kernel"], np.float64)  # [S, T, A]
     backup = np.eye(count)[:, :, None] + GAMMA * np.einsum(
         "asz,zt->sta", mdp.transition, q.mean(axis=2)
     )
     assert np.abs(q - backup).max() < 1e-6
-    np.testing.assert_allclose(q, action_values(mdp.transition, np.eye(count), GAMMA), atol=1e-5)
+    np.testing.assert_allclose(
+        q, exact_action_values(mdp.transition, np.eye(count), GAMMA), atol=1e-5
+    )
 
 
 def test_one_hot_features_learn_from_samples_and_a_lagging_target() -> None:
     mdp = four_rooms(2)
-    environment = environment_of(mdp.transition)
+    problem = problem_of(mdp.transition)
     count = mdp.num_states
     state = learned(
-        environment,
+        problem,
         ONE_HOT,
         optimizer=optax.sgd(0.5 * count * mdp.num_actions),
         target_update=average_target(0.9),
@@ -215,7 +233,9 @@ def test_one_hot_features_learn_from_samples_and_a_lagging_target() -> None:
     )
     q = np.asarray(state.params["heads"]["DenseGeneral_0"]["kernel"])
     # The moves are deterministic, so that samples bring no noise either.
-    np.testing.assert_allclose(q, action_values(mdp.transition, np.eye(count), GAMMA), atol=1e-4)
+    np.testing.assert_allclose(
+        q, exact_action_values(mdp.transition, np.eye(count), GAMMA), atol=1e-4
+    )
 
 
 # 3. Proto-value functions.
@@ -227,7 +247,7 @@ def test_td_finds_the_proto_value_functions(seed: int) -> None:
     proto_values, values = proto_value_functions(chain[0], 12)
     following = np.linalg.eigvalsh(chain[0])[::-1][12]
     assert values[-1] - following > 0.09  # the gap that d = 12 was chosen for
-    found = cosines(environment_of(chain), 12, proto_values, seed=seed)
+    found = cosines(problem_of(chain), 12, proto_values, seed=seed)
     assert found[-1] > 0.999
 
 
@@ -235,7 +255,7 @@ def test_a_head_for_each_action_moves_the_subspace() -> None:
     """Action values look one step further than the chain: another, nearby subspace is best."""
     mdp = four_rooms(4)
     proto_values, _ = proto_value_functions(chain_of(mdp)[0], 12)
-    found = cosines(environment_of(mdp.transition), 12, proto_values, num_steps=4000)
+    found = cosines(problem_of(mdp.transition), 12, proto_values, num_steps=4000)
     assert 0.93 < found[-1] < 0.97
 
 
@@ -258,27 +278,26 @@ def test_td_and_monte_carlo_part_where_the_chain_is_not_symmetric() -> None:
     singular, _ = left_singular_vectors(successor_measure(chain[0], GAMMA), 6)
     assert principal_angle_cosines(invariant, singular)[-1] == pytest.approx(0.104, abs=1e-3)
 
-    returns = action_values(chain, np.eye(20), GAMMA).astype(np.float32)
-    td, monte_carlo = environment_of(chain), environment_of(chain, returns=returns)
+    returns = exact_action_values(chain, np.eye(20), GAMMA).astype(np.float32)
+    td, monte_carlo = problem_of(chain), problem_of(chain, returns=returns)
     encoder = table_encoder(6)
     # Plain gradient descent comes to rest; Adam's steps leave the fixed point again.
     descent = {
         "optimizer": optax.sgd(10.0),
         "num_steps": 30_000,
         "log_every": 1_000,
-        "gamma": GAMMA,
     }
     for seed in range(2):
-        for environment, rest, other in (
+        for problem, rest, other in (
             (td, invariant, singular),
             (monte_carlo, singular, invariant),
         ):
             states = learn(
-                environment, encoder, state_equality(), (), target_update=average_target(0.0),
+                problem, encoder, target_update=average_target(0.0),
                 batch_size=0, seed=seed, **descent,
             )  # fmt: skip
-            for state in list(states)[-5:]:
-                features = features_of(encoder, state, environment.observation)
+            for logged in list(states)[-5:]:
+                features = features_of(encoder, logged.state, problem.observation)
                 assert principal_angle_cosines(features, rest)[-1] > 0.999
                 assert principal_angle_cosines(features, other)[-1] < 0.15
 
@@ -299,11 +318,11 @@ def test_features_learned_from_random_sets_follow_their_number() -> None:
     for count in (100, 2000):
         sets = random_sets(num_states=68, num_tasks=count, proportion=0.1)
         members = np.asarray(sets.init(jax.random.key(0))[0])
-        returns = action_values(chain, members.astype(np.float64), GAMMA).astype(np.float32)
-        environment = environment_of(chain)._replace(response=members)
+        returns = exact_action_values(chain, members.astype(np.float64), GAMMA).astype(np.float32)
+        problem = problem_of(chain)._replace(tasks=tasks_with(members))
         for loss, each in (
-            ("td", environment),
-            ("monte_carlo", environment._replace(returns=returns)),
+            ("td", problem),
+            ("monte_carlo", problem._replace(returns=returns)),
         ):
             exact = learned_subspace(loss, successor, members.astype(np.float64), 12)
             found[count, loss] = principal_angle_cosines(exact, proto_values)[-1]
@@ -323,19 +342,14 @@ def test_thresholds_on_the_stationary_distribution() -> None:
     mdp = garnet(60, 2, 3, seed=0)
     policy = uniform_policy_transition(mdp.transition)
     stationary = stationary_distribution(policy)
-    tasks = make_indicator(
-        "random_network",
-        num_tasks=20,
-        proportion=0.2,
-        threshold_from="dataset",
-        tasks_per_network=10,
-        final_relu=False,
+    tasks = RandomNetwork(proportion=0.2, threshold_from="dataset", tasks_per_network=10).indicator(
+        20
     )
     frozen, _ = tasks.init(jax.random.key(0))
     response = np.asarray(tasks.response(frozen, render(mdp.coordinates)))
     triples = enumerate_triples(mdp.transition, stationary)
-    environment = Environment(mdp.transition, np.eye(60, dtype=np.float32), response)
-    sample = sampled_batch(environment, triples, 0, 0, 50_000).response_tm1
+    problem = problem_of(mdp.transition)._replace(tasks=tasks_with(response))
+    sample = sampled_batch(problem, triples, 0, 0, 50_000).response_tm1
     assert tasks.fit is not None
     on = np.asarray(is_on(jnp.asarray(tasks.fit(sample)), jnp.asarray(response)))
     rates = stationary @ on
@@ -350,14 +364,9 @@ def test_thresholds_on_the_stationary_distribution() -> None:
 def test_regressed_thresholds_on_the_stationary_distribution() -> None:
     mdp = garnet(60, 2, 3, seed=0)
     stationary = stationary_distribution(uniform_policy_transition(mdp.transition))
-    tasks = make_indicator(
-        "random_network",
-        num_tasks=20,
-        proportion=0.2,
-        threshold_from="quantile_regression",
-        tasks_per_network=10,
-        final_relu=False,
-    )
+    tasks = RandomNetwork(
+        proportion=0.2, threshold_from="quantile_regression", tasks_per_network=10
+    ).indicator(20)
     frozen, bias = tasks.init(jax.random.key(0))
     response = jnp.asarray(tasks.response(frozen, render(mdp.coordinates)))
     # In expectation: each state as often as it is visited, to 1 in 2,000.
@@ -382,6 +391,6 @@ def test_regressed_thresholds_on_the_stationary_distribution() -> None:
 
 
 def test_a_loss_that_is_not_finite() -> None:
-    environment = environment_of(chain_of(four_rooms(2)))
+    problem = problem_of(chain_of(four_rooms(2)))
     with pytest.raises(UserError, match=r"not finite at step \d+; lower config.learning_rate$"):
-        learned(environment, table_encoder(4), optimizer=optax.sgd(1e6), num_steps=200)
+        learned(problem, table_encoder(4), optimizer=optax.sgd(1e6), num_steps=200)

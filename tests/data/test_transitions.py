@@ -3,15 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pvn.data.stack import (
-    STACK,
-    episode_bounds,
-    gather_frames,
-    gather_stacks,
-    gather_windows,
-    transition_rows,
-)
 from pvn.data.store import Rows
+from pvn.data.transitions import STACK, episode_spans, find_transitions, transition_rows
 
 SIDE = 2  # of a frame; gathering does not look at it
 ENDS = ("terminal", "truncated", "cut")  # cut: neither flag, the record just goes on elsewhere
@@ -88,12 +81,16 @@ def slow_transitions(rows):
 def test_by_hand():
     rows = make_rows([(1, "terminal"), (5, "truncated"), (2, "terminal")])
     rows.frame[:] = np.arange(1, 9)[:, None, None]
-    bounds = episode_bounds(rows.episode)
-    np.testing.assert_array_equal(bounds, [[0, 1, 1, 1, 1, 1, 6, 6], [1, 6, 6, 6, 6, 6, 8, 8]])
+    np.testing.assert_array_equal(episode_spans(rows.episode), [[0, 1, 6], [1, 6, 8]])
+    transitions = find_transitions(rows)
+    np.testing.assert_array_equal(transitions.first, [0, 1, 1, 1, 1, 1, 6, 6])
+    np.testing.assert_array_equal(transitions.stop, [1, 6, 6, 6, 6, 6, 8, 8])
     # Row 5 is no transition: its episode was cut there, and what came next is not known.
-    np.testing.assert_array_equal(transition_rows(rows), [0, 1, 2, 3, 4, 6, 7])
+    np.testing.assert_array_equal(transitions.start, [0, 1, 2, 3, 4, 6, 7])
+    assert (transitions.num_transitions, transitions.num_rows) == (7, 8)
+    assert transitions.groups.tolist() == [0, 7]
 
-    stacks = gather_stacks(rows, bounds, np.arange(8))
+    stacks = transitions.observations(np.arange(8))
     assert (stacks.shape, stacks.dtype) == ((8, SIDE, SIDE, STACK), np.uint8)
     np.testing.assert_array_equal(
         stacks[:, 1, 0],
@@ -109,24 +106,34 @@ def test_by_hand():
         ],
     )
 
-    window = gather_windows(rows, bounds, np.array([4, 0, 7]))
+    batch = transitions.batch(np.array([4, 0, 7]))
     np.testing.assert_array_equal(
-        window.frames[:, :, 0, 0], [[2, 3, 4, 5, 6], [0, 0, 0, 1, 0], [0, 0, 7, 8, 0]]
+        batch.frames[:, :, 0, 0], [[2, 3, 4, 5, 6], [0, 0, 0, 1, 0], [0, 0, 7, 8, 0]]
     )
-    np.testing.assert_array_equal(window.discount, [1, 0, 0])
-    np.testing.assert_array_equal(window.next_action, [rows.action[5], 0, 0])
-    assert window.response is None
+    np.testing.assert_array_equal(batch.discount_t, [1, 0, 0])
+    np.testing.assert_array_equal(batch.a_t, [rows.action[5], 0, 0])
+    assert (batch.response_tm1, batch.return_tm1, batch.places) == (None, None, None)
     rows.cut_start[1] = True  # of the second episode, only row 4 has both a stack and a next row
     np.testing.assert_array_equal(transition_rows(rows), [0, 4, 6, 7])
-    assert window.returns is None
+
+
+def test_groups_and_a_choice_of_rows():
+    rows = make_rows([(4, "terminal"), (3, "truncated"), (5, "terminal")])
+    transitions = find_transitions(rows, np.array([0, 7, 12]))
+    assert transitions.start.tolist() == [0, 1, 2, 3, 4, 5, 7, 8, 9, 10, 11]
+    assert transitions.groups.tolist() == [0, 6, 11]
+    odd = find_transitions(rows, np.array([0, 7, 12]), np.arange(12) % 2 == 1)
+    assert odd.start.tolist() == [1, 3, 5, 7, 9, 11]
+    assert odd.groups.tolist() == [0, 3, 6]
+    # Seven columns less the frames: 4 + 4 + 1 + 1 + 1 + 4 bytes a row; two of 8; 8 a transition.
+    assert transitions.nbytes == 12 * (15 + 16) + 11 * 8
 
 
 def test_one_row():
     rows = make_rows([(1, "cut")])
-    bounds = episode_bounds(rows.episode)
-    assert [list(bound) for bound in bounds] == [[0], [1]]
+    assert [list(edge) for edge in episode_spans(rows.episode)] == [[0], [1]]
     assert transition_rows(rows).size == 0
-    stack = gather_stacks(rows, bounds, np.array([0]))
+    stack = find_transitions(rows).observations(np.array([0]))
     np.testing.assert_array_equal(stack[..., -1], rows.frame)
     assert not stack[..., :-1].any()
 
@@ -134,7 +141,7 @@ def test_one_row():
 def test_gathering_leaves_the_rows_as_they_are():
     rows = make_rows([(2, "terminal"), (3, "terminal")])
     before = [column.copy() for column in rows]
-    gather_windows(rows, episode_bounds(rows.episode), np.arange(5))
+    find_transitions(rows).batch(np.arange(5))
     for column, copy in zip(rows, before, strict=True):
         np.testing.assert_array_equal(column, copy)
 
@@ -146,7 +153,7 @@ def test_gathering_leaves_the_rows_as_they_are():
 @given(datasets())
 def test_stacks(case):
     rows, index = case
-    got = gather_stacks(rows, episode_bounds(rows.episode), index)
+    got = find_transitions(rows).observations(index)
     expected = np.stack([slow_stack(rows, row) for row in index])
     np.testing.assert_array_equal(got, expected, strict=True)
 
@@ -160,9 +167,12 @@ def test_transition_rows(case):
 
 @settings(deadline=None, derandomize=True, max_examples=150)
 @given(datasets())
-def test_episode_bounds(case):
+def test_episode_spans(case):
     rows, _ = case
-    first, end = episode_bounds(rows.episode)
+    transitions = find_transitions(rows)
+    first, end = transitions.first, transitions.stop
+    starts, stops = episode_spans(rows.episode)
+    assert (sorted(set(first)), sorted(set(end))) == (starts.tolist(), stops.tolist())
     for row, number in enumerate(rows.episode):
         of_episode = [r for r, n in enumerate(rows.episode) if n == number]
         assert (first[row], end[row]) == (of_episode[0], of_episode[-1] + 1)
@@ -173,27 +183,27 @@ def test_episode_bounds(case):
 def test_frames_at_any_offsets(case, start, count):
     rows, index = case
     offsets = range(start, start + count)
-    got = gather_frames(rows, episode_bounds(rows.episode), index, offsets)
+    at = find_transitions(rows).frame_rows(index, offsets)
+    got = np.where((at >= 0)[..., None, None], rows.frame[at], np.uint8(0))
     expected = np.stack([np.stack([slow_frame(rows, r, o) for o in offsets]) for r in index])
     np.testing.assert_array_equal(got, expected, strict=True)
 
 
 @settings(deadline=None, derandomize=True, max_examples=150)
 @given(datasets())
-def test_windows(case):
+def test_batches(case):
     rows, _ = case
     index = np.array(slow_transitions(rows), int)
     if not index.size:
         return
-    bounds = episode_bounds(rows.episode)
     responses = np.random.default_rng(0).normal(size=(len(rows.action), 3)).astype(np.float16)
     returns = np.random.default_rng(1).normal(size=(len(rows.action), 2)).astype(np.float32)
-    window = gather_windows(rows, bounds, index, responses, returns)
+    batch = find_transitions(rows).batch(index, responses, returns)
 
     shape = (len(index), STACK + 1, SIDE, SIDE)
-    assert (window.frames.shape, window.frames.dtype) == (shape, np.uint8)
-    now = np.moveaxis(window.frames[:, :STACK], 1, -1)
-    after = np.moveaxis(window.frames[:, 1:], 1, -1)
+    assert (batch.frames.shape, batch.frames.dtype) == (shape, np.uint8)
+    now = np.moveaxis(batch.frames[:, :STACK], 1, -1)
+    after = np.moveaxis(batch.frames[:, 1:], 1, -1)
     for at, row in enumerate(index):
         np.testing.assert_array_equal(now[at], slow_stack(rows, row))
         if rows.terminal[row]:
@@ -201,16 +211,14 @@ def test_windows(case):
         else:
             np.testing.assert_array_equal(after[at], slow_stack(rows, row + 1))
     expected = {
-        "action": np.array([rows.action[r] for r in index], np.int32),
-        "next_action": np.array(
-            [0 if rows.terminal[r] else rows.action[r + 1] for r in index], np.int32
-        ),
-        "discount": np.array([0.0 if rows.terminal[r] else 1.0 for r in index], np.float32),
-        "response": np.stack([responses[r] for r in index]),
-        "returns": np.stack([returns[r] for r in index]),
+        "a_tm1": np.array([rows.action[r] for r in index], np.int32),
+        "a_t": np.array([0 if rows.terminal[r] else rows.action[r + 1] for r in index], np.int32),
+        "discount_t": np.array([0.0 if rows.terminal[r] else 1.0 for r in index], np.float32),
+        "response_tm1": np.stack([responses[r] for r in index]),
+        "return_tm1": np.stack([returns[r] for r in index]),
     }
     for name, value in expected.items():
-        np.testing.assert_array_equal(getattr(window, name), value, strict=True, err_msg=name)
+        np.testing.assert_array_equal(getattr(batch, name), value, strict=True, err_msg=name)
 
 
 @pytest.mark.parametrize("end", ENDS)

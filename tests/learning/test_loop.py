@@ -1,0 +1,125 @@
+"""The training generator: what it yields, when, and that a step is compiled once."""
+
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pvn.errors import UserError
+from pvn.learning.loop import Due, Logged, Stepped, train
+from pvn.learning.parallel import Parallel, make_parallel
+from pvn.learning.train_step import METRICS, TrainState
+
+BAD = 7.0
+
+
+class Numbers:
+    """Batches of one number for each row: that of the step."""
+
+    arrays, waited = (), 0.0
+
+    def __init__(self, parallel: Parallel, first: int, last: int):
+        self._parallel, self._steps = parallel, range(first, last + 1)
+
+    def __iter__(self) -> Any:
+        for step in self._steps:
+            yield self._parallel.split(np.full(4, step, np.float32))
+
+
+def state_at(step: int) -> TrainState:
+    totals = {name: jnp.zeros(()) for name in (*METRICS, "steps", "updates")}
+    zero = jnp.zeros(())
+    return TrainState(jnp.int32(step), zero, zero, (), (), (), totals, jnp.int32(0))
+
+
+def step_once(state: TrainState, batch: jax.Array) -> TrainState:
+    """Sums the batches' numbers as loss and parameters; step BAD is not finite."""
+    number = jnp.mean(batch)
+    totals = dict(state.totals)
+    totals["loss"], totals["updates"] = totals["loss"] + number, totals["updates"] + 1
+    bad = jnp.where((number == BAD) & (state.first_bad_step == 0), state.step + 1, 0)
+    return state._replace(
+        step=state.step + 1,
+        params=state.params + number,
+        totals=totals,
+        first_bad_step=jnp.maximum(state.first_bad_step, bad),
+    )
+
+
+def events(start: int, num_steps: int, num_devices: int = 1, **settings: Any) -> Any:
+    parallel, _ = make_parallel(jax.devices()[:num_devices])
+    compiled = parallel.compile(chex.assert_max_traces(step_once, 1))
+    return train(
+        lambda step, state, arrays, batch: compiled(state, batch),
+        state_at(start),
+        Numbers(parallel, start + 1, num_steps),
+        parallel,
+        num_steps=num_steps,
+        **settings,
+    )
+
+
+def brief(event: Any) -> tuple[Any, ...]:
+    if isinstance(event, Logged):
+        return "logged", event.step, event.values["loss"], float(event.state.params)
+    if isinstance(event, Due):
+        return "due", event.step, float(event.state.totals["updates"])
+    assert isinstance(event, Stepped)
+    return "stepped", event.step
+
+
+@pytest.mark.parametrize("num_devices", [1, 2])
+def test_what_is_yielded_by_hand(num_devices: int) -> None:
+    chex.clear_trace_counter()
+    found = [brief(e) for e in events(0, 6, num_devices, log_every=4, save_every=3)]
+    assert found == [
+        ("stepped", 1), ("stepped", 2), ("stepped", 3), ("due", 3, 3.0),
+        ("stepped", 4), ("logged", 4, 2.5, 10.0),  # the mean of 1 .. 4, their sum
+        ("stepped", 5), ("stepped", 6), ("logged", 6, 5.5, 21.0), ("due", 6, 0.0),
+    ]  # fmt: skip
+
+
+def test_resumed_in_between_it_goes_on_alike() -> None:
+    chex.clear_trace_counter()
+    whole = [brief(e) for e in events(0, 6, log_every=3, save_every=6)]
+    chex.clear_trace_counter()
+    rest = [brief(e) for e in events(3, 6, log_every=3, save_every=6)]
+    assert [e[:3] for e in rest] == [e[:3] for e in whole[whole.index(("stepped", 4)) :]]
+
+
+def test_a_stop_saves_and_ends() -> None:
+    chex.clear_trace_counter()
+    stop: list[int] = []
+    found = []
+    for event in events(0, 10, log_every=10, save_every=10, stop=lambda: stop):
+        found.append(brief(event))
+        if event.step == 4:
+            stop.append(1)
+    assert found[-2:] == [("stepped", 4), ("due", 4, 4.0)]
+
+
+def test_without_a_period_nothing_is_saved() -> None:
+    chex.clear_trace_counter()
+    kinds = [brief(e)[0] for e in events(0, 3, log_every=2)]
+    assert kinds == ["stepped", "stepped", "logged", "stepped", "logged"]
+
+
+@pytest.mark.parametrize("save_every", [8, 100])
+def test_a_step_that_is_not_finite_is_named_before_anything_is_saved(save_every: int) -> None:
+    chex.clear_trace_counter()
+    found = []
+    with pytest.raises(UserError, match=r"is not finite at step 7; lower config.learning_rate$"):
+        for event in events(0, 20, log_every=10, save_every=save_every):
+            found.append(brief(event))
+    assert {kind for kind, *_ in found} == {"stepped"}
+
+
+def test_speeds_are_those_since_the_row_before() -> None:
+    chex.clear_trace_counter()
+    rows = [e.values for e in events(0, 4, log_every=2) if isinstance(e, Logged)]
+    for row in rows:
+        assert row["steps_per_second"] > 0
+        assert row["data_wait_share"] == 0
