@@ -31,7 +31,7 @@ def features(run: Callable, dataset: Path, tmp_path_factory: pytest.TempPathFact
         f"--workdir={workdir}",
         "--config.num_features=64",
         "--config.num_tasks=4",
-        "--config.tasks_per_network=4",
+        "--config.random_network.tasks_per_network=4",
         "--config.num_steps=10",
         "--config.batch_size=8",
     )

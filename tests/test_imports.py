@@ -28,7 +28,7 @@ ROOMS = {
     "data": BASE,
     "networks": BASE,
     "envs": BASE,
-    "indicators": ("data", *BASE),
+    "indicators": ("networks", "data", *BASE),
     "features": ("networks", *BASE),
     "learning": ("indicators", "networks", "envs", "features", "data", *BASE),
     "evaluation": ("indicators", "networks", "envs", "features", "data", *BASE),
@@ -36,13 +36,14 @@ ROOMS = {
     # Shared by the commands.
     "config": ("errors", "fields"),
     "console": ("config", "errors"),
+    "experiment": ("console", "learning", "indicators", "networks", "data", *BASE),
     "run_directory": ("errors", "files", ""),  # "": pvn itself, for its version
     "": ("features",),
 }
 
 NOT_IN_DATA = {"jax", "jaxlib", "flax", "haiku", "optax"}
 OF_COMMANDS = ("absl.flags", "absl.app", "ml_collections")
-AMONG_COMMANDS = {*COMMANDS, "config", "console", "run_directory"}
+AMONG_COMMANDS = {*COMMANDS, "config", "console", "experiment", "run_directory"}
 
 
 def sources():

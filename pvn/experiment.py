@@ -1,0 +1,172 @@
+"""What a pretraining config describes: checked and opened, and nothing written yet."""
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+
+from pvn import console
+from pvn.data.collection import Collection, collection_transitions, open_collection
+from pvn.data.schedule import Schedule, make_schedule
+from pvn.data.store import FRAME_BYTES, read_attributes, unfinished
+from pvn.data.transitions import Transitions
+from pvn.errors import UserError
+from pvn.fields import SEED, choice, choice_or_own, positives, real, text, whole
+from pvn.indicators.indicator import Indicator
+from pvn.indicators.registry import INDICATORS, INDICATORS_VERSION, make_indicator
+from pvn.learning.losses import TARGET_POLICIES
+from pvn.learning.optimizers import OPTIMIZERS
+from pvn.learning.parallel import check_divides
+from pvn.networks.network import Network, make_encoder
+from pvn.networks.proto_value import make_proto_value_network
+from pvn.plugins import plugin_identity
+
+FIELDS = {
+    "dataset": text(),
+    "dataset_weights": positives(),
+    "data_memory_gib": real(0, float("inf"), closed="[)"),
+    "data_reuse": real(0, float("inf"), closed="()"),
+    "data_residency": choice("host", "device"),
+    "encoder": text(),
+    "width": whole(1),
+    "num_features": whole(1),
+    "dtype": choice("float32", "bfloat16"),
+    "num_tasks": whole(1),
+    "indicator": choice_or_own(*INDICATORS),
+    "responses": choice("cached", "in_step"),
+    "loss": choice("td", "monte_carlo"),
+    "discount": real(0, 1, closed="[)"),
+    "target_policy": choice(*TARGET_POLICIES),
+    "target_update": choice("average", "periodic"),
+    "target_decay": real(0, 1, closed="[)"),
+    "target_period": whole(1),
+    "num_steps": whole(1),
+    "batch_size": whole(1),
+    "optimizer": choice(*OPTIMIZERS),
+    "learning_rate": real(0, float("inf"), closed="()"),
+    "learning_rate_batch_exponent": real(0, 1, closed="[]"),
+    "adam_epsilon": real(0, float("inf"), closed="()"),
+    "max_gradient_norm": real(0, float("inf"), closed="[)"),
+    "warmup_steps": whole(0),
+    "threshold_learning_rate": real(0, float("inf"), closed="()"),
+    "seed": SEED,
+    "num_devices": whole(0),
+    "log_every": whole(1),
+    "checkpoint_every": whole(1),
+    "keep_checkpoints": whole(1),
+}
+MAY_CHANGE = (
+    *("dataset", "num_steps", "num_devices", "checkpoint_every", "keep_checkpoints"),
+    "data_residency",
+)
+
+
+class Experiment(NamedTuple):
+    """What a config describes, before anything is written."""
+
+    config: ml_collections.FrozenConfigDict
+    family: str  # config section of the indicator's settings
+    devices: list[jax.Device]
+    collection: Collection
+    transitions: Transitions
+    schedule: Schedule
+    encoder: Network
+    network: Network
+    indicator: Indicator
+
+
+def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> Experiment:
+    """Opens what the config names; writes nothing.
+
+    Raises:
+      UserError: what is not there, does not fit, or does not go together.
+    """
+    indicator = make_indicator(c.indicator, settings(**c[family]), c.num_tasks)
+    encoder = make_encoder(c.encoder, width=c.width, num_features=c.num_features, dtype=c.dtype)
+    paths = [path.strip() for path in c.dataset.split(",")]
+    collection = open_collection(paths)
+    for path in paths:
+        if what := unfinished(read_attributes(path)):
+            console.say(f"warning: dataset {path}: {what}")
+    transitions = collection_transitions(
+        collection, c.discount if c.loss == "monte_carlo" else None
+    )
+    devices = jax.devices()[: c.num_devices or None]
+    schedule = make_schedule(
+        c.seed,
+        transitions,
+        row_bytes=FRAME_BYTES + 4 * c.num_tasks * (c.responses == "cached"),
+        budget=int(c.data_memory_gib * 2**30) or None,
+        memory=_memory_for_data(devices[0] if c.data_residency == "device" else None),
+        reuse=c.data_reuse,
+    )
+    check_together(c, indicator, schedule, len(devices), len(paths))
+    network = make_proto_value_network(encoder, c.num_tasks, collection.attributes["num_actions"])
+    return Experiment(
+        c, family, devices, collection, transitions, schedule, encoder, network, indicator
+    )
+
+
+def check_together(
+    c: ml_collections.FrozenConfigDict,
+    indicator: Indicator,
+    schedule: Schedule,
+    num_devices: int,
+    num_datasets: int,
+) -> None:
+    """Raises `UserError` where fields that are right alone do not go together."""
+    if num_devices < c.num_devices:
+        raise UserError(f"config.num_devices: {c.num_devices}, there are {num_devices}")
+    check_divides(c.batch_size, num_devices)
+    if c.dataset_weights and len(c.dataset_weights) != num_datasets:
+        raise UserError(
+            f"config.dataset_weights: {len(c.dataset_weights)} of them, expected one for each of "
+            f"{num_datasets} datasets"
+        )
+    if c.warmup_steps and indicator.loss is None:
+        raise UserError(
+            f"config.warmup_steps: {c.warmup_steps}, expected 0: indicator {c.indicator} has no "
+            "thresholds to regress (threshold_from is dataset)"
+        )
+    if c.loss == "monte_carlo" and (c.responses != "cached" or indicator.loss is not None):
+        raise UserError(
+            "config.loss: monte_carlo needs cumulants known beforehand, expected responses cached "
+            "and threshold_from dataset"
+        )
+    if c.loss == "monte_carlo" and schedule.moves:
+        raise UserError(
+            "config.loss: monte_carlo needs all returns in memory, expected config.data_memory_gib "
+            "0, or large enough for the whole dataset"
+        )
+
+
+def identity_of(e: Experiment, fingerprint: str) -> dict[str, Any]:
+    """What config.json says: the config without the families not chosen, and what it refers to."""
+    others = (*INDICATORS.keys() - {e.family},)
+    identity = {key: value for key, value in e.config.to_dict().items() if key not in others}
+    identity |= {"dataset_fingerprint": fingerprint, "indicators_version": INDICATORS_VERSION}
+    for kind in ("encoder", "indicator"):
+        if files := plugin_identity(e.config[kind]):
+            identity[f"{kind}_files"] = files
+    return identity
+
+
+def upgrade_identity(old: dict[str, Any]) -> dict[str, Any]:
+    """The identity of a run that was begun when the indicator's settings had no section."""
+    flat = ("proportion", "threshold_from", "tasks_per_network", "final_relu")
+    if old.get("indicator") not in INDICATORS or "proportion" not in old:
+        return old
+    family = INDICATORS[old["indicator"]]
+    new = {key: value for key, value in old.items() if key not in flat}
+    new[old["indicator"]] = {key: old[key] for key in flat if key in family._fields}  # type: ignore[attr-defined]
+    if digest := new.pop("encoder_sha256", None):
+        new["encoder_files"] = {Path(old["encoder"].rpartition(":")[0]).name: digest}
+    return new
+
+
+def _memory_for_data(device: jax.Device | None) -> int:
+    """Bytes of memory: of the device, where it says, or of the machine."""
+    stats = (device.memory_stats() if device else None) or {}
+    return stats.get("bytes_limit") or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
