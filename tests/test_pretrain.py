@@ -523,11 +523,9 @@ def test_with_64_bit_numbers(
     run: Callable, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JAX_ENABLE_X64", "1")
-    for indicator in ("random_hash", "random_network"):
-        workdir = tmp_path / indicator
-        arguments = _arguments(dataset, workdir, "--config.num_steps=10")
-        result = run(*arguments, f"--config.indicator={indicator}")
-        assert result.returncode == 0, result.stderr
+    arguments = _arguments(dataset, tmp_path / "run", "--config.num_steps=10")
+    result = run(*arguments, "--config.indicator=random_hash")
+    assert result.returncode == 0, result.stderr
 
 
 def test_each_step_is_compiled_once(
@@ -578,23 +576,3 @@ def test_without_git(
     result = run(*_arguments(dataset, tmp_path / "run", "--config.num_steps=10"))
     assert result.returncode == 0, result.stderr
     assert "git" not in json.loads((tmp_path / "run" / "run.json").read_text())["versions"]
-
-
-def test_the_loop_with_a_state_that_is_donated(
-    run: Callable, dataset: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As on a GPU, where each step takes the memory of the state before."""
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    (tmp_path / "donating_pretrain.py").write_text(
-        "from functools import partial\n"
-        "from pvn import console, pretrain\n"
-        "pretrain.make_parallel = partial(pretrain.make_parallel, donate_state=True)\n"
-        "console.run(pretrain.main)\n"
-    )
-    for devices in (1, 2):
-        workdir = tmp_path / f"run_{devices}"
-        _, *flags = _arguments(dataset, workdir, "--config.num_steps=50")
-        result = run("donating_pretrain", *flags, virtual_devices=devices)
-        assert result.returncode == 0, result.stderr
-        for expected, found in zip(_metrics(whole)[:5], _metrics(workdir), strict=True):
-            assert found["loss"] == pytest.approx(expected["loss"], rel=1e-3)

@@ -95,7 +95,7 @@ def test_all_in_device_memory_is_the_same_on_several_devices(
         (["--config.dataset_weights=(1,0)"], "config.dataset_weights: (1, 0), expected a tuple of"),
         (
             ["--config.data_memory_gib=0.001"],
-            "config.data_memory_gib: 0.001 is too small for pieces of ",
+            "config.data_memory_gib: 0.001 is too small for blocks of ",
         ),
         (
             ["--config.loss=monte_carlo"],
