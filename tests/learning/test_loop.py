@@ -31,8 +31,8 @@ class Numbers:
 
 def state_at(step: int) -> TrainState:
     totals = {name: jnp.zeros(()) for name in (*METRICS, "steps", "updates")}
-    zero = jnp.zeros(())
-    return TrainState(jnp.int32(step), zero, zero, (), (), (), totals, jnp.int32(0))
+    params, target_params = jnp.zeros(()), jnp.zeros(())  # each with memory of its own
+    return TrainState(jnp.int32(step), params, target_params, (), (), (), totals, jnp.int32(0))
 
 
 def step_once(state: TrainState, batch: jax.Array) -> TrainState:
