@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-
 from pvn.evaluation.statistics import (
     bootstrap_interval,
     human_normalised,
