@@ -103,11 +103,11 @@ def main() -> int:
     if not names or len(set(names)) < len(names):
         raise UserError(f"--targets={','.join(names)}: expected one target or more, each once")
     targets = [load_target(name, given) for name in names]
+    dataset = open_dataset(_DATASET.value)
     if _FEATURES.value == "random":
         features = random_features(like=_LIKE.value, seed=_SEED.value)
     else:
         features = load_features(_FEATURES.value)
-    dataset = open_dataset(_DATASET.value)
     described = _describe(features, _FEATURES.value)
     named = features.metadata.get("agent") or features.metadata.get("method", "features")
     agent = _AGENT.value or named

@@ -152,9 +152,7 @@ def test_a_function_of_its_seed():
     rows = some_episodes(20)
     random = np.random.default_rng(1)
     table = values_of(rows)[:, None] + random.normal(size=(len(rows.reward), 2))
-    results = [
-        probe_values(looked_up(table), rows, seed=seed) for seed in (0, 0, 1)
-    ]
+    results = [probe_values(looked_up(table), rows, seed=seed) for seed in (0, 0, 1)]
     assert results[0] == results[1]
     assert results[0].num_test_rows != results[2].num_test_rows
 
@@ -179,9 +177,7 @@ def test_targets_that_do_not_vary():
     table = np.ones((len(rows.reward), 1), np.float32)
     with pytest.raises(UserError) as error:
         probe_values(looked_up(table), rows)
-    assert str(error.value) == (
-        "probe: the targets do not vary (no rewards?); collect more steps"
-    )
+    assert str(error.value) == ("probe: the targets do not vary (no rewards?); collect more steps")
 
 
 def test_so_few_rows_that_a_part_has_none():
@@ -226,10 +222,18 @@ def test_features_too_large_for_their_squares():
     assert outcomes == {True, 4}
 
 
-@pytest.mark.parametrize("table", [np.zeros(2000), np.zeros((2000, 3, 1)), np.zeros((2000, 3), int)])
-def test_features_of_a_wrong_form(table):
+@pytest.mark.parametrize(
+    ("table", "form"),
+    [
+        (np.zeros(2000), r"float64 \[\d+\]"),
+        (np.zeros((2000, 3, 1)), r"float64 \[\d+, 3, 1\]"),
+        (np.zeros((2000, 3), int), r"int64 \[\d+, 3\]"),
+    ],
+)
+def test_features_of_a_wrong_form(table, form):
     rows = some_episodes(20)
-    with pytest.raises(UserError, match=r"^probe: the features of \d+ states are .*, expected float"):
+    text = rf"^probe: the features of \d+ states are {form}, expected float \[\d+, F\]$"
+    with pytest.raises(UserError, match=text):
         probe_values(looked_up(table), rows)
 
 

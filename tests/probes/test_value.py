@@ -60,5 +60,3 @@ def test_returns_by_hand():
         rows = make_rows([2, 9], np.zeros(11), ends)
         _, known = ValueTarget(0.5, True).targets(rows)
         assert known.tolist() == [True] * 2 + [True] * 3 + [False] * 6
-
-
