@@ -32,6 +32,7 @@ class NamedTarget(NamedTuple):
     name: str  # as in rows of results: "value", or the `Name` of `path/to/file.py:Name`
     target: Target
     settings: dict[str, Any]  # its fields; of a person's own also `code`, SHA-256 by file
+    source: str  # the name as it was given: "value", `path/to/file.py:Name`, ...
 
 
 def load_target(name: str, settings: Mapping[str, Any]) -> NamedTarget:
@@ -55,7 +56,7 @@ def load_target(name: str, settings: Mapping[str, Any]) -> NamedTarget:
     found = dict(target._asdict()) if fields else {}
     if is_plugin(name):
         found["code"] = plugin_identity(name)
-    return NamedTarget(name.rpartition(":")[2], target, found)
+    return NamedTarget(name.rpartition(":")[2], target, found, name)
 
 
 def targets_of(target: NamedTarget, rows: Rows) -> tuple[np.ndarray, np.ndarray]:

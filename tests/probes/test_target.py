@@ -32,7 +32,9 @@ class Nothing: ...
 
 def test_the_value_takes_its_settings():
     named = load_target("value", {"discount": 0.5, "clip_rewards": False, "other": 1})
-    assert named == ("value", ValueTarget(0.5, False), {"discount": 0.5, "clip_rewards": False})
+    assert named == NamedTarget(
+        "value", ValueTarget(0.5, False), {"discount": 0.5, "clip_rewards": False}, "value"
+    )
     assert load_target("value", {}).settings == {"discount": 0.99, "clip_rewards": True}
 
 
@@ -87,7 +89,7 @@ def test_bad_answers(targets, known, text):
         def targets(self, rows):
             return targets, known
 
-    named = NamedTarget("Own", Own(), {})
+    named = NamedTarget("Own", Own(), {}, "own.py:Own")
     with pytest.raises(UserError, match="^" + re.escape(f"target Own: {text}")):
         targets_of(named, make_rows([3, 2], np.zeros(5)))
 
@@ -97,5 +99,5 @@ def test_a_target_that_is_not_known_may_be_anything():
         def targets(self, rows):
             return np.array([1, np.nan, 2, 3, np.inf]), np.array([1, 0, 1, 1, 0], bool)
 
-    targets, known = targets_of(NamedTarget("Own", Own(), {}), make_rows([3, 2], np.zeros(5)))
+    targets, known = targets_of(NamedTarget("Own", Own(), {}, "own.py:Own"), make_rows([3, 2], np.zeros(5)))
     assert targets[known].tolist() == [1, 2, 3]
