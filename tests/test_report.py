@@ -215,6 +215,18 @@ def test_every_probe_has_a_column(tmp_path):
     assert "- **Lives-probe accuracy**: accuracy of a probe that predicts the target lives" in text
 
 
+def test_a_target_called_as_one_of_ours_is_told_apart(tmp_path):
+    ours, own = {"discount": 0.99}, {"discount": 0.99, "code": {"own.py": "ab"}}
+    probes = [probe_row(0.5, settings=ours), probe_row(0.25, target="Value", settings=own)]
+    tables = report([write(tmp_path / "in", probes=probes)], tmp_path / "out")
+    header = re.split(r" *\| *", tables.splitlines()[0])[4:6]
+    assert re.fullmatch(r"Value-probe R² \(code [0-9a-f]{8}, discount 0\.99\)", header[0])
+    assert header[1] == "Value-probe R² (discount 0.99)"
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "variance of the target Value a" in text
+    assert "variance of the discounted return a" in text
+
+
 def test_every_curve_has_its_entry_in_the_legend(monkeypatch):
     # Matplotlib leaves out lines whose label begins with an underscore.
     drawn = []

@@ -78,7 +78,7 @@ def _columns(results: Sequence[Result]) -> list[_Column]:
     kinds = sorted({kind for result in results for kind in result.probes}, key=probe_order)
     columns = []
     for kind in kinds:
-        alike = [other for other in kinds if other[:2] == kind[:2]]
+        alike = [other for other in kinds if _title(other) == _title(kind)]
         shown = {
             name: _setting(name, text)
             for name, text in kind.settings
@@ -95,7 +95,7 @@ def _columns(results: Sequence[Result]) -> list[_Column]:
 
 
 def _title(kind: ProbeKind) -> str:
-    """Value-probe R²."""
+    """As "Value-probe R²"."""
     target = kind.target[:1].upper() + kind.target[1:]
     return f"{target}-probe {_METRICS.get(kind.metric, kind.metric)}"
 
@@ -138,13 +138,13 @@ def aggregate_table(aggregates: Sequence[Aggregate]) -> Table:
 
 def notes(results: Sequence[Result]) -> list[tuple[str, str]]:
     """(column, what it means), for the columns that the results have."""
-    probes = {}
+    probes = []
     for kind, *_ in _columns(results):
         what = _TARGETS.get(kind.target, f"the target {kind.target}")
         note = _R2_NOTE if kind.metric == "r2" else _PROBE_NOTE
-        probes[_title(kind)] = note.format(what=what, metric=kind.metric)
+        probes.append((_title(kind), note.format(what=what, metric=kind.metric)))
     return [
-        *probes.items(),
+        *dict.fromkeys(probes),
         ("Episode return", _RETURN_NOTE),
         ("Episodes, Seeds", "How many evaluation episodes there are, and of how many seeds."),
         ("Human-normalised", _NORMALISED_NOTE),

@@ -99,5 +99,6 @@ def test_a_target_that_is_not_known_may_be_anything():
         def targets(self, rows):
             return np.array([1, np.nan, 2, 3, np.inf]), np.array([1, 0, 1, 1, 0], bool)
 
-    targets, known = targets_of(NamedTarget("Own", Own(), {}, "own.py:Own"), make_rows([3, 2], np.zeros(5)))
+    named = NamedTarget("Own", Own(), {}, "own.py:Own")
+    targets, known = targets_of(named, make_rows([3, 2], np.zeros(5)))
     assert targets[known].tolist() == [1, 2, 3]
