@@ -185,6 +185,12 @@ def save_features(path: str | Path, features: Features, card: str | None = None)
     write_json(folder / "features.json", metadata)
 
 
+def weights_sha256(features: Features) -> str:
+    """SHA-256 of the weights as they are or would be saved, in hexadecimal."""
+    known = features.metadata.get("sha256")
+    return known or hashlib.sha256(save_tensors(_flatten(features.params))).hexdigest()
+
+
 def _card(metadata: Mapping[str, Any]) -> str:
     rows = "\n".join(
         f"| {key} | {value} |"

@@ -1,26 +1,29 @@
-"""Scores frozen features by a linear probe of the behaviour policy's values.
+"""Probes frozen features: how well does a linear function of them predict a target?
 
-    python -m pvn.probe --features=runs/pong --dataset=data/pong --targets=value \
-        --workdir=runs/pong/probe
+    python -m pvn.probe --features=runs/pong --dataset=data/pong --workdir=runs/pong/probe
     python -m pvn.probe --features=random --like=runs/pong --dataset=data/pong \
         --workdir=runs/pong/probe
 
-Adds a row to probes.jsonl in the workdir, or replaces the one of the same probe. As a function on
-any callable: `pvn.evaluation.probe.probe_values`.
+The target is the behaviour policy's value, or a person's own (docs/extending.md). A probe is a row
+of probes.jsonl in the workdir. It replaces the row of the same probe: same features, dataset,
+target, settings, agent and seed. As a function on any callable: `pvn.probes.linear.probe`.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 
 from pvn import console
-from pvn.data.store import open_dataset
+from pvn.data.store import Dataset, open_dataset
 from pvn.errors import UserError
-from pvn.evaluation.probe import probe_values
-from pvn.features import load_features, random_features
-from pvn.files import write_whole
+from pvn.evaluation.records import PROBES, ProbeRow, put_probe
+from pvn.features import Features, load_features, random_features, weights_sha256
+from pvn.fields import check_field, check_seed, fields_of
+from pvn.plugins import is_plugin, plugin_identity
+from pvn.probes.linear import probe
+from pvn.probes.target import NamedTarget, load_target, targets_of
+from pvn.probes.value import ValueTarget
 
 _FEATURES = flags.DEFINE_string(
     "features", None, "Run or features directory, or `random` (untrained).", required=True
@@ -28,70 +31,93 @@ _FEATURES = flags.DEFINE_string(
 _LIKE = flags.DEFINE_string(
     "like", None, "With --features=random: the run whose architecture to take. Default: nature."
 )
+_AGENT = flags.DEFINE_string(
+    "agent", None, "Name of the features in tables. Default: pvn or random_features."
+)
 _DATASET = flags.DEFINE_string("dataset", None, "Dataset directory.", required=True)
-_TARGETS = flags.DEFINE_enum("targets", "value", ["value"], "What to predict.")
-_DISCOUNT = flags.DEFINE_float("discount", 0.99, "Of the values, in [0, 1).")
+_TARGETS = flags.DEFINE_list(
+    "targets", ["value"], "What to predict: value or path/to/file.py:Name, comma-separated."
+)
+_DISCOUNT = flags.DEFINE_float("discount", 0.99, "Discount of the values, in [0, 1).")
 _CLIP = flags.DEFINE_bool("clip_rewards", True, "Clip rewards to [-1, 1].")
 _MAX_ROWS = flags.DEFINE_integer("max_rows", 50_000, "Rows to use at most.", lower_bound=100)
-_SEED = flags.DEFINE_integer("seed", 0, "Of the split (and random features).", lower_bound=0)
-_METHOD = flags.DEFINE_string(
-    "method", None, "What tables call the features. Default: pvn or random_features."
-)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the split, and of random features.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of probes.jsonl.", required=True)
 
-_IDENTITY = ("game", "method", "targets", "discount", "seed")
+
+def _describe(features: Features, path: str) -> dict[str, Any]:
+    """What defines the features as a function, for a row: weights, encoder, a person's code."""
+    name = str(features.metadata["encoder"])
+    described = {
+        "path": path,
+        "sha256": weights_sha256(features),
+        "encoder": name.rpartition(":")[2],
+        "dtype": features.metadata["dtype"],
+    }
+    if is_plugin(name):
+        described["code"] = plugin_identity(name, features.folder)
+    return described
 
 
-def add_row(file: Path, row: dict[str, Any]) -> None:
-    """Adds `row` to a JSONL file, in place of a row of the same probe; whole or not at all."""
-    rows = []
-    if file.is_file():
-        try:
-            rows = [json.loads(line) for line in file.read_text().splitlines()]
-        except ValueError:
-            raise UserError(f"{file}: holds a line that is not JSON; move it away") from None
-    kept = [r for r in rows if any(r.get(key) != row[key] for key in _IDENTITY)]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, "".join(json.dumps(r) + "\n" for r in [*kept, row]))
+def probe_target(
+    named: NamedTarget, features: Features, described: dict[str, Any], dataset: Dataset, agent: str
+) -> ProbeRow:
+    """Probes one target, with the settings of the flags."""
+    targets, known = targets_of(named, dataset.rows)
+    total = min(len(targets), _MAX_ROWS.value)
+    with console.progress(total, "states", f"features for {named.name}") as bar:
+        result = probe(
+            features,
+            dataset.rows,
+            targets,
+            known,
+            max_rows=_MAX_ROWS.value,
+            seed=_SEED.value,
+            on_progress=bar.update,
+        )
+    details = result._asdict()
+    value, low, high = (details.pop(name) for name in ("r2", "low", "high"))
+    details |= {"num_features": features.num_features, "step": features.metadata.get("step")}
+    return ProbeRow(
+        game=dataset.attributes["game"],
+        agent=agent,
+        seed=_SEED.value,
+        target=named.name,
+        settings=named.settings | {"max_rows": _MAX_ROWS.value},
+        features=described,
+        dataset={"path": _DATASET.value, "fingerprint": dataset.fingerprint},
+        metric="r2",
+        value=value,
+        low=low,
+        high=high,
+        details=details,
+    )
 
 
 def main() -> int:
-    if not 0 <= _DISCOUNT.value < 1:
-        raise UserError(f"--discount={_DISCOUNT.value}: expected a number in [0, 1)")
+    given = {"discount": _DISCOUNT.value, "clip_rewards": _CLIP.value}
+    for name, field in fields_of(ValueTarget).items():
+        check_field(f"--{name}", given[name], field)
+    check_seed(_SEED.value, "--seed")
+    names = _TARGETS.value
+    if not names or len(set(names)) < len(names):
+        raise UserError(f"--targets={','.join(names)}: expected one target or more, each once")
+    targets = [load_target(name, given) for name in names]
+    dataset = open_dataset(_DATASET.value)
     if _FEATURES.value == "random":
         features = random_features(like=_LIKE.value, seed=_SEED.value)
     else:
         features = load_features(_FEATURES.value)
-    dataset = open_dataset(_DATASET.value)
-    with console.progress(len(dataset.rows.action), "states", "features") as bar:
-        bar.total = min(bar.total, _MAX_ROWS.value)
-        result = probe_values(
-            features,
-            dataset.rows,
-            discount=_DISCOUNT.value,
-            clip_rewards=_CLIP.value,
-            max_rows=_MAX_ROWS.value,
-            seed=_SEED.value,
-            report=bar.update,
+    described = _describe(features, _FEATURES.value)
+    named = features.metadata.get("agent") or features.metadata.get("method", "features")
+    agent = _AGENT.value or named
+    for target in targets:
+        row = probe_target(target, features, described, dataset, agent)
+        put_probe(Path(_WORKDIR.value) / PROBES, row)
+        console.say(
+            f"{row.agent}: {row.target} probe R^2 {row.value:.3f} [{row.low:.3f}, {row.high:.3f}] "
+            f"on {row.details['num_test_episodes']} episodes"
         )
-    row = {
-        "game": dataset.attributes["game"],
-        "method": _METHOD.value or features.metadata.get("method", "features"),
-        "seed": _SEED.value,
-        "targets": _TARGETS.value,
-        "discount": _DISCOUNT.value,
-        "clip_rewards": _CLIP.value,
-        **result._asdict(),
-        "num_features": features.num_features,
-        "step": features.metadata.get("step"),
-        "features": _FEATURES.value,
-        "dataset": _DATASET.value,
-    }
-    add_row(Path(_WORKDIR.value) / "probes.jsonl", row)
-    console.say(
-        f"{row['method']}: value probe R^2 {result.r2:.3f} "
-        f"[{result.r2_low:.3f}, {result.r2_high:.3f}] on {result.num_test_episodes} episodes"
-    )
     return 0
 
 

@@ -31,7 +31,9 @@ ROOMS = {
     "indicators": ("networks", "data", *BASE),
     "features": ("networks", *BASE),
     "learning": ("indicators", "networks", "envs", "features", "data", *BASE),
-    "evaluation": ("indicators", "networks", "envs", "features", "data", *BASE),
+    "probes": ("data", *BASE),
+    "evaluation": ("probes", "indicators", "networks", "envs", "features", "data", *BASE),
+    "statistics": ("evaluation", *BASE),
     "tabular": ("learning", "indicators", "networks", "data", *BASE),
     # Shared by the commands.
     "config": ("errors", "fields"),
@@ -135,8 +137,8 @@ def test_every_room_is_there():
         ("pvn.indicators.new", "import pvn.features", "pvn.indicators.new imports pvn.features"),
         (
             "pvn.learning.new",
-            "from pvn.evaluation.ridge import Ridge",
-            "pvn.learning.new imports pvn.evaluation.ridge",
+            "from pvn.probes.ridge import Ridge",
+            "pvn.learning.new imports pvn.probes.ridge",
         ),
         (
             "pvn.evaluation.new",
@@ -151,13 +153,23 @@ def test_every_room_is_there():
             "pvn.evaluation.new imports ml_collections",
         ),
         ("pvn.learning.new", "from absl import flags", "pvn.learning.new imports absl.flags"),
+        (
+            "pvn.evaluation.new",
+            "import pvn.statistics.intervals",
+            "pvn.evaluation.new imports pvn.statistics.intervals",
+        ),
+        (
+            "pvn.probes.new",
+            "from pvn.evaluation import records",
+            "pvn.probes.new imports pvn.evaluation.records",
+        ),
         ("pvn.types", "import pvn.errors", "pvn.types imports pvn.errors"),
         ("pvn.config", "import pvn.types", "pvn.config imports pvn.types"),
         ("pvn.learning.new", "jax.pmap(f)", "pvn.learning.new names pmap"),
         (
             "pvn.tabular.new",
-            "from pvn.evaluation import ridge",
-            "pvn.tabular.new imports pvn.evaluation.ridge",
+            "from pvn.probes import ridge",
+            "pvn.tabular.new imports pvn.probes.ridge",
         ),
         ("pvn.learning.new", "import pvn.tabular", "pvn.learning.new imports pvn.tabular"),
         ("pvn.tabular.new", "import absl.flags", "pvn.tabular.new imports absl.flags"),
@@ -180,7 +192,7 @@ def test_what_is_allowed_is_no_fault():
     allowed = {
         "pvn.data.new": "import numpy\nfrom pvn.data import store\nfrom pvn.types import Window",
         "pvn.evaluation.new": "import jax\nfrom pvn import features\nfrom absl import logging",
-        "pvn.collect": "import ml_collections, pvn.learning.losses, pvn.evaluation.ridge",
+        "pvn.collect": "import ml_collections, pvn.learning.losses, pvn.probes.ridge",
     }
     assert new_faults(allowed) == []
 

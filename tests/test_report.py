@@ -1,76 +1,40 @@
 import base64
 import csv
-import json
+import io
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
-from pathlib import Path
 
+import matplotlib.figure
 import numpy as np
 import pytest
+from PIL import Image
 
-from pvn.errors import UserError
-from pvn.evaluation.summary import Episode, Probe, aggregate, learning_curves, load_rows, summarise
-from pvn.report import Table, report, to_markdown
-
-ROOT = Path(__file__).parents[1]
-
-
-def row(score, **fields):
-    base = {"game": "Pong", "method": "pvn", "head": "dqn", "seed": 0, "phase": "eval"}
-    return base | {"agent_step": 1000, "return": score, "length": 900} | fields
+from pvn.report import plot, report
+from pvn.statistics.page import Table, to_markdown
+from pvn.statistics.summary import Curve
+from tests.statistics.rows import old_probe_row, old_row, probe_row, row, write
 
 
-def probe_row(r2, **fields):
-    base = {"game": "Pong", "method": "pvn", "seed": 0, "targets": "value", "discount": 0.99}
-    bounds = {"r2": r2, "r2_low": r2 - 0.125, "r2_high": r2 + 0.125}
-    return base | bounds | {"penalty": 10.0, "num_features": 512, "note": "left alone"} | fields
-
-
-def write(directory, scores=None, probes=None):
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, rows in (("scores.jsonl", scores), ("probes.jsonl", probes)):
-        if rows is not None:
-            lines = [r if isinstance(r, str) else json.dumps(r) for r in rows]
-            (directory / name).write_text("".join(f"{line}\n" for line in lines))
-    return str(directory)
-
-
-def episode(score, game="Pong", method="pvn", head="dqn", seed=0, phase="eval", step=0):
-    return Episode(game, method, head, seed, phase, step, score, 100)
-
-
-def run(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "pvn.report", *arguments],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-
-
-# The command.
-
-
-def test_command_end_to_end(tmp_path):
+def test_command_end_to_end(run, tmp_path):
     train = [
-        row(-20.0 + i, phase="train", agent_step=900 * (i + 1), method=method)
-        for method in ("pvn", "random_features")
+        row(-20.0 + i, phase="train", agent_step=900 * (i + 1), agent=agent)
+        for agent in ("pvn", "random_features")
         for i in range(20)
     ]
     inputs = [
-        write(tmp_path / "eval", [*train, row(0.0), row(2.0), row(-9.0, method="random_features")]),
-        write(tmp_path / "eval_random", [row(-20.7, method="random_policy", head="none")]),
+        write(tmp_path / "eval", [*train, row(0.0), row(2.0), row(-9.0, agent="random_features")]),
+        write(tmp_path / "eval_random", [row(-20.7, agent="random_policy", head="none")]),
         write(
-            tmp_path / "probe", probes=[probe_row(0.5), probe_row(0.25, method="random_features")]
+            tmp_path / "probe", probes=[probe_row(0.5), probe_row(0.25, agent="random_features")]
         ),
     ]
     workdir = tmp_path / "deep" / "report"
-    done = run(f"--inputs={','.join(inputs)}", f"--workdir={workdir}")
+    done = run("pvn.report", f"--inputs={','.join(inputs)}", f"--workdir={workdir}")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert [re.split(r" *\| *", line)[1:-1] for line in lines[:-2]] == [
-        ["Game", "Features", "Head", "Value-probe R² (discount 0.99)"]
-        + ["Return", "Episodes", "Seeds", "Human-normalised"],
+        ["Game", "Agent", "Head", "Value-probe R² (discount 0.99)"]
+        + ["Episode return", "Episodes", "Seeds", "Human-normalised"],
         ["-" * 4, "-" * 23, "-" * 4, "-" * 29 + ":", "-" * 13 + ":"]
         + ["-" * 7 + ":", "-" * 4 + ":", "-" * 15 + ":"],
         # (1 + 20.7) / (14.6 + 20.7); two episodes' resampled means are 0, 1, 1 or 2.
@@ -92,13 +56,13 @@ def test_command_end_to_end(tmp_path):
     with (workdir / "scores.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
     assert table[0] == {
-        "game": "Pong", "method": "pvn", "head": "dqn",
+        "game": "Pong", "agent": "pvn", "head": "dqn",
         "value_r2_0.99": "0.5", "value_r2_0.99_low": "0.375", "value_r2_0.99_high": "0.625",
-        "return": "1.0", "return_low": "0.0", "return_high": "2.0",
+        "episode_return": "1.0", "episode_return_low": "0.0", "episode_return_high": "2.0",
         "episodes": "2", "seeds": "1", "human_normalised": str((1 + 20.7) / (14.6 + 20.7)),
     }  # fmt: skip
-    assert [each["method"] for each in table] == ["pvn", "random_features", "random_policy"]
-    assert table[2]["value_r2_0.99"] == table[2]["return_low"] == ""
+    assert [each["agent"] for each in table] == ["pvn", "random_features", "random_policy"]
+    assert table[2]["value_r2_0.99"] == table[2]["episode_return_low"] == ""
 
     page = Page((workdir / "report.html").read_text())
     png = (workdir / "learning_curves_Pong.png").read_bytes()
@@ -144,8 +108,8 @@ class Page(HTMLParser):
          "error: unexpected argument 'y'; flags are written --name=value"),
     ],
 )  # fmt: skip
-def test_command_says_what_is_wrong_in_one_line(arguments, line):
-    done = run(*arguments)
+def test_command_says_what_is_wrong_in_one_line(run, arguments, line):
+    done = run("pvn.report", *arguments)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", line + "\n")
 
 
@@ -166,12 +130,12 @@ def test_no_picture_without_training_episodes(tmp_path):
 
 
 def test_names_are_escaped(tmp_path):
-    method = '<script>alert("x")</script> & a|b\\ $c'
-    rows = [row(1.0, method=method, phase=phase) for phase in ("train", "eval")]
+    agent = '<script>alert("x")</script> & a|b\\ $c'
+    rows = [row(1.0, agent=agent, phase=phase) for phase in ("train", "eval")]
     data = write(tmp_path / "<i>in", rows)
     tables = report([data], tmp_path / "out")
     page = Page((tmp_path / "out" / "report.html").read_text())
-    assert method in page.text
+    assert agent in page.text
     assert data in page.text
     assert not {"script", "i"} & set(page.tags)
     assert '&lt;script&gt;alert("x")&lt;/script&gt; &amp; a\\|b\\\\ $c' in tables
@@ -190,19 +154,97 @@ def test_several_games_have_an_aggregate(tmp_path):
         assert "Over games" in (tmp_path / "out" / name).read_text()
 
 
-def test_workdir_that_is_a_file(tmp_path):
+def test_workdir_that_is_a_file(run, tmp_path):
     data = write(tmp_path / "in", [row(1.0)])
     (tmp_path / "out").write_text("mine")
-    with pytest.raises(UserError, match=r"--workdir .*out: File exists"):
-        report([data], tmp_path / "out")
+    done = run("pvn.report", f"--inputs={data}", f"--workdir={tmp_path}/out")
+    assert (done.returncode, done.stderr) == (1, f"error: {tmp_path}/out: File exists\n")
 
 
-def test_a_file_that_cannot_be_replaced_leaves_nothing_half_done(tmp_path):
+def test_a_file_that_cannot_be_replaced_leaves_nothing_half_done(run, tmp_path):
     data = write(tmp_path / "in", [row(1.0)])
     (tmp_path / "out" / "report.html").mkdir(parents=True)
-    with pytest.raises(UserError, match=r"report\.html: cannot be written \(Is a directory\)"):
-        report([data], tmp_path / "out")
+    done = run("pvn.report", f"--inputs={data}", f"--workdir={tmp_path}/out")
+    assert done.returncode == 1
+    assert re.fullmatch(
+        rf"error: {tmp_path}/out/report\.html(\.partial)?: Is a directory\n", done.stderr
+    )
     assert not list((tmp_path / "out").glob("*.partial"))
+
+
+def test_older_rows_give_the_same_report(tmp_path):
+    for name, one, probe in (("old", old_row, old_probe_row), ("new", row, probe_row)):
+        rows = [one(float(i), phase=p) for i in range(9) for p in ("train", "eval")]
+        data = write(tmp_path / name / "in", rows, [probe(0.5)])
+        tables = report([data], tmp_path / name / "out")
+        assert "Value-probe R² (discount 0.99)" in tables
+        (tmp_path / name / "out" / "report.md").write_text(tables)
+        (tmp_path / name / "out" / "report.html").unlink()  # it names the inputs
+    for path in (tmp_path / "old" / "out").iterdir():
+        assert path.read_bytes() == (tmp_path / "new" / "out" / path.name).read_bytes()
+
+
+def test_every_probe_has_a_column(tmp_path):
+    settings = {"max_rows": 100, "code": {"own.py": "ab"}}
+    probes = [
+        probe_row(0.5),
+        probe_row(0.25, settings={"discount": 0.99, "clip_rewards": False}),
+        probe_row(0.75, settings={"discount": 0.9, "clip_rewards": True}),
+        probe_row(0.875, target="lives", metric="accuracy", settings=settings),
+        probe_row(0.125, agent="other", target="lives", metric="accuracy", settings=settings),
+    ]
+    tables = report([write(tmp_path / "in", probes=probes)], tmp_path / "out")
+    header, _, *lines = (re.split(r" *\| *", line)[1:-1] for line in tables.splitlines())
+    assert header[3:-4] == [
+        "Lives-probe accuracy",
+        "Value-probe R² (clip_rewards False, discount 0.99)",
+        "Value-probe R² (clip_rewards True, discount 0.9)",
+        "Value-probe R² (clip_rewards True, discount 0.99)",
+    ]
+    assert [line[1:2] + [cell[:5] for cell in line[3:-4]] for line in lines] == [
+        ["PVN features", "0.875", "0.250", "0.750", "0.500"],
+        ["other", "0.125", "-", "-", "-"],
+    ]
+    with (tmp_path / "out" / "scores.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert table[0]["value_r2_clip_rewards_False_0.99"] == "0.25"
+    assert table[0]["value_r2_clip_rewards_True_0.9"] == "0.75"
+    assert table[1]["lives_accuracy_high"] == "0.25"
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "- **Value-probe R²**: How much of the variance of the discounted return" in text
+    assert "- **Lives-probe accuracy**: accuracy of a probe that predicts the target lives" in text
+
+
+def test_a_target_called_as_one_of_ours_is_told_apart(tmp_path):
+    ours, own = {"discount": 0.99}, {"discount": 0.99, "code": {"own.py": "ab"}}
+    probes = [probe_row(0.5, settings=ours), probe_row(0.25, target="Value", settings=own)]
+    tables = report([write(tmp_path / "in", probes=probes)], tmp_path / "out")
+    header = re.split(r" *\| *", tables.splitlines()[0])[4:6]
+    assert re.fullmatch(r"Value-probe R² \(code [0-9a-f]{8}, discount 0\.99\)", header[0])
+    assert header[1] == "Value-probe R² (discount 0.99)"
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "variance of the target Value a" in text
+    assert "variance of the discounted return a" in text
+
+
+def test_every_curve_has_its_entry_in_the_legend(monkeypatch):
+    # Matplotlib leaves out lines whose label begins with an underscore.
+    drawn = []
+    save = matplotlib.figure.Figure.savefig
+
+    def look(figure, *arguments, **options):
+        drawn.extend(text.get_text() for text in figure.axes[0].get_legend().get_texts())
+        save(figure, *arguments, **options)
+
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", look)
+    points = np.arange(3.0)
+    curves = [
+        Curve("Pong", agent, "dqn", points, points, points, points)
+        for agent in ("_mine", "pvn", "__", "a$b")
+    ]
+    png = plot(curves, {curve[1:3]: i for i, curve in enumerate(curves)})
+    assert drawn == ["_mine, dqn", "PVN features, dqn", "__, dqn", r"a\$b, dqn"]
+    assert Image.open(io.BytesIO(png)).size == (1200, 675)
 
 
 def test_markdown_by_hand():
@@ -210,218 +252,3 @@ def test_markdown_by_hand():
     assert to_markdown(table) == (
         "| name      |    n |\n| --------- | ---: |\n| a         |    1 |\n| long name | 22.5 |"
     )
-
-
-# Reading.
-
-
-def test_load_rows(tmp_path):
-    both = write(
-        tmp_path / "both",
-        [row(1, seed=3), row(2.5, phase="train", agent_step=7)],
-        [probe_row(0.5, discount=0.9), {"targets": "ram", "accuracy": 0.7}],
-    )
-    empty = write(tmp_path / "empty", [], [])
-    assert load_rows([both, empty]) == (
-        [
-            Episode("Pong", "pvn", "dqn", 3, "eval", 1000, 1.0, 900),
-            Episode("Pong", "pvn", "dqn", 0, "train", 7, 2.5, 900),
-        ],
-        [Probe("Pong", "pvn", 0, 0.9, 0.5, 0.375, 0.625)],
-    )
-
-
-def test_a_complete_last_line_needs_no_newline(tmp_path):
-    (tmp_path / "scores.jsonl").write_text(json.dumps(row(4.0)))
-    assert load_rows([str(tmp_path)])[0][0].score == 4.0
-
-
-def without(fields, name):
-    return {key: value for key, value in fields.items() if key != name}
-
-
-@pytest.mark.parametrize(
-    ("line", "text"),
-    [
-        ("return: 3", "is not JSON"),
-        ("", "is not JSON"),
-        ("[1, 2]", "is not a JSON object"),
-        (without(row(1), "return"), "lacks the field 'return'"),
-        (without(row(1), "agent_step"), "lacks the field 'agent_step'"),
-        (without(row(1), "head"), "lacks the field 'head'"),
-        (row(float("nan")), "field 'return' is NaN, expected a finite number"),
-        (row(float("-inf")), "field 'return' is -Infinity, expected a finite number"),
-        (row("3"), "field 'return' is \"3\", expected a finite number"),
-        (row(True), "field 'return' is true, expected a finite number"),
-        (row(10**400), f"field 'return' is 1{'0' * 39}..., expected a finite number"),
-        (row(1, seed=-1), "field 'seed' is -1, expected an integer from 0"),
-        (row(1, length=1.5), "field 'length' is 1.5, expected an integer from 0"),
-        (row(1, phase="test"), "field 'phase' is \"test\", expected \"train\" or \"eval\""),
-        (row(1, phase=["eval"]), "field 'phase' is [\"eval\"], expected \"train\" or \"eval\""),
-        (row(1, game="../Pong"), "field 'game' is \"../Pong\", expected a game's name, as Pong"),
-        (row(1, method=None), "field 'method' is null, expected a name"),
-        (row(1, method="a\nb"), "field 'method' is \"a\\nb\", expected a name"),
-    ],
-)  # fmt: skip
-def test_bad_score_line_is_named(tmp_path, line, text):
-    data = write(tmp_path / "in", [row(1.0), line, row(2.0)])
-    with pytest.raises(UserError) as caught:
-        load_rows([data])
-    assert str(caught.value) == f"{data}/scores.jsonl:2: {text}"
-
-
-@pytest.mark.parametrize(
-    ("line", "text"),
-    [
-        (without(probe_row(0.5), "targets"), "lacks the field 'targets'"),
-        (without(probe_row(0.5), "r2_low"), "lacks the field 'r2_low'"),
-        (probe_row(0.5) | {"r2": None}, "field 'r2' is null, expected a finite number"),
-    ],
-)
-def test_bad_probe_line_is_named(tmp_path, line, text):
-    data = write(tmp_path / "in", probes=[line])
-    with pytest.raises(UserError) as caught:
-        load_rows([data])
-    assert str(caught.value) == f"{data}/probes.jsonl:1: {text}"
-
-
-def test_last_line_cut_off(tmp_path):
-    line = json.dumps(row(1.0))
-    (tmp_path / "scores.jsonl").write_text(line + "\n" + line[:-20])
-    with pytest.raises(UserError) as caught:
-        load_rows([str(tmp_path)])
-    assert str(caught.value) == (
-        f"{tmp_path}/scores.jsonl:2: the last line is cut off; is the run still writing, "
-        "or was it killed?"
-    )
-
-
-def test_bytes_that_are_no_text(tmp_path):
-    (tmp_path / "scores.jsonl").write_bytes(b'{"game": "\xff"}\n')
-    with pytest.raises(UserError, match=r"scores\.jsonl:1: is not JSON$"):
-        load_rows([str(tmp_path)])
-
-
-def test_bad_directories(tmp_path):
-    data = write(tmp_path / "in", [row(1.0)])
-    (tmp_path / "folder" / "scores.jsonl").mkdir(parents=True)
-    for inputs, text in [
-        ([f"{tmp_path}/gone"], f"input {tmp_path}/gone: no such directory"),
-        ([f"{data}/scores.jsonl"], f"input {data}/scores.jsonl: no such directory"),
-        ([str(tmp_path)], f"input {tmp_path}: holds neither scores.jsonl nor probes.jsonl"),
-        ([data, f"{data}/../in/"], f"input {data}/../in: is named twice"),
-        ([f"{tmp_path}/folder"], f"{tmp_path}/folder/scores.jsonl: Is a directory"),
-        (
-            [write(tmp_path / "empty", [])],
-            f"nothing to report: no episode and no value probe in {tmp_path}/empty",
-        ),
-    ]:
-        with pytest.raises(UserError) as caught:
-            load_rows(inputs)
-        assert str(caught.value) == text
-
-
-def test_a_run_counts_once(tmp_path):
-    first = write(tmp_path / "first", [row(1.0)], [probe_row(0.5)])
-    second = write(tmp_path / "second", [row(9.0, phase="train"), row(2.0)])
-    with pytest.raises(UserError) as caught:
-        load_rows([first, second])
-    assert str(caught.value) == (
-        f"{second}/scores.jsonl:2: Pong, pvn, dqn, seed 0, phase eval is in {first}/scores.jsonl "
-        "too; a run counts once"
-    )
-    third = write(tmp_path / "third", probes=[probe_row(0.5, discount=0.9), probe_row(0.6)])
-    with pytest.raises(UserError) as caught:
-        load_rows([first, third])
-    assert str(caught.value) == (
-        f"{third}/probes.jsonl:2: Pong, pvn, seed 0, discount 0.99 is at {first}/probes.jsonl:1 "
-        "too; a probe counts once"
-    )
-
-
-# Summarising.
-
-
-def test_seeds_weigh_the_same():
-    played = [episode(0.0), episode(0.0), episode(0.0), episode(10.0, seed=1)]
-    (result,) = summarise(played, [])
-    # The mean of 0 and 10, not of four episodes; seeds drawn twice give 0, 5, 5 or 10.
-    assert result.score == (5.0, (0.0, 10.0))
-    assert (result.num_episodes, result.num_seeds) == (4, 2)
-
-
-def test_one_episode_has_no_interval():
-    (result,) = summarise([episode(3.0)], [])
-    assert result.score == (3.0, None)
-
-
-def test_training_episodes_are_no_scores():
-    (result,) = summarise([episode(3.0, phase="train")], [])
-    assert (result.score, result.num_episodes, result.normalised) == (None, 0, None)
-
-
-def test_probes_join_every_head_of_their_features():
-    probes = [
-        Probe("Pong", "pvn", 0, 0.99, 0.5, 0.25, 0.75),
-        Probe("Pong", "pvn", 1, 0.99, 0.75, 0.5, 0.875),
-        Probe("Pong", "pvn", 0, 0.9, 0.125, 0.0, 0.25),
-        Probe("Pong", "other", 0, 0.9, 0.5, 0.5, 0.5),
-    ]
-    results = summarise([episode(1.0, head=head) for head in ("fqi", "dqn")], probes)
-    expected = {0.9: (0.125, (0.0, 0.25)), 0.99: (0.625, (0.25, 0.875))}
-    assert [(r.method, r.head, r.r2) for r in results] == [
-        ("pvn", "dqn", expected),
-        ("pvn", "fqi", expected),
-        ("other", "none", {0.9: (0.5, (0.5, 0.5))}),
-    ]
-
-
-def test_results_are_ordered_by_game_then_ours_then_baselines():
-    methods = ["zeta", "random_policy", "alpha", "random_features", "pvn"]
-    played = [episode(1.0, game, method) for method in methods for game in ("Pong", "Alien")]
-    order = ["pvn", "random_features", "random_policy", "alpha", "zeta"]
-    assert [(r.game, r.method) for r in summarise(played, [])] == [
-        (game, method) for game in ("Alien", "Pong") for method in order
-    ]
-
-
-def test_aggregate_by_hand():
-    # Human-normalised by design: Pong 0 and 1, Breakout 1 and 2. Four runs: without the ends, 1.
-    played = [
-        episode(-20.7),
-        episode(14.6, seed=1),
-        episode(1.7, "Breakout"),
-        episode(59.3, "Breakout"),
-        episode(59.3, "Breakout", seed=1),
-        episode(7.0, "AirRaid"),  # has no reference
-        episode(14.6, method="random_policy", head="none"),  # one game only
-    ]
-    (result,) = aggregate(played)
-    assert (result.method, result.head, result.games) == ("pvn", "dqn", ("Breakout", "Pong"))
-    assert result.num_runs == 4
-    assert result.iqm.mean == pytest.approx(1.0)
-    # Resampled: Pong {00, 01, 10, 11}, Breakout likewise; the inner two of four are all that count.
-    assert result.iqm.interval == pytest.approx((0.5, 1.5))
-
-
-def test_aggregate_of_single_runs_has_no_interval():
-    (result,) = aggregate([episode(14.6), episode(30.5, "Breakout")])
-    assert result.iqm == (1.0, None)
-
-
-def test_learning_curve_by_hand():
-    # Ten episodes make two bins of 500 steps; the last step belongs to the last bin.
-    played = [episode(float(i), phase="train", step=100 * (i + 1)) for i in range(10)]
-    (curve,) = learning_curves(played)
-    # Steps 100..400 and 500..1000.
-    np.testing.assert_allclose(curve.agent_step, [250, 750])
-    np.testing.assert_allclose(curve.score, [1.5, 6.5])
-    assert np.all((curve.low < curve.score) & (curve.score < curve.high))
-    assert learning_curves(played, max_bins=1)[0].score == [4.5]
-
-
-def test_learning_curve_of_few_episodes():
-    (curve,) = learning_curves([episode(2.0, phase="train", step=0)])
-    assert (curve.agent_step, curve.score) == ([0], [2])
-    assert np.isnan([curve.low, curve.high]).all()
-    assert learning_curves([episode(1.0)]) == []

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pvn.evaluation.ridge import PENALTIES, Ridge
+from pvn.probes.ridge import PENALTIES, Ridge
 from pvn.types import Interaction
 
 DIVERGED_SHARE = 0.01  # of targets at the bound

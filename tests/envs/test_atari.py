@@ -7,7 +7,7 @@ from ale_py import roms
 from pvn.envs import atari
 from pvn.envs.atari import PROTOCOL, AtariEnvs, rom_of
 from pvn.errors import UserError
-from pvn.evaluation.statistics import reference_scores
+from pvn.statistics.references import reference_scores
 
 
 def area_sums(screen):

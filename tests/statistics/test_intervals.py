@@ -1,12 +1,10 @@
 import numpy as np
 import pytest
 
-from pvn.evaluation.statistics import (
+from pvn.statistics.intervals import (
     bootstrap_interval,
-    human_normalised,
     interquartile_mean,
     nested_bootstrap,
-    reference_scores,
     stratified_bootstrap,
 )
 
@@ -99,20 +97,3 @@ def test_interquartile_mean_by_hand():
 def test_nothing_has_no_statistic(statistic):
     with pytest.raises(ValueError, match="expected"):
         statistic([])
-
-
-def test_reference_leaves_out_games_without_scores():
-    reference = reference_scores()
-    assert len(reference) == 57
-    assert reference["Pong"] == (-20.7, 14.6)
-    assert reference["MsPacman"] == (307.3, 6951.6)
-    assert "AirRaid" not in reference
-    assert all(random < human for random, human in reference.values())
-
-
-def test_human_normalised_by_hand():
-    assert human_normalised(0, "Pong") == pytest.approx((0 - -20.7) / (14.6 + 20.7))
-    assert human_normalised(-20.7, "Pong") == 0
-    assert human_normalised(14.6, "Pong") == 1
-    assert human_normalised(30.5, "Breakout") == 1
-    assert human_normalised(100, "AirRaid") is None

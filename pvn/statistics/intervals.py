@@ -1,19 +1,14 @@
-"""Statistics of scores: intervals, aggregates over games, human-normalised scores.
+"""Statistics of episode returns: intervals, and aggregates over games.
 
 After Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice".
 All intervals are percentile bootstraps and a pure function of their arguments, `seed` included.
 """
 
-import csv
-import functools
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
-
-_REFERENCE = Path(__file__).with_name("atari_scores.csv")
 
 
 def _sample(values: ArrayLike) -> np.ndarray:
@@ -136,29 +131,3 @@ def interquartile_mean(values: ArrayLike) -> float:
       ValueError: no values.
     """
     return float(stats.trim_mean(_sample(values), 0.25))
-
-
-@functools.cache
-def reference_scores() -> dict[str, tuple[float, float]]:
-    """The returns of a random policy and of a human, {game: (random, human)}, 57 games.
-
-    They were measured with 30 no-op starts and without sticky actions.
-    """
-    with _REFERENCE.open(newline="", encoding="utf-8") as file:
-        return {
-            row["name"]: (float(row["random"]), float(row["human"]))
-            for row in csv.DictReader(file)
-            if row["random"] and row["human"]
-        }
-
-
-def human_normalised(score: float, game: str) -> float | None:
-    """(score - random) / (human - random): 0 is random play, 1 is a human's. None: no reference.
-
-    Approximate: the reference was measured with 30 no-op starts and without sticky actions, our
-    protocol has sticky actions and no no-op starts, and there are no such scores for it.
-    """
-    if game not in reference_scores():
-        return None
-    random, human = reference_scores()[game]
-    return (score - random) / (human - random)

@@ -1,0 +1,23 @@
+"""The value of the behaviour policy, as a probe target."""
+
+from typing import Annotated, NamedTuple
+
+import numpy as np
+
+from pvn.data.returns import discounted_returns, known_returns
+from pvn.data.store import Rows
+from pvn.fields import flag, real
+
+
+class ValueTarget(NamedTuple):
+    """Monte Carlo returns: the discounted sums of rewards from a state on."""
+
+    discount: Annotated[float, real(0, 1, closed="[)")] = 0.99
+    clip_rewards: Annotated[bool, flag()] = True  # to [-1, 1], as the learning agents do
+
+    def targets(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+        """The returns from each row on, float32 [N], and where they are known, bool [N]."""
+        reward = np.clip(rows.reward, -1, 1) if self.clip_rewards else rows.reward
+        reward = np.asarray(reward, np.float64)
+        returns = discounted_returns(reward, rows.episode, self.discount)
+        return returns.astype(np.float32), known_returns(rows, self.discount)

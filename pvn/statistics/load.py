@@ -1,0 +1,86 @@
+"""The rows of results in several directories, each counted once."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pvn.errors import UserError
+from pvn.evaluation.records import (
+    PROBES,
+    SCORES,
+    EpisodeRow,
+    ProbeRow,
+    parse_episode,
+    parse_probe,
+    read_rows,
+)
+from pvn.statistics.summary import probe_kind
+
+
+def load_rows(inputs: Sequence[str]) -> tuple[list[EpisodeRow], list[ProbeRow]]:
+    """Reads the episodes and the probes of some directories.
+
+    inputs: directories that hold scores.jsonl, probes.jsonl, or both.
+
+    Raises:
+      UserError: a directory is missing, is named twice, or holds neither file; a line is not a row;
+        a run is there twice, which would count it twice; two probes claim the same cell of a
+        report; there is no row at all.
+    """
+    episodes: list[EpisodeRow] = []
+    probes: list[ProbeRow] = []
+    homes: dict[tuple[Any, ...], Path] = {}
+    cells: dict[tuple[Any, ...], tuple[str, ProbeRow]] = {}
+    for directory in _directories(inputs):
+        scores, probed = directory / SCORES, directory / PROBES
+        if scores.exists():
+            for place, episode in read_rows(scores, parse_episode):
+                run = episode[:5]  # game, agent, head, seed, phase
+                if homes.setdefault(run, scores) != scores:
+                    raise UserError(
+                        f"{place}: {', '.join(run[:3])}, seed {episode.seed}, phase "
+                        f"{episode.phase} is in {homes[run]} too; a run counts once"
+                    )
+                episodes.append(episode)
+        if probed.exists():
+            for place, probe in read_rows(probed, parse_probe):
+                cell = (*probe[:3], probe_kind(probe))  # game, agent, seed
+                if cell in cells:
+                    raise UserError(f"{place}: {_claim(probe, *cells[cell])}")
+                cells[cell] = place, probe
+                probes.append(probe)
+    if not episodes and not probes:
+        raise UserError(f"nothing to report: no episode and no probe in {', '.join(inputs)}")
+    return episodes, probes
+
+
+def _directories(inputs: Sequence[str]) -> list[Path]:
+    found: dict[Path, Path] = {}
+    for text in inputs:
+        directory = Path(text)
+        if not directory.is_dir():
+            raise UserError(f"input {directory}: no such directory")
+        if directory.resolve() in found:
+            raise UserError(f"input {directory}: is named twice")
+        if not (directory / SCORES).exists() and not (directory / PROBES).exists():
+            raise UserError(f"input {directory}: holds neither {SCORES} nor {PROBES}")
+        found[directory.resolve()] = directory
+    return list(found.values())
+
+
+def _claim(probe: ProbeRow, place: str, other: ProbeRow) -> str:
+    """Says that a probe claims the cell of another one, at `place`, and what to do."""
+    settings = (f"{name} {value}" for name, value in probe.settings.items() if name != "code")
+    what = ", ".join([probe.game, probe.agent, f"seed {probe.seed}", probe.target, *settings])
+    if probe.identity == other.identity:
+        return f"{what} is at {place} too; a probe counts once"
+    differ = [name for name in ("settings", "features", "dataset") if _differ(probe, other, name)]
+    return (
+        f"{what} is at {place} too, with other {' and '.join(differ)}; give one of them another "
+        "name with --agent, or remove its line"
+    )
+
+
+def _differ(probe: ProbeRow, other: ProbeRow, name: str) -> bool:
+    one, two = ({**getattr(row, name), "path": None} for row in (probe, other))
+    return one != two

@@ -1,0 +1,29 @@
+"""Small datasets whose frames spell the number of their row."""
+
+import numpy as np
+
+from pvn.data.store import Rows
+
+
+def make_rows(lengths, reward, ends=None, numbers=None):
+    """Rows of episodes. ends: "terminal" (everywhere if None), "truncated" or "cut" (no flag).
+
+    A row's frame spells its number, so that features can be looked up.
+    """
+    total = sum(lengths)
+    last = np.cumsum(lengths) - 1
+    ends = np.array(ends or ["terminal"] * len(lengths))
+    terminal, truncated = np.zeros(total, bool), np.zeros(total, bool)
+    terminal[last], truncated[last] = ends == "terminal", ends == "truncated"
+    row = np.arange(total)
+    return Rows(
+        frame=np.stack([row // 256, row % 256], axis=-1).astype(np.uint8)[:, None, :],
+        action=np.zeros(total, np.int32),
+        reward=np.asarray(reward, np.float32),
+        terminal=terminal,
+        truncated=truncated,
+        cut_start=np.zeros(total, bool),
+        episode=np.repeat(range(len(lengths)) if numbers is None else numbers, lengths).astype(
+            np.int32
+        ),
+    )

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+from sklearn.metrics import r2_score
+
+from pvn.probes.score import r_squared_interval
+
+
+def episodes_of_predictions(count, length, seed):
+    """(episode, target, prediction): targets and errors are mostly the episode's."""
+    random = np.random.default_rng(seed)
+    episode = np.repeat(random.permutation(1000)[:count], length)
+    shared, error = np.repeat(random.normal(size=(2, count)), length, axis=1)
+    target = shared + 0.3 * random.normal(size=len(episode))
+    return episode, target, target + 0.7 * error + 0.3 * random.normal(size=len(episode))
+
+
+# The variance of the targets is 1.09, that of the errors 0.58.
+TRUE_R2 = 1 - (0.49 + 0.09) / 1.09
+
+
+def test_r_squared_is_that_of_scikit_learn():
+    for seed in range(5):
+        episode, target, prediction = episodes_of_predictions(20, 6, seed)
+        r2, low, high = r_squared_interval(episode, target + 9, prediction + 9)
+        np.testing.assert_allclose(r2, r2_score(target, prediction), rtol=1e-9)
+        assert low < r2 < high
+    constant = np.full(len(target), target.mean())
+    np.testing.assert_allclose(r_squared_interval(episode, target, constant)[0], 0, atol=1e-12)
+    assert r_squared_interval(episode, target, target) == (1, 1, 1)
+
+
+def test_interval_of_two_episodes_by_hand():
+    # Resamples are the first episode twice (1/4), both (1/2), the second twice (1/4).
+    episode = np.array([7, 7, 3, 3, 3])
+    target = np.array([0.0, 2, 1, 4, 7])
+    prediction = np.array([0.5, 2, 1, 2, 7])
+    alone = [r2_score(target[episode == e], prediction[episode == e]) for e in (7, 3)]
+    both = r2_score(target, prediction)
+    assert not np.isclose(*alone)
+    r2, low, high = r_squared_interval(episode, target, prediction)
+    np.testing.assert_allclose([r2, low, high], [both, min(alone), max(alone)], rtol=1e-12)
+
+
+def test_interval_is_a_function_of_its_seed():
+    data = episodes_of_predictions(10, 5, 0)
+    assert r_squared_interval(*data, seed=1) == r_squared_interval(*data, seed=1)
+    assert r_squared_interval(*data, seed=1) != r_squared_interval(*data, seed=2)
+    # Which rows are neighbours does not matter, only whose they are.
+    order = np.random.default_rng(0).permutation(50)
+    shuffled = [column[order] for column in data]
+    np.testing.assert_allclose(r_squared_interval(*shuffled), r_squared_interval(*data), rtol=1e-9)
+
+
+def test_interval_covers_where_one_over_rows_would_not():
+    covered, covered_over_rows, trials = 0, 0, 200
+    for seed in range(trials):
+        episode, target, prediction = episodes_of_predictions(40, 10, seed)
+        _, low, high = r_squared_interval(episode, target, prediction, num_resamples=400)
+        covered += low <= TRUE_R2 <= high
+        rows = np.arange(len(episode))
+        _, low_rows, high_rows = r_squared_interval(rows, target, prediction, num_resamples=100)
+        covered_over_rows += low_rows <= TRUE_R2 <= high_rows
+        assert high - low > 1.5 * (high_rows - low_rows)
+    assert 0.88 <= covered / trials <= 0.98
+    assert covered_over_rows / trials < 0.7
+
+
+def test_resamples_without_variance_do_not_count():
+    # Every fourth resample draws only the first episode, in which there is nothing to explain.
+    random = np.random.default_rng(0)
+    episode = np.repeat([0, 1], 50)
+    target = np.append(np.zeros(50), random.normal(size=50))
+    prediction = target + random.normal(size=100) / 2
+    r2, low, high = r_squared_interval(episode, target, prediction)
+    assert r2 == pytest.approx(r2_score(target, prediction))
+    assert -1 < low <= r2 <= high < 1

@@ -1,0 +1,61 @@
+"""Rows of results, as the commands write them, and directories that hold them."""
+
+import json
+
+from pvn.evaluation.records import EpisodeRow, ProbeRow
+
+
+def row(episode_return, **fields):
+    """A line of scores.jsonl."""
+    base = {"game": "Pong", "agent": "pvn", "head": "dqn", "seed": 0, "phase": "eval"}
+    return base | {"agent_step": 1000, "episode_return": episode_return, "length": 900} | fields
+
+
+def probe_row(value, discount=0.99, **fields):
+    """A line of probes.jsonl."""
+    return {
+        "game": "Pong", "agent": "pvn", "seed": 0, "target": "value",
+        "settings": {"discount": discount, "clip_rewards": True, "max_rows": 50_000},
+        "features": {"path": "runs/pong", "sha256": "ab"},
+        "dataset": {"path": "data/pong", "fingerprint": "cd"},
+        "metric": "r2", "value": value, "low": value - 0.125, "high": value + 0.125,
+        "details": {"penalty": 10.0, "num_features": 512},
+    } | fields  # fmt: skip
+
+
+def old_row(episode_return, **fields):
+    """A line of scores.jsonl as it was before agents and episode returns had these names."""
+    base = {"game": "Pong", "method": "pvn", "head": "dqn", "seed": 0, "phase": "eval"}
+    return base | {"agent_step": 1000, "return": episode_return, "length": 900} | fields
+
+
+def old_probe_row(r2, **fields):
+    """A line of probes.jsonl as it was when a probe was one of values."""
+    base = {"game": "Pong", "method": "pvn", "seed": 0, "targets": "value", "discount": 0.99}
+    bounds = {"r2": r2, "r2_low": r2 - 0.125, "r2_high": r2 + 0.125}
+    return base | bounds | {"penalty": 10.0, "num_features": 512, "note": "left alone"} | fields
+
+
+def write(directory, scores=None, probes=None):
+    """A directory of these lines, which may be texts too; its path."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, rows in (("scores.jsonl", scores), ("probes.jsonl", probes)):
+        if rows is not None:
+            lines = [r if isinstance(r, str) else json.dumps(r) for r in rows]
+            (directory / name).write_text("".join(f"{line}\n" for line in lines))
+    return str(directory)
+
+
+def without(fields, name):
+    return {key: value for key, value in fields.items() if key != name}
+
+
+def episode(episode_return, game="Pong", agent="pvn", head="dqn", seed=0, phase="eval", step=0):
+    return EpisodeRow(game, agent, head, seed, phase, step, episode_return, 100)
+
+
+def probed(agent, seed, discount, value, low, high, **fields):
+    """A probe of values in Pong."""
+    settings = {"discount": discount, "clip_rewards": True, "max_rows": 50_000}
+    row = ProbeRow("Pong", agent, seed, "value", settings, {}, {}, "r2", value, low, high, {})
+    return row._replace(**fields)
