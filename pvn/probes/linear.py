@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pvn.data.stack import episode_bounds, gather_stacks, has_stack
 from pvn.data.store import Rows
+from pvn.data.transitions import find_transitions, has_stack
 from pvn.errors import UserError
 from pvn.probes.ridge import PENALTIES, Ridge
 from pvn.probes.score import r_squared_interval
@@ -95,10 +95,10 @@ def _map_rows(
     on_progress: Callable[[int], object],
 ) -> Iterator[np.ndarray]:
     """Yields the features of the rows at `index`, float [B, F], in order."""
-    bounds = episode_bounds(rows.episode)
+    transitions = find_transitions(rows)
     for start in range(0, len(index), _BATCH):
         batch = index[start : start + _BATCH]
-        found = np.asarray(features(gather_stacks(rows, bounds, batch)))
+        found = np.asarray(features(transitions.observations(batch)))
         if found.ndim != 2 or len(found) != len(batch) or found.dtype.kind != "f":
             raise UserError(
                 f"probe: the features of {len(batch)} states are {found.dtype} "
