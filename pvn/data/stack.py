@@ -19,6 +19,12 @@ def episode_bounds(episode: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.repeat(starts, lengths), np.repeat(starts + lengths, lengths)
 
 
+def episode_spans(episode: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First row of each of K episodes, and one past its last; int64 [K] each."""
+    starts = np.flatnonzero(np.diff(episode, prepend=episode[0] - 1))
+    return starts, np.append(starts[1:], len(episode))
+
+
 def has_stack(rows: Rows) -> np.ndarray:
     """bool [N]: not the first three rows of an episode whose start was cut off."""
     known = np.ones(len(rows.action), bool)

@@ -1,18 +1,19 @@
-"""From blocks of any length to whole shards of a dataset."""
+"""Collects blocks of any length into whole shards of a dataset."""
 
 import numpy as np
 
-from pvn.data.episodes import Block, unpack
 from pvn.data.store import COLUMNS, FRAME_SHAPE, SHARD_ROWS, Rows
 from pvn.data.writer import DatasetWriter
+from pvn.formats.episode import Block
+from pvn.formats.packing import unpack
 
 
 class Appender:
-    """Gathers rows and writes them shard by shard, so that each is written once."""
+    """Buffers rows and writes them shard by shard, so that each shard is written once."""
 
     def __init__(self, writer: DatasetWriter):
         self._writer = writer
-        # One buffer for all: fresh memory costs more than the copy into it.
+        # One buffer is used again and again: fresh memory costs more than copying into it.
         self._rows = Rows(
             np.empty((SHARD_ROWS, *FRAME_SHAPE), np.uint8),
             *(np.empty(SHARD_ROWS, dtype) for dtype in COLUMNS.values()),
@@ -20,13 +21,13 @@ class Appender:
         self._count = 0
 
     def append(self, block: Block, first_episode: int) -> None:
-        """Adds rows, their episode numbers raised by `first_episode`."""
+        """Adds rows. `first_episode` is added to their episode numbers."""
         rows, start, stop = None, 0, len(block.action)
         while start < stop:
             room = SHARD_ROWS - self._writer.num_written % SHARD_ROWS - self._count
             taken = min(room, stop - start)
             span = slice(self._count, self._count + taken)
-            if taken == stop:  # the whole block, as nearly always: straight to its place
+            if taken == stop:  # the whole block, as nearly always: decompress it in place
                 unpack(block.packed, self._rows.frame[span])
             else:
                 rows = rows or block.rows()
@@ -40,12 +41,12 @@ class Appender:
                 self.flush()
 
     def flush(self) -> None:
-        """Writes what is left."""
+        """Writes the rows in the buffer."""
         if self._count:
             self._writer.append(Rows(*(column[: self._count] for column in self._rows)))
             self._count = 0
 
     def discard(self) -> None:
-        """Drops what was not published."""
+        """Drops all rows that are not published."""
         self._count = 0
         self._writer.discard()
