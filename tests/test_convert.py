@@ -230,7 +230,7 @@ def test_missing_files_are_named_or_counted(run: Callable, tmp_path: Path) -> No
         ("rlds", rlds, [f"{s}: is missing" for s in shards], "391 rows in 3 episodes", 2),
     ]
     for source, path, lines, rows, count in cases:
-        dataset = tmp_path / source
+        dataset = tmp_path / f"{source}_dataset"
         arguments = [
             "pvn.convert", f"--source={source}", f"--path={path}", "--game=Breakout",
             f"--dataset={dataset}",
