@@ -7,8 +7,8 @@ The data are a sequence of streams. A stream is whole episodes, played from a fr
 emulator until they have `STREAM_STEPS` rows. It is a function of (seed, number of the stream) and
 the policy. So the same seed gives the same bytes, an interrupted collection continues at the first
 stream that is not stored, and a larger `--num_steps` extends a dataset. Only the last stream is
-cut, and the episode that is cut is marked truncated. Random play does not depend on `--num_envs`. The
-last digits of a network's output may depend on the size of its batch.
+cut, and the episode that is cut is marked truncated. Random play does not depend on `--num_envs`.
+The last digits of a network's output may depend on the size of its batch.
 """
 
 from collections.abc import Mapping

@@ -40,7 +40,7 @@ def problems(
         "truncated within an episode": rows.truncated & inner_end,
         "cut_start within an episode": rows.cut_start & inner_start,
         "both terminal and truncated": rows.terminal & rows.truncated,
-        "an episode that is neither terminal nor truncated at its end": ~(
+        "the last row of an episode is neither terminal nor truncated": ~(
             rows.terminal | rows.truncated | inner_end
         ),
     }

@@ -1,5 +1,8 @@
 """A person's own policy: what it may return, and how actions are drawn from it."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -76,3 +79,12 @@ def test_a_function_a_class_and_what_is_neither(tmp_path):
         load_own_policy(f"{file}:number", 4, 2)
     with pytest.raises(UserError, match=r"own.py:fire: chose action 1, expected 0 to 0$"):
         load_own_policy(f"{file}:fire", 1, 2)
+
+
+def test_the_example_of_the_docs(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "my_policy.py").write_text(code)
+    policy, _ = load_own_policy(f"{tmp_path}/my_policy.py:Fire", 4, 2)
+    choice = policy(np.zeros((5, 84, 84, 4), np.uint8))
+    assert choice.tolist() == [[0.0, 0.7, 0.3, 0.0]] * 5
