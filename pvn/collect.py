@@ -90,6 +90,14 @@ def _empty_rows(count: int) -> Rows:
     return Rows(np.empty((count, *FRAME_SHAPE), np.uint8), *columns)
 
 
+def check_same_play(dataset: str, old: Mapping[str, Any], made: Mapping[str, Any]) -> None:
+    """Raises `UserError` unless a dataset with the attributes `old` was collected in this way."""
+    source = made["source"]
+    if "head_sha256" in source:  # the weights are the policy, wherever its directory is now
+        source = {**source, "policy": old.get("source", {}).get("policy")}
+    check_same(dataset, old, {**made, "source": source})
+
+
 class _Taken(NamedTuple):
     """Rows to store next."""
 
@@ -184,7 +192,7 @@ def collect(
     writer = DatasetWriter(
         dataset,
         {**made, "complete": {"streams": 0, "rows": 0, "episodes": 0}},
-        lambda old: check_same(dataset, old, made),
+        lambda old: check_same_play(dataset, old, made),
     )
     if writer.num_rows >= num_steps:
         return writer.num_rows, 0

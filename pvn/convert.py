@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -22,18 +22,16 @@ from typing import Any
 from absl import flags
 
 from pvn import console
-from pvn.data.prefetch import Prefetch
 from pvn.data.store import dataset_exists, open_dataset
 from pvn.data.writer import DatasetWriter, check_same, delete_dataset
 from pvn.envs.games import find_game
 from pvn.envs.protocol import PROTOCOL
 from pvn.errors import UserError
 from pvn.formats import rlds
-from pvn.formats.appender import Appender
+from pvn.formats.appender import Appender, append_file
 from pvn.formats.checkpoints import SPLITS, WEAK_RUNS
 from pvn.formats.dopamine import find_windows
 from pvn.formats.dopamine_writer import plan_windows, write_window
-from pvn.formats.episode import Block
 from pvn.formats.findings import Findings
 from pvn.formats.inputs import CorruptError, InputFile, Inputs, Selection
 
@@ -63,8 +61,6 @@ _CAPACITY = flags.DEFINE_integer(
 )
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the dataset that is already there.")
 
-_BLOCKS_AHEAD = 16  # blocks that a thread reads ahead
-
 
 def parse_numbers(flag: str, text: str, low: int) -> list[int]:
     """[0, 1, 2, 7] for "0-2,7".
@@ -80,33 +76,6 @@ def parse_numbers(flag: str, text: str, low: int) -> list[int]:
             raise UserError(f"--{flag}={text}: expected numbers from {low} on, like {low}-3,7")
         numbers += range(first, last + 1)
     return sorted(set(numbers))
-
-
-def read_blocks(file: InputFile, findings: Findings) -> Iterator[Block]:
-    """The rows of a file block by block. Its episodes are numbered from 0."""
-    for number, episode in enumerate(file.read(findings)):
-        yield from episode.blocks(number, findings)
-
-
-def append_file(
-    file: InputFile, writer: DatasetWriter, appender: Appender, num_actions: int, findings: Findings
-) -> Generator[None]:
-    """Appends the rows of a file to the dataset, and yields after each block.
-
-    Raises:
-      CorruptError: broken data.
-      UserError: an action that the game does not have.
-    """
-    first_episode = writer.attributes["num_episodes"]
-    with Prefetch(read_blocks(file, findings), _BLOCKS_AHEAD) as blocks:
-        for block in blocks:
-            if (found := int(block.action.max())) >= num_actions:
-                raise UserError(
-                    f"{file.name}: holds action {found}, expected 0 to {num_actions - 1}; another "
-                    "game, or choose --num_actions"
-                )
-            appender.append(block, first_episode)
-            yield
 
 
 def convert(
@@ -136,7 +105,7 @@ def convert(
         for number, file in enumerate(files[start:], start):
             counts, findings.bytes_read = dict(findings.counts), 0
             try:
-                with closing(append_file(file, writer, appender, num_actions, findings)) as blocks:
+                with closing(append_file(file, appender, num_actions, findings)) as blocks:
                     for _ in blocks:
                         if stop:
                             break

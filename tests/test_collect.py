@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pvn.collect import check_same_play
 from pvn.data.store import read_attributes, read_dataset
 from pvn.envs.atari import AtariEnvs
+from pvn.errors import UserError
 
 
 def _files(path: Path) -> dict[str, bytes]:
@@ -229,3 +231,14 @@ def test_own_policies_need_no_jax(tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False
     )
     assert done.stdout == "False\n", done.stderr
+
+
+def test_a_policy_is_its_weights_and_not_its_path() -> None:
+    def made(path: str, digest: str) -> dict:
+        return {"source": {"policy": path, "head_sha256": digest}}
+
+    check_same_play("d", made("runs/eval", "abc"), made("./runs/eval/", "abc"))
+    with pytest.raises(UserError, match="was made with another source"):
+        check_same_play("d", made("runs/eval", "abc"), made("runs/eval", "def"))
+    with pytest.raises(UserError, match="was made with another source"):
+        check_same_play("d", {"source": {"policy": "random"}}, made("runs/eval", "abc"))

@@ -64,7 +64,7 @@ def assert_is_the_truth(rows: Rows, source: str) -> None:
     np.testing.assert_array_equal(rows.frame, truth["frames"][kept])
     for name in ("action", "reward", "terminal"):
         np.testing.assert_array_equal(getattr(rows, name), truth[name][kept], strict=True)
-    # Windows are never joined: a piece of an episode is one of its own.
+    # Windows are never joined: a fragment of an episode is one of its own.
     piece = np.cumsum(np.diff(episode * 10 + part, prepend=-1) != 0) - 1
     np.testing.assert_array_equal(rows.episode, piece)
     first, last = np.diff(piece, prepend=-1) != 0, np.diff(piece, append=-1) != 0

@@ -89,30 +89,7 @@ class DatasetWriter:
             check(store.read_attributes(path))
         self._hold = _Hold(path)
         new = not store.dataset_exists(path)
-        if new:
-            # A writer that died early leaves only the metadata of the arrays.
-            foreign = [
-                key for key in store.own_files(self._store) if not key.endswith(b"/zarr.json")
-            ]
-            if foreign:
-                raise UserError(
-                    f"dataset {path}: holds {foreign[0].decode()} but no dataset (no zarr.json); "
-                    "name another --dataset"
-                )
-            self.attributes = {
-                "format": store.FORMAT,
-                "version": store.VERSION,
-                "num_rows": 0,
-                "num_episodes": 0,
-                **attributes,
-            }
-        else:
-            self.attributes = store.read_attributes(path)
-            if (version := self.attributes["version"]) != store.VERSION:
-                raise UserError(
-                    f"dataset {path}: is of format version {version}, which is read but not "
-                    "extended; name another --dataset or pass --overwrite"
-                )
+        self.attributes = self._new_attributes(attributes) if new else self._old_attributes()
         self._arrays = {}
         for name in Rows._fields:
             spec = store.array_spec(path, name)
@@ -124,6 +101,31 @@ class DatasetWriter:
         if new:
             self._write_attributes()
         self.discard()
+
+    def _new_attributes(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        # A writer that died early leaves only the metadata of the arrays.
+        foreign = [key for key in store.own_files(self._store) if not key.endswith(b"/zarr.json")]
+        if foreign:
+            raise UserError(
+                f"dataset {self._path}: holds {foreign[0].decode()} but no dataset (no zarr.json); "
+                "name another --dataset"
+            )
+        return {
+            "format": store.FORMAT,
+            "version": store.VERSION,
+            "num_rows": 0,
+            "num_episodes": 0,
+            **attributes,
+        }
+
+    def _old_attributes(self) -> dict[str, Any]:
+        attributes = store.read_attributes(self._path)
+        if (version := attributes["version"]) != store.VERSION:
+            raise UserError(
+                f"dataset {self._path}: is of format version {version}, which is read but not "
+                "extended; name another --dataset or pass --overwrite"
+            )
+        return attributes
 
     @property
     def num_rows(self) -> int:

@@ -1,11 +1,19 @@
 """Collects blocks of any length into whole shards of a dataset."""
 
+from collections.abc import Generator, Iterator
+
 import numpy as np
 
+from pvn.data.prefetch import Prefetch
 from pvn.data.store import COLUMNS, FRAME_SHAPE, SHARD_ROWS, Rows
 from pvn.data.writer import DatasetWriter
+from pvn.errors import UserError
 from pvn.formats.episode import Block
+from pvn.formats.findings import Findings
+from pvn.formats.inputs import InputFile
 from pvn.formats.packing import unpack
+
+_BLOCKS_AHEAD = 16  # blocks that a thread reads ahead
 
 
 class Appender:
@@ -19,6 +27,11 @@ class Appender:
             *(np.empty(SHARD_ROWS, dtype) for dtype in COLUMNS.values()),
         )
         self._count = 0
+
+    @property
+    def num_episodes(self) -> int:
+        """Number of published episodes."""
+        return int(self._writer.attributes["num_episodes"])
 
     def append(self, block: Block, first_episode: int) -> None:
         """Adds rows. `first_episode` is added to their episode numbers."""
@@ -50,3 +63,30 @@ class Appender:
         """Drops all rows that are not published."""
         self._count = 0
         self._writer.discard()
+
+
+def read_blocks(file: InputFile, findings: Findings) -> Iterator[Block]:
+    """The rows of a file block by block. Its episodes are numbered from 0."""
+    for number, episode in enumerate(file.read(findings)):
+        yield from episode.blocks(number, findings)
+
+
+def append_file(
+    file: InputFile, appender: Appender, num_actions: int, findings: Findings
+) -> Generator[None]:
+    """Appends the rows of a file to the dataset, and yields after each block.
+
+    Raises:
+      CorruptError: broken data.
+      UserError: an action that the game does not have.
+    """
+    first_episode = appender.num_episodes
+    with Prefetch(read_blocks(file, findings), _BLOCKS_AHEAD) as blocks:
+        for block in blocks:
+            if (found := int(block.action.max())) >= num_actions:
+                raise UserError(
+                    f"{file.name}: holds action {found}, expected 0 to {num_actions - 1}; another "
+                    "game, or choose --num_actions"
+                )
+            appender.append(block, first_episode)
+            yield

@@ -1,5 +1,6 @@
 """Reads ArrayRecord files, the other format that TFDS prepares datasets in."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,4 +38,5 @@ def read_array_records(file: Path) -> Iterator[tuple[Record, int]]:
                 record = Record(number, b"", str(error).splitlines()[0])
             yield record, size * (number + 1) // count
     finally:
-        reader.close()
+        with contextlib.suppress(RuntimeError):  # raises the file's error once more
+            reader.close()

@@ -138,13 +138,11 @@ def _read_frames(file: Path, num_rows: int, findings: Findings) -> Iterator[np.n
             pass
 
 
-def read_window(
-    folder: Path, number: int, skip_corrupt: bool, findings: Findings
-) -> Iterator[RecordedEpisode]:
-    """The episodes of a window, and the fragments of episodes at its edges.
+def _read_columns(folder: Path, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """The actions, rewards and terminals of a window [C], and its cursor, checked.
 
     Raises:
-      CorruptError: a file is broken. The checksum at its very end may be what shows it.
+      CorruptError: a file is broken, or its content cannot be that of a log.
     """
     action, reward, terminal, add_count = (
         _load(log_file(folder, name, number), kinds) for name, kinds in _COLUMNS.items()
@@ -176,7 +174,19 @@ def read_window(
             f"{log_file(folder, 'action', number)}: row {np.argmax(outside)} holds the action "
             f"{action[np.argmax(outside)]}"
         )
-    action = action.astype(np.int32)
+    return action.astype(np.int32), reward, terminal, cursor
+
+
+def read_window(
+    folder: Path, number: int, skip_corrupt: bool, findings: Findings
+) -> Iterator[RecordedEpisode]:
+    """The episodes of a window, and the fragments of episodes at its edges.
+
+    Raises:
+      CorruptError: a file is broken. The checksum at its very end may be what shows it.
+    """
+    action, reward, terminal, cursor = _read_columns(folder, number)
+    file = log_file(folder, "observation", number)
 
     def blocks() -> Iterator[tuple[np.ndarray, ...]]:
         start = 0

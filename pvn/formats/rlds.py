@@ -93,7 +93,7 @@ def _prepared_files(path: Path, game: str, run: int) -> _Shards:
     folder = versions[-1]
     listed, kind = _listed_splits(folder)
     names = {file.name for file in folder.iterdir()}
-    shards = {number: (kind, len(lengths)) for number, lengths in listed.items()}
+    shards = {number: (kind, max(len(lengths), 1)) for number, lengths in listed.items()}
     for match in filter(None, map(_SHARD.fullmatch, sorted(names))):
         shards[int(match[1])] = (match[2], int(match[4]))
     found = _Shards(folder, {}, {}, {})

@@ -109,18 +109,18 @@ def play(capacity, episodes):
     return replay, done
 
 
-def expected_pieces(slots):
+def expected_fragments(slots):
     """Runs of steps that follow on, each with whether its start is known, in a window's rows."""
-    pieces, known = [], False
+    fragments, known = [], False
     for slot in slots:
         if slot == PAD:
             known = True
             continue
-        if not pieces or known or pieces[-1][1][-1] != (slot[0], slot[1] - 1):
-            pieces.append((known, []))
-        pieces[-1][1].append(slot)
+        if not fragments or known or fragments[-1][1][-1] != (slot[0], slot[1] - 1):
+            fragments.append((known, []))
+        fragments[-1][1].append(slot)
         known = False
-    return pieces
+    return fragments
 
 
 @settings(deadline=None, derandomize=True, max_examples=150)
@@ -133,9 +133,9 @@ def test_random_logs_with_every_quirk(tmp_path_factory, case):
     for number, (_, _, slots) in enumerate(replay.windows):
         findings = Findings()
         found = list(read_window(folder, number, False, findings))
-        pieces = expected_pieces(slots)
-        assert len(found) == len(pieces)
-        for episode, (known, steps) in zip(found, pieces, strict=True):
+        fragments = expected_fragments(slots)
+        assert len(found) == len(fragments)
+        for episode, (known, steps) in zip(found, fragments, strict=True):
             blocks = [block.rows() for block in episode.blocks(7, findings)]
             rows = Rows(*map(np.concatenate, zip(*blocks, strict=True)))
             frame, action, reward, terminal = zip(*(done[s] for s in steps), strict=True)
