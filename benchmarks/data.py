@@ -1,6 +1,6 @@
 """How fast public data are converted and transitions sampled, each beside its floor.
 
-    python -m benchmarks.data [--num_frames=100000] [--rounds=6] [--num_processes=1,2]
+    python -m benchmarks.data [--num_frames=100000] [--rounds=6]
 
 One JSON line a case, of random play of a game. Conversion in frames/s: from Dopamine logs, RLDS and
 its raw form, made here from the same frames, beside what bounds them (decompressing one stream,
@@ -34,19 +34,18 @@ from benchmarks.measure import Call, measure, print_row
 from pvn import console
 from pvn.data.buffer import Buffer
 from pvn.data.collection import collection_transitions, open_collection
-from pvn.data.dopamine import log_file
-from pvn.data.dopamine_writer import plan_windows, write_window
-from pvn.data.rlds import decode_frames
 from pvn.data.schedule import make_schedule
 from pvn.data.store import FRAME_BYTES, SHARD_ROWS, Dataset, Rows, open_dataset
-from pvn.data.tfrecord import Example, masked_crc
 from pvn.data.writer import DatasetWriter
+from pvn.formats.dopamine import log_file
+from pvn.formats.dopamine_writer import plan_windows, write_window
+from pvn.formats.rlds_record import decode_frames
+from pvn.formats.tfrecord import Example, masked_crc
 from pvn.learning.feed import Feed, to_transition
 from pvn.learning.parallel import make_parallel
 
 _GAME = flags.DEFINE_string("game", "Breakout", "Game.")
 _NUM_FRAMES = flags.DEFINE_integer("num_frames", 100_000, "Frames to play.", lower_bound=1000)
-_PROCESSES = flags.DEFINE_list("num_processes", ["1", "2"], "Numbers to convert with.")
 _ROUNDS = flags.DEFINE_integer("rounds", 6, "Turns of each case.", lower_bound=1)
 
 BATCH, BATCHES_A_CALL = 256, 10
@@ -165,25 +164,21 @@ def conversions(dataset: Dataset, folder: Path, pool: ThreadPoolExecutor) -> Non
             floors["gunzip"] = count / timed(gunzip)
         else:
             floors["png_decode"] = len(images) / timed(decode_png)
-        whole = dict.fromkeys(_PROCESSES.value, np.inf)  # seconds
-        idle = dict(whole)  # where nothing is left to do: what starting takes
-        for _, n in itertools.product(range(_ROUNDS.value), whole):
-            arguments = (
-                f"--source={source}",
-                f"--path={folder / source}",
-                f"--game={game}",
-                f"--dataset={folder / 'converted'}",
-                f"--num_processes={n}",
-            )
-            whole[n] = min(whole[n], command("pvn.convert", *arguments, "--overwrite"))
-            idle[n] = min(idle[n], command("pvn.convert", *arguments))
-        for n in whole:
-            print_row(
-                case=f"convert_{source}",
-                num_processes=int(n),
-                frames_per_second=count / max(whole[n] - idle[n], 1e-3),
-                **{f"floor_{name}_frames_per_second": speed for name, speed in floors.items()},
-            )
+        arguments = (
+            f"--source={source}",
+            f"--path={folder / source}",
+            f"--game={game}",
+            f"--dataset={folder / 'converted'}",
+        )
+        whole = idle = np.inf  # seconds; idle: nothing is left to convert
+        for _ in range(_ROUNDS.value):
+            whole = min(whole, command("pvn.convert", *arguments, "--overwrite"))
+            idle = min(idle, command("pvn.convert", *arguments))
+        print_row(
+            case=f"convert_{source}",
+            frames_per_second=count / max(whole - idle, 1e-3),
+            **{f"floor_{name}_frames_per_second": speed for name, speed in floors.items()},
+        )
 
 
 # Sampling.

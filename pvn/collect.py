@@ -1,52 +1,54 @@
-"""Plays a game and stores what was seen: the emulator in, a dataset out.
+"""Plays a game and stores the data as a dataset.
 
     python -m pvn.collect --game=Pong --num_steps=100000 --policy=random --seed=0 \
         --dataset=data/pong
 
-The data are a chain of streams. A stream is whole episodes, played from a freshly booted emulator
-until they have `STREAM_STEPS` rows, and a pure function of (seed, number of the stream) and the
-policy. So the same seed gives the same bytes, an interrupted collection goes on at the first
+The data are a sequence of streams. A stream is whole episodes, played from a freshly booted
+emulator until they have `STREAM_STEPS` rows. It is a function of (seed, number of the stream) and
+the policy. So the same seed gives the same bytes, an interrupted collection continues at the first
 stream that is not stored, and a larger `--num_steps` extends a dataset. Only the last stream is
-cut, and the cut episode is marked truncated. Random play does not depend on `--num_envs` either;
-a network's last digits may depend on the size of its batch.
+cut, and the episode that is cut is marked truncated. Random play does not depend on `--num_envs`.
+The last digits of a network's output may depend on the size of its batch.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from absl import flags
 
 from pvn import console
-from pvn.data.store import Rows, dataset_exists
+from pvn.data.store import COLUMNS, FRAME_SHAPE, Rows, dataset_exists
 from pvn.data.writer import DatasetWriter, check_same, delete_dataset
-from pvn.envs.atari import PROTOCOL, AtariEnvs
+from pvn.envs.atari import AtariEnvs
+from pvn.envs.games import find_game
+from pvn.envs.policies import Policy, load_own_policy, sample_action
+from pvn.envs.protocol import PROTOCOL
+from pvn.fields import check_seed
+from pvn.plugins import is_plugin
 
 _GAME = flags.DEFINE_string("game", "Pong", "Game, as gymnasium spells it: MsPacman.")
 _NUM_STEPS = flags.DEFINE_integer("num_steps", 100_000, "Agent steps to store.", lower_bound=1)
 _POLICY = flags.DEFINE_string(
-    "policy", "random", "`random` (uniform), or the directory of a finished pvn.evaluate run."
+    "policy",
+    "random",
+    "`random` (uniform), the directory of a finished pvn.evaluate run, or your own: "
+    "path/to/file.py:Name (docs/data.md).",
 )
 _EPSILON = flags.DEFINE_float(
-    "epsilon", 0.05, "Probability of a uniform action under a loaded policy.", 0.0, 1.0
+    "epsilon",
+    None,
+    "Probability of a uniform action instead of the policy's. Default: 0.05 under a policy of "
+    "pvn.evaluate, 0 under your own.",
+    0.0,
+    1.0,
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of emulators and actions.", lower_bound=0)
 _DATASET = flags.DEFINE_string("dataset", None, "Directory to write (or gs://...).", required=True)
-_NUM_ENVS = flags.DEFINE_integer("num_envs", 8, "Emulators side by side.", lower_bound=1)
-_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete a dataset that is already there.")
+_NUM_ENVS = flags.DEFINE_integer("num_envs", 8, "Number of emulators.", lower_bound=1)
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the dataset that is already there.")
 
 STREAM_STEPS = 2048
-
-Policy = Callable[[np.ndarray], np.ndarray]  # uint8 [E, 84, 84, 4] -> greedy action [E]
-
-
-class _Row(NamedTuple):
-    frame: np.ndarray
-    action: int
-    reward: float
-    terminal: bool
-    truncated: bool
-    episode: int  # within the stream
 
 
 class _Stream:
@@ -54,185 +56,235 @@ class _Stream:
 
     def __init__(self, seed: int, number: int):
         self.number = number
-        self.rows: list[_Row] = []
         emulator, actions = np.random.SeedSequence([seed, number]).spawn(2)
         self.emulator_seed = int(emulator.generate_state(1)[0]) >> 1  # the emulator takes 31 bits
         self.random = np.random.default_rng(actions)
-        self.episode = 0
+        self.num_rows = 0
+        self._episode = 0
+        self._rows = _empty_rows(STREAM_STEPS)
 
-    def action(self, greedy: int | None, epsilon: float, num_actions: int) -> int:
-        explore = greedy is None or self.random.random() < epsilon
-        return int(self.random.integers(num_actions)) if explore else int(greedy or 0)
+    def append(
+        self, frame: np.ndarray, action: int, reward: float, terminal: bool, truncated: bool
+    ) -> None:
+        """Appends a row. frame: uint8 [84, 84]."""
+        if self.num_rows == len(self._rows.action):
+            grown = _empty_rows(2 * self.num_rows)
+            for old, new in zip(self._rows, grown, strict=True):
+                new[: self.num_rows] = old
+            self._rows = grown
+        values = (frame, action, reward, terminal, truncated, False, self._episode)
+        for column, value in zip(self._rows, values, strict=True):
+            column[self.num_rows] = value
+        self.num_rows += 1
+        self._episode += terminal or truncated
+
+    def rows(self, limit: int) -> Rows:
+        """The first `limit` rows. If that cuts an episode, its last row is truncated."""
+        rows = Rows(*(column[: min(limit, self.num_rows)] for column in self._rows))
+        rows.truncated[-1] = not rows.terminal[-1]
+        return rows
 
 
-def _to_rows(stream: _Stream, first_episode: int, limit: int) -> Rows:
-    """The first `limit` rows of a stream; if that cuts an episode, the last is truncated."""
-    frame, action, reward, terminal, truncated, episode = zip(*stream.rows[:limit], strict=True)
-    rows = Rows(
-        frame=np.stack(frame),
-        action=np.array(action, np.int32),
-        reward=np.array(reward, np.float32),
-        terminal=np.array(terminal),
-        truncated=np.array(truncated),
-        cut_start=np.zeros(len(action), bool),
-        episode=np.array(episode, np.int32) + np.int32(first_episode),
-    )
-    rows.truncated[-1] = not rows.terminal[-1]
-    return rows
+def _empty_rows(count: int) -> Rows:
+    columns = (np.empty(count, dtype) for dtype in COLUMNS.values())
+    return Rows(np.empty((count, *FRAME_SHAPE), np.uint8), *columns)
+
+
+def check_same_play(dataset: str, old: Mapping[str, Any], made: Mapping[str, Any]) -> None:
+    """Raises `UserError` unless a dataset with the attributes `old` was collected in this way."""
+    source = made["source"]
+    if "head_sha256" in source:  # the weights are the policy, wherever its directory is now
+        source = {**source, "policy": old.get("source", {}).get("policy")}
+    check_same(dataset, old, {**made, "source": source})
+
+
+class _Taken(NamedTuple):
+    """Rows to store next."""
+
+    rows: Rows
+    whole_streams: int | None  # number of streams that are stored then, if this is a whole one
+
+
+class _Play:
+    """Streams that are played side by side, one in each environment."""
+
+    def __init__(
+        self, envs: AtariEnvs, policy: Policy | None, epsilon: float, seed: int, next_stream: int
+    ):
+        self._envs, self._policy, self._epsilon, self._seed = envs, policy, epsilon, seed
+        self._next_stream = next_stream
+        self._playing: list[_Stream | None] = [None] * envs.num_envs
+        self._waiting: dict[int, _Stream] = {}  # begun and not stored yet, by number
+
+    @property
+    def num_rows(self) -> int:
+        """Rows that are played and not stored yet."""
+        return sum(stream.num_rows for stream in self._waiting.values())
+
+    def begin_streams(self) -> None:
+        """Begins a new stream in each environment that plays none."""
+        begun = []
+        idle = np.array([stream is None for stream in self._playing])
+        for env in np.flatnonzero(idle).tolist():
+            stream = _Stream(self._seed, self._next_stream)
+            self._playing[env] = self._waiting[self._next_stream] = stream
+            self._next_stream += 1
+            begun.append(stream.emulator_seed)
+        if begun:
+            self._envs.reset(np.array(begun), idle)
+
+    def step(self) -> None:
+        """Plays one step in each environment."""
+        envs = self._envs
+        choices = self._policy(envs.observation) if self._policy else [None] * envs.num_envs
+        action = np.array(
+            [
+                sample_action(choice, self._epsilon, envs.num_actions, stream.random)
+                if stream
+                else 0
+                for stream, choice in zip(self._playing, choices, strict=True)
+            ]
+        )
+        frame = envs.frame.copy()  # the one before the action
+        reward, terminal, truncated = envs.step(action)
+        ended = terminal | truncated
+        for env, stream in enumerate(self._playing):
+            if stream is None:
+                continue
+            stream.append(frame[env], action[env], reward[env], terminal[env], truncated[env])
+            if ended[env] and stream.num_rows >= STREAM_STEPS:
+                self._playing[env] = None
+        if ended.any():
+            envs.restart(ended)
+
+    def take(self, room: int) -> _Taken | None:
+        """The rows of the next stream, if it is whole or fills `room` rows; each is taken once."""
+        if not self._waiting:
+            return None
+        first = self._waiting[min(self._waiting)]
+        whole = first not in self._playing
+        if not whole and first.num_rows < room:
+            return None
+        del self._waiting[first.number]
+        is_stored = whole and first.num_rows <= room
+        return _Taken(first.rows(room), first.number + 1 if is_stored else None)
 
 
 def collect(
-    *,
-    game: str,
+    envs: AtariEnvs,
+    dataset: str,
     num_steps: int,
+    made: Mapping[str, Any],
+    *,
     policy: Policy | None,
-    policy_source: Mapping[str, str],
     epsilon: float,
     seed: int,
-    dataset: str,
-    num_envs: int,
 ) -> tuple[int, int]:
-    """Brings the dataset to `num_steps` rows. Returns (rows now, exit status).
+    """Extends the dataset to `num_steps` rows. Returns (rows now, exit status).
 
     Args:
-      policy: greedy actions of observations, or None for uniformly random play.
-      policy_source, epsilon: recorded with the data; they must not differ on a second call.
-      num_envs: emulators side by side; does not change what random play stores.
+      made: attributes of the dataset (game, protocol, source). A second call must give the same.
+      policy: actions or probabilities for observations, or None for uniform play.
 
     Raises:
-      UserError: unknown game; `dataset` was collected otherwise or is not ours.
+      UserError: `dataset` was collected in another way or is not ours.
     """
-    envs = AtariEnvs(game, num_envs)
-    source: dict[str, Any] = {"kind": "pvn.collect", "seed": seed, **policy_source}
-    if policy is not None:
-        source["epsilon"] = epsilon
-    made = {
-        "game": game,
-        "num_actions": envs.num_actions,
-        "protocol": PROTOCOL,
-        "source": source,
-    }
     writer = DatasetWriter(
         dataset,
         {**made, "complete": {"streams": 0, "rows": 0, "episodes": 0}},
-        lambda old: check_same(dataset, old, made),
+        lambda old: check_same_play(dataset, old, made),
     )
     if writer.num_rows >= num_steps:
         return writer.num_rows, 0
-
     complete = writer.attributes["complete"]
     writer.rewind(complete["rows"], complete["episodes"])
-    next_stream = complete["streams"]
-    playing: list[_Stream | None] = [None] * num_envs  # the stream of each environment
-    waiting: dict[int, _Stream] = {}  # begun, not yet stored, by number
+    play = _Play(envs, policy, epsilon, seed, complete["streams"])
     returns: list[float] = []
-
     with (
         console.orderly_stop() as stop,
-        console.progress(num_steps, "steps", f"collect {game}", writer.num_rows) as bar,
+        console.progress(num_steps, "steps", f"collect {made['game']}", writer.num_rows) as bar,
     ):
-        while writer.num_rows < num_steps and not stop:
-            begun = writer.num_rows + sum(len(s.rows) for s in waiting.values())
-            idle = np.array([s is None for s in playing])
-            if begun >= num_steps:
-                idle[:] = False  # enough is under way
-            for env in np.flatnonzero(idle).tolist():
-                playing[env] = waiting[next_stream] = _Stream(seed, next_stream)
-                next_stream += 1
-            if idle.any():
-                fresh = [s.emulator_seed for s, new in zip(playing, idle, strict=True) if s and new]
-                envs.reset(np.array(fresh), idle)
-
-            greedy = policy(envs.observation) if policy else [None] * num_envs
-            action = np.array(
-                [
-                    s.action(g, epsilon, envs.num_actions) if s else 0
-                    for s, g in zip(playing, greedy, strict=True)
-                ]
-            )
-            frames = envs.observation[..., -1].copy()
-            step = envs.step(action)
-            ended = step.terminal | step.truncated
-            for env, stream in enumerate(playing):
-                if stream is None:
-                    continue
-                stream.rows.append(
-                    _Row(
-                        frames[env],
-                        action[env],
-                        step.reward[env],
-                        step.terminal[env],
-                        step.truncated[env],
-                        stream.episode,
-                    )
-                )
-                if ended[env]:
-                    stream.episode += 1
-                    if len(stream.rows) >= STREAM_STEPS:
-                        playing[env] = None
-            if ended.any():
-                envs.restart(ended)
-
-            # Store what is finished, in the order of the streams.
-            while waiting:
-                first = waiting[min(waiting)]
+        while (room := num_steps - writer.num_rows) > 0 and not stop:
+            if play.num_rows < room:
+                play.begin_streams()
+            play.step()
+            while room > 0 and (taken := play.take(room)):
+                _store(writer, taken)
+                returns += episode_returns(taken.rows)
                 room = num_steps - writer.num_rows
-                whole = first not in playing
-                if not whole and len(first.rows) < room:
-                    break
-                rows = _to_rows(first, writer.attributes["num_episodes"], room)
-                if whole and len(first.rows) <= room:
-                    complete = {
-                        "streams": first.number + 1,
-                        "rows": writer.num_rows + len(rows.action),
-                        "episodes": int(rows.episode[-1]) + 1,
-                    }
-                writer.commit(rows, complete=complete)
-                returns += _returns(rows)
-                del waiting[first.number]
                 if returns:
-                    bar.set_postfix_str(
-                        f"{len(returns)} episodes, return {np.mean(returns):.2f}", refresh=False
-                    )
-                if writer.num_rows >= num_steps:
-                    break
-            bar.n = writer.num_rows + sum(len(s.rows) for s in waiting.values())
-            bar.n = min(bar.n, num_steps)
+                    mean = f"{len(returns)} episodes, mean return {np.mean(returns):.2f}"
+                    bar.set_postfix_str(mean, refresh=False)
+            bar.n = min(writer.num_rows + play.num_rows, num_steps)
             bar.update(0)
         return writer.num_rows, stop.status
 
 
-def _returns(rows: Rows) -> list[float]:
+def _store(writer: DatasetWriter, taken: _Taken) -> None:
+    rows = taken.rows
+    rows = rows._replace(episode=rows.episode + np.int32(writer.attributes["num_episodes"]))
+    if taken.whole_streams is None:
+        writer.commit(rows)
+        return
+    complete = {
+        "streams": taken.whole_streams,
+        "rows": writer.num_rows + len(rows.action),
+        "episodes": int(rows.episode[-1]) + 1,
+    }
+    writer.commit(rows, complete=complete)
+
+
+def episode_returns(rows: Rows) -> list[float]:
     """Undiscounted returns of the episodes that ended."""
     sums = np.bincount(rows.episode - rows.episode[0], rows.reward)
     return list(sums[rows.episode[rows.terminal] - rows.episode[0]])
 
 
-def main() -> int:
-    num_actions = AtariEnvs(_GAME.value, 1).num_actions
-    policy: Policy | None = None
-    source = {"policy": _POLICY.value}
-    if _POLICY.value != "random":
-        from pvn.evaluation.policy import load_policy  # JAX is only needed here
+def load_policy(
+    name: str, game: str, num_actions: int, num_envs: int
+) -> tuple[Policy | None, dict[str, object], float]:
+    """(the policy, or None for uniform play; its identity; its epsilon unless one is given)"""
+    if name == "random":
+        return None, {"policy": name}, 0.0
+    if is_plugin(name):
+        return *load_own_policy(name, num_actions, num_envs), 0.0
+    from pvn.evaluation import policy  # only this needs JAX
 
-        loaded = load_policy(_POLICY.value)
-        loaded.check_game(_GAME.value, num_actions)
-        source |= {key: loaded.metadata[key] for key in ("head_sha256", "features_sha256")}
-        policy = loaded
+    loaded = policy.load_policy(name)
+    loaded.check_game(game, num_actions)
+    identity = {key: loaded.metadata[key] for key in ("head_sha256", "features_sha256")}
+    return loaded, {"policy": name, **identity}, 0.05
+
+
+def main() -> int:
+    game, seed = find_game(_GAME.value), check_seed(_SEED.value, "--seed")
+    policy, identity, epsilon = load_policy(
+        _POLICY.value, game.name, game.num_actions, _NUM_ENVS.value
+    )
+    if _EPSILON.value is not None:
+        epsilon = _EPSILON.value
+    source = {"kind": "pvn.collect", "seed": seed, **identity}
+    if policy is not None:
+        source["epsilon"] = epsilon
+    made = {
+        "game": game.name,
+        "num_actions": game.num_actions,
+        "protocol": PROTOCOL,
+        "source": source,
+    }
     if _OVERWRITE.value and dataset_exists(_DATASET.value):
         delete_dataset(_DATASET.value)
     rows, status = collect(
-        game=_GAME.value,
-        num_steps=_NUM_STEPS.value,
+        AtariEnvs(game.name, _NUM_ENVS.value),
+        _DATASET.value,
+        _NUM_STEPS.value,
+        made,
         policy=policy,
-        policy_source=source,
-        epsilon=_EPSILON.value,
-        seed=_SEED.value,
-        dataset=_DATASET.value,
-        num_envs=_NUM_ENVS.value,
+        epsilon=epsilon,
+        seed=seed,
     )
     console.say(
-        f"{_DATASET.value}: {rows:,} steps of {_GAME.value}"
+        f"{_DATASET.value}: {rows:,} steps of {game.name}"
         + ("; stopped early, the same command completes it" if status else "")
     )
     return status

@@ -1,16 +1,15 @@
-"""Brings public datasets into our format, and ours into Dopamine's.
+"""Converts public datasets to the format of this project, and back to Dopamine's.
 
     python -m pvn.convert --source=dopamine --path=DIR --game=Pong --runs=1 --checkpoints=0-49 \
         --dataset=data/pong
     python -m pvn.convert --to=dopamine --dataset=data/pong --path=DIR
 
 Sources: `dopamine` (DIR holds {Game}/{run}/replay_logs), `rlds` (the TFDS data_dir, which holds
-rlu_atari_checkpoints_ordered) and `rlds_raw` (DIR holds {Game}/run_{r}-...). What is converted is
-streamed, by several processes if there are cores, in a GiB of memory. An interrupted
-conversion goes on at the first file that is not stored, and ends in the same bytes.
+rlu_atari_checkpoints_ordered) and `rlds_raw` (DIR holds {Game}/run_{r}-...). Files are streamed, in
+a GiB of memory. The same command continues an interrupted conversion at the first file that is
+not stored, and the result is the same, byte for byte.
 """
 
-import functools
 import os
 import re
 import shutil
@@ -23,51 +22,51 @@ from typing import Any
 from absl import flags
 
 from pvn import console
-from pvn.data.appender import Appender
-from pvn.data.dopamine import dopamine_units
-from pvn.data.dopamine_writer import plan_windows, write_window
-from pvn.data.episodes import SPLITS, WEAK_RUNS, CorruptError, Tally, Unit
-from pvn.data.readers import Readers
-from pvn.data.rlds import rlds_units
 from pvn.data.store import dataset_exists, open_dataset
 from pvn.data.writer import DatasetWriter, check_same, delete_dataset
-from pvn.envs.atari import PROTOCOL, AtariEnvs
+from pvn.envs.games import find_game
+from pvn.envs.protocol import PROTOCOL
 from pvn.errors import UserError
+from pvn.formats import rlds
+from pvn.formats.appender import Appender, append_file
+from pvn.formats.checkpoints import SPLITS, WEAK_RUNS
+from pvn.formats.dopamine import find_windows
+from pvn.formats.dopamine_writer import plan_windows, write_window
+from pvn.formats.findings import Findings
+from pvn.formats.inputs import CorruptError, InputFile, Inputs, Selection
 
-_SOURCE = flags.DEFINE_enum("source", None, ["dopamine", "rlds", "rlds_raw"], "What to read.")
+_SOURCE = flags.DEFINE_enum("source", None, ["dopamine", "rlds", "rlds_raw"], "Format to read.")
 _TO = flags.DEFINE_enum("to", None, ["dopamine"], "Write --dataset in this format to --path.")
 _PATH = flags.DEFINE_string("path", None, "Folder of the public format.", required=True)
 _DATASET = flags.DEFINE_string("dataset", None, "Our dataset (or gs://...).", required=True)
-_GAME = flags.DEFINE_string("game", None, "Game, as its folders spell it: MsPacman.")
+_GAME = flags.DEFINE_string("game", None, "Game, spelled as in the folder names: MsPacman.")
 _RUNS = flags.DEFINE_string("runs", "1", "Runs of the public data: 1, or 1,3, or 1-5.")
-_CHECKPOINTS = flags.DEFINE_string("checkpoints", None, "0-49, or 0,24,49. Default: all there are.")
+_CHECKPOINTS = flags.DEFINE_string("checkpoints", None, "0-49, or 0,24,49. Default: all.")
 _SPLIT = flags.DEFINE_enum(
     "split", None, list(SPLITS), "Published choice of checkpoints; weak is the first of runs 1-5."
 )
-_SKIP = flags.DEFINE_bool("skip_corrupt", False, "Leave whole bad episodes out, and count them.")
+_SKIP_CORRUPT = flags.DEFINE_bool("skip_corrupt", False, "Leave bad episodes out, and count them.")
+_SKIP_MISSING = flags.DEFINE_bool("skip_missing", False, "Go on without files that are missing.")
 _LAST_ROW = flags.DEFINE_enum(
     "rlds_last_row", "frame", ["frame", "step"], "What the last row of an ended RLDS game is."
 )
 _NUM_ACTIONS = flags.DEFINE_integer(
-    "num_actions", 0, "Actions of the game. 0: its minimal set.", lower_bound=0
-)
-_PROCESSES = flags.DEFINE_integer(
-    "num_processes", 0, "Read so many files at once. 0: one for each two cores, at most 4.", 0
+    "num_actions", 0, "Number of actions. 0: the minimal action set of the game.", lower_bound=0
 )
 _THREADS = flags.DEFINE_integer(
-    "num_threads", 0, "Decoders of RLDS frames in a process. 0: the cores are shared out.", 0
+    "num_threads", 0, "Threads that decode RLDS frames. 0: one for each core.", 0
 )
 _CAPACITY = flags.DEFINE_integer(
-    "capacity", 1_000_000, "Rows of a window of Dopamine logs; its reader is told the same.", 100
+    "capacity", 1_000_000, "Rows of a Dopamine window; give the reader the same number.", 100
 )
-_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete a dataset that is already there.")
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the dataset that is already there.")
 
 
 def parse_numbers(flag: str, text: str, low: int) -> list[int]:
-    """[0, 1, 2, 7] of "0-2,7".
+    """[0, 1, 2, 7] for "0-2,7".
 
     Raises:
-      UserError: something else, or a number below `low`.
+      UserError: the text is not of this form, or has a number below `low`.
     """
     numbers: list[int] = []
     for part in text.split(","):
@@ -80,75 +79,66 @@ def parse_numbers(flag: str, text: str, low: int) -> list[int]:
 
 
 def convert(
-    units: Sequence[Unit],
+    files: Sequence[InputFile],
     writer: DatasetWriter,
     num_actions: int,
+    findings: Findings,
     *,
     skip_corrupt: bool,
-    num_processes: int,
-    folder: str | None,
-) -> tuple[Tally, int]:
-    """Appends the units that are not stored yet. Returns (what was found, exit status).
+) -> int:
+    """Appends the files that are not stored yet, and returns the exit status.
 
-    Rows count once their unit is whole. num_processes, folder: see `Readers`.
+    The rows of a file become part of the dataset when the whole file is converted.
 
     Raises:
-      UserError: broken data, if it is not to be left out; an action that the game does not have.
+      UserError: broken data, unless it is left out; an action that the game does not have.
     """
     start = writer.attributes["complete"]["units"]
     appender = Appender(writer)
-    tally = Tally(writer.attributes["complete"]["counts"])
-    sizes = [unit.num_bytes for unit in units]
+    sizes = [file.num_bytes for file in files]
     began, rows_before = time.perf_counter(), writer.num_rows
     with (
         console.orderly_stop() as stop,
         console.progress(sum(sizes), "B", "convert", sum(sizes[:start])) as bar,
-        Readers(units[start:], num_processes, folder) as readers,
     ):
         bar.unit_scale = True
-
-        def append_unit(number: int) -> None:
-            first_episode = writer.attributes["num_episodes"]
-            with closing(readers.blocks(number - start, tally)) as blocks:
-                for block in blocks:
-                    if stop:
-                        return
-                    if (found := int(block.action.max())) >= num_actions:
-                        raise UserError(
-                            f"{units[number].name}: holds action {found}, expected 0 to "
-                            f"{num_actions - 1}; another game, or choose --num_actions"
-                        )
-                    appender.append(block, first_episode)
-                    done = writer.num_written
-                    speed = (done - rows_before) / (time.perf_counter() - began)
-                    bar.set_postfix_str(f"{done:,} rows, {speed:,.0f} frames/s", False)
-                    bar.n = sum(sizes[:number]) + min(tally.position, sizes[number])
-                    bar.update(0)
-
-        for number in range(start, len(units)):
-            counts, tally.position = dict(tally.counts), 0
+        for number, file in enumerate(files[start:], start):
+            counts, findings.bytes_read = dict(findings.counts), 0
             try:
-                append_unit(number)
+                with closing(append_file(file, appender, num_actions, findings)) as blocks:
+                    for _ in blocks:
+                        if stop:
+                            break
+                        speed = (writer.num_written - rows_before) / (time.perf_counter() - began)
+                        rate = f"{writer.num_written:,} rows, {speed:,.0f} frames/s"
+                        bar.set_postfix_str(rate, False)
+                        bar.n = sum(sizes[:number]) + min(findings.bytes_read, file.num_bytes)
+                        bar.update(0)
             except CorruptError as error:
                 appender.discard()
                 if not skip_corrupt:
                     raise UserError(f"{error}; --skip_corrupt leaves it out") from None
-                tally.counts = counts
-                tally.leave_out("skipped_files", str(error))
+                findings.counts = counts
+                findings.leave_out("skipped_files", str(error))
             except UserError:
                 appender.discard()
                 raise
             if stop:
                 appender.discard()
-                return tally, stop.status
+                return stop.status
             appender.flush()
-            writer.publish(complete={"units": number + 1, "counts": dict(tally.counts)})
-            while tally.problems:
-                console.say(f"left out: {tally.problems.pop(0)}")
-    return tally, 0
+            writer.publish(complete={"units": number + 1, "counts": dict(findings.counts)})
+            _say_left_out(findings)
+    return 0
 
 
-def _units(game: str) -> list[Unit]:
+def _say_left_out(findings: Findings) -> None:
+    while findings.left_out:
+        console.say(f"left out: {findings.left_out.pop(0)}")
+
+
+def find_inputs(game: str) -> Inputs:
+    """The files that the flags ask for."""
     split = _SPLIT.value
     if split and _CHECKPOINTS.value:
         raise UserError("--split and --checkpoints: expected one of them")
@@ -156,24 +146,37 @@ def _units(game: str) -> list[Unit]:
     if split == "weak" and not flags.FLAGS["runs"].present:
         runs = list(WEAK_RUNS)
     checkpoints = parse_numbers("checkpoints", _CHECKPOINTS.value, 0) if _CHECKPOINTS.value else []
-    chosen = (Path(_PATH.value), game, runs, split, checkpoints, _SKIP.value)
+    selection = Selection(Path(_PATH.value), game, runs, split, checkpoints)
     if _SOURCE.value == "dopamine":
-        return dopamine_units(*chosen)
-    raw = _SOURCE.value == "rlds_raw"
-    return rlds_units(*chosen, raw=raw, last_row=_LAST_ROW.value)
+        return find_windows(selection, skip_corrupt=_SKIP_CORRUPT.value)
+    options = rlds.Options(
+        raw=_SOURCE.value == "rlds_raw",
+        last_row=_LAST_ROW.value,
+        skip_corrupt=_SKIP_CORRUPT.value,
+        num_threads=_THREADS.value or max(2, _num_cores()),
+    )
+    return rlds.find_files(selection, options)
 
 
-def _shares(num_units: int) -> tuple[int, int]:
-    """How many processes read so many units, and how many threads in each decode frames."""
+def _num_cores() -> int:
     affinity = getattr(os, "sched_getaffinity", None)  # fewer than the machine has, in a job
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    # Four: within a GiB of memory.
-    num_processes = max(1, min(_PROCESSES.value or min(cores // 2, 4), num_units))
-    return num_processes, _THREADS.value or max(2, cores // num_processes)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _check_missing(missing: Sequence[str], findings: Findings) -> None:
+    """Counts what is missing, if the person asks to go on without it; else raises `UserError`."""
+    if missing and not _SKIP_MISSING.value:
+        more = f" (and {len(missing) - 1} more like this)" if len(missing) > 1 else ""
+        raise UserError(f"{missing[0]}{more}; --skip_missing goes on without")
+    findings.left_out += missing
+    if missing:
+        findings.counts["missing_files"] = len(missing)  # of all files that are asked for
+    else:
+        findings.counts.pop("missing_files", None)
 
 
 def _check_extends(path: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    """Raises `UserError` unless a dataset was made so, of these files or the first of them."""
+    """Raises `UserError` unless the dataset was made in this way, of these or the first files."""
     source, files = new["source"], old.get("source", {}).get("files", [])
     check_same(path, old, {**new, "source": {**source, "files": files}})
     if files != source["files"][: len(files)]:
@@ -185,19 +188,21 @@ def _check_extends(path: str, old: Mapping[str, Any], new: Mapping[str, Any]) ->
 
 
 def import_dataset() -> int:
-    """--source: from a public format to --dataset."""
+    """--source: converts a public dataset to --dataset."""
     if not _GAME.value:
         raise UserError("--game: is missing, expected a game as its folders spell it: MsPacman")
-    game, path = _GAME.value, _DATASET.value
-    num_actions = _NUM_ACTIONS.value or AtariEnvs(game, 1).num_actions
-    units = _units(game)
-    files = [f"{unit.name}, {unit.num_bytes} bytes" for unit in units]
+    game, path = find_game(_GAME.value), _DATASET.value
+    inputs = find_inputs(game.name)
+    _check_missing(inputs.missing, Findings())
+    if not inputs.files:
+        raise UserError(f"{_PATH.value}: all files are missing")
+    files = [f"{file.name}, {file.num_bytes} bytes" for file in inputs.files]
     source = {"kind": "pvn.convert", "format": _SOURCE.value, "files": files}
     if _SOURCE.value != "dopamine":
         source["last_row"] = _LAST_ROW.value
     made: dict[str, Any] = {
-        "game": game,
-        "num_actions": num_actions,
+        "game": game.name,
+        "num_actions": _NUM_ACTIONS.value or game.num_actions,
         "protocol": PROTOCOL,
         "rewards": "as published: clipped to [-1, 1]",
         "source": source,
@@ -210,39 +215,37 @@ def import_dataset() -> int:
         lambda old: _check_extends(path, old, made),
     )
     writer.attributes["source"] = source
-    num_processes, num_threads = _shares(len(units) - writer.attributes["complete"]["units"])
-    if _SOURCE.value != "dopamine":  # one thread reads a gzip stream
-        units = [
-            unit._replace(read=functools.partial(unit.read, num_threads=num_threads))
-            for unit in units
-        ]
-    tally, status = convert(
-        units,
-        writer,
-        num_actions,
-        skip_corrupt=_SKIP.value,
-        num_processes=num_processes,
-        folder=None if path.startswith("gs://") else path,
+    findings = Findings(writer.attributes["complete"]["counts"])
+    _check_missing(inputs.missing, findings)
+    _say_left_out(findings)
+    status = convert(
+        inputs.files, writer, made["num_actions"], findings, skip_corrupt=_SKIP_CORRUPT.value
     )
     if not status and not writer.num_rows:
         raise UserError(f"{_PATH.value}: no episodes were found")
-    found = "".join(f"; {name} {count:,}" for name, count in sorted(tally.counts.items()))
-    console.say(
-        f"{path}: {writer.num_rows:,} rows in {writer.attributes['num_episodes']:,} episodes of "
-        f"{game}{found}" + ("; stopped early, the same command completes it" if status else "")
-    )
-    doubtful = tally.counts.get("step_like_last_rows", 0)
-    if doubtful and _LAST_ROW.value == "frame":
-        console.say(
-            f"warning: in {doubtful:,} of {tally.counts['ended_games']:,} games that ended, the "
-            "last row brings a reward, or is the last that the time limit allows, as an ordinary "
-            "step would; was it one? See --rlds_last_row=step"
-        )
+    _say_result(writer, findings, stopped=status != 0)
     return status
 
 
+def _say_result(writer: DatasetWriter, findings: Findings, *, stopped: bool) -> None:
+    counts = findings.counts
+    found = "".join(f"; {name} {count:,}" for name, count in sorted(counts.items()))
+    console.say(
+        f"{_DATASET.value}: {writer.num_rows:,} rows in {writer.attributes['num_episodes']:,} "
+        f"episodes of {writer.attributes['game']}{found}"
+        + ("; stopped early, the same command completes it" if stopped else "")
+    )
+    doubtful = counts.get("step_like_last_rows", 0)
+    if doubtful and _LAST_ROW.value == "frame":
+        console.say(
+            f"warning: in {doubtful:,} of {counts['ended_games']:,} games that ended, the last row "
+            "has a reward, or is the last one that the time limit allows, like an ordinary step; "
+            "was it one? See --rlds_last_row=step"
+        )
+
+
 def export_dataset() -> int:
-    """--to=dopamine: from --dataset to the logs of run --runs under --path."""
+    """--to=dopamine: writes --dataset as the logs of run --runs under --path."""
     dataset = open_dataset(_DATASET.value)
     runs = parse_numbers("runs", _RUNS.value, 1)
     if len(runs) > 1:

@@ -1,12 +1,12 @@
-"""Looks at a dataset.
+"""Inspects a dataset.
 
     python -m pvn.dataset info data/pong
     python -m pvn.dataset verify data/pong
     python -m pvn.dataset view data/pong --episode=3 --output=episode.gif
 
-`info` says what is in it, `verify` reads all of it and checks every checksum and invariant (exit
-status 1 and a line for each thing that is wrong), `view` draws an episode: an animated GIF, or a
-contact sheet where the output ends in .png.
+`info` prints what the dataset holds. `verify` reads all of it and checks every checksum and
+invariant; it prints a line for each fault and then exits with status 1. `view` draws an episode as
+an animated GIF, or as a contact sheet if the output ends in .png.
 """
 
 import io
@@ -19,8 +19,8 @@ from absl import flags
 from PIL import Image
 
 from pvn import console
-from pvn.data.stack import episode_bounds, transition_rows
 from pvn.data.store import FRAME_BYTES, Dataset, open_dataset, stored_bytes, unfinished
+from pvn.data.transitions import episode_spans, transition_rows
 from pvn.data.verify import problems
 from pvn.errors import UserError
 from pvn.files import write_whole
@@ -28,7 +28,10 @@ from pvn.files import write_whole
 _EPISODE = flags.DEFINE_integer("episode", 0, "view: number of the episode.", lower_bound=0)
 _OUTPUT = flags.DEFINE_string("output", "episode.gif", "view: file to write, .gif or .png.")
 _MAX_FRAMES = flags.DEFINE_integer(
-    "max_frames", 1000, "view: frames of a GIF, from the first; of a PNG, evenly spread.", 1
+    "max_frames",
+    1000,
+    "view: number of frames: the first of a GIF, evenly spread in a PNG.",
+    1,
 )
 
 _USAGE = "python -m pvn.dataset info|verify|view DIR"
@@ -37,9 +40,9 @@ _SCALE = 2
 
 
 def describe(dataset: Dataset) -> str:
-    """What is in a dataset, as lines of text."""
+    """What a dataset holds, as lines of text."""
     rows, attributes = dataset.rows, dataset.attributes
-    starts, stops = (np.unique(bound) for bound in episode_bounds(rows.episode))
+    starts, stops = episode_spans(rows.episode)
     whole = rows.terminal[stops - 1] & ~rows.cut_start[starts]
     returns = np.add.reduceat(rows.reward.astype(np.float64), starts)[whole]
     lengths = (stops - starts)[whole]
@@ -53,8 +56,8 @@ def describe(dataset: Dataset) -> str:
         low, middle, high = np.quantile(values, [0, 0.5, 1])
         return f"mean {values.mean():,.2f}, median {middle:,g}, from {low:,g} to {high:,g}"
 
-    whole_conversion = {"unfinished": what} if (what := unfinished(attributes)) else {}
-    lines = whole_conversion | {
+    conversion = {"unfinished": what} if (what := unfinished(attributes)) else {}
+    lines = conversion | {
         "game": f"{attributes['game']}, {attributes['num_actions']} actions",
         "rows": f"{count:,}, of which {len(transition_rows(rows)):,} are transitions",
         "episodes": (
@@ -78,7 +81,7 @@ def describe(dataset: Dataset) -> str:
 
 
 def verify(dataset: Dataset) -> int:
-    """Prints what is wrong with a dataset, a line each. Returns the exit status."""
+    """Prints a line for each fault of a dataset. Returns the exit status."""
     with console.progress(len(dataset.rows.action), "rows", "verify") as bar:
         found = 0
         for problem in problems(dataset, bar.update):
@@ -93,12 +96,12 @@ def view(dataset: Dataset, episode: int, output: Path, max_frames: int) -> None:
     """Draws an episode to a .gif or .png file.
 
     Raises:
-      UserError: no such episode, or another kind of file.
+      UserError: there is no such episode, or the output is another kind of file.
     """
     rows = np.flatnonzero(dataset.rows.episode == episode)
     if not len(rows):
         last = int(dataset.rows.episode[-1])
-        raise UserError(f"--episode={episode}: there is none, expected 0 to {last}")
+        raise UserError(f"--episode={episode}: there is no such episode, expected 0 to {last}")
     kind = output.suffix.lower()
     if kind not in (".gif", ".png"):
         raise UserError(f"--output={output}: expected a file that ends in .gif or .png")
@@ -121,7 +124,7 @@ def view(dataset: Dataset, episode: int, output: Path, max_frames: int) -> None:
 
 
 def contact_sheet(frames: np.ndarray) -> np.ndarray:
-    """uint8 [H, W]: frames [n, 84, 84] row by row, ten a row, with a white line between."""
+    """uint8 [H, W]: frames [n, 84, 84] from left to right, ten a row, with white lines between."""
     columns = min(len(frames), 10)
     count = -(-len(frames) // columns)
     tiles = np.full((count * columns, 86, 86), 255, np.uint8)

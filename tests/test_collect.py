@@ -1,6 +1,8 @@
 """Collection through its command line: determinism, interruption, extension, bad input."""
 
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pvn.collect import check_same_play
 from pvn.data.store import read_attributes, read_dataset
 from pvn.envs.atari import AtariEnvs
+from pvn.errors import UserError
 
 
 def _files(path: Path) -> dict[str, bytes]:
@@ -93,6 +97,8 @@ def test_a_larger_number_of_steps_extends(run: Callable, dataset: Path, tmp_path
         (["--nonsense=1"], "error: Unknown command line flag 'nonsense'"),
         (["stray"], "error: unexpected argument 'stray'; flags are written --name=value"),
         (["--policy=/nowhere"], "error: policy /nowhere: no policy.json there"),
+        (["--policy=nowhere.py:Own"], "error: policy nowhere.py:Own: there is no file nowhere.py"),
+        (["--seed=2147483648"], "error: --seed: 2147483648, expected a whole number, from 0 to"),
     ],
 )
 def test_bad_input(run: Callable, tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -115,7 +121,7 @@ def test_overwrite_deletes_nothing_if_the_rest_is_wrong(
     run: Callable, dataset: Path, tmp_path: Path
 ) -> None:
     before = _files(dataset)
-    for wrong in ("--game=Braekout", "--policy=/nowhere"):
+    for wrong in ("--game=Braekout", "--policy=/nowhere", "--policy=math:sqrt2"):
         result = run("pvn.collect", f"--dataset={dataset}", "--overwrite", wrong)
         assert result.returncode == 1
         assert _files(dataset) == before
@@ -142,3 +148,97 @@ def test_what_is_stored_is_what_the_emulator_showed(dataset: Path) -> None:
             envs.restart(step.terminal)
             episode += 1
     assert episode > 1
+
+
+OWN = """
+import numpy as np
+
+def always_fire(observation):
+    return np.ones(len(observation), np.int64)
+
+class ByBrightness:
+    \"\"\"Probabilities that depend on what is seen.\"\"\"
+
+    def __call__(self, observation):
+        bright = observation.mean(axis=(1, 2, 3)) / 255
+        p = np.stack([bright, 0.5 - bright, 0 * bright, 0 * bright + 0.5], axis=1)
+        return p.astype(np.float32)
+"""
+
+
+def test_a_persons_own_policy(run: Callable, tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(OWN)
+    arguments = ["pvn.collect", "--game=Breakout", f"--policy={file}:always_fire"]
+    fire = [*arguments, f"--dataset={tmp_path / 'fire'}"]
+    result = run(*fire, "--num_steps=500")
+    assert result.returncode == 0, result.stderr
+    found = read_dataset(tmp_path / "fire")
+    assert set(found.rows.action) == {1}
+    source = found.attributes["source"]
+    assert source["policy"] == "own.py:always_fire"
+    assert source["epsilon"] == 0
+    assert len(source["policy_files"]["own.py"]) == 64
+    # The same policy extends the dataset, another one does not.
+    assert run(*fire, "--num_steps=600").returncode == 0
+    file.write_text(OWN + "# changed")
+    result = run(*fire, "--num_steps=700")
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"error: dataset {tmp_path / 'fire'}: was made with another so")
+
+
+def test_probabilities_of_a_persons_own_policy(run: Callable, tmp_path: Path) -> None:
+    """The data are a function of the seed, whatever the number of emulators."""
+    file = tmp_path / "own.py"
+    file.write_text(OWN)
+    arguments = ["pvn.collect", "--game=Breakout", f"--policy={file}:ByBrightness"]
+    for name, num_envs in (("a", 1), ("b", 3)):
+        result = run(
+            *arguments, "--num_steps=2500", f"--num_envs={num_envs}", f"--dataset={tmp_path / name}"
+        )
+        assert result.returncode == 0, result.stderr
+    assert _files(tmp_path / "a") == _files(tmp_path / "b")
+    rows = read_dataset(tmp_path / "a").rows
+    share = np.bincount(rows.action, minlength=4) / len(rows.action)
+    assert share[2] == 0
+    assert share[0] > 0
+    # Five standard deviations of a mean of 2,500.
+    assert abs(share[3] - 0.5) < 0.05
+    assert abs(share[0] + share[1] - 0.5) < 0.05
+
+
+def test_policy_output_is_checked_before_anything_is_written(run: Callable, tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text("def one(observation):\n    return 1\n")
+    result = run("pvn.collect", f"--policy={file}:one", f"--dataset={tmp_path / 'd'}")
+    assert result.returncode == 1
+    assert result.stderr == (
+        f"error: policy {file}:one: gave int64 [], expected whole actions [8], or float "
+        "probabilities [8, 6]\n"
+    )
+    assert not (tmp_path / "d").exists()
+
+
+def test_own_policies_need_no_jax(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(OWN)
+    code = (
+        "import sys; from pvn.collect import load_policy; "
+        f"load_policy('{file}:always_fire', 'Breakout', 4, 2); print('jax' in sys.modules)"
+    )
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "False\n", done.stderr
+
+
+def test_a_policy_is_its_weights_and_not_its_path() -> None:
+    def made(path: str, digest: str) -> dict:
+        return {"source": {"policy": path, "head_sha256": digest}}
+
+    check_same_play("d", made("runs/eval", "abc"), made("./runs/eval/", "abc"))
+    with pytest.raises(UserError, match="was made with another source"):
+        check_same_play("d", made("runs/eval", "abc"), made("runs/eval", "def"))
+    with pytest.raises(UserError, match="was made with another source"):
+        check_same_play("d", {"source": {"policy": "random"}}, made("runs/eval", "abc"))

@@ -2,26 +2,26 @@
 
 import gzip
 import io
-import os
-import re
+import json
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from array_record.python.array_record_module import ArrayRecordWriter
 
-from pvn.data.dopamine import log_file
-from pvn.data.stack import transition_rows
 from pvn.data.store import Rows, open_dataset, read_attributes, read_dataset
+from pvn.data.transitions import transition_rows
 from pvn.errors import UserError
+from pvn.formats.dopamine import log_file
+from pvn.formats.tfrecord import read_records
 
 FIXTURES = Path(__file__).parent / "fixtures"
 LOGS = "Breakout/1/replay_logs"
@@ -64,7 +64,7 @@ def assert_is_the_truth(rows: Rows, source: str) -> None:
     np.testing.assert_array_equal(rows.frame, truth["frames"][kept])
     for name in ("action", "reward", "terminal"):
         np.testing.assert_array_equal(getattr(rows, name), truth[name][kept], strict=True)
-    # Windows are never joined: a piece of an episode is one of its own.
+    # Windows are never joined: a fragment of an episode is one of its own.
     piece = np.cumsum(np.diff(episode * 10 + part, prepend=-1) != 0) - 1
     np.testing.assert_array_equal(rows.episode, piece)
     first, last = np.diff(piece, prepend=-1) != 0, np.diff(piece, append=-1) != 0
@@ -138,23 +138,9 @@ def long_logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def long_dataset(run: Callable, long_logs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     dataset = tmp_path_factory.mktemp("whole") / "d"
-    stderr = convert(run, "dopamine", long_logs, dataset, "--num_processes=1")
+    stderr = convert(run, "dopamine", long_logs, dataset)
     assert stderr.endswith("47,636 rows in 120 episodes of Breakout; nan_rewards 8\n")
     return dataset
-
-
-def processes() -> Iterator[tuple[int, int, str]]:
-    """(its number, its parent's, its command line) of each that runs."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(FileNotFoundError, ProcessLookupError):  # ended meanwhile
-            state, parent, *_ = (folder / "stat").read_text().rsplit(")", 1)[1].split()
-            if state != "Z":
-                yield int(folder.name), int(parent), (folder / "cmdline").read_text()
-
-
-def readers_of(command: subprocess.Popen) -> list[int]:
-    """The processes that read for it."""
-    return [n for n, parent, line in processes() if parent == command.pid and "spawn_main" in line]
 
 
 def wait_for(condition: Callable[[], Any]) -> Any:
@@ -165,7 +151,6 @@ def wait_for(condition: Callable[[], Any]) -> Any:
     raise TimeoutError
 
 
-@pytest.mark.parametrize("num_processes", [1, 2])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_interrupted_and_started_again_it_is_the_same_byte_for_byte(
     run: Callable,
@@ -174,10 +159,9 @@ def test_interrupted_and_started_again_it_is_the_same_byte_for_byte(
     long_dataset: Path,
     tmp_path: Path,
     number: signal.Signals,
-    num_processes: int,
 ) -> None:
-    dataset, many = tmp_path / "d", f"--num_processes={num_processes}"
-    arguments = ("--source=dopamine", f"--path={long_logs}", "--game=Breakout", many)
+    dataset = tmp_path / "d"
+    arguments = ("--source=dopamine", f"--path={long_logs}", "--game=Breakout")
     process = start("pvn.convert", *arguments, f"--dataset={dataset}")
 
     def some_units() -> bool:
@@ -186,14 +170,8 @@ def test_interrupted_and_started_again_it_is_the_same_byte_for_byte(
         except UserError:  # not there yet
             return False
 
-    readers: list[int] = []
-    if num_processes > 1:
-        readers = wait_for(lambda: (found := readers_of(process))[1:] and found)
     # In the second of four windows, each of which takes a tenth of a second.
     wait_for(some_units)
-    if number == signal.SIGTERM:  # the end of a job's time reaches all of them
-        for reader in readers:
-            os.kill(reader, number)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143}[number], stderr
@@ -206,8 +184,7 @@ def test_interrupted_and_started_again_it_is_the_same_byte_for_byte(
     looked = run("pvn.dataset", "verify", str(dataset))
     assert looked.returncode == 1
     assert "of 4 files: the same pvn.convert command completes it" in looked.stderr
-    wait_for(lambda: not {number for number, *_ in processes()} & set(readers))
-    stderr = convert(run, "dopamine", long_logs, dataset, many)
+    stderr = convert(run, "dopamine", long_logs, dataset)
     assert "; nan_rewards 8" in stderr
     assert contents(dataset) == contents(long_dataset)
     # And once more: nothing is left to do.
@@ -215,29 +192,7 @@ def test_interrupted_and_started_again_it_is_the_same_byte_for_byte(
     assert contents(dataset) == contents(long_dataset)
 
 
-def test_a_process_that_is_killed(
-    run: Callable, start: Callable, long_logs: Path, long_dataset: Path, tmp_path: Path
-) -> None:
-    """As by a machine that runs out of memory."""
-    dataset = tmp_path / "d"
-    arguments = ("--source=dopamine", f"--path={long_logs}", "--game=Breakout", "--num_processes=3")
-    process = start("pvn.convert", *arguments, f"--dataset={dataset}")
-    os.kill(wait_for(lambda: readers_of(process))[0], signal.SIGKILL)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert re.fullmatch(
-        r"error: run 1 window \d: the process that reads it died \(exit status -9\); "
-        r"--num_processes=1 needs less memory\n",
-        stderr,
-    )
-    convert(run, "dopamine", long_logs, dataset, "--num_processes=3")
-    assert contents(dataset) == contents(long_dataset)
-
-
-@pytest.mark.parametrize("num_processes", [1, 2])
-def test_a_bad_window_is_left_out(
-    run: Callable, long_logs: Path, tmp_path: Path, num_processes: int
-) -> None:
+def test_a_bad_window_is_left_out(run: Callable, long_logs: Path, tmp_path: Path) -> None:
     shutil.copytree(long_logs, tmp_path / "logs")
     file = log_file(tmp_path / "logs" / LOGS, "observation", 1)
     raw = bytearray(file.read_bytes())
@@ -245,7 +200,7 @@ def test_a_bad_window_is_left_out(
     file.write_bytes(raw)
     arguments = [
         "--source=dopamine", f"--path={tmp_path / 'logs'}", "--game=Breakout",
-        f"--dataset={tmp_path / 'd'}", f"--num_processes={num_processes}",
+        f"--dataset={tmp_path / 'd'}",
     ]  # fmt: skip
     result = run("pvn.convert", *arguments)
     assert result.returncode == 1
@@ -257,6 +212,59 @@ def test_a_bad_window_is_left_out(
     assert f"left out: {file}: is broken" in result.stderr
     assert "35,727 rows in 90 episodes of Breakout; nan_rewards 6; skipped_files 1" in result.stderr
     assert run("pvn.dataset", "verify", str(tmp_path / "d")).returncode == 0
+
+
+def test_missing_files_are_named_or_counted(run: Callable, tmp_path: Path) -> None:
+    """A window without its observations, and a listed split without any shard."""
+    logs, rlds = tmp_path / "logs", tmp_path / "rlds"
+    shutil.copytree(FIXTURES / "dopamine", logs)
+    shutil.copytree(FIXTURES / "rlds", rlds)
+    window = log_file(logs / LOGS, "observation", 1)
+    window.unlink()
+    shards = sorted(rlds.rglob("*checkpoint_01*"))
+    assert len(shards) == 2
+    for shard in shards:
+        shard.unlink()
+    cases = [
+        ("dopamine", logs, [f"{window}: missing from window 1"], "1,976 rows in 11 episodes", 1),
+        ("rlds", rlds, [f"{s}: is missing" for s in shards], "391 rows in 3 episodes", 2),
+    ]
+    for source, path, lines, rows, count in cases:
+        dataset = tmp_path / f"{source}_dataset"
+        arguments = [
+            "pvn.convert", f"--source={source}", f"--path={path}", "--game=Breakout",
+            f"--dataset={dataset}",
+        ]  # fmt: skip
+        result = run(*arguments)
+        assert result.returncode == 1
+        more = "" if count == 1 else " (and 1 more like this)"
+        assert result.stderr == f"error: {lines[0]}{more}; --skip_missing goes on without\n"
+        assert not dataset.exists()
+        result = run(*arguments, "--skip_missing")
+        assert result.returncode == 0, result.stderr
+        *left_out, last = result.stderr.splitlines()
+        assert left_out == [f"left out: {line}" for line in lines]
+        assert last.startswith(f"{dataset}: {rows} of Breakout")
+        assert f"; missing_files {count}" in last
+        assert read_attributes(dataset)["complete"]["counts"]["missing_files"] == count
+
+
+def test_datasets_prepared_as_array_record(run: Callable, tmp_path: Path) -> None:
+    """The payloads of the TFRecord fixture, written by the library that TFDS uses."""
+    shutil.copytree(FIXTURES / "rlds", tmp_path / "rlds")
+    for file in sorted((tmp_path / "rlds").rglob("*.tfrecord-*")):
+        target = file.with_name(file.name.replace("tfrecord", "array_record"))
+        writer = ArrayRecordWriter(str(target), "group_size:1")
+        with file.open("rb") as stream:
+            for record in read_records(stream):
+                writer.write(record.payload)
+        writer.close()
+        file.unlink()
+    (info,) = (tmp_path / "rlds").rglob("dataset_info.json")
+    info.write_text(info.read_text().replace('"tfrecord"', '"array_record"'))
+    assert json.loads(info.read_text())["fileFormat"] == "array_record"
+    convert(run, "rlds", tmp_path / "rlds", tmp_path / "d")
+    assert_is_the_truth(read_dataset(tmp_path / "d").rows, "rlds")
 
 
 def test_there_and_back(run: Callable, dataset: Path, tmp_path: Path) -> None:
@@ -306,7 +314,7 @@ def test_a_disk_that_is_full_is_told_in_a_line(dataset: Path, tmp_path: Path) ->
 
 
 def test_a_rewarded_last_row_is_warned_of(run: Callable, tmp_path: Path) -> None:
-    from tests.data.test_rlds import episode_of, payload_of, record
+    from tests.formats.test_rlds import episode_of, payload_of, record
 
     episodes = [episode_of(seed, 6, True) for seed in range(3)]
     for _, action, reward, _ in episodes:
@@ -317,8 +325,8 @@ def test_a_rewarded_last_row_is_warned_of(run: Callable, tmp_path: Path) -> None
     (tmp_path / "Breakout" / "run_1-00000-of-00050").write_bytes(gzip.compress(records))
     stderr = convert(run, "rlds_raw", tmp_path, tmp_path / "d")
     assert stderr.splitlines()[-1] == (
-        "warning: in 3 of 3 games that ended, the last row brings a reward, or is the last that "
-        "the time limit allows, as an ordinary step would; was it one? See --rlds_last_row=step"
+        "warning: in 3 of 3 games that ended, the last row has a reward, or is the last one that "
+        "the time limit allows, like an ordinary step; was it one? See --rlds_last_row=step"
     )
     stderr = convert(run, "rlds_raw", tmp_path, tmp_path / "e", "--rlds_last_row=step")
     assert "warning" not in stderr
@@ -341,7 +349,7 @@ def test_a_rewarded_last_row_is_warned_of(run: Callable, tmp_path: Path) -> None
         ),
         (
             ["--source=dopamine", "--game=Breakout", "--checkpoints=0-49"],
-            f"PATH/{LOGS}: has no checkpoint 3, only 0-2; choose with --checkpoints",
+            f"PATH/{LOGS}: has no checkpoint 3-49, only 0-2; choose with --checkpoints; --skip_",
         ),
         (
             ["--source=dopamine", "--game=Breakout", "--split=mixed_small"],

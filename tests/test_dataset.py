@@ -90,7 +90,7 @@ def test_verify_names_every_broken_file_and_rule(run: Callable, tmp_path: Path) 
         "row 10: terminal within an episode (1 such rows)",
         "row 9000: cut_start within an episode (1 such rows)",
         "row 8191: both terminal and truncated (1 such rows)",
-        "row 4095: an episode that neither ends nor is cut (1 such rows)",
+        "row 4095: the last row of an episode is neither terminal nor truncated (1 such rows)",
     ]
 
 
@@ -142,7 +142,10 @@ def test_a_contact_sheet_by_hand() -> None:
         (["show", "DATASET"], "'show': expected python -m pvn.dataset info|verify|view DIR"),
         (["info", "DATASET", "x"], "unexpected argument 'x'; flags are written --name=value"),
         (["info", "/nowhere"], "dataset /nowhere: does not exist; make one with"),
-        (["view", "DATASET", "--episode=99999"], "--episode=99999: there is none, expected 0 to "),
+        (
+            ["view", "DATASET", "--episode=99999"],
+            "--episode=99999: there is no such episode, ",
+        ),
         (
             ["view", "DATASET", "--output=x.mp4"],
             "--output=x.mp4: expected a file that ends in .gif",

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import pvn.data
+import pvn.formats
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,6 +27,7 @@ ROOMS = {
     "fields": ("errors",),
     "plugins": ("errors",),
     "data": BASE,
+    "formats": ("data", *BASE),
     "networks": BASE,
     "envs": BASE,
     "indicators": ("networks", "data", *BASE),
@@ -43,6 +45,7 @@ ROOMS = {
     "": ("features",),
 }
 
+WITHOUT_JAX = ("data", "formats")
 NOT_IN_DATA = {"jax", "jaxlib", "flax", "haiku", "optax"}
 OF_COMMANDS = ("absl.flags", "absl.app", "ml_collections")
 AMONG_COMMANDS = {*COMMANDS, "config", "console", "experiment", "run_directory"}
@@ -95,7 +98,7 @@ def faults(modules):
                 graph[name].add(other)
                 if mine in ROOMS and room(other) not in (mine, *ROOMS[mine]):
                     found.append(f"{name} imports {other}")
-            if mine == "data" and other.partition(".")[0] in NOT_IN_DATA:
+            if mine in WITHOUT_JAX and other.partition(".")[0] in NOT_IN_DATA:
                 found.append(f"{name} imports {other}")
             if mine not in AMONG_COMMANDS and any(within(other, each) for each in OF_COMMANDS):
                 found.append(f"{name} imports {other}")
@@ -132,6 +135,13 @@ def test_every_room_is_there():
         ("pvn.data.new", "import pvn.features", "pvn.data.new imports pvn.features"),
         ("pvn.data.new", "from pvn import features", "pvn.data.new imports pvn.features"),
         ("pvn.data.new", "from pvn import Features", "pvn.data.new imports pvn"),
+        ("pvn.data.new", "import pvn.formats.rlds", "pvn.data.new imports pvn.formats.rlds"),
+        ("pvn.formats.new", "import jax.numpy", "pvn.formats.new imports jax.numpy"),
+        (
+            "pvn.learning.new",
+            "import pvn.formats.rlds",
+            "pvn.learning.new imports pvn.formats.rlds",
+        ),
         ("pvn.networks.new", "import pvn.data.store", "pvn.networks.new imports pvn.data.store"),
         ("pvn.envs.new", "import pvn.networks", "pvn.envs.new imports pvn.networks"),
         ("pvn.indicators.new", "import pvn.features", "pvn.indicators.new imports pvn.features"),
@@ -197,11 +207,24 @@ def test_what_is_allowed_is_no_fault():
     assert new_faults(allowed) == []
 
 
-def test_data_runs_without_jax():
-    names = [module.name for module in pkgutil.iter_modules(pvn.data.__path__, "pvn.data.")]
+@pytest.mark.parametrize("package", [pvn.data, pvn.formats])
+def test_runs_without_jax(package):
+    modules = pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
+    names = [module.name for module in modules]
     assert len(names) >= 4
-    code = f"import sys, {', '.join(names)}; print(sorted({NOT_IN_DATA} & sys.modules.keys()))"
+    assert loaded(*names) & NOT_IN_DATA == set()
+
+
+def test_conversion_starts_no_emulator():
+    assert "pvn.envs.games" in loaded("pvn.convert")
+    assert loaded("pvn.convert") & {"ale_py", "gymnasium", "jax"} == set()
+
+
+def loaded(*names):
+    """All modules that are loaded when these are imported."""
+    code = f"import sys, {', '.join(names)}; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())

@@ -4,7 +4,7 @@ A group of seven arrays of N rows. Row i is what was seen (one frame), the actio
 reward it brought as the game gave it, whether that ended the game (`terminal`), whether the
 record was cut after it (`truncated`), whether it was cut before it (`cut_start`: the first row of a
 piece that begins in mid-episode, as public logs have them), and the number of its episode. Rows of
-an episode are contiguous. Each frame is stored once; `pvn.data.stack` gathers the stacks.
+an episode are contiguous. Each frame is stored once; `pvn.data.transitions` gathers the stacks.
 
 Rows become part of the dataset when `num_rows` in the group's attributes says so, and that is
 written last: a writer that dies leaves a valid, shorter dataset (and rows after it, which the next

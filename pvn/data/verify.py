@@ -1,22 +1,22 @@
-"""All that a dataset promises, checked: every checksum, and what rows must be to each other."""
+"""Checks a dataset: every checksum, and what must hold between its rows."""
 
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from pvn.data.stack import episode_bounds
 from pvn.data.store import SHARD_ROWS, Dataset, longer_arrays, unfinished
+from pvn.data.transitions import episode_spans
 from pvn.errors import UserError
 
 
 def problems(
-    dataset: Dataset, report: Callable[[int], object] = lambda count: None
+    dataset: Dataset, on_progress: Callable[[int], object] = lambda count: None
 ) -> Iterator[str]:
-    """A line for each thing that is wrong; none for a good dataset. Frames pass shard by shard.
+    """Yields a line for each fault; none for a good dataset. Frames are read shard by shard.
 
-    The checksums of the columns were verified when the dataset was opened.
+    Opening the dataset has verified the checksums of the columns.
 
-    report: called with the number of rows each time the frames of some more are read.
+    on_progress: called with the number of rows just checked.
     """
     rows, attributes = dataset.rows, dataset.attributes
     if what := unfinished(attributes):
@@ -24,11 +24,11 @@ def problems(
     yield from longer_arrays(dataset)
     for start in range(0, len(rows.action), SHARD_ROWS):
         try:
-            report(len(rows.frame[start : start + SHARD_ROWS]))
+            on_progress(len(rows.frame[start : start + SHARD_ROWS]))
         except UserError as error:
             yield str(error).removeprefix(f"dataset {dataset.path}: ")
 
-    starts, stops = (np.unique(bound) for bound in episode_bounds(rows.episode))
+    starts, stops = episode_spans(rows.episode)
     last = stops - 1
     num_actions = attributes["num_actions"]
     inner_end, inner_start = np.ones((2, len(rows.action)), bool)
@@ -40,7 +40,9 @@ def problems(
         "truncated within an episode": rows.truncated & inner_end,
         "cut_start within an episode": rows.cut_start & inner_start,
         "both terminal and truncated": rows.terminal & rows.truncated,
-        "an episode that neither ends nor is cut": ~(rows.terminal | rows.truncated | inner_end),
+        "the last row of an episode is neither terminal nor truncated": ~(
+            rows.terminal | rows.truncated | inner_end
+        ),
     }
     numbers = rows.episode[starts]
     expected = np.arange(len(starts))

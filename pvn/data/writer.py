@@ -1,4 +1,4 @@
-"""Writing a dataset: rows are appended, and count once they are published."""
+"""Writes a dataset: rows are appended, and become part of it when they are published."""
 
 import fcntl
 import json
@@ -17,7 +17,7 @@ from pvn.errors import UserError
 
 
 def check_same(path: str | Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    """Raises `UserError` unless all of `new` stands in the attributes of a dataset."""
+    """Raises `UserError` unless the attributes of a dataset, `old`, include all of `new`."""
     for key, value in new.items():
         if old.get(key) != value:
             raise UserError(
@@ -27,7 +27,7 @@ def check_same(path: str | Path, old: Mapping[str, Any], new: Mapping[str, Any])
 
 
 class _Hold:
-    """Keeps other writers off a local dataset, also those of other processes, while it lives."""
+    """A lock on a local dataset. No other writer, of any process, gets it while this one lives."""
 
     def __init__(self, path: str | Path):
         if str(path).startswith("gs://"):
@@ -46,21 +46,21 @@ class _Hold:
                 "--dataset"
             ) from None
         except OSError:
-            pass  # a file system that has no locks
+            pass  # a file system without locks
 
 
 def delete_dataset(path: str | Path) -> None:
-    """Removes the dataset at `path` and no other file; refuses what is not one."""
+    """Deletes the dataset at `path` and no other file. Refuses a folder that holds none."""
     store.read_attributes(path)
     hold = _Hold(path)
     files = store.open_store(path)
-    for key in store.own_files(files):  # sorted: zarr.json, without which it is none, goes last
+    for key in store.own_files(files):  # sorted: zarr.json, which makes it a dataset, goes last
         store.done(path, "cannot be deleted", files.write(key, None))
     del hold
 
 
 class DatasetWriter:
-    """Appends rows to a dataset, new or begun. They count once they are published."""
+    """Appends rows to a new or existing dataset. Readers see them when they are published."""
 
     def __init__(
         self,
@@ -68,51 +68,28 @@ class DatasetWriter:
         attributes: Mapping[str, Any],
         check: Callable[[Mapping[str, Any]], None] = lambda old: None,
     ):
-        """Opens `path` for writing; makes it if there is none, with these attributes.
+        """Opens the dataset at `path` for writing, or creates it with these attributes.
 
-        Rows that another writer left there unpublished when it died are taken away.
+        Removes rows that another writer did not publish before it died.
 
         Args:
           path: local folder or `gs://bucket/path`.
-          attributes: game, protocol, source and whatever tells where the rows come from. Those of
-            an existing dataset win.
-          check: called with the attributes of a dataset that is there, before anything is changed;
-            raises where it must not be.
+          attributes: game, protocol, source and whatever else says where the rows come from. An
+            existing dataset keeps its own.
+          check: called with the attributes of an existing dataset before anything is changed. It
+            raises an error if the dataset must not be extended.
 
         Raises:
-          UserError: something else is there, it cannot be written, or another writer is at it.
+          UserError: another thing is there, it cannot be written, or another writer holds it.
         """
-        self.num_written = 0  # rows, those that do not count yet included
+        self.num_written = 0  # rows, published or not
         self._path = path
         self._store = store.open_store(path)
         if store.dataset_exists(path):
             check(store.read_attributes(path))
         self._hold = _Hold(path)
         new = not store.dataset_exists(path)
-        if new:
-            # A writer that died at birth leaves the arrays' metadata and nothing else.
-            foreign = [
-                key for key in store.own_files(self._store) if not key.endswith(b"/zarr.json")
-            ]
-            if foreign:
-                raise UserError(
-                    f"dataset {path}: holds {foreign[0].decode()} but no dataset (no zarr.json); "
-                    "name another --dataset"
-                )
-            self.attributes = {
-                "format": store.FORMAT,
-                "version": store.VERSION,
-                "num_rows": 0,
-                "num_episodes": 0,
-                **attributes,
-            }
-        else:
-            self.attributes = store.read_attributes(path)
-            if (version := self.attributes["version"]) != store.VERSION:
-                raise UserError(
-                    f"dataset {path}: is of format version {version}, which is read but not "
-                    "extended; name another --dataset or pass --overwrite"
-                )
+        self.attributes = self._new_attributes(attributes) if new else self._old_attributes()
         self._arrays = {}
         for name in Rows._fields:
             spec = store.array_spec(path, name)
@@ -125,22 +102,47 @@ class DatasetWriter:
             self._write_attributes()
         self.discard()
 
+    def _new_attributes(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        # A writer that died early leaves only the metadata of the arrays.
+        foreign = [key for key in store.own_files(self._store) if not key.endswith(b"/zarr.json")]
+        if foreign:
+            raise UserError(
+                f"dataset {self._path}: holds {foreign[0].decode()} but no dataset (no zarr.json); "
+                "name another --dataset"
+            )
+        return {
+            "format": store.FORMAT,
+            "version": store.VERSION,
+            "num_rows": 0,
+            "num_episodes": 0,
+            **attributes,
+        }
+
+    def _old_attributes(self) -> dict[str, Any]:
+        attributes = store.read_attributes(self._path)
+        if (version := attributes["version"]) != store.VERSION:
+            raise UserError(
+                f"dataset {self._path}: is of format version {version}, which is read but not "
+                "extended; name another --dataset or pass --overwrite"
+            )
+        return attributes
+
     @property
     def num_rows(self) -> int:
-        """Rows that count."""
+        """Number of published rows."""
         return int(self.attributes["num_rows"])
 
     def append(self, rows: Rows) -> None:
-        """Writes `rows` after the last that were written."""
+        """Writes `rows` after the last row written. They are not published yet."""
         start, stop = self.num_written, self.num_written + len(rows.action)
         columns = rows._asdict()
-        # No implicit resize: the metadata grows first, the chunks follow; of all arrays at once,
-        # for the disk is waited for.
+        # The metadata grows before the chunks are written; all arrays at once, to wait for the
+        # disk only once.
         grown = {
             name: self._arrays[name].resize(exclusive_max=[stop, *values.shape[1:]])
             for name, values in columns.items()
         }
-        # Each is waited for, whatever became of the others: none goes on behind `discard`.
+        # Wait for all, even if one fails: none may still write while `discard` runs.
         self._arrays |= {name: a.result() for name, a in grown.items() if a.exception() is None}
         for future in grown.values():
             self._done(future)
@@ -152,7 +154,7 @@ class DatasetWriter:
         self.num_written, self._num_episodes = stop, int(rows.episode[-1]) + 1
 
     def publish(self, **attributes: Any) -> None:
-        """Makes all that is written count, together with the attributes."""
+        """Publishes all rows written so far, together with these attributes."""
         self.attributes |= {
             "num_rows": self.num_written,
             "num_episodes": self._num_episodes,
@@ -161,17 +163,17 @@ class DatasetWriter:
         self._write_attributes()
 
     def commit(self, rows: Rows, **attributes: Any) -> None:
-        """Writes `rows` and makes them count."""
+        """Writes `rows` and publishes them."""
         self.append(rows)
         self.publish(**attributes)
 
     def discard(self) -> None:
-        """Takes away the rows that are written and do not count."""
+        """Removes the rows that are written but not published."""
         self.num_written = self.num_rows
         self._num_episodes = int(self.attributes["num_episodes"])
         for name, array in self._arrays.items():
             if array.shape[0] > self.num_rows:
-                # Zeros, as in a chunk that nobody wrote before; whole chunks are deleted.
+                # Zeros, as in a chunk that was never written. Whole chunks are deleted.
                 chunk = store.SHARD_ROWS if name == "frame" else store.COLUMN_ROWS
                 edge = min(-(-self.num_rows // chunk) * chunk, array.shape[0])
                 if edge > self.num_rows:
@@ -182,7 +184,7 @@ class DatasetWriter:
                 )
 
     def rewind(self, num_rows: int, num_episodes: int) -> None:
-        """Takes rows from `num_rows` on out of the dataset."""
+        """Removes the rows from `num_rows` on from the dataset."""
         self.attributes |= {"num_rows": num_rows, "num_episodes": num_episodes}
         self._write_attributes()
         self.discard()

@@ -1,85 +1,51 @@
-"""The Atari 2600 behind one small interface, with the protocol of the DQN replay data.
+"""The Atari 2600 behind one small interface, played under `pvn.envs.protocol`.
 
-Machado et al., "Revisiting the Arcade Learning Environment" (2018), as Dopamine runs it: sticky
-actions 0.25, minimal action set, four emulator frames an action, the maximum of the last two grey
-frames, 84 x 84 by area interpolation, stacks of four with zeros before an episode's start, no
-no-op starts, no FIRE on reset, a lost life is no end, and a cut after 108,000 emulator frames.
-`AtariVectorEnv`'s own defaults differ in all of sticky actions, no-ops, FIRE and reward clipping.
+The defaults of `AtariVectorEnv` differ from that protocol in sticky actions, no-op starts, FIRE and
+reward clipping, so all of it is given explicitly.
 """
 
-import difflib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import ale_py
-import gymnasium
 import numpy as np
 from ale_py.vector_env import AtariVectorEnv
 
-from pvn.errors import UserError
-
-PROTOCOL: dict[str, Any] = {
-    "repeat_action_probability": 0.25,
-    "full_action_space": False,
-    "frameskip": 4,
-    "maxpool": True,
-    "grayscale": True,
-    "img_height": 84,
-    "img_width": 84,
-    "stack_num": 4,
-    "noop_max": 0,
-    "use_fire_reset": False,
-    "episodic_life": False,
-    "reward_clipping": False,
-    "max_num_frames_per_episode": 108_000,
-}
+from pvn.envs.games import find_game
+from pvn.envs.protocol import PROTOCOL as PROTOCOL
 
 
-class Step(NamedTuple):
-    """What one step of E environments brought."""
+class TimeStep(NamedTuple):
+    """The outcome of one step of E environments."""
 
     reward: np.ndarray  # float32 [E], as the game gives it
     terminal: np.ndarray  # bool [E], the game is over
     truncated: np.ndarray  # bool [E], cut by the time limit; never together with terminal
 
 
-def rom_of(game: str) -> str:
-    """The emulator's name of a game in gymnasium's spelling: `MsPacman` -> `ms_pacman`.
-
-    Raises:
-      UserError: there is no such game; the message offers the nearest names.
-    """
-    gymnasium.register_envs(ale_py)
-    names = {
-        spec.name: spec.kwargs["game"]
-        for spec in gymnasium.registry.values()
-        if spec.namespace == "ALE"
-    }
-    if game not in names:
-        near = difflib.get_close_matches(game, names, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else "an example is MsPacman"
-        raise UserError(f"unknown game {game!r}; {hint}")
-    return names[game]
-
-
 class AtariEnvs:
     """E emulators in step, on the emulator's own thread pool.
 
-    An ended environment must be restarted before the next step. It then begins the next episode
-    at once: the emulator's autoreset, with its fake step that would have to be masked out of
-    data, replay and counts, never comes to pass.
+    The caller must restart an ended environment before the next step. The next episode then begins
+    at once. So the emulator's autoreset never happens, whose fake step would have to be masked out
+    of data, replay and counts.
     """
 
     def __init__(self, game: str, num_envs: int):
         ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
-        self._envs = AtariVectorEnv(rom_of(game), num_envs, **PROTOCOL)
+        self._envs = AtariVectorEnv(find_game(game).rom_id, num_envs, **PROTOCOL)
         self.num_envs = num_envs
         self.num_actions = len(self._envs.ale.get_action_set())
         self._stacks = np.zeros((num_envs, 4, 84, 84), np.uint8)
 
     @property
     def observation(self) -> np.ndarray:
-        """uint8 [E, 84, 84, 4], newest frame last; after an end, the one it ended with."""
+        """uint8 [E, 84, 84, 4], newest frame last. Of an ended environment, its last one."""
         return np.moveaxis(self._stacks, 1, -1)
+
+    @property
+    def frame(self) -> np.ndarray:
+        """uint8 [E, 84, 84], the newest frame of each observation."""
+        return self._stacks[:, -1]
 
     def reset(self, seeds: np.ndarray, where: np.ndarray) -> None:
         """Boots the emulators of `where` (bool [E]) anew, each with its seed: about 0.1 s each.
@@ -90,13 +56,13 @@ class AtariEnvs:
         self._stacks, _ = self._envs.reset(seed=seeds, options=self._mask(where))
 
     def restart(self, where: np.ndarray) -> None:
-        """New episodes in the environments of `where` (bool [E]): about 5 ms each."""
+        """Begins new episodes in the environments of `where` (bool [E]): about 5 ms each."""
         self._stacks, _ = self._envs.reset(options=self._mask(where))
 
-    def step(self, action: np.ndarray) -> Step:
+    def step(self, action: np.ndarray) -> TimeStep:
         """Takes one action [E] in each environment. Ended ones must be restarted before."""
         self._stacks, reward, terminal, truncated, _ = self._envs.step(action.astype(np.int64))
-        return Step(reward.astype(np.float32), terminal, truncated & ~terminal)
+        return TimeStep(reward.astype(np.float32), terminal, truncated & ~terminal)
 
     def _mask(self, where: np.ndarray) -> dict[str, np.ndarray]:
         return {"reset_mask": np.asarray(where, bool)}

@@ -226,3 +226,8 @@ def test_the_end_of_the_dataset(end):
     rows = make_rows([(3, "terminal"), (2, end)])
     last = [4] if end == "terminal" else []
     assert transition_rows(rows).tolist() == [0, 1, 2, 3, *last]
+
+
+def test_spans_of_episodes():
+    starts, stops = episode_spans(np.array([4, 4, 4, 7, 2, 2]))
+    assert (starts.tolist(), stops.tolist()) == ([0, 3, 4], [3, 4, 6])

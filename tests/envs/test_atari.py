@@ -5,9 +5,9 @@ import pytest
 from ale_py import roms
 
 from pvn.envs import atari
-from pvn.envs.atari import PROTOCOL, AtariEnvs, rom_of
+from pvn.envs.atari import PROTOCOL, AtariEnvs
+from pvn.envs.games import find_game
 from pvn.errors import UserError
-from pvn.statistics.references import reference_scores
 
 
 def area_sums(screen):
@@ -42,7 +42,7 @@ def single_environment(game, seed, actions):
     )
     # Gymnasium would hash the seed; the emulator takes it when the ROM is loaded.
     env.unwrapped.ale.setInt("random_seed", seed)
-    env.unwrapped.ale.loadROM(roms.get_rom_path(rom_of(game)))
+    env.unwrapped.ale.loadROM(roms.get_rom_path(find_game(game).rom_id))
     seen = []
 
     def begin():
@@ -217,13 +217,6 @@ def test_time_limit_is_in_emulator_frames_and_truncates(monkeypatch):
         assert not step.terminal.any()
         if step.truncated[0]:
             envs.restart(step.truncated)
-
-
-def test_names_of_games():
-    assert rom_of("MsPacman") == "ms_pacman"
-    assert rom_of("Pong") == "pong"
-    assert rom_of("UpNDown") == "up_n_down"
-    assert all(roms.get_rom_path(rom_of(game)) for game in reference_scores())
 
 
 @pytest.mark.parametrize(

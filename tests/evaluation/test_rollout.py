@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pvn.envs.atari import AtariEnvs, Step
+from pvn.envs.atari import AtariEnvs, TimeStep
 from pvn.evaluation.rollout import Episode, Rollout
 
 
@@ -41,7 +41,7 @@ class ScriptedEnvs:
         self._over = self._step == np.arange(self.num_envs) + 2
         truncated = np.array(self._ends) == "truncated"
         reward = (10.0 ** np.arange(self.num_envs)).astype(np.float32)
-        return Step(reward, self._over & ~truncated, self._over & truncated)
+        return TimeStep(reward, self._over & ~truncated, self._over & truncated)
 
 
 def assert_episodes_are_sums(played):

@@ -1,9 +1,10 @@
 """Writes a dataset as Dopamine logs that hold exactly its transitions, for Dopamine's own reader.
 
-That reader takes every row for a transition but those of `invalid_range` (the last one written and
-the first three) and those with a terminal row among the three before. So whole episodes are packed
-into windows; a window ends after an episode that was cut, whose last row has no next frame, and
-begins with one that was cut at its start; and a row of zeros stands after a last terminal row.
+That reader takes every row for a transition, but not the rows of `invalid_range` (the last row that
+was written and the first three) and not those with a terminal row among the three rows before. So
+the writer packs whole episodes into windows. A truncated episode ends its window, because its last
+row has no next frame. An episode whose start is missing begins a window. A row of zeros follows the
+last terminal row of a window.
 """
 
 import io
@@ -15,14 +16,14 @@ from typing import NamedTuple
 import numpy as np
 from zlib_ng import gzip_ng
 
-from pvn.data.dopamine import BLOCK_ROWS, PADDING, log_file
-from pvn.data.stack import STACK, episode_bounds
 from pvn.data.store import FRAME_SHAPE, Rows
+from pvn.data.transitions import STACK, episode_spans
 from pvn.files import naming, write_whole
+from pvn.formats.dopamine import BLOCK_ROWS, PADDING, log_file
 
 
 class Span(NamedTuple):
-    """Rows of a dataset, and how many rows of zeros come before them in a log."""
+    """Rows of a dataset, and the number of rows of zeros before them in a log."""
 
     padding: int
     start: int
@@ -30,19 +31,19 @@ class Span(NamedTuple):
 
 
 def plan_windows(rows: Rows, capacity: int) -> list[list[Span]]:
-    """What each window holds: at most capacity - 1 rows, a closing one of zeros included.
+    """What each window holds: at most capacity - 1 rows, with the closing row of zeros.
 
-    Only an episode of capacity - 4 rows or more loses a transition, where it is split or closed.
+    Only an episode of capacity - 4 rows or more loses transitions, where it is split or closed.
     """
-    firsts, stops = (np.unique(bound) for bound in episode_bounds(rows.episode))
+    firsts, stops = episode_spans(rows.episode)
     windows: list[list[Span]] = []
-    room = 0  # rows left in the last window; 0: the next episode begins another
+    room = 0  # rows left in the last window; 0: the next episode begins a new one
     for start, stop in zip(firsts.tolist(), stops.tolist(), strict=True):
         padding = 0 if rows.cut_start[start] else PADDING
         if room < padding + stop - start + 1 or not padding:
             windows.append([])
             room = capacity - 1
-        while padding + stop - start > room:  # one that no window holds is split
+        while padding + stop - start > room:  # an episode larger than a window is split
             part = start + room - padding
             windows[-1].append(Span(padding, start, part))
             windows.append([])
@@ -53,7 +54,7 @@ def plan_windows(rows: Rows, capacity: int) -> list[list[Span]]:
 
 
 def write_window(folder: Path, number: int, window: list[Span], rows: Rows, capacity: int) -> None:
-    """Writes the seven files of window `number`; rows: of the dataset, frames on disk."""
+    """Writes the seven files of window `number`. rows: the whole dataset, its frames on disk."""
     action = np.zeros(capacity, np.int32)
     reward = np.zeros(capacity, np.float32)
     terminal = np.zeros(capacity, np.uint8)
@@ -67,7 +68,7 @@ def write_window(folder: Path, number: int, window: list[Span], rows: Rows, capa
         cursor = here.stop
         ends.add(cursor - 1)
     if terminal[cursor - 1] and cursor < capacity - 1:
-        cursor += 1  # the last row is never drawn: let that be one of zeros
+        cursor += 1  # the reader never draws the last row, so let it be the row of zeros
 
     def frames() -> Iterator[np.ndarray]:
         written = 0
@@ -92,7 +93,7 @@ def write_window(folder: Path, number: int, window: list[Span], rows: Rows, capa
         stream = io.BytesIO()
         np.save(stream, array)
         _write(log_file(folder, name, number), stream.getvalue())
-    # Newer readers want to know the ends of episodes, as a pickle.
+    # Newer readers expect the ends of episodes as a pickle.
     _write(log_file(folder, "episode_end_indices", number), pickle.dumps(ends))
     observations = log_file(folder, "observation", number)
     with (

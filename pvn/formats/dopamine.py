@@ -1,16 +1,16 @@
-"""Replay logs of Dopamine: the DQN Replay Dataset, and anyone's own.
+"""Reads replay logs of Dopamine: the DQN Replay Dataset, and a person's own.
 
-`{Game}/{run}/replay_logs/{name}_ckpt.{N}.gz`, each a `.npy` stream in gzip. A window N is a replay
-buffer of C rows (1,000,000 as published) as it stood when its cursor had come to its last slot, or
-at the end of the run. Row i is the frame before the action, the action, the clipped reward, and
-whether that ended the game. What this reader knows of it:
+The files are `{Game}/{run}/replay_logs/{name}_ckpt.{N}.gz`, each a `.npy` stream in gzip. Window N
+is a replay buffer of C rows (1,000,000 as published), saved when its cursor reached the last slot,
+or at the end of the run. Row i holds the frame before the action, the action, the clipped reward,
+and whether that ended the game. The reader relies on these facts:
 
-- Only rows before the cursor, add_count mod C, are of this window; the rest is stale or was never
-  written. So the indices in `invalid_range` need not be looked at.
-- Three all-zero rows stand before an episode. They are told by what they are, after a terminal row
-  or anywhere in threes: newer logs have no mark where an episode was cut. Up to three at the very
-  start of a window are such rows too.
-- A window that begins otherwise begins in mid-episode. Windows are never joined.
+- Only rows before the cursor (add_count mod C) belong to the window. The others are stale or were
+  never written. So the indices in `invalid_range` are not needed.
+- Three all-zero rows stand before each episode. They are recognised by their content, after a
+  terminal row or anywhere in threes, because newer logs do not mark a truncation. Up to three such
+  rows at the start of a window are padding too.
+- A window that starts otherwise starts in the middle of an episode. Windows are never joined.
 - `episode_end_indices` of newer logs is a pickle, and is not read.
 """
 
@@ -28,9 +28,13 @@ import numpy as np
 from zlib_ng import gzip_ng
 from zlib_ng.zlib_ng import error as ZlibError  # noqa: N812
 
-from pvn.data.episodes import CorruptError, Episode, Tally, Unit, choose_checkpoints, pack
 from pvn.data.store import FRAME_BYTES, FRAME_SHAPE
 from pvn.errors import UserError
+from pvn.formats.checkpoints import choose_checkpoints
+from pvn.formats.episode import RecordedEpisode
+from pvn.formats.findings import Findings
+from pvn.formats.inputs import CorruptError, InputFile, Inputs, Selection
+from pvn.formats.packing import pack
 
 PADDING = 3  # all-zero rows before an episode
 BLOCK_ROWS = 2048  # frames decompressed at once
@@ -44,55 +48,55 @@ def log_file(folder: Path, name: str, number: int) -> Path:
     return folder / f"{stored}_ckpt.{number}.gz"
 
 
-def dopamine_units(
-    path: Path,
-    game: str,
-    runs: list[int],
-    split: str | None,
-    checkpoints: list[int],
-    skip_corrupt: bool,
-) -> list[Unit]:
-    """The windows to convert, in order.
+def find_windows(selection: Selection, *, skip_corrupt: bool) -> Inputs:
+    """The windows to convert, in order. Windows are Dopamine's checkpoints.
 
     Args:
-      path: the folder that holds `{Game}/{run}/replay_logs`.
-      split, checkpoints: see `choose_checkpoints`; windows are the checkpoints.
-      skip_corrupt: of a file that ends too early, take the episodes that are whole.
+      selection: its `path` holds `{Game}/{run}/replay_logs`.
+      skip_corrupt: of an observation file that ends too early, read the whole episodes.
 
     Raises:
-      UserError: what is missing.
+      UserError: a run has no logs at all.
     """
-    units = []
-    for run in runs:
-        folder = path / game / str(run) / "replay_logs"
+    found = Inputs([], [])
+    needed = ("observation", *_COLUMNS)
+    for run in selection.runs:
+        folder = selection.path / selection.game / str(run) / "replay_logs"
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder, expected Dopamine's replay logs there")
-        pattern = re.compile(r"\$store\$_observation_ckpt\.(\d+)\.gz")
-        there = [int(m[1]) for file in folder.iterdir() if (m := pattern.fullmatch(file.name))]
-        for number in choose_checkpoints(str(folder), there, split, checkpoints):
-            size = log_file(folder, "observation", number).stat().st_size
-            for name in _COLUMNS:
-                if not log_file(folder, name, number).is_file():
-                    raise UserError(f"{log_file(folder, name, number)}: is missing")
+        # Any file of a window shows that the window should be there.
+        names = (re.fullmatch(r".+_ckpt\.(\d+)\.gz", file.name) for file in folder.iterdir())
+        there = {int(match[1]) for match in names if match}
+        chosen, missing = choose_checkpoints(
+            str(folder), there, selection.split, selection.checkpoints
+        )
+        found.missing.extend(missing)
+        for number in chosen:
+            files = [log_file(folder, name, number) for name in needed]
+            if absent := [file for file in files if not file.is_file()]:
+                others = "".join(f", {file.name}" for file in absent[1:])
+                found.missing.append(f"{absent[0]}{others}: missing from window {number}")
+                continue
             read = functools.partial(read_window, folder, number, skip_corrupt)
-            units.append(Unit(f"run {run} window {number}", size, read))
-    return units
+            size = files[0].stat().st_size
+            found.files.append(InputFile(f"run {run} window {number}", size, read))
+    return found
 
 
 class _Truncated(CorruptError):
-    """A file that ends too early: what came before is right."""
+    """A file that ends too early. What comes before its end is good."""
 
 
 @contextlib.contextmanager
 def _named(file: Path) -> Iterator[None]:
-    """Turns what broken files raise into one line with the file's name."""
+    """Turns the errors of broken files into one line that names the file."""
     try:
         yield
     except EOFError:
         raise _Truncated(f"{file}: is cut off before its end") from None
     except (gzip.BadGzipFile, ValueError, zlib.error, ZlibError) as error:  # type: ignore[misc]
         raise CorruptError(f"{file}: is broken, or no .npy in gzip ({error})") from None
-    except OSError as error:  # of the disk: the file itself may be good
+    except OSError as error:  # the disk failed: the file may be good
         raise UserError(f"{file}: {error.strerror or error}") from None
 
 
@@ -113,19 +117,19 @@ def _read_header(stream: Any) -> tuple[tuple[int, ...], np.dtype]:
     return shape, dtype
 
 
-def _read_frames(file: Path, num_rows: int, tally: Tally) -> Iterator[np.ndarray]:
-    """The first `num_rows` frames block by block; then the rest is read, for its checksum."""
+def _read_frames(file: Path, num_rows: int, findings: Findings) -> Iterator[np.ndarray]:
+    """Yields the first `num_rows` frames in blocks, then reads the rest to verify the checksum."""
     with _named(file), file.open("rb") as packed, gzip_ng.open(packed) as stream:
         _read_header(stream)
         left = num_rows
         while left:
             block = np.empty((min(left, BLOCK_ROWS), *FRAME_SHAPE), np.uint8)
             found = 0
-            # One by one: of the frames before an early end, few are lost.
+            # One by one, so that all frames before an early end are kept.
             with contextlib.suppress(EOFError):
                 while found < len(block) and stream.readinto(block[found].data) == FRAME_BYTES:
                     found += 1
-            tally.position = packed.tell()
+            findings.bytes_read = packed.tell()
             yield block[:found]
             left -= found
             if found < len(block):
@@ -134,11 +138,11 @@ def _read_frames(file: Path, num_rows: int, tally: Tally) -> Iterator[np.ndarray
             pass
 
 
-def read_window(folder: Path, number: int, skip_corrupt: bool, tally: Tally) -> Iterator[Episode]:
-    """The episodes of a window, and the pieces of episodes at its edges.
+def _read_columns(folder: Path, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """The actions, rewards and terminals of a window [C], and its cursor, checked.
 
     Raises:
-      CorruptError: a file is broken, which may be found at its very end only; it is named.
+      CorruptError: a file is broken, or its content cannot be that of a log.
     """
     action, reward, terminal, add_count = (
         _load(log_file(folder, name, number), kinds) for name, kinds in _COLUMNS.items()
@@ -170,18 +174,30 @@ def read_window(folder: Path, number: int, skip_corrupt: bool, tally: Tally) -> 
             f"{log_file(folder, 'action', number)}: row {np.argmax(outside)} holds the action "
             f"{action[np.argmax(outside)]}"
         )
-    action = action.astype(np.int32)
+    return action.astype(np.int32), reward, terminal, cursor
+
+
+def read_window(
+    folder: Path, number: int, skip_corrupt: bool, findings: Findings
+) -> Iterator[RecordedEpisode]:
+    """The episodes of a window, and the fragments of episodes at its edges.
+
+    Raises:
+      CorruptError: a file is broken. The checksum at its very end may be what shows it.
+    """
+    action, reward, terminal, cursor = _read_columns(folder, number)
+    file = log_file(folder, "observation", number)
 
     def blocks() -> Iterator[tuple[np.ndarray, ...]]:
         start = 0
-        for frames in _read_frames(file, cursor, tally):
+        for frames in _read_frames(file, cursor, findings):
             span = slice(start, start + len(frames))
             yield frames, action[span], reward[span], terminal[span] != 0
             start = span.stop
 
     yielded = 0
     try:
-        for episode in split_episodes(blocks(), tally):
+        for episode in split_episodes(blocks(), findings):
             yield episode
             yielded += 1
     except ValueError as error:
@@ -189,17 +205,22 @@ def read_window(folder: Path, number: int, skip_corrupt: bool, tally: Tally) -> 
     except _Truncated as error:
         if not skip_corrupt:
             raise
-        # As far as terminals tell; those that were cut have no mark but their padding.
+        # Counted by terminals: truncated episodes have no mark but their padding.
         ended = terminal[:cursor] != 0
         lost = int(ended.sum() + (not ended[-1:].all())) - yielded
-        tally.leave_out("skipped_episodes", str(error), max(lost, 1))
+        findings.leave_out("skipped_episodes", str(error), max(lost, 1))
 
 
-def split_episodes(blocks: Iterator[tuple[np.ndarray, ...]], tally: Tally) -> Iterator[Episode]:
-    """Episodes of a window's current rows: uint8 [n, 84, 84], int [n], float [n], bool [n] each."""
-    episode = Episode(cut_start=True)
-    padding = PADDING  # all-zero rows that may still follow here, before the next episode
-    blanks = 0  # all-zero rows that the episode ends in so far
+def split_episodes(
+    blocks: Iterator[tuple[np.ndarray, ...]], findings: Findings
+) -> Iterator[RecordedEpisode]:
+    """Splits the rows of a window into episodes.
+
+    blocks: frames uint8 [n, 84, 84], actions int [n], rewards float [n], terminals bool [n].
+    """
+    episode = RecordedEpisode(cut_start=True)
+    padding = PADDING  # how many more rows of padding may follow before the next episode
+    blanks = 0  # how many all-zero rows the episode ends with so far
     for frames, action, reward, terminal in blocks:
         blank = (action == 0) & (reward == 0) & ~terminal
         blank[blank] = ~frames[blank].any(axis=(1, 2))
@@ -207,7 +228,7 @@ def split_episodes(blocks: Iterator[tuple[np.ndarray, ...]], tally: Tally) -> It
         for row in np.flatnonzero(blank | terminal).tolist():
             if blank[row] and padding and row == at:
                 padding, at = padding - 1, row + 1
-                episode = Episode()
+                episode = RecordedEpisode()
                 continue
             if row > at:
                 blanks = 0
@@ -218,13 +239,13 @@ def split_episodes(blocks: Iterator[tuple[np.ndarray, ...]], tally: Tally) -> It
             if terminal[row]:
                 episode.terminal = True
                 yield episode
-                episode, padding = Episode(), PADDING
+                episode, padding = RecordedEpisode(), PADDING
             elif blanks == PADDING:
                 episode.drop_last(PADDING)
-                tally.add("cuts_at_padding")
+                findings.add("cuts_at_padding")
                 if episode.num_rows:
                     yield episode
-                episode, blanks = Episode(), 0
+                episode, blanks = RecordedEpisode(), 0
         if at < len(frames):
             episode.append(pack(frames[at:]), action[at:], reward[at:])
             padding = blanks = 0

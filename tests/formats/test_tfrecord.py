@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pvn.data.tfrecord import parse_example, read_records
+from pvn.formats.tfrecord import parse_example, read_records
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 

@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pvn.data.episodes import CorruptError, Tally
-from pvn.data.rlds import rlds_units
 from pvn.data.store import Rows
 from pvn.errors import UserError
+from pvn.formats.findings import Findings
+from pvn.formats.inputs import CorruptError, Selection
+from pvn.formats.rlds import Options, find_files
 
 NAME = "rlu_atari_checkpoints_ordered"
 
@@ -122,22 +123,19 @@ def write(folder, files, raw):
     return paths
 
 
-def units(folder, raw, **changes):
-    chosen = {
-        "game": "Pong", "runs": [1], "split": None, "checkpoints": [], "skip_corrupt": False,
-        "last_row": "frame",
-    }  # fmt: skip
-    return rlds_units(folder, raw=raw, **chosen | changes)
+def inputs(folder, raw, checkpoints=(), **options):
+    selection = Selection(folder, "Pong", [1], None, list(checkpoints))
+    return find_files(selection, Options(raw=raw, **options))
 
 
 def read(folder, raw, **changes):
-    """Rows of every episode, and the tally."""
-    tally, found = Tally(), []
-    for unit in units(folder, raw, **changes):
-        for episode in unit.read(tally):
-            blocks = [block.rows() for block in episode.blocks(len(found), tally)]
+    """Rows of every episode, and the findings."""
+    findings, found = Findings(), []
+    for file in inputs(folder, raw, **changes).files:
+        for episode in file.read(findings):
+            blocks = [block.rows() for block in episode.blocks(len(found), findings)]
             found.append(Rows(*map(np.concatenate, zip(*blocks, strict=True))))
-    return found, tally
+    return found, findings
 
 
 plans = st.lists(
@@ -156,7 +154,7 @@ def test_random_episodes(tmp_path_factory, plan, raw, last_row):
         for n, file in enumerate(plan)
     ]
     write(folder, [[record(payload_of(e, raw)) for e in file] for file in files], raw)
-    found, tally = read(folder, raw, last_row=last_row)
+    found, findings = read(folder, raw, last_row=last_row)
     expected = []
     for frames, action, reward, ended in (episode for file in files for episode in file):
         count = len(frames) - (ended and last_row == "frame")
@@ -171,7 +169,7 @@ def test_random_episodes(tmp_path_factory, plan, raw, last_row):
         np.testing.assert_array_equal(rows.terminal, last & ended)
         np.testing.assert_array_equal(rows.truncated, last & (not ended))
         assert not rows.cut_start.any()
-    assert tally.counts.get("step_like_last_rows", 0) == 0
+    assert findings.counts.get("step_like_last_rows", 0) == 0
 
 
 def test_a_last_row_that_looks_like_a_step_is_counted(tmp_path, monkeypatch):
@@ -179,16 +177,16 @@ def test_a_last_row_that_looks_like_a_step_is_counted(tmp_path, monkeypatch):
     reward[-1] = 1
     rewarded = record(payload_of((frames, action, reward, True), True))
     # The time limit ends a game after its last step, and the frame after that.
-    monkeypatch.setattr("pvn.data.rlds.TIME_LIMIT", 7)
+    monkeypatch.setattr("pvn.formats.rlds.TIME_LIMIT", 7)
     lengths = [record(payload_of(episode_of(0, length, True), True)) for length in (6, 7, 8)]
     write(tmp_path, [[rewarded] * 2, lengths], True)
-    _, tally = read(tmp_path, True)
-    assert tally.counts == {"ended_games": 5, "step_like_last_rows": 3}
+    _, findings = read(tmp_path, True)
+    assert findings.counts == {"ended_games": 5, "step_like_last_rows": 3}
 
 
 def test_many_frames_are_decoded_in_order(tmp_path, monkeypatch):
-    monkeypatch.setattr("pvn.data.rlds._DECODED", 3)
-    monkeypatch.setattr("pvn.data.rlds._AHEAD", 10)
+    monkeypatch.setattr("pvn.formats.rlds._DECODED", 3)
+    monkeypatch.setattr("pvn.formats.rlds._AHEAD", 10)
     episodes = [episode_of(seed, 8, False) for seed in range(6)]
     write(tmp_path, [[record(payload_of(e, False)) for e in episodes]], False)
     found, _ = read(tmp_path, False)
@@ -255,11 +253,11 @@ def test_a_broken_record_is_named_and_can_be_left_out(tmp_path, problem):
         read(tmp_path, False)
     assert str(caught.value).startswith(f"{file}: record 1: {problem}")
     assert "\n" not in str(caught.value)
-    found, tally = read(tmp_path, False, skip_corrupt=True)
+    found, findings = read(tmp_path, False, skip_corrupt=True)
     expected = [episode_of(seed, 4, False)[0] for seed in (0, 2, 3)]
     np.testing.assert_array_equal([rows.frame for rows in found], expected)
-    assert tally.counts == {"skipped_episodes": 1}
-    assert len(tally.problems) == 1
+    assert findings.counts == {"skipped_episodes": 1}
+    assert len(findings.left_out) == 1
 
 
 @pytest.mark.parametrize("cut", ["in a record", "between records"])
@@ -271,9 +269,9 @@ def test_a_file_that_is_cut_off(tmp_path, cut):
     number = 2 if cut == "in a record" else 1
     with pytest.raises(CorruptError, match=rf"record {number}: (the file ends in it|is missing)"):
         read(tmp_path, False)
-    found, tally = read(tmp_path, False, skip_corrupt=True)
+    found, findings = read(tmp_path, False, skip_corrupt=True)
     assert len(found) == number
-    assert tally.counts == {"skipped_episodes": 3 - number}
+    assert findings.counts == {"skipped_episodes": 3 - number}
 
 
 def test_a_raw_file_that_is_cut_off_or_foreign(tmp_path):
@@ -284,9 +282,9 @@ def test_a_raw_file_that_is_cut_off_or_foreign(tmp_path):
     file.write_bytes(good[: len(good) // 2])
     with pytest.raises(CorruptError, match=r"record \d: the compressed stream is broken"):
         read(tmp_path, True)
-    found, tally = read(tmp_path, True, skip_corrupt=True)
+    found, findings = read(tmp_path, True, skip_corrupt=True)
     assert 0 < len(found) < 9
-    assert tally.counts["skipped_episodes"] == 1
+    assert findings.counts["skipped_episodes"] == 1
     file.write_bytes(b"PK\x03\x04 something else")
     with pytest.raises(
         CorruptError, match=r"run_1-00000-of-00050: record 0: the compressed stream"
@@ -301,8 +299,8 @@ def test_an_empty_file_is_a_broken_one(tmp_path, content):
     second.write_bytes(content)
     with pytest.raises(CorruptError, match="record 0: is missing, expected 1 or more"):
         read(tmp_path, True)
-    found, tally = read(tmp_path, True, skip_corrupt=True)
-    assert (len(found), tally.counts) == (1, {"skipped_episodes": 1})
+    found, findings = read(tmp_path, True, skip_corrupt=True)
+    assert (len(found), findings.counts) == (1, {"skipped_episodes": 1})
 
 
 def test_the_newest_version_is_taken(tmp_path):
@@ -310,29 +308,55 @@ def test_the_newest_version_is_taken(tmp_path):
     (file,) = write(tmp_path, [good], False)
     for version in ("1.9.0", "1.10.0", "1.11.0.incompleteX3F"):
         shutil.copytree(file.parent, file.parents[1] / version)
-    (unit,) = units(tmp_path, False)
+    assert len(inputs(tmp_path, False).files) == 1
     file.unlink()
     (file.parents[1] / "1.9.0" / file.name).unlink()
-    (unit,) = units(tmp_path, False)
-    assert len(list(unit.read(Tally()))) == 1
+    (found,) = inputs(tmp_path, False).files
+    assert len(list(found.read(Findings()))) == 1
 
 
 def test_what_is_missing(tmp_path):
     with pytest.raises(UserError, match=r"Pong_run_1: holds no version prepared by TFDS"):
-        units(tmp_path, False)
+        inputs(tmp_path, False)
     with pytest.raises(UserError, match=r"Pong: no such folder, expected files run_1-00000-of-"):
-        units(tmp_path, True)
+        inputs(tmp_path, True)
     good = [record(payload_of(episode_of(0, 4, False), False))]
-    first, _ = write(tmp_path, [good, good], False)
-    assert [unit.name for unit in units(tmp_path, False, checkpoints=[1])] == [
-        f"run 1 {NAME}-checkpoint_01.tfrecord-00000-of-00001"
-    ]
-    with pytest.raises(UserError, match=r"has no checkpoint 2, only 0-1; choose with --checkpoi"):
-        units(tmp_path, False, checkpoints=[0, 2])
-    first.rename(first.with_name(first.name.replace("of-00001", "of-00002")))
-    with pytest.raises(UserError, match=r"checkpoint_00 has 1 of its 2 shards"):
-        units(tmp_path, False)
-    (first.parent / "dataset_info.json").write_text("{}")
-    first.with_name(first.name.replace("of-00001", "of-00002")).unlink()
-    with pytest.raises(UserError, match=r"dataset_info.json: is not that of a TFDS dataset"):
-        units(tmp_path, False)
+    first, second = write(tmp_path, [good, good], False)
+
+    def found(**changes):
+        files, missing = inputs(tmp_path, False, **changes)
+        return [file.name.removeprefix(f"run 1 {NAME}-") for file in files], missing
+
+    whole = [f"checkpoint_{number:02d}.tfrecord-00000-of-00001" for number in (0, 1)]
+    assert found() == (whole, [])
+    assert found(checkpoints=[1]) == (whole[1:], [])
+    lacks = f"{first.parent}: has no checkpoint 2, only 0-1; choose with --checkpoints"
+    assert found(checkpoints=[0, 2]) == (whole[:1], [lacks])
+    # A split that is listed, and has no shard.
+    second.rename(second.with_name("elsewhere"))
+    assert found() == (whole[:1], [f"{second}: is missing"])
+    assert found(checkpoints=[0]) == (whole[:1], [])
+    second.with_name("elsewhere").rename(second)
+    # A split with one of its two shards.
+    half = first.rename(first.with_name(first.name.replace("of-00001", "of-00002")))
+    other = half.with_name(half.name.replace("00000-of", "00001-of"))
+    names = [half.name.removeprefix(f"{NAME}-"), whole[1]]
+    assert found() == (names, [f"{other}: is missing"])
+    info = first.parent / "dataset_info.json"
+    info.write_text('{"splits": [], "fileFormat": "riegeli"}')
+    with pytest.raises(UserError, match=r"info.json: its fileFormat is 'riegeli', expected"):
+        inputs(tmp_path, False)
+    for content in ("{}", "[]", "x"):
+        info.write_text(content)
+        with pytest.raises(UserError, match=r"dataset_info.json: is not that of a TFDS dataset"):
+            inputs(tmp_path, False)
+
+
+def test_a_raw_file_that_is_missing(tmp_path):
+    good = [record(payload_of(episode_of(0, 4, False), True))]
+    _, second, _ = write(tmp_path, [good] * 3, True)
+    second.unlink()
+    files, missing = inputs(tmp_path, True)
+    assert [file.name[-14:] for file in files] == ["00000-of-00050", "00002-of-00050"]
+    where = second.parent
+    assert missing == [f"{where}: has no checkpoint 1, only 0,2; choose with --checkpoints"]

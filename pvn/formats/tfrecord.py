@@ -1,7 +1,7 @@
 """TFRecord files of `tf.train.Example`s, without TensorFlow.
 
 A record is: length u64, its masked CRC-32C u32, the payload, its masked CRC-32C u32, all little
-endian; in some files the whole stream is gzipped.
+endian. In some files the whole stream is gzipped.
 """
 
 import gzip
@@ -20,16 +20,16 @@ _LABELS = descriptor_pb2.FieldDescriptorProto
 
 
 class Record(NamedTuple):
-    """One record of a file; of a broken one, what is wrong with it."""
+    """One record of a file, or what is wrong with it."""
 
     number: int  # from 0
     payload: bytes
     problem: str = ""
-    is_last: bool = False  # after a break in the framing the rest of the file is out of reach
+    is_last: bool = False  # no record after this one can be found: the framing is broken
 
 
 def masked_crc(data: bytes) -> int:
-    """The CRC-32C of data, masked as TFRecords have it."""
+    """The CRC-32C of data, masked as TFRecord files store it."""
     crc = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
@@ -63,7 +63,7 @@ def read_records(stream: BinaryIO | gzip.GzipFile) -> Iterator[Record]:
 
 
 def _read(stream: BinaryIO | gzip.GzipFile, count: int) -> bytes:
-    """`count` bytes, fewer at the end of the file. A broken length asks for no such memory."""
+    """`count` bytes, or fewer at the end of the file. Parts: a wrong length costs no memory."""
     parts = []
     while count and (part := stream.read(min(count, 2**24))):
         parts.append(part)
@@ -106,10 +106,10 @@ Example = _example_class()
 
 
 def parse_example(payload: bytes) -> dict[str, np.ndarray | list[bytes]]:
-    """Its features by name: lists of bytes, float32 [n] or int64 [n].
+    """The features of an example by name: a list of bytes, float32 [n] or int64 [n].
 
     Raises:
-      ValueError: not such a message.
+      ValueError: the payload is not a `tf.train.Example`.
     """
     try:
         example = Example.FromString(payload)

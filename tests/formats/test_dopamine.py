@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pvn.data.dopamine import dopamine_units, log_file, read_window, split_episodes
-from pvn.data.dopamine_writer import plan_windows, write_window
-from pvn.data.episodes import TIME_LIMIT, CorruptError, Tally
-from pvn.data.stack import transition_rows
 from pvn.data.store import Rows
+from pvn.data.transitions import transition_rows
 from pvn.errors import UserError
+from pvn.formats.dopamine import find_windows, log_file, read_window, split_episodes
+from pvn.formats.dopamine_writer import plan_windows, write_window
+from pvn.formats.episode import TIME_LIMIT
+from pvn.formats.findings import Findings
+from pvn.formats.inputs import CorruptError, Selection
 
 JUNK = {"action": 2143289344, "reward": np.nan, "terminal": 171}
 PAD = (-1, -1)
@@ -107,18 +109,18 @@ def play(capacity, episodes):
     return replay, done
 
 
-def expected_pieces(slots):
+def expected_fragments(slots):
     """Runs of steps that follow on, each with whether its start is known, in a window's rows."""
-    pieces, known = [], False
+    fragments, known = [], False
     for slot in slots:
         if slot == PAD:
             known = True
             continue
-        if not pieces or known or pieces[-1][1][-1] != (slot[0], slot[1] - 1):
-            pieces.append((known, []))
-        pieces[-1][1].append(slot)
+        if not fragments or known or fragments[-1][1][-1] != (slot[0], slot[1] - 1):
+            fragments.append((known, []))
+        fragments[-1][1].append(slot)
         known = False
-    return pieces
+    return fragments
 
 
 @settings(deadline=None, derandomize=True, max_examples=150)
@@ -129,12 +131,12 @@ def test_random_logs_with_every_quirk(tmp_path_factory, case):
     folder = tmp_path_factory.mktemp("logs") / "replay_logs"
     replay.write(folder)
     for number, (_, _, slots) in enumerate(replay.windows):
-        tally = Tally()
-        found = list(read_window(folder, number, False, tally))
-        pieces = expected_pieces(slots)
-        assert len(found) == len(pieces)
-        for episode, (known, steps) in zip(found, pieces, strict=True):
-            blocks = [block.rows() for block in episode.blocks(7, tally)]
+        findings = Findings()
+        found = list(read_window(folder, number, False, findings))
+        fragments = expected_fragments(slots)
+        assert len(found) == len(fragments)
+        for episode, (known, steps) in zip(found, fragments, strict=True):
+            blocks = [block.rows() for block in episode.blocks(7, findings)]
             rows = Rows(*map(np.concatenate, zip(*blocks, strict=True)))
             frame, action, reward, terminal = zip(*(done[s] for s in steps), strict=True)
             np.testing.assert_array_equal(rows.frame, frame)
@@ -146,7 +148,7 @@ def test_random_logs_with_every_quirk(tmp_path_factory, case):
             np.testing.assert_array_equal(rows.cut_start, np.arange(len(steps)) == (not known) - 1)
             assert set(rows.episode) == {7}
         nans = [s for s in slots if s != PAD and episodes[s[0]][2] == "nan" and s[1] % 3 == 1]
-        assert tally.counts.get("nan_rewards", 0) == len(nans)
+        assert findings.counts.get("nan_rewards", 0) == len(nans)
 
 
 def test_the_cases_that_are_rare_do_come_up():
@@ -175,19 +177,19 @@ def test_blocks_do_not_matter(size):
     frames[3:7] = frames[10:13] = 5
     terminal = np.arange(13) == 12
     columns = (frames, np.zeros(13, np.int32), np.zeros(13, np.float32), terminal)
-    tally = Tally()
-    found = list(split_episodes(blocks_of(*columns, size), tally))
-    assert tally.counts == {"cuts_at_padding": 1}
+    findings = Findings()
+    found = list(split_episodes(blocks_of(*columns, size), findings))
+    assert findings.counts == {"cuts_at_padding": 1}
     assert [(e.num_rows, e.terminal, e.cut_start) for e in found] == [
         (4, False, False), (3, True, False)
     ]  # fmt: skip
 
 
 def test_an_episode_without_end_is_refused(monkeypatch):
-    monkeypatch.setattr("pvn.data.episodes.MOST_ROWS", 30)
+    monkeypatch.setattr("pvn.formats.episode.MOST_ROWS", 30)
     columns = (np.ones((40, 84, 84), np.uint8), np.arange(40), np.zeros(40), np.zeros(40, bool))
     with pytest.raises(ValueError, match=r"^an episode has more than 65,536 rows; games"):
-        list(split_episodes(blocks_of(*columns, 7), Tally()))
+        list(split_episodes(blocks_of(*columns, 7), Findings()))
 
 
 @pytest.mark.parametrize(("length", "is_cut"), [(TIME_LIMIT - 1, False), (TIME_LIMIT, True)])
@@ -197,11 +199,11 @@ def test_the_time_limit_is_a_cut(length, is_cut):
     frames = np.broadcast_to(frame, (count, 84, 84)).copy()
     frames[:3] = 0
     columns = (frames, np.zeros(count, int), np.zeros(count), np.arange(count) == count - 1)
-    tally = Tally()
-    (episode,) = split_episodes(blocks_of(*columns, 2048), tally)
-    *_, last = episode.blocks(0, tally)
+    findings = Findings()
+    (episode,) = split_episodes(blocks_of(*columns, 2048), findings)
+    *_, last = episode.blocks(0, findings)
     assert (bool(last.terminal[-1]), bool(last.truncated[-1])) == (not is_cut, is_cut)
-    assert tally.counts == ({"time_outs": 1} if is_cut else {})
+    assert findings.counts == ({"time_outs": 1} if is_cut else {})
 
 
 # Broken files.
@@ -217,8 +219,8 @@ def logs(tmp_path):
 
 
 def read(folder, *, skip_corrupt=False):
-    tally = Tally()
-    return list(read_window(folder, 0, skip_corrupt, tally)), tally
+    findings = Findings()
+    return list(read_window(folder, 0, skip_corrupt, findings)), findings
 
 
 @pytest.mark.parametrize("name", ["observation", "action", "reward", "terminal", "add_count"])
@@ -292,7 +294,7 @@ def test_actions_that_none_can_be(logs, action):
 
 
 def test_an_episode_without_end_is_named(logs, monkeypatch):
-    monkeypatch.setattr("pvn.data.episodes.MOST_ROWS", 7)
+    monkeypatch.setattr("pvn.formats.episode.MOST_ROWS", 7)
     with pytest.raises(CorruptError, match=r"observation_ckpt.0.gz: an episode has more than"):
         read(logs)
 
@@ -314,9 +316,9 @@ def test_cut_episodes_that_a_cut_off_file_loses(tmp_path):
     file = log_file(tmp_path, "observation", 0)
     stored = gzip.compress(gzip.decompress(file.read_bytes()), 0)
     file.write_bytes(stored[: 128 + 7056 * 28])
-    found, tally = read(tmp_path, skip_corrupt=True)
+    found, findings = read(tmp_path, skip_corrupt=True)
     assert len(found) == 3
-    assert tally.counts == {"cuts_at_padding": 3, "skipped_episodes": 1}
+    assert findings.counts == {"cuts_at_padding": 3, "skipped_episodes": 1}
 
 
 @pytest.mark.parametrize("added", [-5, 40, 80, 130])
@@ -343,26 +345,54 @@ def test_whole_episodes_before_a_cut_off_are_kept(logs):
     file.write_bytes(stored[: 128 + 7056 * 20 + 500])
     with pytest.raises(CorruptError, match="is cut off"):
         read(logs)
-    found, tally = read(logs, skip_corrupt=True)
+    found, findings = read(logs, skip_corrupt=True)
     # Rows 0-2 are padding, 3-7 an episode, 8-10 padding, 11-18 another, and 20 rows are whole.
     assert [episode.num_rows for episode in found] == [5, 8]
-    assert tally.counts == {"skipped_episodes": 1}
-    assert tally.problems == [f"{file}: is cut off before its end"]
+    assert findings.counts == {"skipped_episodes": 1}
+    assert findings.left_out == [f"{file}: is cut off before its end"]
+
+
+def inputs(path, **changes):
+    """(names of the windows to convert, what is missing)"""
+    given = {"game": "Pong", "runs": [1], "split": None, "checkpoints": []} | changes
+    found = find_windows(Selection(path, **given), skip_corrupt=False)
+    return [file.name for file in found.files], found.missing
 
 
 def test_what_is_missing(tmp_path, logs):
-    def units(**changes):
-        given = {"game": "Pong", "runs": [1], "split": None, "checkpoints": []} | changes
-        return dopamine_units(tmp_path, skip_corrupt=False, **given)
-
-    assert [unit.name for unit in units()] == ["run 1 window 0"]
+    assert inputs(tmp_path) == (["run 1 window 0"], [])
     with pytest.raises(UserError, match=r"Pong/2/replay_logs: no such folder, expected Dopamine's"):
-        units(runs=[1, 2])
-    with pytest.raises(UserError, match=r"has no checkpoint 3, only 0; choose with --checkpoints"):
-        units(checkpoints=[0, 3])
-    log_file(logs, "reward", 0).unlink()
-    with pytest.raises(UserError, match=r"store\$_reward_ckpt.0.gz: is missing"):
-        units()
+        inputs(tmp_path, runs=[1, 2])
+    assert inputs(tmp_path, checkpoints=[0, 3, 4]) == (
+        ["run 1 window 0"], [f"{logs}: has no checkpoint 3-4, only 0; choose with --checkpoints"]
+    )  # fmt: skip
+    for file in logs.iterdir():
+        file.unlink()
+    with pytest.raises(UserError, match=r"^.*replay_logs: holds no checkpoints$"):
+        inputs(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["observation", "action", "reward", "terminal", "add_count"])
+def test_a_window_that_lacks_a_file_is_missing(tmp_path, logs, name):
+    for file in list(logs.iterdir()):  # windows 0, 1 and 2
+        for number in (1, 2):
+            file.with_name(file.name.replace("ckpt.0", f"ckpt.{number}")).write_bytes(b"")
+    log_file(logs, name, 1).unlink()
+    line = f"{log_file(logs, name, 1)}: missing from window 1"
+    assert inputs(tmp_path) == (["run 1 window 0", "run 1 window 2"], [line])
+    assert inputs(tmp_path, checkpoints=[0, 2]) == (["run 1 window 0", "run 1 window 2"], [])
+
+
+def test_several_missing_files_are_named_in_one_line(tmp_path, logs):
+    for name in ("observation", "reward"):
+        log_file(logs, name, 0).unlink()
+    assert inputs(tmp_path) == (
+        [],
+        [
+            f"{log_file(logs, 'observation', 0)}, {log_file(logs, 'reward', 0).name}: "
+            "missing from window 0"
+        ],
+    )
 
 
 # Writing.

@@ -1,0 +1,87 @@
+"""Policies that play: how their output is checked, and how an action is drawn from it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from pvn.errors import UserError
+from pvn.plugins import load_plugin, plugin_file, plugin_identity
+
+Policy = Callable[[np.ndarray], np.ndarray]
+"""Maps uint8 [E, 84, 84, 4] to actions int [E], or to probabilities float [E, A]."""
+
+
+def load_own_policy(name: str, num_actions: int, num_envs: int) -> tuple[Policy, dict[str, object]]:
+    """A person's own policy, `path/to/file.py:Name` or `package.module:Name`, and its identity.
+
+    `Name` is a callable from observations uint8 [E, 84, 84, 4] to actions or to probabilities, or a
+    class whose instances are; the class is called without arguments. It must be a function of the
+    observations alone, so that the data are a function of the seed. It is called once with blank
+    observations, to check its output before anything is written.
+
+    Raises:
+      UserError: there is no such object, it is not callable, or its output is wrong.
+    """
+    found = load_plugin("policy", name, ("random", "the workdir of a pvn.evaluate run"))
+    own = found() if isinstance(found, type) else found
+    if not callable(own):
+        raise UserError(f"policy {name}: is a {type(own).__name__}, expected a callable or a class")
+
+    def policy(observation: np.ndarray) -> np.ndarray:
+        return check_choice(name, own(observation), len(observation), num_actions)
+
+    policy(np.zeros((num_envs, 84, 84, 4), np.uint8))
+    file = plugin_file(name)
+    # The name without its folder: a file that moved is the same policy.
+    short = f"{Path(file).name}:{name.rpartition(':')[2]}" if file else name
+    return policy, {"policy": short, "policy_files": plugin_identity(name)}
+
+
+def check_choice(name: str, choice: object, num_envs: int, num_actions: int) -> np.ndarray:
+    """The output of a policy as an array: actions int [E], or probabilities float64 [E, A].
+
+    Raises:
+      UserError: another shape or type; an action or a probability that cannot be.
+    """
+    found = np.asarray(choice)
+    problem = ""
+    if found.dtype.kind in "iu" and found.shape == (num_envs,):
+        wrong = (found < 0) | (found >= num_actions)
+        if wrong.any():
+            problem = f"chose action {found[wrong][0]}, expected 0 to {num_actions - 1}"
+    elif found.dtype.kind == "f" and found.shape == (num_envs, num_actions):
+        found = found.astype(np.float64)
+        sums = found.sum(axis=1)
+        far = ~(np.abs(sums - 1) <= 1e-3)
+        if not np.isfinite(found).all():
+            problem = "gave a probability that is not finite"
+        elif (found < 0).any():
+            problem = f"gave the probability {found.min():g}, expected 0 or more"
+        elif far.any():
+            problem = f"gave probabilities that sum to {sums[far][0]:g}, expected 1"
+    else:
+        problem = (
+            f"gave {found.dtype} {list(found.shape)}, expected whole actions [{num_envs}], or "
+            f"float probabilities [{num_envs}, {num_actions}]"
+        )
+    if problem:
+        raise UserError(f"policy {name}: {problem}")
+    return found
+
+
+def sample_action(
+    choice: np.ndarray | None, epsilon: float, num_actions: int, random: np.random.Generator
+) -> int:
+    """Draws the action of one environment.
+
+    Args:
+      choice: an action int [], probabilities float64 [A], or None for uniform play.
+      epsilon: probability of a uniform action instead of the policy's.
+    """
+    if choice is None or random.random() < epsilon:
+        return int(random.integers(num_actions))
+    if np.ndim(choice) == 0:
+        return int(choice)
+    cumulative = np.cumsum(choice)
+    return int(np.searchsorted(cumulative / cumulative[-1], random.random(), side="right"))
