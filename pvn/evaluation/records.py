@@ -1,0 +1,228 @@
+"""The rows of results: an episode is a line of scores.jsonl, a probe is a line of probes.jsonl.
+
+This file alone knows how a row is spelled. Fields that it does not know are ignored. It also reads
+rows with the older names: `method` (now `agent`), `return` (now `episode_return`), and probes with
+`targets`, `r2`, `r2_low` and `r2_high`.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO, TypeVar
+
+from pvn.errors import UserError
+from pvn.files import write_whole
+
+SCORES, PROBES = "scores.jsonl", "probes.jsonl"
+
+Row = TypeVar("Row", "EpisodeRow", "ProbeRow")
+
+
+class EpisodeRow(NamedTuple):
+    """A line of scores.jsonl: one episode that an agent played."""
+
+    game: str
+    agent: str  # the name of the features, or "random_policy"
+    head: str  # the name of the learner, or "none"
+    seed: int
+    phase: str  # "train" or "eval"
+    agent_step: int  # agent steps of reward interaction when the episode ended
+    episode_return: float  # undiscounted, in the game's own points
+    length: int  # agent steps
+
+
+class ProbeRow(NamedTuple):
+    """A line of probes.jsonl: how well a probe of frozen features predicts a target.
+
+    The mappings hold what JSON can hold.
+    """
+
+    game: str
+    agent: str  # the name of the features
+    seed: int
+    target: str  # what is predicted: "value", or the name of a person's own target
+    settings: Mapping[str, Any]  # of target and probe: discount, clip_rewards, max_rows, ...
+    features: Mapping[str, Any]  # path, sha256 of the weights, and what else defines the function
+    dataset: Mapping[str, Any]  # path, fingerprint
+    metric: str  # what `value` is: "r2", "accuracy", "f1", ...
+    value: float
+    low: float  # of the 95 % interval
+    high: float
+    details: Mapping[str, Any]  # facts about the result: num_test_rows, penalty, step, ...
+
+    @property
+    def identity(self) -> str:
+        """All that the result depends on, as text. Paths are left out: data may move."""
+        facts = {name: getattr(self, name) for name in ("game", "agent", "seed", "target")}
+        facts |= {"settings": self.settings, "metric": self.metric}
+        for name in ("features", "dataset"):
+            facts[name] = {k: v for k, v in getattr(self, name).items() if k != "path"}
+        return json.dumps(facts, sort_keys=True)
+
+
+def to_json(row: EpisodeRow | ProbeRow) -> str:
+    """The row as one line of JSON, without the line's end.
+
+    Raises:
+      ValueError: a number is not finite, which JSON cannot hold.
+    """
+    return json.dumps(row._asdict(), allow_nan=False)
+
+
+def append(stream: TextIO, row: EpisodeRow | ProbeRow) -> None:
+    """Writes the row as the next line of an open file, and flushes it."""
+    stream.write(to_json(row) + "\n")
+    stream.flush()
+
+
+def put_probe(file: Path, row: ProbeRow) -> None:
+    """Adds `row` to a file of probes, or replaces the row of the same identity.
+
+    The file is written whole or not at all. It and its folder are made if they are missing. Other
+    rows keep their text.
+
+    Raises:
+      UserError: the file holds a line that is not a probe.
+    """
+    kept = []
+    if file.is_file():
+        rows = [old for _, old in read_rows(file, parse_probe)]
+        lines = file.read_text(encoding="utf-8").removesuffix("\n").split("\n") if rows else []
+        kept = [line for line, old in zip(lines, rows, strict=True) if old.identity != row.identity]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, "".join(f"{line}\n" for line in [*kept, to_json(row)]))
+
+
+class _Kind(NamedTuple):
+    holds: Callable[[Any], bool]
+    expected: str
+
+
+def _is_finite(value: Any) -> bool:
+    # The comparison is false for NaN. It also refuses whole numbers that no float can hold.
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and abs(value) <= sys.float_info.max
+
+
+_NAME = _Kind(lambda x: isinstance(x, str) and x != "" and x.isprintable(), "a name")
+_GAME = _Kind(
+    lambda x: isinstance(x, str) and re.fullmatch(r"[A-Za-z0-9_-]+", x) is not None,
+    "a game's name, as Pong",
+)
+_COUNT = _Kind(
+    lambda x: isinstance(x, int) and not isinstance(x, bool) and x >= 0, "an integer from 0"
+)
+_NUMBER = _Kind(_is_finite, "a finite number")
+_PHASE = _Kind(lambda x: x in ("train", "eval"), '"train" or "eval"')
+_OBJECT = _Kind(lambda x: isinstance(x, dict), "an object")
+
+
+def _take(fields: Mapping[str, Any], name: str, kind: _Kind, old: str | None = None) -> Any:
+    """The field `name`; where it is missing, the field by its older name."""
+    found = old if old is not None and name not in fields and old in fields else name
+    if found not in fields:
+        raise ValueError(f"lacks the field {name!r}")
+    value = fields[found]
+    if not kind.holds(value):
+        text = json.dumps(value)
+        text = text if len(text) <= 40 else text[:40] + "..."
+        raise ValueError(f"field {found!r} is {text}, expected {kind.expected}")
+    return value
+
+
+def parse_episode(fields: Mapping[str, Any]) -> EpisodeRow:
+    """The row of scores.jsonl that a JSON object is.
+
+    Raises:
+      ValueError: naming the first field that is missing or wrong.
+    """
+    return EpisodeRow(
+        game=_take(fields, "game", _GAME),
+        agent=_take(fields, "agent", _NAME, old="method"),
+        head=_take(fields, "head", _NAME),
+        seed=_take(fields, "seed", _COUNT),
+        phase=_take(fields, "phase", _PHASE),
+        agent_step=_take(fields, "agent_step", _COUNT),
+        episode_return=float(_take(fields, "episode_return", _NUMBER, old="return")),
+        length=_take(fields, "length", _COUNT),
+    )
+
+
+def parse_probe(fields: Mapping[str, Any]) -> ProbeRow:
+    """The row of probes.jsonl that a JSON object is.
+
+    Raises:
+      ValueError: naming the first field that is missing or wrong.
+    """
+    if "target" not in fields and fields.get("targets") == "value":
+        return _parse_old_probe(fields)
+    return ProbeRow(
+        game=_take(fields, "game", _GAME),
+        agent=_take(fields, "agent", _NAME),
+        seed=_take(fields, "seed", _COUNT),
+        target=_take(fields, "target", _NAME),
+        settings=_take(fields, "settings", _OBJECT),
+        features=_take(fields, "features", _OBJECT),
+        dataset=_take(fields, "dataset", _OBJECT),
+        metric=_take(fields, "metric", _NAME),
+        value=float(_take(fields, "value", _NUMBER)),
+        low=float(_take(fields, "low", _NUMBER)),
+        high=float(_take(fields, "high", _NUMBER)),
+        details=_take(fields, "details", _OBJECT),
+    )
+
+
+def _parse_old_probe(fields: Mapping[str, Any]) -> ProbeRow:
+    """A value probe as it was spelled before rows had `target`, `metric` and `settings`."""
+    settings = {"discount": float(_take(fields, "discount", _NUMBER))}
+    known = ("penalty", "num_train_rows", "num_test_rows", "num_test_episodes")
+    return ProbeRow(
+        game=_take(fields, "game", _GAME),
+        agent=_take(fields, "agent", _NAME, old="method"),
+        seed=_take(fields, "seed", _COUNT),
+        target="value",
+        settings=settings | {k: fields[k] for k in ("clip_rewards",) if k in fields},
+        features={"path": fields["features"]} if "features" in fields else {},
+        dataset={"path": fields["dataset"]} if "dataset" in fields else {},
+        metric="r2",
+        value=float(_take(fields, "r2", _NUMBER)),
+        low=float(_take(fields, "r2_low", _NUMBER)),
+        high=float(_take(fields, "r2_high", _NUMBER)),
+        details={k: fields[k] for k in (*known, "num_features", "step") if k in fields},
+    )
+
+
+def read_rows(file: Path, parse: Callable[[Mapping[str, Any]], Row]) -> Iterator[tuple[str, Row]]:
+    """Yields (file:line, row) for each line of a file of results.
+
+    parse: `parse_episode` or `parse_probe`.
+
+    Raises:
+      UserError: the file cannot be read, or a line is not such a row; naming file and line.
+    """
+    try:
+        lines = file.read_bytes().split(b"\n")
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror}") from error
+    for number, line in enumerate(lines, 1):
+        last = number == len(lines)
+        if last and not line:
+            return
+        place = f"{file}:{number}"
+        try:
+            fields = json.loads(line)
+        except ValueError as error:
+            raise UserError(
+                f"{place}: the last line is cut off; is the run still writing, or was it killed?"
+                if last
+                else f"{place}: is not JSON"
+            ) from error
+        if not isinstance(fields, dict):
+            raise UserError(f"{place}: is not a JSON object")
+        try:
+            row = parse(fields)
+        except ValueError as error:
+            raise UserError(f"{place}: {error}") from error
+        yield place, row
