@@ -39,7 +39,7 @@ class DqnState(NamedTuple):
     target_head: LinearHead
     opt_state: optax.OptState
     num_updates: jax.Array  # int32
-    diverged_at: jax.Array  # int32, number of the first update whose loss was not finite, or -1
+    diverged_at: jax.Array  # int32, the first update with a loss or gradient not finite, or -1
 
 
 def double_q_loss(head: LinearHead, target_head: LinearHead, batch: Interaction) -> jax.Array:
@@ -81,7 +81,9 @@ def update(
         head = optax.apply_updates(state.head, steps)
         num_updates = state.num_updates + 1
         target_head = optax.periodic_update(head, state.target_head, num_updates, target_period)
-        first = (state.diverged_at < 0) & ~jnp.isfinite(loss)
+        # An infinite gradient is clipped to zero: the head would stay finite and never learn.
+        finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradient))
+        first = (state.diverged_at < 0) & ~finite
         diverged_at = jnp.where(first, num_updates, state.diverged_at)
         return DqnState(head, target_head, opt_state, num_updates, diverged_at), loss
 
@@ -117,7 +119,7 @@ class DqnLearner:
         """Makes the updates that are due, in one dispatch.
 
         Raises:
-          UserError: the loss has been NaN or infinite (looked at whenever there is a log).
+          UserError: a loss or gradient was NaN or infinite (checked when the loss is logged).
         """
         due = self._num_due(agent_step) - self.num_fits
         if due <= 0:
@@ -137,7 +139,7 @@ class DqnLearner:
         """Checks the head; all updates are made.
 
         Raises:
-          UserError: the loss has been NaN or infinite, or the head is.
+          UserError: a loss or gradient was NaN or infinite, or the head is.
         """
         self._check_finite(agent_step)
         return {}
@@ -153,6 +155,6 @@ class DqnLearner:
         elif is_finite(self.head):
             return
         raise UserError(
-            f"dqn: the head diverged, its loss or weights are not finite at agent step "
+            f"dqn: the head diverged, its loss, gradient or weights are not finite at agent step "
             f"{agent_step:,}; lower config.dqn.learning_rate ({self._settings.learning_rate:g})"
         )

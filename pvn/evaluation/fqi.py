@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Annotated, NamedTuple
 
 import chex
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -37,7 +38,7 @@ class FqiSettings(NamedTuple):
 class FqiFit(NamedTuple):
     """A head and how its fit went."""
 
-    head: LinearHead
+    head: LinearHead  # NumPy arrays
     held_out_r2: float  # of the last regression, on interactions not fitted
     penalty: float  # chosen on the held-out interactions in the last iteration
     change: float  # of the targets in the last iteration, relative to their standard deviation
@@ -105,9 +106,7 @@ def fit_fqi(
     held_out_variance = max(float(np.var(targets[held_out])), 1e-12)
     finite = bool(np.isfinite(kernel).all() and np.isfinite(bias).all())
     return FqiFit(
-        head=LinearHead(
-            jnp.asarray(kernel.astype(np.float32)), jnp.asarray(bias.astype(np.float32))
-        ),
+        head=LinearHead(kernel.astype(np.float32), bias.astype(np.float32)),
         held_out_r2=float(1 - error[best] / num_tested / held_out_variance),
         penalty=float(penalties[best]),
         change=float(np.sqrt(np.mean(np.square(targets - previous))) / spread),
@@ -167,7 +166,7 @@ class FqiLearner:
             self.diverged_fits += 1
         else:
             self.num_fits += 1
-            self.head = fit.head
+            self.head = jax.tree.map(jnp.asarray, fit.head)
         return {name: float(x) for name, x in fit._asdict().items() if name != "head"}
 
     def _choose_held_out(self, time: np.ndarray, env: np.ndarray) -> np.ndarray:
