@@ -25,7 +25,7 @@ from pvn import config as cfg
 from pvn import console
 from pvn.envs.atari import PROTOCOL, AtariEnvs
 from pvn.errors import UserError
-from pvn.evaluation.head import Act, make_act
+from pvn.evaluation.head import Act, is_finite, make_act
 from pvn.evaluation.learner import Learner, LearnerContext
 from pvn.evaluation.policy import save_policy
 from pvn.evaluation.records import EpisodeRow, append
@@ -126,8 +126,12 @@ def resolve_subject(
     return Subject(features, game, agent or known)
 
 
-def check_config_together(c: ml_collections.FrozenConfigDict) -> None:
-    """Raises `UserError` if nothing would be learned within `num_steps`."""
+def check_together(c: ml_collections.FrozenConfigDict) -> None:
+    """Checks the config's fields against each other.
+
+    Raises:
+      UserError: nothing would be learned within `num_steps`.
+    """
     if c.num_steps < max(c.learn_after, c.num_envs * (c.n_step + 1)):
         raise UserError(
             f"config.num_steps: {c.num_steps} ends before anything is learned, expected at least "
@@ -188,7 +192,7 @@ def learn_head(
     metrics: MetricsWriter,
     stop: console.Stop,
 ) -> None:
-    """Lets the learner interact with the game, until `num_steps` or `stop`."""
+    """Lets the learner interact with the game until `num_steps` are played or `stop` is set."""
     size = min(c.replay_capacity, c.num_steps)
     replay = FeatureReplay(
         max(size // c.num_envs, c.n_step + 2),
@@ -225,6 +229,26 @@ def learn_head(
                 break
 
 
+def save_head(
+    workdir: Path, subject: Subject, learner: Learner, head_name: str, num_actions: int
+) -> None:
+    """Writes policy/: the learned head and its features.
+
+    Raises:
+      UserError: every fit diverged, or the head is not finite.
+    """
+    if not learner.num_fits:
+        raise UserError(
+            f"{workdir}: every fit diverged, there is no head to play with; lower "
+            "config.discount or config.n_step, or use config.head=dqn"
+        )
+    if not is_finite(learner.head):
+        raise UserError(f"{workdir}: the head of {head_name} diverged, its weights are not finite")
+    assert subject.features is not None
+    metadata = {"game": subject.game, "num_actions": num_actions, "head": head_name}
+    save_policy(workdir / "policy", subject.features, learner.head, metadata)
+
+
 def play_episodes(
     c: ml_collections.FrozenConfigDict,
     rollout: Rollout,
@@ -232,9 +256,12 @@ def play_episodes(
     scores: Scores,
     stop: console.Stop,
 ) -> list[float]:
-    """Plays `eval_episodes` episodes with the learner's head, or fewer if `stop`; their returns."""
+    """Plays `eval_episodes` episodes, or fewer if `stop` is set. Returns their returns.
+
+    learner: gives the head; None for uniformly random play.
+    """
     head = learner.head if learner else None
-    agent_step = c.num_steps // c.num_envs * c.num_envs if learner else 0  # that were learned from
+    agent_step = c.num_steps // c.num_envs * c.num_envs if learner else 0  # of all interactions
     returns: list[float] = []
     with console.progress(c.eval_episodes, "episodes", "evaluate") as bar:
         for episodes in play(rollout, head, num_episodes=c.eval_episodes, epsilon=c.eval_epsilon):
@@ -310,28 +337,10 @@ def evaluate(
     return 0
 
 
-def save_head(
-    workdir: Path, subject: Subject, learner: Learner, head_name: str, num_actions: int
-) -> None:
-    """Writes policy/: the learned head and its features.
-
-    Raises:
-      UserError: every fit diverged.
-    """
-    if not learner.num_fits:
-        raise UserError(
-            f"{workdir}: every fit diverged, there is no head to play with; lower "
-            "config.discount or config.n_step, or use config.head=dqn"
-        )
-    assert subject.features is not None
-    metadata = {"game": subject.game, "num_actions": num_actions, "head": head_name}
-    save_policy(workdir / "policy", subject.features, learner.head, metadata)
-
-
 def main() -> int:
     jax.config.update("jax_numpy_rank_promotion", "raise")
     c = cfg.check_config(_CONFIG.value, FIELDS)
-    check_config_together(c)
+    check_together(c)
     name, like = _FEATURES.value, _LIKE.value
     subject = resolve_subject(name, like=like, game=_GAME.value, agent=_AGENT.value, seed=c.seed)
     envs = AtariEnvs(subject.game, c.num_envs)
