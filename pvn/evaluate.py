@@ -74,8 +74,10 @@ FIELDS: Fields = {
     "eval_epsilon": real(0, 1, closed="[]"),
     **{name: settings for name, (settings, _) in LEARNERS.items()},
 }
-OWNS = ("scores.jsonl", "metrics.jsonl", "tensorboard", "policy", "summary.json")
-OWNS += ("scores.jsonl.partial",)
+OWNS = (
+    *("scores.jsonl", "scores.jsonl.partial", "summary.json", "metrics.jsonl", "tensorboard"),
+    "policy",
+)
 
 
 class Scores:
