@@ -2,9 +2,9 @@
 
     python -m benchmarks.evaluate [--num_envs=32] [--num_steps=60000]
 
-One JSON line a case, in agent steps/s: the bare emulator under random actions, and the learning
-phase of `pvn.evaluate` on a Nature encoder with each head, all updates and fits included. The
-emulator is timed before and after each and the mean taken.
+One JSON line for each learner, in agent steps/s: the bare emulator under random actions, and the
+learning phase of `pvn.evaluate` on a Nature encoder, with all updates and fits. The emulator is
+timed before and after each learner, and the mean is taken.
 """
 
 import time
@@ -16,10 +16,11 @@ from benchmarks.measure import print_row
 from configs import evaluate as evaluate_config
 from pvn import console
 from pvn.envs.atari import AtariEnvs
-from pvn.evaluation.dqn import zero_head
-from pvn.evaluation.learners import SETTINGS, make_learner
+from pvn.evaluation.head import make_act
+from pvn.evaluation.learner import LearnerContext
+from pvn.evaluation.registry import make_learner
 from pvn.evaluation.replay import FeatureReplay
-from pvn.evaluation.rollout import Rollout, interact, make_act
+from pvn.evaluation.rollout import Rollout, interact
 from pvn.features import random_features
 
 _GAME = flags.DEFINE_string("game", "Breakout", "Game.")
@@ -42,6 +43,7 @@ def emulator_speed(envs: AtariEnvs, num_steps: int) -> float:
 def learning_speed(envs: AtariEnvs, head: str, num_steps: int) -> float:
     """Agent steps/s of the learning phase of pvn.evaluate."""
     c = evaluate_config.get_config()
+    c.num_envs = envs.num_envs
     features = random_features()
     rollout = Rollout(envs, make_act(features), seed=0)
     replay = FeatureReplay(
@@ -51,25 +53,23 @@ def learning_speed(envs: AtariEnvs, head: str, num_steps: int) -> float:
         n_step=c.n_step,
         discount=c.discount,
     )
-    began = time.perf_counter()
-    interact(
+    context = LearnerContext(
+        num_features=features.num_features,
+        num_actions=envs.num_actions,
+        **{name: c[name] for name in LearnerContext._fields if name in c},
+    )
+    learner = make_learner(head, context, c[head])
+    steps = interact(
         rollout,
-        make_learner(
-            num_features=features.num_features,
-            num_actions=envs.num_actions,
-            log=lambda agent_step, numbers: None,
-            say=print,
-            **{name: c[name] for name in SETTINGS} | {"head": head, "num_envs": envs.num_envs},
-        ),
+        learner,
         replay,
-        zero_head(features.num_features, envs.num_actions),
         num_steps=num_steps,
-        num_envs=envs.num_envs,
         epsilon=lambda step: 0.05,
         clip_rewards=True,
-        report=lambda step, episodes: None,
-        stop=lambda: False,
     )
+    began = time.perf_counter()
+    for _ in steps:
+        pass
     return num_steps / (time.perf_counter() - began)
 
 

@@ -3,10 +3,10 @@
     python -m pvn.evaluate --config=configs/evaluate_published.py --features=runs/pong \
         --workdir=runs/pong/eval_published
 
-(Farebrother et al. 2023, with the values of the published code; the abstract speaks of some four
-million interactions.) At F = 512 the replay takes 2 GiB, at the published F = 4,096 16 GiB.
-`python -m benchmarks.evaluate` tells the agent steps/s of this machine. 120,000 interactions showed
-nothing yet on Pong: use configs/evaluate.py where you have minutes.
+Values are those of the published code of Farebrother et al. (2023); their abstract speaks of some
+four million interactions. The replay takes 2 GiB at F = 512, and 16 GiB at the published F = 4,096.
+`python -m benchmarks.evaluate` measures the agent steps/s of a machine. On Pong nothing was learned
+in the first 120,000 interactions: use configs/evaluate.py where you have minutes.
 """
 
 import ml_collections

@@ -32,7 +32,7 @@ evaluate() {
   local name="$1"
   shift
   "$python" -m pvn.evaluate --config=configs/evaluate.py --workdir="$workdir/$name" \
-    --config.game="$game" --config.num_steps=40000 --config.eval_episodes=64 \
+    --game="$game" --config.num_steps=40000 --config.eval_episodes=64 \
     --config.eval_epsilon=0.05 "$@"
 }
 
@@ -57,7 +57,7 @@ fi
 
 step "4/5 evaluate: a linear head on reward interactions, then play"
 evaluate eval --features="$workdir/pvn"
-evaluate eval_random --features=random --config.like="$workdir/pvn"
+evaluate eval_random --features=random --like="$workdir/pvn"
 evaluate eval_none --features=none
 
 step "5/5 report"

@@ -3,16 +3,18 @@
     python -m pvn.evaluate --config=configs/evaluate.py --features=runs/pong \
         --workdir=runs/pong/eval
 
-`--features` is a run or features directory, `random` (the same architecture untrained), or `none`
-(uniformly random play). Scores go to scores.jsonl, a row an episode; the head and its features go
-to policy/, which `python -m pvn.collect --policy=` plays with. A finished run is left alone; one
-that was interrupted starts again, for its replay is gone.
+`--features` is a run or features directory, `random` (untrained; `--like=RUN` copies that run's
+architecture), or `none` (uniformly random play; needs `--game`). Every episode is a row of
+scores.jsonl. The head and its features go to policy/, which `python -m pvn.collect --policy=` plays
+with. A finished evaluation is left alone. An interrupted one starts again, for its replay is gone.
 """
 
+import contextlib
 import json
 import os
+from collections import deque
 from pathlib import Path
-from typing import Any
+from typing import TextIO
 
 import jax
 import ml_collections
@@ -21,32 +23,44 @@ from absl import flags
 
 from pvn import config as cfg
 from pvn import console
-from pvn.envs.atari import PROTOCOL, AtariEnvs
+from pvn.envs.atari import AtariEnvs
 from pvn.errors import UserError
-from pvn.evaluation.dqn import Head, zero_head
-from pvn.evaluation.learners import SETTINGS, make_learner
+from pvn.evaluation.head import Act, is_finite, make_act
+from pvn.evaluation.learner import Learner, LearnerContext
 from pvn.evaluation.policy import save_policy
+from pvn.evaluation.records import EpisodeRow, append
+from pvn.evaluation.registry import LEARNERS, make_learner
 from pvn.evaluation.replay import FeatureReplay
-from pvn.evaluation.rollout import Episode, Rollout, interact, make_act, play
-from pvn.features import Features, load_features, random_features
-from pvn.fields import Field, choice, flag, real, whole
-from pvn.files import write_json
-from pvn.run_directory import MetricsWriter, open_run
+from pvn.evaluation.rollout import PlayedEpisode, Rollout, interact, play
+from pvn.evaluation.subject import (
+    Subject,
+    check_features_fit,
+    features_identity,
+    resolve_subject,
+    upgrade_config,
+)
+from pvn.fields import SEED, Fields, choice, flag, real, whole
+from pvn.files import naming, write_json
+from pvn.run_directory import MetricsWriter, Run, open_run
 
 _CONFIG = cfg.define_config("configs/evaluate.py")
 _FEATURES = flags.DEFINE_string(
     "features", None, "Run or features directory, `random` or `none`.", required=True
 )
+_LIKE = flags.DEFINE_string(
+    "like", None, "With --features=random: the run whose architecture to take. Default: nature."
+)
+_GAME = flags.DEFINE_string("game", None, "Default: the game the features were learned on.")
+_AGENT = flags.DEFINE_string(
+    "agent", None, "Name in tables. Default: pvn, random_features or random_policy."
+)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the scores.", required=True)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the evaluation in --workdir.")
 
-FIELDS = {
-    "game": Field(str, lambda x: True, "a game, or nothing"),
-    "like": Field(str, lambda x: True, "a run directory, or nothing"),
-    "method": Field(str, lambda x: True, "a name, or nothing"),
-    "seed": whole(0, 2**31 - 1),
+FIELDS: Fields = {
+    "seed": SEED,
     "num_envs": whole(1),
-    "head": choice("fqi", "dqn"),
+    "head": choice(*LEARNERS),
     "num_steps": whole(1),
     "discount": real(0, 1, closed="[)"),
     "n_step": whole(1),
@@ -56,26 +70,28 @@ FIELDS = {
     "epsilon_decay_steps": whole(1),
     "replay_capacity": whole(1),
     "learn_after": whole(1),
-    "fqi_refit_every": whole(1),
-    "fqi_iterations": whole(1),
-    "fqi_held_out": real(0, 1, closed="()"),
-    "dqn_update_every": whole(1),
-    "dqn_batch_size": whole(1),
-    "dqn_learning_rate": real(0, float("inf"), closed="()"),
-    "dqn_adam_epsilon": real(0, float("inf"), closed="()"),
-    "dqn_max_gradient_norm": real(0, float("inf"), closed="()"),
-    "dqn_target_period": whole(1),
     "eval_episodes": whole(1),
     "eval_epsilon": real(0, 1, closed="[]"),
+    **{name: settings for name, (settings, _) in LEARNERS.items()},
 }
 OWNS = (
-    "scores.jsonl",
-    "metrics.jsonl",
-    "tensorboard",
+    *("scores.jsonl", "scores.jsonl.partial", "summary.json", "metrics.jsonl", "tensorboard"),
     "policy",
-    "summary.json",
-    "scores.jsonl.partial",
 )
+
+
+class Scores:
+    """Writes played episodes to an open scores.jsonl."""
+
+    def __init__(self, stream: TextIO, row: EpisodeRow):
+        """row: gives the columns that are the same for all episodes."""
+        self._stream, self._row = stream, row
+
+    def write(self, phase: str, agent_step: int, episodes: list[PlayedEpisode]) -> None:
+        """Appends a row for each episode. phase: "train" or "eval"."""
+        for _, episode_return, length in episodes:
+            row = self._row._replace(phase=phase, agent_step=agent_step)
+            append(self._stream, row._replace(episode_return=episode_return, length=length))
 
 
 def linear_epsilon(step: int, start: float, end: float, decay_steps: int) -> float:
@@ -83,173 +99,169 @@ def linear_epsilon(step: int, start: float, end: float, decay_steps: int) -> flo
     return start + min(step / decay_steps, 1.0) * (end - start)
 
 
-def _load(c: ml_collections.FrozenConfigDict, name: str) -> tuple[Features | None, str, str]:
-    """(features, their method, the game)."""
-    if name == "none":
-        features, method, game = None, "random_policy", c.game
-    else:
-        if name == "random":
-            features = random_features(like=c.like or None, seed=c.seed)
-        else:
-            features = load_features(name)
-        method = features.metadata.get("method", "features")
-        game = c.game or features.metadata.get("game")
-    if not game:
-        raise UserError(f"config.game: is empty, expected a game (--features={name} names none)")
-    return features, c.method or method, game
+def check_together(c: ml_collections.FrozenConfigDict) -> None:
+    """Checks the config's fields against each other.
 
-
-def _check_fit(features: Features, name: str, game: str, num_actions: int) -> None:
-    """Raises `UserError` unless the features come from games played like this one."""
-    learned = features.metadata.get("num_actions", num_actions)
-    if learned != num_actions:
-        raise UserError(
-            f"features {name}: were learned with {learned} actions on "
-            f"{features.metadata['game']}; {game} has {num_actions}"
-        )
-    protocol: dict[str, Any] = features.metadata.get("observation", PROTOCOL)
-    differ = [key for key in PROTOCOL if protocol.get(key) != PROTOCOL[key]]
-    if differ:
-        raise UserError(
-            f"features {name}: were learned from other observations: "
-            + ", ".join(f"{k} {protocol.get(k)}, here {PROTOCOL[k]}" for k in differ)
-        )
-
-
-def evaluate(
-    c: ml_collections.FrozenConfigDict, features_name: str, workdir: Path, overwrite: bool
-) -> int:
-    """Runs the evaluation `c` of these features in `workdir`. Returns the exit status."""
+    Raises:
+      UserError: nothing would be learned within `num_steps`.
+    """
     if c.num_steps < max(c.learn_after, c.num_envs * (c.n_step + 1)):
         raise UserError(
             f"config.num_steps: {c.num_steps} ends before anything is learned, expected at least "
             f"config.learn_after ({c.learn_after}) and config.num_envs * (config.n_step + 1) "
             f"({c.num_envs * (c.n_step + 1)})"
         )
-    features, method, game = _load(c, features_name)
-    envs = AtariEnvs(game, c.num_envs)
-    if features is not None:
-        _check_fit(features, features_name, game, envs.num_actions)
-    identity = {"features": features_name}
-    if features is not None:
-        identity["features_sha256"] = features.metadata.get("sha256", "")
-    open_run(
-        workdir, "evaluate", {**c.to_dict(), **identity}, overwrite=overwrite, owns=OWNS
-    ).__enter__()
+
+
+def learn_head(
+    c: ml_collections.FrozenConfigDict,
+    rollout: Rollout,
+    learner: Learner,
+    num_features: int,
+    scores: Scores,
+    metrics: MetricsWriter,
+    stop: console.Stop,
+) -> None:
+    """Lets the learner interact with the game until `num_steps` are played or `stop` is set."""
+    size = min(c.replay_capacity, c.num_steps)
+    replay = FeatureReplay(
+        max(size // c.num_envs, c.n_step + 2),
+        c.num_envs,
+        num_features,
+        n_step=c.n_step,
+        discount=c.discount,
+    )
+    steps = interact(
+        rollout,
+        learner,
+        replay,
+        num_steps=c.num_steps,
+        epsilon=lambda step: linear_epsilon(
+            step, c.epsilon_start, c.epsilon_end, c.epsilon_decay_steps
+        ),
+        clip_rewards=c.clip_rewards,
+    )
+    recent: deque[float] = deque(maxlen=50)
+    diverged_fits = 0
+    with console.progress(c.num_steps, "steps", f"learn {c.head}") as bar:
+        for agent_step, episodes, numbers in steps:
+            scores.write("train", agent_step, episodes)
+            if numbers:
+                metrics.write(agent_step, numbers)
+            if learner.diverged_fits > diverged_fits:
+                diverged_fits = learner.diverged_fits
+                console.say(f"a fit diverged at {agent_step:,} agent steps and is not used")
+            bar.update(agent_step - bar.n)
+            recent.extend(episode.episode_return for episode in episodes)
+            if recent:
+                bar.set_postfix_str(f"recent returns {np.mean(recent):.2f}", refresh=False)
+            if stop:
+                break
+
+
+def save_head(
+    workdir: Path, subject: Subject, learner: Learner, head_name: str, num_actions: int
+) -> None:
+    """Writes policy/: the learned head and its features.
+
+    Raises:
+      UserError: every fit diverged, or the head is not finite.
+    """
+    if not learner.num_fits:
+        raise UserError(
+            f"{workdir}: every fit diverged, there is no head to play with; lower "
+            "config.discount or config.n_step, or use config.head=dqn"
+        )
+    if not is_finite(learner.head):
+        raise UserError(f"{workdir}: the head of {head_name} diverged, its weights are not finite")
+    assert subject.features is not None
+    metadata = {"game": subject.game, "num_actions": num_actions, "head": head_name}
+    save_policy(workdir / "policy", subject.features, learner.head, metadata)
+
+
+def play_episodes(
+    c: ml_collections.FrozenConfigDict,
+    rollout: Rollout,
+    learner: Learner | None,
+    scores: Scores,
+    stop: console.Stop,
+) -> list[float]:
+    """Plays `eval_episodes` episodes, or fewer if `stop` is set. Returns their returns.
+
+    learner: gives the head; None for uniformly random play.
+    """
+    head = learner.head if learner else None
+    agent_step = c.num_steps // c.num_envs * c.num_envs if learner else 0  # of all interactions
+    returns: list[float] = []
+    with console.progress(c.eval_episodes, "episodes", "evaluate") as bar:
+        for episodes in play(rollout, head, num_episodes=c.eval_episodes, epsilon=c.eval_epsilon):
+            scores.write("eval", agent_step, episodes)
+            returns.extend(episode.episode_return for episode in episodes)
+            if episodes:
+                bar.update(len(episodes))
+                bar.set_postfix_str(f"return {np.mean(returns):.2f}", refresh=False)
+            if stop:
+                break
+    return returns
+
+
+def evaluate(
+    c: ml_collections.FrozenConfigDict, subject: Subject, envs: AtariEnvs, run: Run
+) -> int:
+    """Runs the evaluation `c` in an open run directory. Returns the exit status.
+
+    Raises:
+      UserError: features or the head are not finite, or every fit diverged.
+    """
+    workdir, features = run.workdir, subject.features
     summary = workdir / "summary.json"
     if summary.is_file():
         done = json.loads(summary.read_text())
-        console.say(f"{workdir}: complete, mean return {done['return']:.2f}")
+        mean = done.get("episode_return", done.get("return"))  # `return`: of an older pvn
+        console.say(f"{workdir}: complete, mean episode return {mean:.2f}")
         return 0
 
-    head: Head | None = None
+    act: Act | None = None
+    learner: Learner | None = None
     head_name = c.head if features is not None else "none"
-    agent_step, diverged = 0, 0
-    scores: list[float] = []
-    metrics = MetricsWriter(workdir, -1)
+    row = EpisodeRow(subject.game, subject.agent, head_name, c.seed, "", 0, 0.0, 0)
     # Under another name until it is whole: the first episodes to end are the short ones.
     partial = workdir / "scores.jsonl.partial"
-    with partial.open("w") as stream, console.orderly_stop() as stop:
-
-        def record(episode: Episode, phase: str) -> None:
-            row = {
-                "game": game,
-                "method": method,
-                "head": head_name,
-                "seed": c.seed,
-                "phase": phase,
-                "agent_step": agent_step,
-                "return": episode.score,
-                "length": episode.length,
-            }
-            stream.write(json.dumps(row) + "\n")
-            stream.flush()
-
-        act = None
+    with (
+        naming(partial),
+        partial.open("w") as stream,
+        contextlib.closing(MetricsWriter(workdir, -1)) as metrics,
+        console.orderly_stop() as stop,
+    ):
+        scores = Scores(stream, row)
         if features is not None:
             act = make_act(features)
-            learner = make_learner(
+            context = LearnerContext(
                 num_features=features.num_features,
                 num_actions=envs.num_actions,
-                log=metrics.write,
-                say=console.say,
-                **{name: c[name] for name in SETTINGS},
+                **{name: c[name] for name in LearnerContext._fields if name in c},
             )
-            size = min(c.replay_capacity, c.num_steps)
-            replay = FeatureReplay(
-                max(size // c.num_envs, c.n_step + 2),
-                c.num_envs,
-                features.num_features,
-                n_step=c.n_step,
-                discount=c.discount,
-            )
-            recent: list[float] = []
-
-            def learned(step: int, episodes: list[Episode]) -> None:
-                nonlocal agent_step
-                agent_step = step
-                for episode in episodes:
-                    record(episode, "train")
-                    recent.append(episode.score)
-                bar.update(c.num_envs)
-                if recent:
-                    bar.set_postfix_str(f"last returns {np.mean(recent[-50:]):.2f}", refresh=False)
-
-            with console.progress(c.num_steps, "steps", f"learn {c.head}") as bar:
-                interact(
-                    Rollout(envs, act, seed=2 * c.seed),
-                    learner,
-                    replay,
-                    zero_head(features.num_features, envs.num_actions),
-                    num_steps=c.num_steps,
-                    num_envs=c.num_envs,
-                    epsilon=lambda step: linear_epsilon(
-                        step, c.epsilon_start, c.epsilon_end, c.epsilon_decay_steps
-                    ),
-                    clip_rewards=c.clip_rewards,
-                    report=learned,
-                    stop=lambda: bool(stop),
-                )
-            head, diverged = learner.head, learner.diverged_fits
-            if head is None and not stop:
-                raise UserError(
-                    f"{workdir}: every fit diverged, there is no head to play with; lower "
-                    "config.discount or config.n_step, or use config.head=dqn"
-                )
-            if head is not None and not stop:
-                save_policy(
-                    workdir / "policy",
-                    features,
-                    head,
-                    {"game": game, "num_actions": envs.num_actions, "head": head_name},
-                )
-
-        def played(episode: Episode) -> None:
-            record(episode, "eval")
-            scores.append(episode.score)
-            bar.update()
-            bar.set_postfix_str(f"return {np.mean(scores):.2f}", refresh=False)
-
+            learner = make_learner(c.head, context, c[c.head])
+            rollout = Rollout(envs, act, seed=2 * c.seed)
+            learn_head(c, rollout, learner, features.num_features, scores, metrics, stop)
+            if not stop:
+                run.check_held()
+                save_head(workdir, subject, learner, head_name, envs.num_actions)
         if not stop:
-            with console.progress(c.eval_episodes, "episodes", "evaluate") as bar:
-                play(
-                    Rollout(envs, act, seed=2 * c.seed + 1),
-                    head,
-                    num_envs=c.num_envs,
-                    num_episodes=c.eval_episodes,
-                    epsilon=c.eval_epsilon,
-                    report=played,
-                    stop=lambda: bool(stop),
-                )
-    metrics.close()
+            rollout = Rollout(envs, act, seed=2 * c.seed + 1)
+            returns = play_episodes(c, rollout, learner, scores, stop)
     if stop:
         console.say(f"{workdir}: interrupted; the same command starts this evaluation again")
         return stop.status
+    run.check_held()
     os.replace(partial, workdir / "scores.jsonl")
-    mean = float(np.mean(scores))
-    write_json(summary, {"return": mean, "episodes": len(scores), "diverged_fits": diverged})
+    mean, diverged = float(np.mean(returns)), learner.diverged_fits if learner else 0
+    write_json(
+        summary, {"episode_return": mean, "episodes": len(returns), "diverged_fits": diverged}
+    )
     console.say(
-        f"{workdir}: {method} on {game}, mean return {mean:.2f} over {len(scores)} episodes"
+        f"{workdir}: {subject.agent} on {subject.game}, mean episode return {mean:.2f} over "
+        f"{len(returns)} episodes"
         + (f"; {diverged} fits diverged and were not used" if diverged else "")
     )
     return 0
@@ -257,8 +269,31 @@ def evaluate(
 
 def main() -> int:
     jax.config.update("jax_numpy_rank_promotion", "raise")
-    config = cfg.check_config(_CONFIG.value, FIELDS)
-    return evaluate(config, _FEATURES.value, Path(_WORKDIR.value), _OVERWRITE.value)
+    c = cfg.check_config(_CONFIG.value, FIELDS)
+    check_together(c)
+    name, like = _FEATURES.value, _LIKE.value
+    subject = resolve_subject(name, like=like, game=_GAME.value, agent=_AGENT.value, seed=c.seed)
+    envs = AtariEnvs(subject.game, c.num_envs)
+    if subject.features is not None:
+        check_features_fit(subject.features, name, subject.game, envs.num_actions)
+    config = {
+        **c.to_dict(),
+        "game": subject.game,
+        "agent": subject.agent,
+        "like": like or "",
+        "features_sha256": features_identity(subject.features),
+        "features": name,  # for the record: where the features were found
+    }
+    with open_run(
+        Path(_WORKDIR.value),
+        "evaluate",
+        config,
+        overwrite=_OVERWRITE.value,
+        owns=OWNS,
+        may_change=("features",),
+        upgrade=lambda old: upgrade_config(old, subject),
+    ) as run:
+        return evaluate(c, subject, envs, run)
 
 
 if __name__ == "__main__":

@@ -124,6 +124,26 @@ def random_features(
     return Features(network, init_encoder(network, seed), metadata, folder)
 
 
+def resolve_features(name: str, like: str | None = None, seed: int = 0) -> Features:
+    """The features that a command's `--features`, `--like` and seed name.
+
+    Args:
+      name: `random` (untrained), or a run or features directory.
+      like: with `random`: a run or features directory whose architecture to take; None or empty
+        for the default one.
+      seed: of random weights.
+
+    Raises:
+      UserError: `like` is given with features that are not random; as `random_features` and
+        `load_features`.
+    """
+    if name == "random":
+        return random_features(like=like or None, seed=seed)
+    if like:
+        raise UserError(f"--like={like}: goes with --features=random, not with {name}")
+    return load_features(name)
+
+
 def load_features(path: str | Path) -> Features:
     """Loads the features of a run directory or of a features directory.
 

@@ -1,25 +1,53 @@
 """Probe and evaluation through their command lines, on features that were really pretrained."""
 
 import json
+import os
+import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from pvn.data.store import read_dataset
+from pvn.files import sha256
+
+ROOT = Path(__file__).parents[1]
 
 TINY = [
     "--config.num_envs=4",
     "--config.num_steps=1200",
     "--config.learn_after=200",
-    "--config.fqi_refit_every=400",
-    "--config.fqi_iterations=5",
+    "--config.fqi.refit_every=400",
+    "--config.fqi.iterations=5",
     "--config.eval_episodes=6",
     "--config.eval_epsilon=0.2",
 ]
+
+
+@pytest.fixture(scope="session")
+def run_script(compilations: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable:
+    """run_script(source, "--features=...", ...): a person's own script around the command."""
+    script = tmp_path_factory.mktemp("script") / "script.py"
+
+    def command(source: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        script.write_text(source)
+        return subprocess.run(
+            [sys.executable, str(script), *arguments],
+            cwd=ROOT,
+            env=os.environ
+            | {"PYTHONPATH": str(ROOT), "JAX_COMPILATION_CACHE_DIR": str(compilations)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return command
 
 
 @pytest.fixture(scope="module")
@@ -51,15 +79,15 @@ def test_head_scores_and_policy(run: Callable, features: Path, tmp_path: Path, h
     rows = _rows(tmp_path / "a")
     assert set(rows[0]) == {
         "game",
-        "method",
+        "agent",
         "head",
         "seed",
         "phase",
         "agent_step",
-        "return",
+        "episode_return",
         "length",
     }
-    assert {(r["game"], r["method"], r["head"]) for r in rows} == {("Breakout", "pvn", head)}
+    assert {(r["game"], r["agent"], r["head"]) for r in rows} == {("Breakout", "pvn", head)}
     assert sum(r["phase"] == "eval" for r in rows) == 6
     assert all(r["agent_step"] <= 1200 for r in rows)
     if head == "fqi":  # at learn_after, at each multiple of refit_every, and at the end
@@ -71,7 +99,7 @@ def test_head_scores_and_policy(run: Callable, features: Path, tmp_path: Path, h
     assert _rows(tmp_path / "b") == rows
     again = run(*arguments, f"--workdir={tmp_path / 'a'}")
     assert again.returncode == 0
-    assert "complete, mean return" in again.stderr
+    assert "complete, mean episode return" in again.stderr
     assert _rows(tmp_path / "a") == rows
 
     # And its policy plays.
@@ -91,14 +119,14 @@ def test_head_scores_and_policy(run: Callable, features: Path, tmp_path: Path, h
 def test_baselines_and_report(run: Callable, dataset: Path, features: Path, tmp_path: Path) -> None:
     for name, more in {
         "pvn": [f"--features={features}"],
-        "random": ["--features=random", f"--config.like={features}"],
-        "none": ["--features=none", "--config.game=Breakout"],
+        "random": ["--features=random", f"--like={features}"],
+        "none": ["--features=none", "--game=Breakout"],
     }.items():
         result = run("pvn.evaluate", f"--workdir={tmp_path / name}", *TINY, *more)
         assert result.returncode == 0, result.stderr
-    assert {r["method"] for r in _rows(tmp_path / "none")} == {"random_policy"}
+    assert {r["agent"] for r in _rows(tmp_path / "none")} == {"random_policy"}
     assert all(r["phase"] == "eval" for r in _rows(tmp_path / "none"))
-    assert {r["method"] for r in _rows(tmp_path / "random")} == {"random_features"}
+    assert {r["agent"] for r in _rows(tmp_path / "random")} == {"random_features"}
     probe = ["pvn.probe", f"--dataset={dataset}", f"--workdir={tmp_path / 'probe'}"]
     for _ in range(2):  # a probe that is made again replaces its row
         assert run(*probe, f"--features={features}", "--discount=0.9").returncode == 0
@@ -121,34 +149,42 @@ def test_random_play_is_the_known_one(run: Callable, tmp_path: Path) -> None:
     result = run(
         "pvn.evaluate",
         "--features=none",
-        "--config.game=Breakout",
+        "--game=Breakout",
         f"--workdir={tmp_path}",
         "--config.eval_episodes=60",
         "--config.num_envs=10",
     )
     assert result.returncode == 0, result.stderr
     # 1.2 to 1.7 in the literature; standard error here 0.17.
-    assert 0.7 < np.mean([r["return"] for r in _rows(tmp_path)]) < 2.3
+    assert 0.7 < np.mean([r["episode_return"] for r in _rows(tmp_path)]) < 2.3
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--features=/nowhere"], "error: features /nowhere: no features.json there"),
-        (["--features=none"], "error: config.game: is empty, expected a game"),
-        (["--features=random"], "error: config.game: is empty, expected a game"),
+        (["--features=none"], "error: --game: is missing, expected a game"),
+        (["--features=random"], "error: --game: is missing, expected a game"),
         (
-            ["--features=none", "--config.game=Pnog"],
+            ["--features=none", "--game=Pnog"],
             "error: unknown game 'Pnog'; did you mean Pong",
         ),
         (
-            ["--features=random", "--config.game=Pong", "--config.num_steps=1000"],
+            ["--features=random", "--game=Pong", "--config.num_steps=1000"],
             "error: config.num_steps: 1000 ends before anything is learned, expected at least",
         ),
         (["--features=none", "--config.head=c51"], "error: config.head: 'c51', expected one of"),
         (
-            ["--features=none", "--config.game=Pong", "--config.discount=1.0"],
+            ["--features=none", "--game=Pong", "--config.discount=1.0"],
             "error: config.discount: 1.0, expected a number in [0, 1)",
+        ),
+        (
+            ["--features=none", "--config.dqn.learning_rate=-1.0"],
+            "error: config.dqn.learning_rate: -1.0, expected a number in (0, inf)",
+        ),
+        (
+            ["--features=/nowhere", "--like=/elsewhere"],
+            "error: --like=/elsewhere: goes with --features=random, not with /nowhere",
         ),
     ],
 )
@@ -164,11 +200,9 @@ def test_features_of_another_game_or_protocol(
     run: Callable, features: Path, tmp_path: Path
 ) -> None:
     arguments = ["pvn.evaluate", f"--workdir={tmp_path / 'eval'}"]
-    result = run(*arguments, f"--features={features}", "--config.game=Pong")
+    result = run(*arguments, f"--features={features}", "--game=Pong")
     assert result.returncode == 1
     assert "were learned with 4 actions on Breakout; Pong has 6" in result.stderr
-    import shutil
-
     other = tmp_path / "features"
     shutil.copytree(features / "features", other)
     metadata = json.loads((other / "features.json").read_text())
@@ -180,11 +214,235 @@ def test_features_of_another_game_or_protocol(
     assert not (tmp_path / "eval").exists()
 
 
+def broken_features(features: Path, copy: Path, bias: float) -> Path:
+    """A copy of the features whose last layer adds `bias` to the first three."""
+    shutil.copytree(features / "features", copy)
+    params = dict(load_file(copy / "model.safetensors"))
+    params["Dense_0.bias"][:3] = bias
+    save_file(params, copy / "model.safetensors")
+    metadata = json.loads((copy / "features.json").read_text())
+    metadata["sha256"] = sha256(copy / "model.safetensors")
+    (copy / "features.json").write_text(json.dumps(metadata))
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("head", "bias", "more", "message"),
+    [
+        ("fqi", np.nan, [], "features: 3 of 64 are not finite (NaN or infinity) for the"),
+        ("dqn", np.nan, [], "features: 3 of 64 are not finite (NaN or infinity) for the"),
+        ("fqi", 1e25, [], "fqi: features are as large as 1e+25, so that their squares overflow;"),
+        ("dqn", 0, ["--config.dqn.learning_rate=1e30"], "dqn: the head diverged, its loss, grad"),
+    ],
+)
+def test_no_head_that_diverged_is_played_or_reported(
+    run: Callable,
+    features: Path,
+    tmp_path: Path,
+    head: str,
+    bias: float,
+    more: list[str],
+    message: str,
+) -> None:
+    broken = broken_features(features, tmp_path / "features", bias)
+    workdir = tmp_path / "eval"
+    arguments = [f"--features={broken}", f"--workdir={workdir}", f"--config.head={head}", *more]
+    result = run("pvn.evaluate", *TINY, *arguments)
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"error: {message}"), result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (workdir / "policy").exists()
+    assert not (workdir / "scores.jsonl").exists()
+    assert not (workdir / "summary.json").exists()
+    rows = (workdir / "scores.jsonl.partial").read_text().splitlines()
+    assert not any(json.loads(row)["phase"] == "eval" for row in rows)
+    for row in _rows(workdir, "metrics.jsonl"):
+        assert all(np.isfinite(list(row.values())))
+
+
+def test_a_full_disk_is_reported_in_a_line(run: Callable, tmp_path: Path) -> None:
+    (tmp_path / "scores.jsonl.partial").symlink_to("/dev/full")
+    result = run(
+        "pvn.evaluate", "--features=none", "--game=Breakout", f"--workdir={tmp_path}",
+        "--config.eval_episodes=2", "--config.num_envs=2",
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert result.stderr == f"error: {tmp_path}/scores.jsonl.partial: No space left on device\n"
+    assert not (tmp_path / "summary.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("old_features", "change", "differs"),
+    [
+        ("none", "--agent=mine", "agent ('random_policy', now 'mine')"),
+        ("random", "--config.fqi.iterations=29", "fqi"),
+    ],
+)
+def test_an_evaluation_of_an_older_pvn_is_complete(
+    run: Callable, tmp_path: Path, old_features: str, change: str, differs: str
+) -> None:
+    # As pvn 0.1.0 wrote it.
+    old = {
+        "game": "Breakout", "like": "", "method": "", "seed": 0, "num_envs": 32, "head": "fqi",
+        "num_steps": 60000, "discount": 0.99, "n_step": 5, "clip_rewards": True,
+        "epsilon_start": 1.0, "epsilon_end": 0.05, "epsilon_decay_steps": 20000,
+        "replay_capacity": 1000000, "learn_after": 2000, "fqi_refit_every": 10000,
+        "fqi_iterations": 30, "fqi_held_out": 0.2, "dqn_update_every": 4, "dqn_batch_size": 32,
+        "dqn_learning_rate": 6.25e-05, "dqn_adam_epsilon": 0.00015, "dqn_max_gradient_norm": 10.0,
+        "dqn_target_period": 2000, "eval_episodes": 100, "eval_epsilon": 0.001,
+        "features": old_features,
+    }  # fmt: skip
+    if old_features != "none":
+        old["features_sha256"] = ""
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    (tmp_path / "run.json").write_text(json.dumps({"kind": "evaluate"}))
+    summary = {"return": 1.25, "episodes": 100, "diverged_fits": 0}
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    arguments = [f"--features={old_features}", "--game=Breakout", f"--workdir={tmp_path}"]
+    result = run("pvn.evaluate", *arguments)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == f"{tmp_path}: complete, mean episode return 1.25\n"
+    other = run("pvn.evaluate", *arguments, change)  # config.json is that of today now
+    assert other.returncode == 1
+    assert f"holds a run with another config: {differs}" in other.stderr
+
+
+def test_moved_features_are_the_same_and_others_are_not(
+    run: Callable, features: Path, tmp_path: Path
+) -> None:
+    copy = broken_features(features, tmp_path / "copy", 0.5)
+    arguments = ["pvn.evaluate", f"--workdir={tmp_path / 'eval'}", *TINY]
+    assert run(*arguments, f"--features={copy}").returncode == 0
+    copy.rename(tmp_path / "moved")
+    moved = run(*arguments, f"--features={tmp_path}/moved/")
+    assert moved.returncode == 0, moved.stderr
+    assert "complete, mean episode return" in moved.stderr
+    config = json.loads((tmp_path / "eval" / "config.json").read_text())
+    assert config["features"] == f"{tmp_path}/moved/"
+    other = run(*arguments, f"--features={features}")
+    assert other.returncode == 1
+    assert "holds a run with another config: features_sha256" in other.stderr
+
+
+OWN_LEARNER = """
+from typing import Annotated, NamedTuple
+
+import jax.numpy as jnp
+
+from pvn import console
+from pvn.evaluation import registry
+from pvn.evaluation.head import zero_head
+from pvn.fields import whole
+
+
+class AlwaysSettings(NamedTuple):
+    action: Annotated[int, whole(0)] = 3
+
+
+class AlwaysLearner:
+    diverged_fits = 0
+
+    def __init__(self, context, settings):
+        kernel, bias = zero_head(context.num_features, context.num_actions)
+        self.head, self.num_fits = type(zero_head(1, 1))(kernel, bias.at[settings.action].set(1)), 0
+
+    def learn(self, replay, agent_step):
+        self.num_fits += 1
+        return {}
+
+    def finish(self, replay, agent_step):
+        return {"at": agent_step}
+
+
+registry.LEARNERS["always"] = (AlwaysSettings, AlwaysLearner)  # the second file
+
+from pvn import evaluate
+
+console.run(evaluate.main)
+"""
+
+OWN_CONFIG = """
+import ml_collections
+from configs import evaluate
+
+
+def get_config():
+    config = evaluate.get_config()
+    config.head = "always"
+    config.always = ml_collections.ConfigDict({"action": 1})
+    return config
+"""
+
+
+def test_a_new_learner_with_a_setting_touches_two_files(
+    run_script: Callable, features: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "config.py").write_text(OWN_CONFIG)
+
+    # Without a section of the config it has its default.
+    default = run_script(
+        OWN_LEARNER, f"--features={features}", f"--workdir={tmp_path / 'default'}", *TINY,
+        "--config.head=always", "--config.eval_episodes=1",
+    )  # fmt: skip
+    assert default.returncode == 0, default.stderr
+    config = json.loads((tmp_path / "default" / "config.json").read_text())
+    assert config["always"] == {"action": 3}
+    own = [f"--config={tmp_path / 'config.py'}", f"--features={features}"]
+    own += [f"--workdir={tmp_path / 'own'}", *TINY]
+    result = run_script(OWN_LEARNER, *own, "--config.always.action=2")
+    assert result.returncode == 0, result.stderr
+    assert {row["head"] for row in _rows(tmp_path / "own")} == {"always"}
+    assert _rows(tmp_path / "own", "metrics.jsonl") == [{"step": 1200, "at": 1200}]
+    head = load_file(tmp_path / "own" / "policy" / "head.safetensors")
+    assert head["bias"].tolist() == [0, 0, 1, 0]
+    wrong = run_script(OWN_LEARNER, *own, "--config.always.action=-2")
+    assert wrong.returncode == 1
+    assert wrong.stderr == ("error: config.always.action: -2, expected a whole number, 0 or more\n")
+
+
+COUNTED = """
+import atexit
+
+from pvn import console, evaluate
+from pvn.evaluation import dqn, head
+
+traces = {"double_q_loss": 0, "act": 0}
+
+
+def count(name, function):
+    def counted(*arguments):
+        traces[name] += 1
+        return function(*arguments)
+
+    return counted
+
+
+def make_act(features):
+    features.apply = count("act", features.apply)
+    return head.make_act(features)
+
+
+dqn.double_q_loss = count("double_q_loss", dqn.double_q_loss)
+evaluate.make_act = make_act
+atexit.register(lambda: print(traces))
+console.run(evaluate.main)
+"""
+
+
+def test_one_update_and_one_act_are_traced_once(
+    run_script: Callable, features: Path, tmp_path: Path
+) -> None:
+    arguments = [f"--features={features}", f"--workdir={tmp_path / 'eval'}", "--config.head=dqn"]
+    result = run_script(COUNTED, *arguments, *TINY)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "{'double_q_loss': 1, 'act': 1}\n"
+
+
 def test_interrupted_evaluation_leaves_no_scores_and_starts_again(
     run: Callable, start: Callable, tmp_path: Path
 ) -> None:
     arguments = [
-        "pvn.evaluate", "--features=none", "--config.game=Breakout", f"--workdir={tmp_path}",
+        "pvn.evaluate", "--features=none", "--game=Breakout", f"--workdir={tmp_path}",
         "--config.eval_episodes=300", "--config.num_envs=4",
     ]  # fmt: skip
     process = start(*arguments)
@@ -201,10 +459,10 @@ def test_interrupted_evaluation_leaves_no_scores_and_starts_again(
     assert len(_rows(tmp_path)) == 300
 
 
-def test_methods_can_be_named(run: Callable, tmp_path: Path) -> None:
+def test_agents_can_be_named(run: Callable, tmp_path: Path) -> None:
     result = run(
-        "pvn.evaluate", "--features=none", "--config.game=Breakout", f"--workdir={tmp_path}",
-        "--config.eval_episodes=2", "--config.num_envs=2", "--config.method=mine",
+        "pvn.evaluate", "--features=none", "--game=Breakout", f"--workdir={tmp_path}",
+        "--config.eval_episodes=2", "--config.num_envs=2", "--agent=mine",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    assert {row["method"] for row in _rows(tmp_path)} == {"mine"}
+    assert {row["agent"] for row in _rows(tmp_path)} == {"mine"}

@@ -1,85 +1,160 @@
-"""A linear double-Q head trained by stochastic gradients: the published evaluation."""
+"""Linear double Q-learning by stochastic gradients: the published evaluation."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+import functools
+from collections.abc import Mapping
+from math import inf
+from typing import Annotated, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from pvn.errors import UserError
+from pvn.evaluation.head import LinearHead, is_finite, q_values, zero_head
+from pvn.evaluation.learner import LearnerContext
+from pvn.evaluation.replay import FeatureReplay
+from pvn.fields import real, whole
 from pvn.types import Interaction
 
-Head = dict[str, jax.Array]  # kernel [F, A], bias [A]
+_LOG_EVERY = 10_000  # agent steps
+
+
+class DqnSettings(NamedTuple):
+    """Settings of `DqnLearner`. Periods are in agent steps."""
+
+    update_every: Annotated[int, whole(1)] = 4
+    batch_size: Annotated[int, whole(1)] = 32
+    learning_rate: Annotated[float, real(0, inf, closed="()")] = 6.25e-5
+    adam_epsilon: Annotated[float, real(0, inf, closed="()")] = 1.5e-4
+    max_gradient_norm: Annotated[float, real(0, inf, closed="()")] = 10.0
+    target_period: Annotated[int, whole(1)] = 2_000
 
 
 class DqnState(NamedTuple):
-    """The learner's state."""
+    """What an update changes."""
 
-    head: Head
-    target_head: Head
+    head: LinearHead
+    target_head: LinearHead
     opt_state: optax.OptState
-    updates: jax.Array  # int32
+    num_updates: jax.Array  # int32
+    diverged_at: jax.Array  # int32, the first update with a loss or gradient not finite, or -1
 
 
-def action_values(head: Head, features: jax.Array) -> jax.Array:
-    """float32 [B, A] of features [B, F]."""
-    return features @ head["kernel"] + head["bias"][None]
-
-
-def zero_head(num_features: int, num_actions: int) -> Head:
-    """A head that values everything 0."""
-    return {
-        "kernel": jnp.zeros((num_features, num_actions)),
-        "bias": jnp.zeros(num_actions),
-    }
-
-
-def double_q_loss(head: Head, target_head: Head, batch: Interaction) -> jax.Array:
+def double_q_loss(head: LinearHead, target_head: LinearHead, batch: Interaction) -> jax.Array:
     """Mean of 1/2 (r + discount * Q_target(s', argmax_a Q(s', a)) - Q(s, a))^2 over the batch.
 
     van Hasselt et al., "Deep Reinforcement Learning with Double Q-learning" (2016).
     """
-    best = jnp.argmax(action_values(head, batch.features_t), axis=-1)
-    q_t = action_values(target_head, batch.features_t)
+    chex.assert_rank([batch.features_tm1, batch.a_tm1], [2, 1])
+    chex.assert_equal_shape([batch.features_tm1, batch.features_t])
+    chex.assert_equal_shape([batch.a_tm1, batch.r_t, batch.discount_t])
+    chex.assert_equal_shape_prefix([batch.features_tm1, batch.a_tm1], 1)
+    chex.assert_trees_all_equal_shapes(head, target_head)
+    best = jnp.argmax(q_values(head, batch.features_t), axis=-1)
+    q_t = q_values(target_head, batch.features_t)
     v_t = jnp.take_along_axis(q_t, best[:, None], axis=-1)[:, 0]
     target = jax.lax.stop_gradient(batch.r_t + batch.discount_t * v_t)
-    q_tm1 = action_values(head, batch.features_tm1)
+    q_tm1 = q_values(head, batch.features_tm1)
     q_a = jnp.take_along_axis(q_tm1, batch.a_tm1[:, None], axis=-1)[:, 0]
     return 0.5 * jnp.mean(jnp.square(target - q_a))
 
 
-def make_dqn(
-    *,
-    num_features: int,
-    num_actions: int,
-    learning_rate: float,
-    adam_epsilon: float,
-    max_gradient_norm: float,
-    target_period: int,
-) -> tuple[DqnState, Callable[[DqnState, Interaction], tuple[DqnState, jax.Array]]]:
-    """(initial state, update). `update` takes K batches [K, B, ...] and makes K updates.
-
-    target_period: updates between copies to the target head.
-    Returns of update: the new state and the mean loss.
-    """
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(max_gradient_norm), optax.adam(learning_rate, eps=adam_epsilon)
-    )
+def init_state(num_features: int, num_actions: int, settings: DqnSettings) -> DqnState:
+    """The state before the first update: head and target head are zeros."""
     head = zero_head(num_features, num_actions)
+    return DqnState(head, head, _optimizer(settings).init(head), jnp.int32(0), jnp.int32(-1))
+
+
+@functools.partial(jax.jit, static_argnames="settings")
+def update(
+    state: DqnState, batches: Interaction, settings: DqnSettings
+) -> tuple[DqnState, jax.Array]:
+    """Makes K updates with K batches [K, B, ...]. Returns the new state and the mean loss."""
+    optimizer = _optimizer(settings)
+    target_period = max(1, settings.target_period // settings.update_every)  # updates
 
     def one(state: DqnState, batch: Interaction) -> tuple[DqnState, jax.Array]:
         loss, gradient = jax.value_and_grad(double_q_loss)(state.head, state.target_head, batch)
         steps, opt_state = optimizer.update(gradient, state.opt_state)
         head = optax.apply_updates(state.head, steps)
-        updates = state.updates + 1
-        target_head = optax.periodic_update(head, state.target_head, updates, target_period)
-        return DqnState(head, target_head, opt_state, updates), loss
+        num_updates = state.num_updates + 1
+        target_head = optax.periodic_update(head, state.target_head, num_updates, target_period)
+        # An infinite gradient is clipped to zero: the head would stay finite and never learn.
+        finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradient))
+        first = (state.diverged_at < 0) & ~finite
+        diverged_at = jnp.where(first, num_updates, state.diverged_at)
+        return DqnState(head, target_head, opt_state, num_updates, diverged_at), loss
 
-    @jax.jit
-    def update(state: DqnState, batches: Interaction) -> tuple[DqnState, jax.Array]:
-        state, losses = jax.lax.scan(one, state, batches)
-        return state, jnp.mean(losses)
+    state, losses = jax.lax.scan(one, state, batches)
+    return state, jnp.mean(losses)
 
-    state = DqnState(head, jax.tree.map(np.copy, head), optimizer.init(head), jnp.int32(0))
-    return state, update
+
+def _optimizer(settings: DqnSettings) -> optax.GradientTransformation:
+    return optax.chain(
+        optax.clip_by_global_norm(settings.max_gradient_norm),
+        optax.adam(settings.learning_rate, eps=settings.adam_epsilon),
+    )
+
+
+class DqnLearner:
+    """One gradient update every `update_every` agent steps."""
+
+    diverged_fits = 0  # a run whose head diverged ends at once
+
+    def __init__(self, context: LearnerContext, settings: DqnSettings):
+        self._context, self._settings = context, settings
+        self._state = init_state(context.num_features, context.num_actions, settings)
+        self._random = np.random.default_rng([context.seed, 1])
+        self._logged_at = 0  # agent step
+        self.num_fits = 0
+
+    @property
+    def head(self) -> LinearHead:
+        """The head after the last update."""
+        return self._state.head
+
+    def learn(self, replay: FeatureReplay, agent_step: int) -> Mapping[str, float]:
+        """Makes the updates that are due, in one dispatch.
+
+        Raises:
+          UserError: a loss or gradient was NaN or infinite (checked when the loss is logged).
+        """
+        due = self._num_due(agent_step) - self.num_fits
+        if due <= 0:
+            return {}
+        batch_size = self._settings.batch_size
+        flat = replay.sample(self._random, due * batch_size)
+        batches = jax.tree.map(lambda x: x.reshape(due, batch_size, *x.shape[1:]), flat)
+        self._state, loss = update(self._state, batches, self._settings)
+        self.num_fits += due
+        if agent_step - self._logged_at < _LOG_EVERY:
+            return {}
+        self._logged_at = agent_step
+        self._check_finite(agent_step)
+        return {"loss": float(loss)}
+
+    def finish(self, replay: FeatureReplay, agent_step: int) -> Mapping[str, float]:
+        """Checks the head; all updates are made.
+
+        Raises:
+          UserError: a loss or gradient was NaN or infinite, or the head is.
+        """
+        self._check_finite(agent_step)
+        return {}
+
+    def _num_due(self, agent_step: int) -> int:
+        """Updates that should have been made by this agent step."""
+        return (agent_step - self._context.learn_after) // self._settings.update_every
+
+    def _check_finite(self, agent_step: int) -> None:
+        number = int(self._state.diverged_at)
+        if number >= 0:
+            agent_step = self._context.learn_after + number * self._settings.update_every
+        elif is_finite(self.head):
+            return
+        raise UserError(
+            f"dqn: the head diverged, its loss, gradient or weights are not finite at agent step "
+            f"{agent_step:,}; lower config.dqn.learning_rate ({self._settings.learning_rate:g})"
+        )

@@ -1,30 +1,48 @@
 """Fitted Q iteration with a linear head in closed form (Ernst et al. 2005).
 
-Each iteration is one ridge regression an action, from features to bootstrapped targets, on all
-interactions there are. No step size, and far fewer interactions than gradients need. With
-function approximation and a maximum it may diverge: targets are bounded, and a fit of which the
-bound is in use says so.
+Each iteration makes one ridge regression for each action, from features to bootstrapped targets, on
+all interactions in the replay. It has no step size and needs far fewer interactions than gradients
+do. With function approximation and a maximum it may diverge. Targets are therefore clipped to a
+bound, and a fit counts as diverged when more than a few targets are clipped.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Annotated, NamedTuple
 
+import chex
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from pvn.errors import UserError
+from pvn.evaluation.head import LinearHead, zero_head
+from pvn.evaluation.learner import LearnerContext
+from pvn.evaluation.replay import FeatureReplay
+from pvn.fields import real, whole
 from pvn.probes.ridge import PENALTIES, Ridge
 from pvn.types import Interaction
 
-DIVERGED_SHARE = 0.01  # of targets at the bound
+DIVERGED_SHARE = 0.01  # of the targets clipped to the bound; above it the fit has diverged
+
+_HELD_OUT_STEPS = 64  # timesteps of one environment that are held out or fitted together
+
+
+class FqiSettings(NamedTuple):
+    """Settings of `FqiLearner`."""
+
+    refit_every: Annotated[int, whole(1)] = 10_000  # agent steps
+    iterations: Annotated[int, whole(1)] = 30  # regressions in one fit
+    held_out: Annotated[float, real(0, 1, closed="()")] = 0.2  # share; chooses the penalty
 
 
 class FqiFit(NamedTuple):
     """A head and how its fit went."""
 
-    kernel: np.ndarray  # float32 [F, A]
-    bias: np.ndarray  # float32 [A]
+    head: LinearHead  # NumPy arrays
     held_out_r2: float  # of the last regression, on interactions not fitted
-    penalty: float  # chosen on the held-out interactions, last iteration
-    change: float  # of the targets in the last iteration, relative to their spread
-    bounded_share: float  # of targets in the last iteration that were cut to the bound
+    penalty: float  # chosen on the held-out interactions in the last iteration
+    change: float  # of the targets in the last iteration, relative to their standard deviation
+    bounded_share: float  # of the targets in the last iteration that were clipped to the bound
     diverged: bool
 
 
@@ -36,19 +54,27 @@ def fit_fqi(
     bound: float,
     num_iterations: int,
     penalties: np.ndarray = PENALTIES,
-    start: tuple[np.ndarray, np.ndarray] | None = None,
+    start: LinearHead | None = None,
 ) -> FqiFit:
-    """Iterates Q <- ridge(r + discount max_a' Q(s', a')), one ridge an action.
+    """Iterates Q <- ridge(r + discount max_a' Q(s', a')), with one ridge for each action.
 
     Args:
       batch: M interactions; features float32 [M, F].
-      held_out: bool [M], interactions on which each iteration's penalty is chosen (the same one
-        for all actions) and which are not fitted. At least one on each side.
-      bound: targets are cut to [-bound, bound]; r_max / (1 - gamma) bounds every true value.
-      num_iterations: K.
-      penalties: to choose from.
-      start: (kernel [F, A], bias [A]) to start from; None for zeros.
+      held_out: bool [M], the interactions that are not fitted. Each iteration chooses on them one
+        penalty for all actions. Neither all nor none are held out.
+      bound: targets are clipped to [-bound, bound]; r_max / (1 - gamma) bounds every true value.
+      num_iterations: number of regressions.
+      penalties: float64 [P], the penalties to choose from.
+      start: the head to start from; None for zeros.
+
+    Raises:
+      UserError: the features are so large that their squares overflow, or are not finite.
     """
+    chex.assert_rank([batch.features_tm1, batch.a_tm1], [2, 1])
+    chex.assert_equal_shape([batch.features_tm1, batch.features_t])
+    chex.assert_equal_shape([batch.a_tm1, batch.r_t, batch.discount_t, held_out])
+    chex.assert_equal_shape_prefix([batch.features_tm1, batch.a_tm1], 1)
+    _check_squares(batch.features_tm1)
     x, action = batch.features_tm1, batch.a_tm1
     fitted = [np.flatnonzero(~held_out & (action == a)) for a in range(num_actions)]
     tested = [np.flatnonzero(held_out & (action == a)) for a in range(num_actions)]
@@ -56,15 +82,15 @@ def fit_fqi(
     x_tested = [x[rows] for rows in tested]
     num_tested = int(held_out.sum())
 
-    kernel = np.zeros((x.shape[1], num_actions)) if start is None else start[0].astype(np.float64)
-    bias = np.zeros(num_actions) if start is None else start[1].astype(np.float64)
+    start = zero_head(x.shape[1], num_actions) if start is None else start
+    kernel, bias = (np.asarray(weights, np.float64) for weights in start)
     targets = np.zeros(len(action))
     for _ in range(num_iterations):
         q = batch.features_t @ kernel.astype(np.float32) + bias.astype(np.float32)[None]
         previous = targets
         raw = batch.r_t + batch.discount_t * q.max(axis=1)
         targets = np.clip(raw, -bound, bound).astype(np.float64)
-        # An action that was never taken keeps what it had.
+        # An action that was never taken keeps its weights.
         weights = np.repeat(kernel[None], len(penalties), axis=0)
         intercepts = np.repeat(bias[None], len(penalties), axis=0)
         error = np.zeros(len(penalties))
@@ -80,11 +106,85 @@ def fit_fqi(
     held_out_variance = max(float(np.var(targets[held_out])), 1e-12)
     finite = bool(np.isfinite(kernel).all() and np.isfinite(bias).all())
     return FqiFit(
-        kernel=kernel.astype(np.float32),
-        bias=bias.astype(np.float32),
+        head=LinearHead(kernel.astype(np.float32), bias.astype(np.float32)),
         held_out_r2=float(1 - error[best] / num_tested / held_out_variance),
         penalty=float(penalties[best]),
         change=float(np.sqrt(np.mean(np.square(targets - previous))) / spread),
         bounded_share=bounded,
         diverged=not finite or bounded > DIVERGED_SHARE,
     )
+
+
+def _check_squares(features: np.ndarray) -> None:
+    """Raises `UserError` unless the squares of features [M, F] have a finite sum in float32."""
+    flat = features.reshape(-1)
+    if not np.isfinite(np.vdot(flat, flat)):
+        raise UserError(
+            f"fqi: features are as large as {np.max(np.abs(features)):g}, so that their squares "
+            "overflow; scale the features down"
+        )
+
+
+class FqiLearner:
+    """Growing-batch fitted Q iteration: a fit to the whole replay every `refit_every` agent steps.
+
+    A fit that diverges is counted in `diverged_fits` and not used.
+    """
+
+    def __init__(self, context: LearnerContext, settings: FqiSettings):
+        self._context, self._settings = context, settings
+        self.head = zero_head(context.num_features, context.num_actions)
+        self.num_fits, self.diverged_fits = 0, 0
+        self._next_fit = context.learn_after  # agent step
+        self._fitted_at = -1  # agent step
+
+    def learn(self, replay: FeatureReplay, agent_step: int) -> Mapping[str, float]:
+        """Makes a fit if one is due."""
+        if agent_step < self._next_fit:
+            return {}
+        refit_every = self._settings.refit_every
+        self._next_fit = (agent_step // refit_every + 1) * refit_every
+        return self._fit(replay, agent_step)
+
+    def finish(self, replay: FeatureReplay, agent_step: int) -> Mapping[str, float]:
+        """Makes the last fit, to the whole replay, unless it was just made."""
+        return {} if self._fitted_at == agent_step else self._fit(replay, agent_step)
+
+    def _fit(self, replay: FeatureReplay, agent_step: int) -> Mapping[str, float]:
+        self._fitted_at = agent_step
+        time, env = replay.starts()
+        batch = replay.gather(time, env)
+        fit = fit_fqi(
+            batch,
+            self._choose_held_out(time, env),
+            self._context.num_actions,
+            bound=self._bound(batch),
+            num_iterations=self._settings.iterations,
+            start=self.head,
+        )
+        if fit.diverged:
+            self.diverged_fits += 1
+        else:
+            self.num_fits += 1
+            self.head = jax.tree.map(jnp.asarray, fit.head)
+        return {name: float(x) for name, x in fit._asdict().items() if name != "head"}
+
+    def _choose_held_out(self, time: np.ndarray, env: np.ndarray) -> np.ndarray:
+        """bool [M]: which interactions, that start at these rows [M], are held out.
+
+        Neighbours in time are alike, so a block of timesteps is held out as a whole. A block is
+        drawn by the seed, the same way at every fit.
+        """
+        block = (time // _HELD_OUT_STEPS) * self._context.num_envs + env
+        chance = np.random.default_rng([self._context.seed, 2]).random(int(block.max()) + 1)
+        held_out = chance[block] < self._settings.held_out
+        if held_out.all() or not held_out.any():
+            held_out = np.arange(len(time)) % 5 == 0
+        return held_out
+
+    def _bound(self, batch: Interaction) -> float:
+        """What no true value can exceed."""
+        discount = self._context.discount
+        if self._context.clip_rewards:
+            return 1 / (1 - discount)
+        return float(np.max(np.abs(batch.r_t))) / (1 - discount**self._context.n_step)

@@ -6,22 +6,22 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
+from safetensors.numpy import save as save_tensors
 
 from pvn.errors import UserError
-from pvn.evaluation.dqn import Head
-from pvn.evaluation.rollout import make_act
+from pvn.evaluation.head import LinearHead, is_finite, make_act
 from pvn.features import Features, load_features, save_features
-from pvn.files import sha256, write_json
+from pvn.files import sha256, write_json, write_whole
 
 FORMAT = "pvn-policy"
 VERSION = 1
 
 
-class Policy:
-    """Greedy actions [E] of observations uint8 [E, 84, 84, 4]."""
+class GreedyPolicy:
+    """A callable: observations uint8 [E, 84, 84, 4] -> the actions [E] of the highest value."""
 
-    def __init__(self, features: Features, head: Head, metadata: dict[str, Any]):
+    def __init__(self, features: Features, head: LinearHead, metadata: dict[str, Any]):
         self.features, self.head, self.metadata = features, head, metadata
         self._act = make_act(features)
 
@@ -37,11 +37,12 @@ class Policy:
             )
 
 
-def save_policy(path: Path, features: Features, head: Head, metadata: dict[str, Any]) -> None:
+def save_policy(path: Path, features: Features, head: LinearHead, metadata: dict[str, Any]) -> None:
     """Writes `head.safetensors`, `features/`, and last `policy.json`."""
     path.mkdir(parents=True, exist_ok=True)
     save_features(path / "features", features)
-    save_file({name: np.asarray(value) for name, value in head.items()}, path / "head.safetensors")
+    tensors = {name: np.asarray(value) for name, value in head._asdict().items()}
+    write_whole(path / "head.safetensors", save_tensors(tensors))
     digests = {
         "head_sha256": sha256(path / "head.safetensors"),
         "features_sha256": sha256(path / "features" / "model.safetensors"),
@@ -49,11 +50,11 @@ def save_policy(path: Path, features: Features, head: Head, metadata: dict[str, 
     write_json(path / "policy.json", {"format": FORMAT, "version": VERSION, **metadata, **digests})
 
 
-def load_policy(path: str | Path) -> Policy:
+def load_policy(path: str | Path) -> GreedyPolicy:
     """The policy of a `pvn.evaluate` run directory, or of the `policy/` in it.
 
     Raises:
-      UserError: no policy there, or a newer format.
+      UserError: no policy there, a newer format, or a head that diverged.
     """
     for folder in (Path(path), Path(path) / "policy"):
         if (folder / "policy.json").is_file():
@@ -68,5 +69,11 @@ def load_policy(path: str | Path) -> Policy:
         raise UserError(
             f"policy {folder}: is not a {FORMAT} of version {VERSION} or older; upgrade pvn"
         )
-    head = {name: jnp.asarray(v) for name, v in load_file(folder / "head.safetensors").items()}
-    return Policy(load_features(folder / "features"), head, metadata)
+    tensors = load_file(folder / "head.safetensors")
+    head = LinearHead(jnp.asarray(tensors["kernel"]), jnp.asarray(tensors["bias"]))
+    if not is_finite(head):
+        raise UserError(
+            f"policy {folder}: its head diverged, weights are not finite (NaN or infinity); "
+            "evaluate again with a lower config.dqn.learning_rate"
+        )
+    return GreedyPolicy(load_features(folder / "features"), head, metadata)

@@ -6,17 +6,17 @@ from pvn.types import Interaction
 
 
 class FeatureReplay:
-    """The last `capacity` time steps of E environments; gives n-step interactions.
+    """A ring buffer of the last `capacity` timesteps of E environments; gives n-step interactions.
 
-    Row (t, e) holds the features of what environment e showed at time t, the action taken on it,
-    its reward, and whether the episode ended (`terminal`) or was cut (`truncated`) by it. Row
-    (t + 1, e) is then the first of the next episode, and nothing bootstraps across.
+    Row (t, e) holds the features of environment e's observation at timestep t, the action taken,
+    its reward, and whether it ended the episode (`terminal`, or `truncated` by the time limit).
+    After an end, row (t + 1, e) is the first of the next episode; nothing bootstraps across.
     """
 
     def __init__(
         self, capacity: int, num_envs: int, num_features: int, *, n_step: int, discount: float
     ):
-        """capacity: time steps, over n_step. discount: gamma, of each step."""
+        """capacity: timesteps, more than n_step. discount: gamma of one timestep."""
         shape = (capacity, num_envs)
         self._features = np.zeros((*shape, num_features), np.float32)
         self._action = np.zeros(shape, np.int32)
@@ -25,15 +25,15 @@ class FeatureReplay:
         self._truncated = np.zeros(shape, bool)
         self._capacity, self._num_envs = capacity, num_envs
         self._n_step, self._discount = n_step, discount
-        self._added = 0  # time steps, ever
+        self._added = 0  # timesteps added so far, overwritten ones too
 
     def __len__(self) -> int:
-        """Rows held: time steps times environments."""
+        """Rows held: timesteps times environments."""
         return min(self._added, self._capacity) * self._num_envs
 
     @property
     def has_starts(self) -> bool:
-        """Whether there are rows with n more after them."""
+        """Whether an interaction can start at some row: n more timesteps follow it."""
         return self._added > self._n_step
 
     def add(
@@ -44,7 +44,7 @@ class FeatureReplay:
         terminal: np.ndarray,
         truncated: np.ndarray,
     ) -> None:
-        """Adds one time step: features [E, F] and a value for each environment [E]."""
+        """Adds one timestep: features [E, F], and the other arrays [E]."""
         at = self._added % self._capacity
         self._features[at] = features
         self._action[at] = action
@@ -54,7 +54,7 @@ class FeatureReplay:
         self._added += 1
 
     def starts(self) -> tuple[np.ndarray, np.ndarray]:
-        """(times, environments) of all rows that an interaction can start from, in time order."""
+        """(timesteps, environments) of all rows where an interaction can start, oldest first."""
         times = np.arange(max(0, self._added - self._capacity), self._added - self._n_step)
         time = np.repeat(times, self._num_envs)
         env = np.tile(np.arange(self._num_envs), len(times))
@@ -62,7 +62,7 @@ class FeatureReplay:
         return time[usable], env[usable]
 
     def sample(self, random: np.random.Generator, batch_size: int) -> Interaction:
-        """B interactions, uniformly over all rows that one can start from, with replacement."""
+        """B interactions, drawn uniformly with replacement from all rows where one can start."""
         low, high = max(0, self._added - self._capacity), self._added - self._n_step
         time = random.integers(low, high, batch_size)
         env = random.integers(self._num_envs, size=batch_size)
@@ -72,11 +72,11 @@ class FeatureReplay:
         return self.gather(time, env)
 
     def gather(self, time: np.ndarray, env: np.ndarray) -> Interaction:
-        """The interactions that start at these rows [B], which `starts` would give.
+        """The interactions that start at these rows [B], each of which `starts` gives.
 
-        Rewards are summed until n steps are over, the game ends (discount 0), or a cut is
-        reached: then the sum stops before the cut row and bootstraps from the features there,
-        for what came after it is not known.
+        Rewards are summed over n steps. The sum stops where the game ends (discount 0). It stops
+        before a truncated row, and bootstraps from that row's features, because the row after it
+        belongs to another episode.
         """
         count = len(time)
         total, scale = np.zeros(count, np.float32), np.ones(count, np.float32)

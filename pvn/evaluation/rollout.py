@@ -1,147 +1,160 @@
 """Environments side by side under an epsilon-greedy linear policy on frozen features."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from pvn.envs.atari import AtariEnvs
-from pvn.evaluation.dqn import Head, action_values
-from pvn.evaluation.learners import Learner
+from pvn.errors import UserError
+from pvn.evaluation.head import Act, LinearHead
+from pvn.evaluation.learner import Learner
 from pvn.evaluation.replay import FeatureReplay
-from pvn.features import Features
-
-Act = Callable[[Head, np.ndarray], tuple[jax.Array, jax.Array]]
 
 
-class Moment(NamedTuple):
-    """One time step of E environments."""
+class PlayedStep(NamedTuple):
+    """One timestep of E environments."""
 
-    features: np.ndarray | None  # float32 [E, F] of what was acted on; None: no features asked for
+    features: np.ndarray | None  # float32 [E, F] of the observations acted on; None: random play
     action: np.ndarray  # int32 [E]
     reward: np.ndarray  # float32 [E], as the game gives it
     terminal: np.ndarray  # bool [E]
     truncated: np.ndarray  # bool [E]
 
 
-class Episode(NamedTuple):
-    """An episode that is over."""
+class PlayedEpisode(NamedTuple):
+    """An episode that has ended."""
 
     env: int
-    score: float  # undiscounted sum of rewards as the game gives them
+    episode_return: float  # undiscounted sum of rewards as the game gives them
     length: int  # agent steps
 
 
-def make_act(features: Features) -> Act:
-    """(head, uint8 [E, 84, 84, 4]) -> (features [E, F], greedy actions [E]), in one dispatch."""
-    device_params = jax.device_put(features.params)
+class Progress(NamedTuple):
+    """What happened at one timestep of `interact`."""
 
-    @jax.jit
-    def act(params: object, head: Head, observation: jax.Array) -> tuple[jax.Array, jax.Array]:
-        x = features.apply(params, observation)
-        return x, jnp.argmax(action_values(head, x), axis=-1)
-
-    return lambda head, observation: act(device_params, head, observation)
+    agent_step: int  # agent steps so far, over all environments
+    episodes: list[PlayedEpisode]  # that ended at this timestep
+    metrics: Mapping[str, float]  # of the learner, perhaps none
 
 
 class Rollout:
-    """Steps E environments and keeps score; ended ones start again at once."""
+    """Steps E environments and sums up their rewards; ended ones are restarted at once."""
 
     def __init__(self, envs: AtariEnvs, act: Act | None, seed: int):
         """act: from `make_act`; None for uniformly random actions. seed: of games and actions."""
         self._envs, self._act = envs, act
+        self.num_envs = envs.num_envs
         games, actions = np.random.SeedSequence(seed).spawn(2)
         self._random = np.random.default_rng(actions)
-        self._score = np.zeros(envs.num_envs)
+        self._return = np.zeros(envs.num_envs)
         self._length = np.zeros(envs.num_envs, np.int64)
+        self._timestep = 0
         seeds = games.generate_state(envs.num_envs) >> 1  # the emulator takes 31 bits
         envs.reset(seeds.astype(np.int64), np.ones(envs.num_envs, bool))
 
-    def step(self, head: Head | None, epsilon: float) -> tuple[Moment, list[Episode]]:
-        """One time step: what happened, and the episodes that it ended."""
+    def step(
+        self, head: LinearHead | None, epsilon: float
+    ) -> tuple[PlayedStep, list[PlayedEpisode]]:
+        """Plays one timestep. Returns it, and the episodes that ended with it.
+
+        head: None for uniformly random actions.
+
+        Raises:
+          UserError: a feature is NaN or infinite.
+        """
         envs = self._envs
+        self._timestep += 1
         action = self._random.integers(envs.num_actions, size=envs.num_envs, dtype=np.int32)
         features = None
         if self._act is not None and head is not None:
             x, greedy = self._act(head, envs.observation)
             features = np.asarray(x)
+            check_finite(features, self._timestep)
             explore = self._random.random(envs.num_envs) < epsilon
             action = np.where(explore, action, np.asarray(greedy, np.int32))
         step = envs.step(action)
-        self._score += step.reward
+        self._return += step.reward
         self._length += 1
         ended = step.terminal | step.truncated
         episodes = [
-            Episode(int(env), float(self._score[env]), int(self._length[env]))
+            PlayedEpisode(int(env), float(self._return[env]), int(self._length[env]))
             for env in np.flatnonzero(ended)
         ]
         if episodes:
-            self._score[ended], self._length[ended] = 0, 0
+            self._return[ended], self._length[ended] = 0, 0
             envs.restart(ended)
-        return Moment(features, action, *step), episodes
+        return PlayedStep(features, action, *step), episodes
+
+
+def check_finite(features: np.ndarray, timestep: int) -> None:
+    """Raises `UserError` if any of the features [E, F] at this timestep is NaN or infinite."""
+    finite = np.isfinite(features)
+    if not finite.all():
+        env = int(np.argmin(finite.all(axis=1)))
+        count = int(np.sum(~finite[env]))
+        raise UserError(
+            f"features: {count} of {features.shape[1]} are not finite (NaN or infinity) for "
+            f"the observation of environment {env} at timestep {timestep:,}; expected finite "
+            "features of every observation"
+        )
 
 
 def interact(
     rollout: Rollout,
     learner: Learner,
     replay: FeatureReplay,
-    zeros: Head,
     *,
     num_steps: int,
-    num_envs: int,
     epsilon: Callable[[int], float],
     clip_rewards: bool,
-    report: Callable[[int, list[Episode]], object],
-    stop: Callable[[], bool],
-) -> int:
-    """Plays and learns for `num_steps` agent steps. Returns the agent steps taken.
+) -> Iterator[Progress]:
+    """Plays and learns for `num_steps` agent steps; yields after every timestep.
 
-    Until there is a head, actions are uniformly random.
+    Actions are uniformly random until the learner's first fit. The learner's last fit is made
+    after the last timestep; if it has metrics, they are yielded too. Whoever stops iterating
+    earlier gets no last fit.
 
     Args:
-      zeros: a head of the right shape, to get features with.
       epsilon: agent step -> probability of a random action.
-      report: called with the agent step and the episodes that ended in it.
-      stop: whether to end early; then no last fit is made.
+      clip_rewards: whether the replay gets rewards clipped to [-1, 1].
+
+    Raises:
+      UserError: a feature is NaN or infinite, or the learner cannot go on.
     """
     agent_step = 0
-    while agent_step + num_envs <= num_steps and not stop():
-        agent_step += num_envs
-        untrained = learner.head is None
-        moment, episodes = rollout.step(
-            learner.head or zeros, 1.0 if untrained else epsilon(agent_step)
+    while agent_step + rollout.num_envs <= num_steps:
+        agent_step += rollout.num_envs
+        step, episodes = rollout.step(
+            learner.head, epsilon(agent_step) if learner.num_fits else 1.0
         )
-        assert moment.features is not None
-        reward = np.clip(moment.reward, -1, 1) if clip_rewards else moment.reward
-        replay.add(moment.features, moment.action, reward, moment.terminal, moment.truncated)
-        if replay.has_starts:
-            learner.learn(replay, agent_step)
-        report(agent_step, episodes)
-    if not stop():
-        learner.finish(replay, agent_step)
-    return agent_step
+        assert step.features is not None
+        reward = np.clip(step.reward, -1, 1) if clip_rewards else step.reward
+        replay.add(step.features, step.action, reward, step.terminal, step.truncated)
+        metrics = learner.learn(replay, agent_step) if replay.has_starts else {}
+        yield Progress(agent_step, episodes, metrics)
+    if metrics := learner.finish(replay, agent_step):
+        yield Progress(agent_step, [], metrics)
 
 
 def play(
-    rollout: Rollout,
-    head: Head | None,
-    *,
-    num_envs: int,
-    num_episodes: int,
-    epsilon: float,
-    report: Callable[[Episode], object],
-    stop: Callable[[], bool],
-) -> None:
+    rollout: Rollout, head: LinearHead | None, *, num_episodes: int, epsilon: float
+) -> Iterator[list[PlayedEpisode]]:
     """Plays `num_episodes` episodes, the first ones of each environment.
 
-    Which episodes count is fixed beforehand: the first to end would be the short ones.
+    Yields after every timestep the episodes that ended with it, often none, so that whoever
+    iterates can stop at any timestep. Which episodes count is fixed beforehand, because the
+    first ones to end would be the short ones.
+
+    Raises:
+      UserError: a feature is NaN or infinite.
     """
-    quota = np.full(num_envs, num_episodes // num_envs)
-    quota[: num_episodes % num_envs] += 1
-    while quota.any() and not stop():
+    quota = np.full(rollout.num_envs, num_episodes // rollout.num_envs)
+    quota[: num_episodes % rollout.num_envs] += 1
+    while quota.any():
+        counted = []
         for episode in rollout.step(head, epsilon)[1]:
             if quota[episode.env]:
                 quota[episode.env] -= 1
-                report(episode)
+                counted.append(episode)
+        yield counted

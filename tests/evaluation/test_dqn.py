@@ -3,17 +3,25 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pvn.evaluation.dqn import action_values, double_q_loss, make_dqn, zero_head
+from pvn.errors import UserError
+from pvn.evaluation import dqn
+from pvn.evaluation.dqn import DqnLearner, DqnSettings, double_q_loss, init_state
+from pvn.evaluation.head import LinearHead, q_values, zero_head
+from pvn.evaluation.learner import LearnerContext
+from pvn.evaluation.replay import FeatureReplay
 from pvn.types import Interaction
 
-SETTINGS = {
-    "num_features": 3,
-    "num_actions": 4,
-    "learning_rate": 0.05,
-    "adam_epsilon": 1e-4,
-    "max_gradient_norm": 10.0,
-    "target_period": 3,
-}
+SETTINGS = DqnSettings(
+    update_every=1,
+    learning_rate=0.05,
+    adam_epsilon=1e-4,
+    max_gradient_norm=10.0,
+    target_period=3,
+)
+
+
+def update(state, batches, settings=SETTINGS):
+    return dqn.update(state, batches, settings)
 
 
 def some_batches(count, batch_size, seed=0):
@@ -33,16 +41,8 @@ def part(batches, where):
     return jax.tree.map(lambda x: x[where], batches)
 
 
-def test_action_values_by_hand():
-    head = {"kernel": jnp.array([[1.0, 2], [10, 20]]), "bias": jnp.array([100.0, 200])}
-    values = action_values(head, jnp.array([[1.0, 1], [0, 0], [2, -1]]))
-    assert values.tolist() == [[111, 222], [100, 200], [92, 184]]
-    assert jax.tree.map(jnp.shape, zero_head(7, 3)) == {"kernel": (7, 3), "bias": (3,)}
-    assert not any(x.any() for x in zero_head(7, 3).values())
-
-
-ONLINE = {"kernel": jnp.array([[1.0, 3, 2], [1, 0, 2]]), "bias": jnp.array([0.0, 1, -1])}
-TARGET = {"kernel": jnp.array([[5.0, -1, 2], [0, 2, 4]]), "bias": jnp.array([2.0, 0, 1])}
+ONLINE = LinearHead(jnp.array([[1.0, 3, 2], [1, 0, 2]]), jnp.array([0.0, 1, -1]))
+TARGET = LinearHead(jnp.array([[5.0, -1, 2], [0, 2, 4]]), jnp.array([2.0, 0, 1]))
 BATCH = Interaction(
     features_tm1=jnp.array([[1.0, 1], [2, 0]]),
     a_tm1=jnp.array([2, 0]),
@@ -57,12 +57,8 @@ ERRORS = [2.5 - 3, -1 - 2]
 
 
 def test_loss_by_hand():
-    online, target = (
-        action_values(ONLINE, BATCH.features_t),
-        action_values(TARGET, BATCH.features_t),
-    )
-    assert online[0].tolist() == [1, 4, 1]
-    assert target[0].tolist() == [7, -1, 3]
+    assert q_values(ONLINE, BATCH.features_t)[0].tolist() == [1, 4, 1]
+    assert q_values(TARGET, BATCH.features_t)[0].tolist() == [7, -1, 3]
     loss = jax.jit(double_q_loss)(ONLINE, TARGET, BATCH)
     assert float(loss) == 0.5 * (ERRORS[0] ** 2 + ERRORS[1] ** 2) / 2
 
@@ -73,15 +69,14 @@ def test_gradient_by_hand():
     kernel = np.zeros((2, 3))
     kernel[:, 2] = -ERRORS[0] * np.array([1, 1]) / 2
     kernel[:, 0] = -ERRORS[1] * np.array([2, 0]) / 2
-    np.testing.assert_array_equal(gradient[0]["kernel"], kernel)
-    np.testing.assert_array_equal(gradient[0]["bias"], [-ERRORS[1] / 2, 0, -ERRORS[0] / 2])
-    assert not any(x.any() for x in gradient[1].values())
+    np.testing.assert_array_equal(gradient[0].kernel, kernel)
+    np.testing.assert_array_equal(gradient[0].bias, [-ERRORS[1] / 2, 0, -ERRORS[0] / 2])
+    assert not any(x.any() for x in gradient[1])
 
 
 def slow_dqn(batches, settings):
     """The heads after each update, in float64: loss, clipping and Adam written out."""
-    kernel = np.zeros((settings["num_features"], settings["num_actions"]))
-    head = np.concatenate([kernel, np.zeros((1, settings["num_actions"]))])  # the last row: bias
+    head = np.zeros((3 + 1, 4))  # the last row: bias
     target, first, second = head, np.zeros_like(head), np.zeros_like(head)
     heads, targets, losses, norms = [], [], [], []
     for number in range(1, len(batches.r_t) + 1):
@@ -100,13 +95,13 @@ def slow_dqn(batches, settings):
             gradient[:, action] -= error * x[b] / size
             loss += 0.5 * error**2 / size
         norm = np.sqrt(np.sum(np.square(gradient)))
-        gradient = gradient * min(1, settings["max_gradient_norm"] / norm)
+        gradient = gradient * min(1, settings.max_gradient_norm / norm)
         first = 0.9 * first + 0.1 * gradient
         second = 0.999 * second + 0.001 * np.square(gradient)
         step = first / (1 - 0.9**number)
-        step = step / (np.sqrt(second / (1 - 0.999**number)) + settings["adam_epsilon"])
-        head = head - settings["learning_rate"] * step
-        if number % settings["target_period"] == 0:
+        step = step / (np.sqrt(second / (1 - 0.999**number)) + settings.adam_epsilon)
+        head = head - settings.learning_rate * step
+        if number % settings.target_period == 0:
             target = head
         heads.append(head)
         targets.append(target)
@@ -116,47 +111,47 @@ def slow_dqn(batches, settings):
 
 
 def as_array(head):
-    return np.concatenate([head["kernel"], head["bias"][None]])
+    return np.concatenate([head.kernel, head.bias[None]])
 
 
 def test_training_is_that_of_a_slow_reference():
-    settings = SETTINGS | {"max_gradient_norm": 1.0}
+    settings = SETTINGS._replace(max_gradient_norm=1.0)
     batches = some_batches(25, 8)
     heads, targets, losses, norms = slow_dqn(batches, settings)
     assert 5 < np.sum(np.array(norms) > 1) < 25  # some are clipped, some are not
-    state, update = make_dqn(**settings)
+    state = init_state(3, 4, settings)
     for number in range(25):
-        state, loss = update(state, part(batches, slice(number, number + 1)))
+        state, loss = update(state, part(batches, slice(number, number + 1)), settings)
         np.testing.assert_allclose(as_array(state.head), heads[number], rtol=1e-3, atol=1e-5)
         np.testing.assert_allclose(
             as_array(state.target_head), targets[number], rtol=1e-3, atol=1e-5
         )
         np.testing.assert_allclose(loss, losses[number], rtol=1e-3)
-    assert int(state.updates) == 25
+    assert int(state.num_updates) == 25
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])
 def test_batches_in_one_call_are_so_many_calls(count):
     batches = some_batches(count, 4)
-    start, update = make_dqn(**SETTINGS)
+    start = init_state(3, 4, SETTINGS)
     together, mean_loss = update(start, batches)
     one, losses = start, []
     for number in range(count):
         one, loss = update(one, part(batches, slice(number, number + 1)))
         losses.append(float(loss))
     np.testing.assert_allclose(mean_loss, np.mean(losses), rtol=1e-6)
-    assert int(together.updates) == int(one.updates) == count
+    assert int(together.num_updates) == int(one.num_updates) == count
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-7), together, one)
 
 
 def test_target_period():
     batches = some_batches(7, 4)
-    state, update = make_dqn(**SETTINGS)
+    state = init_state(3, 4, SETTINGS)
     heads = [state.head]
     for number in range(7):
         state, _ = update(state, part(batches, slice(number, number + 1)))
         heads.append(state.head)
-        assert not np.array_equal(heads[-1]["kernel"], heads[-2]["kernel"])
+        assert not np.array_equal(heads[-1].kernel, heads[-2].kernel)
         copied = heads[3 * ((number + 1) // 3)]  # the head after update 0, 3 or 6
         jax.tree.map(np.testing.assert_array_equal, state.target_head, copied)
 
@@ -172,19 +167,105 @@ def test_the_gradient_is_clipped(reward, scale):
         discount_t=np.array([[0]], np.float32),
         features_t=np.array([[[0]]], np.float32),
     )
-    settings = SETTINGS | {"num_features": 1, "num_actions": 1, "adam_epsilon": 5.0}
-    state, update = make_dqn(**settings)
-    state, loss = update(state, batch)
+    settings = SETTINGS._replace(adam_epsilon=5.0)
+    state, loss = update(init_state(1, 1, settings), batch, settings)
     gradient = scale * np.array([3, 1])
     expected = 0.05 * gradient / (gradient + 5)
-    moved = [float(state.head["kernel"][0, 0]), float(state.head["bias"][0])]
+    moved = [float(state.head.kernel[0, 0]), float(state.head.bias[0])]
     np.testing.assert_allclose(moved, expected, rtol=1e-5)
     assert float(loss) == 0.5 * reward**2
 
 
 def test_the_first_state_is_left_alone():
-    start, update = make_dqn(**SETTINGS)
+    start = init_state(3, 4, SETTINGS)
     update(start, some_batches(4, 4))
-    assert int(start.updates) == 0
+    assert int(start.num_updates) == 0
     jax.tree.map(np.testing.assert_array_equal, start.head, zero_head(3, 4))
     jax.tree.map(np.testing.assert_array_equal, start.target_head, zero_head(3, 4))
+
+
+def test_the_target_period_is_in_agent_steps():
+    # A period of 7 agent steps is 3 updates of one every 2 agent steps, rounded down.
+    settings = SETTINGS._replace(update_every=2, target_period=7)
+    batches = some_batches(3, 4)
+    two, _ = update(init_state(3, 4, settings), part(batches, slice(0, 2)), settings)
+    assert not two.target_head.kernel.any()
+    three, _ = update(two, part(batches, slice(2, 3)), settings)
+    np.testing.assert_array_equal(three.target_head.kernel, three.head.kernel)
+    assert three.target_head.kernel.any()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("a_tm1", np.zeros((2, 1), int)),
+        ("a_tm1", np.zeros(3, int)),
+        ("r_t", np.zeros(1)),
+        ("discount_t", np.zeros((2, 2))),
+        ("features_t", np.zeros((2, 3))),
+        ("features_tm1", np.zeros((3, 2))),
+    ],
+)
+def test_wrong_shapes_are_refused(name, value):
+    with pytest.raises(AssertionError):
+        double_q_loss(ONLINE, TARGET, BATCH._replace(**{name: value}))
+
+
+def learner(settings, num_envs=2):
+    context = LearnerContext(
+        num_features=3, num_actions=4, num_envs=num_envs, discount=0.9, n_step=1,
+        clip_rewards=True, learn_after=10, seed=0,
+    )  # fmt: skip
+    return DqnLearner(context, settings)
+
+
+def some_replay(size=1.0, num_envs=2):
+    random = np.random.default_rng(0)
+    replay = FeatureReplay(30, num_envs, 3, n_step=1, discount=0.9)
+    no = np.zeros(num_envs, bool)
+    for _ in range(20):
+        features = size * random.normal(size=(num_envs, 3)).astype(np.float32)
+        replay.add(features, random.integers(4, size=num_envs), np.ones(num_envs), no, no)
+    return replay
+
+
+def test_updates_fall_due_after_learn_after():
+    one = learner(SETTINGS._replace(update_every=4, batch_size=2))
+    counts = []
+    for agent_step in (2, 10, 12, 14, 16, 18, 30):
+        assert one.learn(some_replay(), agent_step) == {}
+        counts.append(one.num_fits)
+    assert counts == [0, 0, 0, 1, 1, 2, 5]
+    assert int(one._state.num_updates) == 5
+    assert one.finish(some_replay(), 30) == {}
+    assert one.head.kernel.any()
+
+
+@pytest.mark.parametrize("agent_steps", [(10_000,), (20_000, 30_000)])
+def test_the_loss_is_logged_every_10_000_agent_steps(agent_steps):
+    one = learner(SETTINGS._replace(update_every=5_000, batch_size=2))
+    assert one.learn(some_replay(), 9_990) == {}
+    for agent_step in agent_steps:
+        assert one.learn(some_replay(), agent_step + 10)["loss"] > 0
+        assert one.learn(some_replay(), agent_step + 5_010) == {}
+
+
+@pytest.mark.parametrize(
+    ("learning_rate", "size", "agent_step"),
+    [
+        (1e30, 1.0, 16),
+        (0.05, 1e25, 13),
+    ],  # the loss overflows after one update; the gradient at once
+)
+def test_a_head_that_diverged_is_refused(learning_rate, size, agent_step):
+    one = learner(SETTINGS._replace(update_every=3, batch_size=8, learning_rate=learning_rate))
+    for step in (12, 14, 16, 18, 20):
+        one.learn(some_replay(size), step)
+    with pytest.raises(UserError) as raised:
+        one.finish(some_replay(size), 20)
+    assert str(raised.value) == (
+        "dqn: the head diverged, its loss, gradient or weights are not finite at agent step "
+        f"{agent_step}; lower config.dqn.learning_rate ({learning_rate:g})"
+    )
+    with pytest.raises(UserError, match=f"at agent step {agent_step};"):
+        one.learn(some_replay(size), 10_020)  # where the loss would be logged

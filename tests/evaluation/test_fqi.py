@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
 
-from pvn.evaluation.fqi import fit_fqi
+from pvn.errors import UserError
+from pvn.evaluation.fqi import FqiLearner, FqiSettings, fit_fqi
+from pvn.evaluation.learner import LearnerContext
+from pvn.evaluation.replay import FeatureReplay
 from pvn.types import Interaction
 
 
@@ -80,10 +83,10 @@ def test_dense_least_squares(penalty, num_iterations):
     (kernel, bias), r2, change, share, _ = slow_fqi(
         batch, held_out, 3, 1e3, num_iterations, [penalty]
     )
-    assert fit.kernel.dtype == fit.bias.dtype == np.float32
+    assert fit.head.kernel.dtype == fit.head.bias.dtype == np.float32
     scale = batch.features_tm1.std(axis=0)[:, None]
-    np.testing.assert_allclose(fit.kernel * scale, kernel * scale, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(fit.bias, bias, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(fit.head.kernel * scale, kernel * scale, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(fit.head.bias, bias, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(fit.held_out_r2, r2, rtol=1e-4)
     np.testing.assert_allclose(fit.change, change, rtol=1e-3, atol=1e-6)
     assert fit.penalty == penalty
@@ -106,8 +109,10 @@ def test_the_penalty_is_the_one_that_predicts_held_out_interactions_best(
         fit = fit_fqi(batch, held_out, 2, bound=1e3, num_iterations=6, penalties=np.array(order))
         assert fit.penalty == best
         np.testing.assert_allclose(fit.held_out_r2, r2, rtol=1e-3)
-        np.testing.assert_allclose(fit.kernel, kernel, rtol=1e-3, atol=1e-3 * np.abs(kernel).max())
-        np.testing.assert_allclose(fit.bias, bias, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(
+            fit.head.kernel, kernel, rtol=1e-3, atol=1e-3 * np.abs(kernel).max()
+        )
+        np.testing.assert_allclose(fit.head.bias, bias, rtol=1e-3, atol=1e-3)
 
 
 def test_held_out_interactions_are_not_fitted():
@@ -117,11 +122,11 @@ def test_held_out_interactions_are_not_fitted():
     fit = fit_fqi(batch, held_out, 2, **arguments)
     other = batch._replace(r_t=np.where(held_out, batch.r_t + 5, batch.r_t))
     changed = fit_fqi(other, held_out, 2, **arguments)
-    np.testing.assert_array_equal(fit.kernel, changed.kernel)
-    np.testing.assert_array_equal(fit.bias, changed.bias)
+    np.testing.assert_array_equal(fit.head.kernel, changed.head.kernel)
+    np.testing.assert_array_equal(fit.head.bias, changed.head.bias)
     assert changed.held_out_r2 < fit.held_out_r2
     other = batch._replace(r_t=np.where(held_out, batch.r_t, batch.r_t + 5))
-    assert not np.allclose(fit_fqi(other, held_out, 2, **arguments).bias, fit.bias)
+    assert not np.allclose(fit_fqi(other, held_out, 2, **arguments).head.bias, fit.head.bias)
 
 
 def test_iterations_can_be_continued():
@@ -129,12 +134,10 @@ def test_iterations_can_be_continued():
     held_out = np.arange(300) % 5 == 0
     arguments = {"bound": 1e3, "penalties": np.array([1e-3])}
     first = fit_fqi(batch, held_out, 3, num_iterations=2, **arguments)
-    second = fit_fqi(
-        batch, held_out, 3, num_iterations=3, start=(first.kernel, first.bias), **arguments
-    )
+    second = fit_fqi(batch, held_out, 3, num_iterations=3, start=first.head, **arguments)
     whole = fit_fqi(batch, held_out, 3, num_iterations=5, **arguments)
-    np.testing.assert_array_equal(second.kernel, whole.kernel)
-    np.testing.assert_array_equal(second.bias, whole.bias)
+    np.testing.assert_array_equal(second.head.kernel, whole.head.kernel)
+    np.testing.assert_array_equal(second.head.bias, whole.head.bias)
 
 
 def test_optimal_values_of_a_small_mdp():
@@ -172,7 +175,7 @@ def test_optimal_values_of_a_small_mdp():
         num_iterations=200,
         penalties=np.array([1e-7]),
     )
-    learned = one_hot @ fit.kernel + fit.bias
+    learned = one_hot @ fit.head.kernel + fit.head.bias
     np.testing.assert_allclose(learned, optimal, atol=1e-4)
     assert learned.argmax(axis=1).tolist() == optimal.argmax(axis=1).tolist()
     assert len(set(optimal.argmax(axis=1))) > 1
@@ -205,18 +208,18 @@ DIVERGES = [(0, 0, 0), (1, 0.1, 3)]
     [
         (1, 0.1, 0),
         (2, 0.1 + 2.7 * 0.1, 0),
-        (3, 1, 0.5),  # 0.1 + 2.7 * 0.37 = 1.099, cut to the bound
+        (3, 1, 0.5),  # 0.1 + 2.7 * 0.37 = 1.099, clipped to the bound
         (4, 1, 0.5),
         (50, 1, 0.5),
     ],
 )
-def test_divergence_is_bounded_and_told(num_iterations, slope, share):
+def test_divergence_is_bounded_and_reported(num_iterations, slope, share):
     batch, held_out = line(*DIVERGES)
     fit = fit_fqi(
         batch, held_out, 1, bound=1.0, num_iterations=num_iterations, penalties=np.array([1e-12])
     )
-    np.testing.assert_allclose(fit.kernel, [[slope]], rtol=1e-5)
-    np.testing.assert_allclose(fit.bias, [0], atol=1e-6)
+    np.testing.assert_allclose(fit.head.kernel, [[slope]], rtol=1e-5)
+    np.testing.assert_allclose(fit.head.bias, [0], atol=1e-6)
     assert fit.bounded_share == share
     assert fit.diverged is (share > 0)
 
@@ -225,7 +228,7 @@ def test_the_bound_holds_on_both_sides():
     batch, held_out = line(*[(x, -reward, later) for x, reward, later in DIVERGES])
     # One action, so the maximum is its value, and the signs are just turned.
     fit = fit_fqi(batch, held_out, 1, bound=1.0, num_iterations=9, penalties=np.array([1e-12]))
-    np.testing.assert_allclose(fit.kernel, [[-1]], rtol=1e-5)
+    np.testing.assert_allclose(fit.head.kernel, [[-1]], rtol=1e-5)
     assert fit.diverged is True
 
 
@@ -253,7 +256,82 @@ def test_an_action_never_taken_is_worth_nothing():
     batch = some_interactions(200, 4, 2)
     held_out = np.arange(200) % 5 == 0
     fit = fit_fqi(batch, held_out, 3, bound=1e3, num_iterations=4)
-    assert (fit.kernel[:, 2] == 0).all()
-    assert fit.bias[2] == 0
-    assert fit.kernel[:, :2].all()
+    assert (fit.head.kernel[:, 2] == 0).all()
+    assert fit.head.bias[2] == 0
+    assert fit.head.kernel[:, :2].all()
     assert np.isfinite(fit.held_out_r2)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"a_tm1": np.zeros((50, 1), int)},
+        {"r_t": np.zeros(49)},
+        {"discount_t": np.zeros((50, 1))},
+        {"features_t": np.zeros((50, 3))},
+    ],
+)
+def test_wrong_shapes_are_refused(change):
+    batch, held_out = some_interactions(50, 4, 2), np.arange(50) % 5 == 0
+    with pytest.raises(AssertionError):
+        fit_fqi(batch._replace(**change), held_out, 2, bound=1, num_iterations=1)
+    with pytest.raises(AssertionError):
+        fit_fqi(batch, held_out[:40], 2, bound=1, num_iterations=1)
+
+
+@pytest.mark.parametrize(("value", "said"), [(1e25, "1e+25"), (np.inf, "inf"), (np.nan, "nan")])
+def test_features_whose_squares_overflow_are_refused(value, said):
+    batch = some_interactions(50, 4, 2)
+    batch.features_tm1[7, 2] = value
+    message = f"fqi: features are as large as {said}, so that their squares overflow"
+    with pytest.raises(UserError, match=message.replace("+", r"\+")):
+        fit_fqi(batch, np.arange(50) % 5 == 0, 2, bound=1, num_iterations=1)
+
+
+def learner(iterations):
+    context = LearnerContext(
+        num_features=1, num_actions=1, num_envs=2, discount=0.9, n_step=1, clip_rewards=True,
+        learn_after=20, seed=0,
+    )  # fmt: skip
+    return FqiLearner(context, FqiSettings(refit_every=50, iterations=iterations))
+
+
+def diverging_replay():
+    """Those of `DIVERGES`: environment 0 goes from feature 1 to 3, environment 1 stays at 0."""
+    replay = FeatureReplay(100, 2, 1, n_step=1, discount=0.9)
+    action, terminal = np.zeros(2, np.int32), np.zeros(2, bool)
+    for number in range(90):
+        second = number % 2 == 1
+        features = np.array([[3.0 if second else 1.0], [0.0]])
+        reward = np.array([0.1, 0])
+        replay.add(features, action, reward, terminal, np.array([second, False]))
+    return replay
+
+
+def test_fits_fall_due_at_multiples_of_refit_every():
+    replay, one = diverging_replay(), learner(iterations=1)
+    assert not one.head.kernel.any()
+    fitted = [step for step in range(2, 202, 2) if one.learn(replay, step)]
+    assert fitted == [20, 50, 100, 150, 200]
+    assert one.finish(replay, 200) == {}  # was just made
+
+
+def test_a_fit_that_diverged_is_not_used():
+    # One regression more, so the slopes are those of the table above; the bound is 1 / (1 - 0.9).
+    replay, one = diverging_replay(), learner(iterations=2)
+    metrics = one.learn(replay, 20)
+    assert set(metrics) == {"held_out_r2", "penalty", "change", "bounded_share", "diverged"}
+    assert (metrics["diverged"], one.num_fits, one.diverged_fits) == (0, 1, 0)
+    fitted = one.head
+    np.testing.assert_allclose(fitted.kernel, [[0.37]], rtol=1e-4)
+    # From there 0.1 + 2.7 w is above 10 after four regressions more.
+    for step, diverged_fits in ((50, 0), (100, 1), (150, 1)):
+        metrics = one.learn(replay, step)
+        assert metrics["diverged"] == (one.diverged_fits > 0)
+        assert one.diverged_fits >= diverged_fits
+    assert one.num_fits == 2
+    assert one.head is not fitted
+    np.testing.assert_allclose(one.head.kernel, [[0.1 + 2.7 * (0.1 + 2.7 * 0.37)]], rtol=1e-4)
+    kept = one.head
+    assert one.finish(replay, 160)["diverged"] == 1
+    assert one.head is kept

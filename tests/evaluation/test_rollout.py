@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 
 from pvn.envs.atari import AtariEnvs, TimeStep
-from pvn.evaluation.rollout import Episode, Rollout
+from pvn.errors import UserError
+from pvn.evaluation.replay import FeatureReplay
+from pvn.evaluation.rollout import PlayedEpisode, Rollout, check_finite, interact, play
 
 
 class ScriptedEnvs:
@@ -45,18 +47,18 @@ class ScriptedEnvs:
 
 
 def assert_episodes_are_sums(played):
-    """Each episode's score and length are what its environment's moments add up to."""
+    """Each episode's return and length are the sums over its environment's steps."""
     num_envs = len(played[0][0].reward)
-    score, length = [0.0] * num_envs, [0] * num_envs
+    returns, length = [0.0] * num_envs, [0] * num_envs
     count = 0
-    for moment, episodes in played:
+    for step, episodes in played:
         expected = []
         for env in range(num_envs):
-            score[env] += float(moment.reward[env])
+            returns[env] += float(step.reward[env])
             length[env] += 1
-            if moment.terminal[env] or moment.truncated[env]:
-                expected.append(Episode(env, score[env], length[env]))
-                score[env], length[env] = 0.0, 0
+            if step.terminal[env] or step.truncated[env]:
+                expected.append(PlayedEpisode(env, returns[env], length[env]))
+                returns[env], length[env] = 0.0, 0
         assert episodes == expected
         count += len(expected)
     return count
@@ -67,17 +69,17 @@ def test_scripted_episodes():
     rollout = Rollout(envs, None, seed=0)
     played = [rollout.step(None, 0.0) for _ in range(12)]
     # Lengths 2, 3, 4, rewards 1, 10, 100 a step.
-    first, second, third = Episode(0, 2, 2), Episode(1, 30, 3), Episode(2, 400, 4)
+    first, second, third = PlayedEpisode(0, 2, 2), PlayedEpisode(1, 30, 3), PlayedEpisode(2, 400, 4)
     by_step = [[], [first], [second], [first, third], [], [first, second]]
     by_step += [[], [first, third], [second], [first], [], [first, second, third]]
     assert [episodes for _, episodes in played] == by_step
     assert assert_episodes_are_sums(played) == 6 + 4 + 3
-    for number, (moment, _) in enumerate(played, 1):
-        assert moment.features is None
-        assert moment.action.tolist() == envs.actions[number - 1]
-        assert moment.reward.tolist() == [1, 10, 100]
-        assert moment.terminal.tolist() == [number % 2 == 0, False, number % 4 == 0]
-        assert moment.truncated.tolist() == [False, number % 3 == 0, False]
+    for number, (step, _) in enumerate(played, 1):
+        assert step.features is None
+        assert step.action.tolist() == envs.actions[number - 1]
+        assert step.reward.tolist() == [1, 10, 100]
+        assert step.terminal.tolist() == [number % 2 == 0, False, number % 4 == 0]
+        assert step.truncated.tolist() == [False, number % 3 == 0, False]
 
 
 def test_random_play_on_the_emulator():
@@ -87,10 +89,10 @@ def test_random_play_on_the_emulator():
 
     played = play(3)
     assert assert_episodes_are_sums(played) >= 2
-    assert sum(episode.score for _, episodes in played for episode in episodes) > 0
-    for moment, _ in played:
-        assert moment.features is None
-        assert moment.action.dtype == np.int32
+    assert sum(episode.episode_return for _, episodes in played for episode in episodes) > 0
+    for step, _ in played:
+        assert step.features is None
+        assert step.action.dtype == np.int32
     # A function of the seed: of the actions and of the games.
     again = play(3)
     assert [episodes for _, episodes in again] == [episodes for _, episodes in played]
@@ -134,13 +136,13 @@ def test_epsilon_greedy(epsilon):
     rollout = Rollout(envs, act, seed=0)
     taken = []
     for number in range(2000):
-        moment, _ = rollout.step("head", epsilon)
-        assert moment.features.dtype == np.float32
-        assert moment.features.tolist() == [
+        step, _ = rollout.step("head", epsilon)
+        assert step.features.dtype == np.float32
+        assert step.features.tolist() == [
             [number // length, number % length, env] for env, length in enumerate((2, 3))
         ]
-        assert moment.action.dtype == np.int32
-        taken.append(moment.action)
+        assert step.action.dtype == np.int32
+        taken.append(step.action)
     assert np.array_equal(taken, envs.actions)
     # A random action is the greedy one in one case of five. Five standard deviations.
     expected = 1 - epsilon * 4 / 5
@@ -151,6 +153,127 @@ def test_epsilon_greedy(epsilon):
 def test_without_a_head_play_is_random_even_with_features():
     envs = ScriptedEnvs(2, ["terminal", "terminal"])
     rollout = Rollout(envs, lambda head, observation: pytest.fail("asked to act"), seed=0)
-    moments = [rollout.step(None, 0.0)[0] for _ in range(50)]
-    assert all(moment.features is None for moment in moments)
-    assert len({int(action) for moment in moments for action in moment.action}) == 5
+    steps = [rollout.step(None, 0.0)[0] for _ in range(50)]
+    assert all(step.features is None for step in steps)
+    assert len({int(action) for step in steps for action in step.action}) == 5
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_features_that_are_not_finite_are_refused(value):
+    features = np.ones((3, 4), np.float32)
+    features[1, :2] = value
+    with pytest.raises(UserError) as raised:
+        check_finite(features, 9)
+    assert str(raised.value).startswith(
+        "features: 2 of 4 are not finite (NaN or infinity) for the observation of environment 1 at "
+        "timestep 9;"
+    )
+
+
+def test_large_features_are_finite():
+    check_finite(np.full((3, 4), 3e38, np.float32), 9)
+
+
+def test_no_timestep_is_played_on_features_that_are_not_finite():
+    seen = []
+
+    def act(head, observation):
+        seen.append(observation)
+        features = np.where(len(seen) == 3, np.nan, observation)
+        return features, np.zeros(len(observation), int)
+
+    envs = ScriptedEnvs(2, ["terminal", "terminal"])
+    rollout = Rollout(envs, act, seed=0)
+    for _ in range(2):
+        rollout.step("head", 0.0)
+    with pytest.raises(UserError, match=r"3 of 3 are not finite .* environment 0 at timestep 3;"):
+        rollout.step("head", 0.0)
+    assert len(envs.actions) == 2
+
+
+class ScriptedLearner:
+    """Notes what it is given; its first fit is at agent step 8, its head's action is 4."""
+
+    diverged_fits = 0
+
+    def __init__(self, at_the_end):
+        self.num_fits, self.calls, self._at_the_end = 0, [], at_the_end
+        self.head = "head"
+
+    def learn(self, replay, agent_step):
+        self.calls.append((agent_step, len(replay)))
+        self.num_fits += agent_step >= 8
+        return {"loss": 1.0} if agent_step % 8 == 0 else {}
+
+    def finish(self, replay, agent_step):
+        self.calls.append(("finish", agent_step))
+        return self._at_the_end
+
+
+def scripted_act(head, observation):
+    return observation[:, :2].astype(np.float32), np.full(len(observation), 4)
+
+
+@pytest.mark.parametrize("at_the_end", [{}, {"r2": 0.5}])
+def test_interaction(at_the_end):
+    envs = ScriptedEnvs(2, ["terminal", "truncated"])
+    learner = ScriptedLearner(at_the_end)
+    replay = FeatureReplay(20, 2, 2, n_step=1, discount=0.9)
+    asked = []
+    progress = list(
+        interact(
+            Rollout(envs, scripted_act, seed=0),
+            learner,
+            replay,
+            num_steps=21,  # the eleventh timestep would be one agent step too many
+            epsilon=lambda step: asked.append(step) or 0.0,
+            clip_rewards=True,
+        )
+    )
+    last = [(20, [], at_the_end)] if at_the_end else []
+    assert [step for step, _, _ in progress[:10]] == list(range(2, 22, 2))
+    assert progress[10:] == last
+    assert [bool(metrics) for _, _, metrics in progress[:10]] == [
+        step % 8 == 0 for step in range(2, 22, 2)
+    ]
+    # Environment 0's episodes last 2 timesteps, environment 1's 3.
+    assert [[episode.env for episode in episodes] for _, episodes, _ in progress[:6]] == [
+        [], [0], [1], [0], [], [0, 1],
+    ]  # fmt: skip
+    # Nothing can be learned from one timestep; the fit is asked for once more at the end.
+    expected = [(step, step) for step in range(4, 22, 2)]
+    assert learner.calls == [*expected, ("finish", 20)]
+    # Random play until the first fit at agent step 8, then the head's action alone.
+    assert asked == list(range(10, 22, 2))
+    actions = np.array(envs.actions)
+    assert (actions[4:] == 4).all()
+    assert not (actions[:4] == 4).all()
+    # Rewards are 1 and 10; the replay has them clipped, the episodes do not.
+    assert set(replay.gather(*replay.starts()).r_t) == {1}
+    assert {e.episode_return for _, episodes, _ in progress for e in episodes} == {2, 30}
+
+
+def test_interaction_that_is_stopped_makes_no_last_fit():
+    learner = ScriptedLearner({"r2": 0.5})
+    envs = ScriptedEnvs(2, ["terminal", "terminal"])
+    steps = interact(
+        Rollout(envs, scripted_act, seed=0),
+        learner,
+        FeatureReplay(20, 2, 2, n_step=1, discount=0.9),
+        num_steps=20,
+        epsilon=lambda step: 0.0,
+        clip_rewards=False,
+    )
+    for agent_step, _, _ in steps:
+        if agent_step == 20:
+            break
+    steps.close()
+    assert learner.calls[-1] == (20, 20)
+
+
+def test_play_counts_the_first_episodes_of_each_environment():
+    envs = ScriptedEnvs(3, ["terminal", "truncated", "terminal"])
+    played = list(play(Rollout(envs, None, seed=0), None, num_episodes=5, epsilon=0.0))
+    # Two of environments 0 and 1, one of environment 2; lengths 2, 3, 4. Every timestep is given.
+    first, second, third = PlayedEpisode(0, 2, 2), PlayedEpisode(1, 30, 3), PlayedEpisode(2, 400, 4)
+    assert played == [[], [first], [second], [first, third], [], [second]]

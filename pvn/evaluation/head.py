@@ -1,0 +1,53 @@
+"""The linear head that every learner fits, and how an agent acts with it."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pvn.features import Features
+from pvn.types import Array
+
+
+class LinearHead(NamedTuple):
+    """Action values that are linear in the features: Q(s, a) = x(s) @ kernel[:, a] + bias[a]."""
+
+    kernel: Array  # float32 [F, A]
+    bias: Array  # float32 [A]
+
+
+Act = Callable[[LinearHead, np.ndarray], tuple[jax.Array, jax.Array]]
+
+
+def zero_head(num_features: int, num_actions: int) -> LinearHead:
+    """A head that gives every action the value 0."""
+    return LinearHead(jnp.zeros((num_features, num_actions)), jnp.zeros(num_actions))
+
+
+def q_values(head: LinearHead, features: jax.Array) -> jax.Array:
+    """float32 [B, A] of features [B, F]."""
+    chex.assert_rank([features, head.kernel, head.bias], [2, 2, 1])
+    chex.assert_shape(head.kernel, (features.shape[1], head.bias.shape[0]))
+    return features @ head.kernel + head.bias[None]
+
+
+def is_finite(head: LinearHead) -> bool:
+    """Whether no weight is NaN or infinite."""
+    return all(bool(np.isfinite(weights).all()) for weights in head)
+
+
+def make_act(features: Features) -> Act:
+    """(head, uint8 [E, 84, 84, 4]) -> (features [E, F], greedy actions [E]), in one dispatch."""
+    device_params = jax.device_put(features.params)
+
+    @jax.jit
+    def act(
+        params: object, head: LinearHead, observation: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        x = features.apply(params, observation)
+        return x, jnp.argmax(q_values(head, x), axis=-1)
+
+    return lambda head, observation: act(device_params, head, observation)

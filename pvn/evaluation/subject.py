@@ -1,0 +1,79 @@
+"""What an evaluation evaluates: features, a game, and the name that tables give them."""
+
+from typing import Any, NamedTuple
+
+from pvn.envs.atari import PROTOCOL
+from pvn.errors import UserError
+from pvn.features import Features, resolve_features
+
+
+class Subject(NamedTuple):
+    """What is evaluated."""
+
+    features: Features | None  # None: uniformly random play
+    game: str
+    agent: str  # what tables call it
+
+
+def resolve_subject(
+    name: str, *, like: str | None, game: str | None, agent: str | None, seed: int
+) -> Subject:
+    """What the flags --features, --like, --game and --agent name.
+
+    Raises:
+      UserError: no such features, or no game is known.
+    """
+    if name == "none":
+        features, metadata = None, {"agent": "random_policy"}
+    else:
+        features = resolve_features(name, like, seed)
+        metadata = features.metadata
+    game = game or metadata.get("game")
+    if not game:
+        raise UserError(f"--game: is missing, expected a game (--features={name} names none)")
+    # Features of an older pvn say `method`.
+    known = metadata.get("agent") or metadata.get("method", "features")
+    return Subject(features, game, agent or known)
+
+
+def check_features_fit(features: Features, name: str, game: str, num_actions: int) -> None:
+    """Raises `UserError` if the features come from another action set or protocol."""
+    learned = features.metadata.get("num_actions", num_actions)
+    if learned != num_actions:
+        raise UserError(
+            f"features {name}: were learned with {learned} actions on "
+            f"{features.metadata['game']}; {game} has {num_actions}"
+        )
+    protocol: dict[str, Any] = features.metadata.get("observation", PROTOCOL)
+    differ = [key for key in PROTOCOL if protocol.get(key) != PROTOCOL[key]]
+    if differ:
+        raise UserError(
+            f"features {name}: were learned from other observations: "
+            + ", ".join(f"{k} {protocol.get(k)}, here {PROTOCOL[k]}" for k in differ)
+        )
+
+
+def features_identity(features: Features | None) -> str:
+    """SHA-256 of the weights; `random` or `none` for features without a file."""
+    return "none" if features is None else features.metadata.get("sha256") or "random"
+
+
+def upgrade_config(old: dict[str, Any], subject: Subject) -> dict[str, Any]:
+    """An evaluation's config.json of any version, as this version writes it.
+
+    Older ones are flat (`dqn_learning_rate`), say `method` for `agent`, and leave game and agent
+    empty where the features name them.
+    """
+    if "method" not in old:
+        return old
+    new: dict[str, Any] = {"fqi": {}, "dqn": {}}
+    for name, value in old.items():
+        section, _, rest = name.partition("_")
+        if section in ("fqi", "dqn"):
+            new[section][rest] = value
+        else:
+            new[name] = value
+    new["game"] = old["game"] or subject.game
+    new["agent"] = new.pop("method") or subject.agent
+    new["features_sha256"] = old.get("features_sha256") or old["features"]
+    return new
