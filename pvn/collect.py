@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import flags
 
+from pvn import config as cfg
 from pvn import console
 from pvn.data.store import Rows, dataset_exists
 from pvn.data.writer import DatasetWriter, check_same, delete_dataset
@@ -24,14 +25,19 @@ from pvn.envs.atari import PROTOCOL, AtariEnvs
 
 _GAME = flags.DEFINE_string("game", "Pong", "Game, as gymnasium spells it: MsPacman.")
 _NUM_STEPS = flags.DEFINE_integer("num_steps", 100_000, "Agent steps to store.", lower_bound=1)
-_POLICY = flags.DEFINE_string(
-    "policy", "random", "`random` (uniform), or the directory of a finished pvn.evaluate run."
+_POLICY = cfg.define_path(
+    "policy",
+    "random",
+    "`random` (uniform), or the directory of a finished pvn.evaluate run.",
+    words=("random",),
 )
 _EPSILON = flags.DEFINE_float(
     "epsilon", 0.05, "Probability of a uniform action under a loaded policy.", 0.0, 1.0
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of emulators and actions.", lower_bound=0)
-_DATASET = flags.DEFINE_string("dataset", None, "Directory to write (or gs://...).", required=True)
+_SEED = cfg.define_seed("Seed of emulators and actions.")
+_DATASET = cfg.define_path(
+    "dataset", None, "Directory to write (or gs://...).", required=True, local=False
+)
 _NUM_ENVS = flags.DEFINE_integer("num_envs", 8, "Emulators side by side.", lower_bound=1)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete a dataset that is already there.")
 

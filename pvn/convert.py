@@ -22,6 +22,7 @@ from typing import Any
 
 from absl import flags
 
+from pvn import config as cfg
 from pvn import console
 from pvn.data.appender import Appender
 from pvn.data.dopamine import dopamine_units
@@ -36,8 +37,10 @@ from pvn.errors import UserError
 
 _SOURCE = flags.DEFINE_enum("source", None, ["dopamine", "rlds", "rlds_raw"], "What to read.")
 _TO = flags.DEFINE_enum("to", None, ["dopamine"], "Write --dataset in this format to --path.")
-_PATH = flags.DEFINE_string("path", None, "Folder of the public format.", required=True)
-_DATASET = flags.DEFINE_string("dataset", None, "Our dataset (or gs://...).", required=True)
+_PATH = cfg.define_path("path", None, "Folder of the public format.", required=True)
+_DATASET = cfg.define_path(
+    "dataset", None, "Our dataset (or gs://...).", required=True, local=False
+)
 _GAME = flags.DEFINE_string("game", None, "Game, as its folders spell it: MsPacman.")
 _RUNS = flags.DEFINE_string("runs", "1", "Runs of the public data: 1, or 1,3, or 1-5.")
 _CHECKPOINTS = flags.DEFINE_string("checkpoints", None, "0-49, or 0,24,49. Default: all there are.")

@@ -9,6 +9,7 @@ to policy/, which `python -m pvn.collect --policy=` plays with. A finished run i
 that was interrupted starts again, for its replay is gone.
 """
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -29,22 +30,26 @@ from pvn.evaluation.policy import save_policy
 from pvn.evaluation.replay import FeatureReplay
 from pvn.evaluation.rollout import Episode, Rollout, interact, make_act, play
 from pvn.features import Features, load_features, random_features
-from pvn.fields import Field, choice, flag, real, whole
-from pvn.files import write_json
+from pvn.fields import SEED, Field, choice, flag, real, whole
+from pvn.files import LineWriter, write_json
 from pvn.run_directory import MetricsWriter, open_run
 
 _CONFIG = cfg.define_config("configs/evaluate.py")
-_FEATURES = flags.DEFINE_string(
-    "features", None, "Run or features directory, `random` or `none`.", required=True
+_FEATURES = cfg.define_path(
+    "features",
+    None,
+    "Run or features directory, `random` or `none`.",
+    required=True,
+    words=("random", "none"),
 )
-_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the scores.", required=True)
+_WORKDIR = cfg.define_path("workdir", None, "Directory of the scores.", required=True)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the evaluation in --workdir.")
 
 FIELDS = {
     "game": Field(str, lambda x: True, "a game, or nothing"),
     "like": Field(str, lambda x: True, "a run directory, or nothing"),
     "method": Field(str, lambda x: True, "a name, or nothing"),
-    "seed": whole(0, 2**31 - 1),
+    "seed": SEED,
     "num_envs": whole(1),
     "head": choice("fqi", "dqn"),
     "num_steps": whole(1),
@@ -117,7 +122,11 @@ def _check_fit(features: Features, name: str, game: str, num_actions: int) -> No
 
 
 def evaluate(
-    c: ml_collections.FrozenConfigDict, features_name: str, workdir: Path, overwrite: bool
+    c: ml_collections.FrozenConfigDict,
+    features_name: str,
+    workdir: Path,
+    overwrite: bool,
+    held: contextlib.ExitStack,
 ) -> int:
     """Runs the evaluation `c` of these features in `workdir`. Returns the exit status."""
     if c.num_steps < max(c.learn_after, c.num_envs * (c.n_step + 1)):
@@ -133,9 +142,9 @@ def evaluate(
     identity = {"features": features_name}
     if features is not None:
         identity["features_sha256"] = features.metadata.get("sha256", "")
-    open_run(
-        workdir, "evaluate", {**c.to_dict(), **identity}, overwrite=overwrite, owns=OWNS
-    ).__enter__()
+    run = held.enter_context(
+        open_run(workdir, "evaluate", {**c.to_dict(), **identity}, overwrite=overwrite, owns=OWNS)
+    )
     summary = workdir / "summary.json"
     if summary.is_file():
         done = json.loads(summary.read_text())
@@ -146,10 +155,11 @@ def evaluate(
     head_name = c.head if features is not None else "none"
     agent_step, diverged = 0, 0
     scores: list[float] = []
-    metrics = MetricsWriter(workdir, -1)
+    metrics = held.enter_context(MetricsWriter(workdir, -1))
     # Under another name until it is whole: the first episodes to end are the short ones.
     partial = workdir / "scores.jsonl.partial"
-    with partial.open("w") as stream, console.orderly_stop() as stop:
+    partial.unlink(missing_ok=True)
+    with LineWriter(partial) as stream, console.orderly_stop() as stop:
 
         def record(episode: Episode, phase: str) -> None:
             row = {
@@ -162,8 +172,8 @@ def evaluate(
                 "return": episode.score,
                 "length": episode.length,
             }
-            stream.write(json.dumps(row) + "\n")
-            stream.flush()
+            run.check_held()
+            stream.write(json.dumps(row))
 
         act = None
         if features is not None:
@@ -241,7 +251,6 @@ def evaluate(
                     report=played,
                     stop=lambda: bool(stop),
                 )
-    metrics.close()
     if stop:
         console.say(f"{workdir}: interrupted; the same command starts this evaluation again")
         return stop.status
@@ -258,7 +267,8 @@ def evaluate(
 def main() -> int:
     jax.config.update("jax_numpy_rank_promotion", "raise")
     config = cfg.check_config(_CONFIG.value, FIELDS)
-    return evaluate(config, _FEATURES.value, Path(_WORKDIR.value), _OVERWRITE.value)
+    with contextlib.ExitStack() as held:
+        return evaluate(config, _FEATURES.value, Path(_WORKDIR.value), _OVERWRITE.value, held)
 
 
 if __name__ == "__main__":

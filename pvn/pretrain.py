@@ -34,7 +34,7 @@ from pvn.data.stack import episode_bounds, gather_windows
 from pvn.data.store import FRAME_BYTES, read_attributes, unfinished
 from pvn.errors import UserError
 from pvn.features import Features, save_features
-from pvn.fields import choice, flag, positives, real, text, whole
+from pvn.fields import SEED, choice, flag, paths, positives, real, text, whole
 from pvn.files import sha256
 from pvn.indicators.registry import INDICATORS, INDICATORS_VERSION, make_indicator
 from pvn.indicators.responses import cached_responses, compute_responses, read_responses
@@ -61,11 +61,11 @@ from pvn.run_directory import MetricsWriter, open_run, versions
 from pvn.types import Window
 
 _CONFIG = cfg.define_config("configs/pretrain.py")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.", required=True)
+_WORKDIR = cfg.define_path("workdir", None, "Directory of the run.", required=True)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the run that is in --workdir.")
 
 FIELDS = {
-    "dataset": text(),
+    "dataset": paths(),
     "dataset_weights": positives(),
     "data_memory_gib": real(0, float("inf"), closed="[)"),
     "data_reuse": real(0, float("inf"), closed="()"),
@@ -96,14 +96,15 @@ FIELDS = {
     "max_gradient_norm": real(0, float("inf"), closed="[)"),
     "warmup_steps": whole(0),
     "threshold_learning_rate": real(0, float("inf"), closed="()"),
-    "seed": whole(0, 2**31 - 1),
+    "seed": SEED,
     "num_devices": whole(0),
     "log_every": whole(1),
     "checkpoint_every": whole(1),
     "keep_checkpoints": whole(1),
 }
 MAY_CHANGE = (
-    *("num_steps", "num_devices", "checkpoint_every", "keep_checkpoints", "data_residency"),
+    *("dataset", "num_steps", "num_devices", "checkpoint_every", "keep_checkpoints"),
+    "data_residency",
 )
 OWNS = ("checkpoints", "features", "responses", "tensorboard", "metrics.jsonl")
 
@@ -136,7 +137,12 @@ def memory_for_data(device: jax.Device | None) -> int:
     return stats.get("bytes_limit") or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) -> int:
+def pretrain(
+    c: ml_collections.FrozenConfigDict,
+    workdir: Path,
+    overwrite: bool,
+    held: contextlib.ExitStack,
+) -> int:
     """Runs the experiment `c` in `workdir`, from where it stands. Returns the exit status."""
     devices = jax.devices()[: c.num_devices or None]
     if len(devices) < c.num_devices:
@@ -144,15 +150,15 @@ def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool)
     check_divides(c.batch_size, len(devices))
 
     # ---------------------------------------------------------------- data
-    paths = [path.strip() for path in c.dataset.split(",")]
-    if c.dataset_weights and len(c.dataset_weights) != len(paths):
+    datasets = c.dataset.split(",")
+    if c.dataset_weights and len(c.dataset_weights) != len(datasets):
         raise UserError(
             f"config.dataset_weights: {len(c.dataset_weights)} of them, expected one for each of "
-            f"{len(paths)} datasets"
+            f"{len(datasets)} datasets"
         )
     monte_carlo = c.loss == "monte_carlo"
-    dataset = open_collection(paths)
-    for path in paths:
+    dataset = open_collection(datasets)
+    for path in datasets:
         if what := unfinished(read_attributes(path)):
             console.say(f"warning: dataset {path}: {what}")
     valid, groups = find_transitions(dataset, c.discount if monte_carlo else None)
@@ -202,9 +208,11 @@ def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool)
     }
     if (file := plugin_file(c.encoder)) is not None:
         identity["encoder_sha256"] = sha256(file)
-    open_run(
-        workdir, "pretrain", identity, overwrite=overwrite, owns=OWNS, may_change=MAY_CHANGE
-    ).__enter__()
+    run = held.enter_context(
+        open_run(
+            workdir, "pretrain", identity, overwrite=overwrite, owns=OWNS, may_change=MAY_CHANGE
+        )
+    )
 
     frozen, fitted = indicator.init(tasks_key)
     responses = None
@@ -274,11 +282,11 @@ def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool)
             axis_name=axis_name,
         )
 
-        def run(state: TrainState, data: tuple[Any, Any], window: Window) -> TrainState:
+        def run_step(state: TrainState, data: tuple[Any, Any], window: Window) -> TrainState:
             frozen, ring = data
             return step(state, frozen, stack(gather(ring, window) if on_device else window))
 
-        return parallel.compile(run)
+        return parallel.compile(run_step)
 
     warmup_step, train_step = compiled_step(warmup=True), compiled_step(warmup=False)
     diagnose = make_diagnostics(
@@ -293,7 +301,7 @@ def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool)
     observation = jnp.zeros((1, 84, 84, 4), jnp.uint8)
     params = jax.jit(network.init)(params_key, observation)
     state = init_train_state(params, fitted, optimizer, fitted_optimizer)
-    restored = restore_checkpoint(workdir / "checkpoints", state, console.say)
+    restored = restore_checkpoint(workdir / "checkpoints", state, run.identity, console.say)
     if restored is not None:
         state, _ = restored
     start = int(state.step)
@@ -326,9 +334,9 @@ def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool)
         save_features(workdir / "features", learned)
 
     def save(state: TrainState) -> None:
-        metadata = {"config": c.to_dict(), "dataset": dataset.fingerprint, "seed": c.seed}
+        run.check_held()
         save_checkpoint(
-            workdir / "checkpoints", int(state.step), state, metadata, c.keep_checkpoints
+            workdir / "checkpoints", int(state.step), state, run.identity, c.keep_checkpoints
         )
         save_encoder(state)
 
@@ -366,7 +374,7 @@ def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool)
     ring: DeviceRing | None = None
     if on_device:
         ring = DeviceRing(parallel, resident.num_ring_rows, resident.block_rows)
-    metrics = MetricsWriter(workdir, start)
+    metrics = held.enter_context(MetricsWriter(workdir, start))
     placed, frozen_placed = parallel.replicate(state), parallel.replicate(frozen)
 
     def prepare(step: int) -> tuple[list[Load], Window]:
@@ -408,6 +416,7 @@ def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool)
                     "data_wait_share": (batches.waited - waited) / (now - began),
                 }
                 began, waited, logged = now, batches.waited, step
+                run.check_held()
                 metrics.write(step, values)
                 bar.set_postfix_str(
                     f"{speed * c.batch_size:,.0f} transitions/s, td_loss {values['td_loss']:.2g}, "
@@ -421,7 +430,6 @@ def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool)
                 save(state)
             if stop:
                 break
-    metrics.close()
     if stop:
         saved = "and saved " if step > start else ""
         console.say(f"{workdir}: stopped {saved}at step {step:,}; the same command resumes")
@@ -433,7 +441,8 @@ def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool)
 def main() -> int:
     jax.config.update("jax_numpy_rank_promotion", "raise")
     config = cfg.check_config(_CONFIG.value, FIELDS)
-    return pretrain(config, Path(_WORKDIR.value), _OVERWRITE.value)
+    with contextlib.ExitStack() as held:
+        return pretrain(config, Path(_WORKDIR.value), _OVERWRITE.value, held)
 
 
 if __name__ == "__main__":

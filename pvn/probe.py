@@ -15,6 +15,7 @@ from typing import Any
 
 from absl import flags
 
+from pvn import config as cfg
 from pvn import console
 from pvn.data.store import open_dataset
 from pvn.errors import UserError
@@ -22,22 +23,26 @@ from pvn.evaluation.probe import probe_values
 from pvn.features import load_features, random_features
 from pvn.files import write_whole
 
-_FEATURES = flags.DEFINE_string(
-    "features", None, "Run or features directory, or `random` (untrained).", required=True
+_FEATURES = cfg.define_path(
+    "features",
+    None,
+    "Run or features directory, or `random` (untrained).",
+    required=True,
+    words=("random",),
 )
-_LIKE = flags.DEFINE_string(
+_LIKE = cfg.define_path(
     "like", None, "With --features=random: the run whose architecture to take. Default: nature."
 )
-_DATASET = flags.DEFINE_string("dataset", None, "Dataset directory.", required=True)
+_DATASET = cfg.define_path("dataset", None, "Dataset directory.", required=True, local=False)
 _TARGETS = flags.DEFINE_enum("targets", "value", ["value"], "What to predict.")
 _DISCOUNT = flags.DEFINE_float("discount", 0.99, "Of the values, in [0, 1).")
 _CLIP = flags.DEFINE_bool("clip_rewards", True, "Clip rewards to [-1, 1].")
 _MAX_ROWS = flags.DEFINE_integer("max_rows", 50_000, "Rows to use at most.", lower_bound=100)
-_SEED = flags.DEFINE_integer("seed", 0, "Of the split (and random features).", lower_bound=0)
+_SEED = cfg.define_seed("Of the split (and random features).")
 _METHOD = flags.DEFINE_string(
     "method", None, "What tables call the features. Default: pvn or random_features."
 )
-_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of probes.jsonl.", required=True)
+_WORKDIR = cfg.define_path("workdir", None, "Directory of probes.jsonl.", required=True)
 
 _IDENTITY = ("game", "method", "targets", "discount", "seed")
 

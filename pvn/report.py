@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib
-from absl import flags
 from matplotlib.figure import Figure
 
+from pvn import config as cfg
 from pvn import console
 from pvn.errors import UserError
 from pvn.evaluation.summary import (
@@ -36,10 +36,10 @@ from pvn.evaluation.summary import (
 )
 from pvn.files import write_whole
 
-_INPUTS = flags.DEFINE_list(
-    "inputs", None, "Directories with scores.jsonl or probes.jsonl, comma-separated.", required=True
+_INPUTS = cfg.define_paths(
+    "inputs", "Directories with scores.jsonl or probes.jsonl, comma-separated.", required=True
 )
-_WORKDIR = flags.DEFINE_string("workdir", None, "Directory to write.", required=True)
+_WORKDIR = cfg.define_path("workdir", None, "Directory to write.", required=True)
 
 # Okabe and Ito's palette without yellow: told apart by colour-blind readers too.
 _COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"]

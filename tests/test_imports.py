@@ -18,12 +18,13 @@ COMMANDS = (
 )
 
 # What the modules of each room may import of pvn, besides their own room.
-BASE = ("types", "errors", "files", "fields", "plugins")
+BASE = ("types", "errors", "files", "fields", "paths", "plugins")
 ROOMS = {
     "types": (),
     "errors": (),
     "files": (),
-    "fields": ("errors",),
+    "paths": ("errors",),
+    "fields": ("errors", "paths"),
     "plugins": ("errors",),
     "data": BASE,
     "networks": BASE,
@@ -34,9 +35,17 @@ ROOMS = {
     "evaluation": ("indicators", "networks", "envs", "features", "data", *BASE),
     "tabular": ("learning", "indicators", "networks", "data", *BASE),
     # Shared by the commands.
-    "config": ("errors", "fields"),
+    "config": ("errors", "fields", "paths"),
+    "metrics": ("files",),
     "console": ("config", "errors"),
-    "run_directory": ("errors", "files", ""),  # "": pvn itself, for its version
+    "run_directory": (
+        "errors",
+        "fields",
+        "files",
+        "metrics",
+        "paths",
+        "",
+    ),  # "": pvn itself, for its version
     "": ("features",),
 }
 

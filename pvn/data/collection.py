@@ -70,7 +70,9 @@ def open_collection(paths: Sequence[str]) -> Collection:
                 )
     starts = np.cumsum([0, *(len(dataset.rows.action) for dataset in datasets)])
     if len(datasets) == 1:
-        return Collection(tuple(paths), first.attributes, first.rows, starts, first.fingerprint)
+        return Collection(
+            tuple(paths), first.attributes, first.rows, starts, first.compute_fingerprint()
+        )
     columns: dict[str, Any] = {
         name: np.concatenate([getattr(dataset.rows, name) for dataset in datasets])
         for name in Rows._fields[1:-1]
@@ -85,7 +87,7 @@ def open_collection(paths: Sequence[str]) -> Collection:
         episode=np.concatenate(episodes),
         **columns,
     )
-    prints = "".join(dataset.fingerprint for dataset in datasets)
+    prints = "".join(dataset.compute_fingerprint() for dataset in datasets)
     return Collection(
         tuple(paths),
         {key: first.attributes.get(key) for key in _AGREE}

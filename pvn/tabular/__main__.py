@@ -21,7 +21,7 @@ from absl import flags
 from pvn import config as cfg
 from pvn import console
 from pvn.errors import UserError
-from pvn.fields import choice, real, text, whole, wholes
+from pvn.fields import SEED, choice, real, text, whole, wholes
 from pvn.files import write_json, write_whole
 from pvn.indicators.registry import INDICATORS
 from pvn.learning.optimizers import OPTIMIZERS, make_optimizer
@@ -53,7 +53,7 @@ from pvn.tabular.table import table_encoder
 from pvn.tabular.tasks import Tasks, make_tasks
 
 _CONFIG = cfg.define_config("configs/four_rooms.py")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.", required=True)
+_WORKDIR = cfg.define_path("workdir", None, "Directory of the run.", required=True)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the run that is in --workdir.")
 
 LOSSES = ("td", "monte_carlo")
@@ -63,7 +63,7 @@ FIELDS = {
     "size": whole(2),
     "num_actions": whole(1),
     "branching": whole(1),
-    "mdp_seed": whole(0),
+    "mdp_seed": SEED,
     "discount": real(0, 1, closed="[)"),
     "encoder": text(),
     "width": whole(1),
@@ -80,7 +80,7 @@ FIELDS = {
     "optimizer": choice(*OPTIMIZERS),
     "learning_rate": real(0, float("inf"), closed="()"),
     "adam_epsilon": real(0, float("inf"), closed="()"),
-    "seed": whole(0, 2**31 - 1),
+    "seed": SEED,
     "log_every": whole(1),
     "dimension": whole(0),
     "task_counts": wholes(1),
@@ -115,7 +115,12 @@ def figure_one(
     return panels
 
 
-def tabular(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) -> None:
+def tabular(
+    c: ml_collections.FrozenConfigDict,
+    workdir: Path,
+    overwrite: bool,
+    held: contextlib.ExitStack,
+) -> None:
     """Runs the experiment `c` in `workdir`."""
     # ---------------------------------------------------------------- the MDP and its closed forms
     mdp = make_mdp(
@@ -163,7 +168,9 @@ def tabular(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) 
         )
     successor = successor_measure(policy_transition, c.discount)
     panels = figure_one(successor, tasks_of, c.tasks_per_network)
-    open_run(workdir, "tabular", c.to_dict(), overwrite=overwrite, owns=OWNS).__enter__()
+    run = held.enter_context(
+        open_run(workdir, "tabular", c.to_dict(), overwrite=overwrite, owns=OWNS)
+    )
 
     def train(
         tasks: Tasks, name: str, loss: str = c.loss
@@ -211,6 +218,7 @@ def tabular(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) 
         values["fit_error"] = fit_error(features, exact.values)
         values["numerical_rank"] = basis(features).shape[1]
         values["steps_per_second"] = steps[-1] / (time.perf_counter() - began)
+        run.check_held()
         metrics.write(steps[-1], values)
     metrics.close()
 
@@ -314,7 +322,8 @@ def _saved(save: Callable[..., None], **arrays: np.ndarray) -> bytes:
 def main() -> int:
     jax.config.update("jax_numpy_rank_promotion", "raise")
     config = cfg.check_config(_CONFIG.value, FIELDS)
-    tabular(config, Path(_WORKDIR.value), _OVERWRITE.value)
+    with contextlib.ExitStack() as held:
+        tabular(config, Path(_WORKDIR.value), _OVERWRITE.value, held)
     return 0
 
 

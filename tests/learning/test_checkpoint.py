@@ -10,6 +10,9 @@ from pvn.errors import UserError
 from pvn.learning.checkpoint import restore_checkpoint, save_checkpoint
 
 
+IDENTITY = {"seed": 7, "dqn": {"rate": 0.5}, "counts": (1, 2)}
+
+
 def _state(value: float) -> dict:
     return {
         "w": jnp.full((64, 3), value),
@@ -21,7 +24,7 @@ def _state(value: float) -> dict:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     for step in (10, 20, 30):
-        save_checkpoint(tmp_path, step, _state(step), {"seed": 7}, keep=2)
+        save_checkpoint(tmp_path, step, _state(step), IDENTITY, keep=2)
     return tmp_path
 
 
@@ -32,10 +35,10 @@ def _flip(file: Path, position: int, bit: int = 0) -> None:
 
 
 def test_round_trip_and_only_the_newest_are_kept(path: Path) -> None:
-    restored = restore_checkpoint(path, _state(0), pytest.fail)
+    restored = restore_checkpoint(path, _state(0), IDENTITY, pytest.fail)
     assert restored is not None
-    state, manifest = restored
-    assert (manifest["step"], manifest["seed"]) == (30, 7)
+    state, step = restored
+    assert step == 30
     np.testing.assert_array_equal(state["w"], _state(30)["w"])
     assert int(state["nested"][1]) == 30
     assert state["h"].dtype == jnp.bfloat16
@@ -43,7 +46,7 @@ def test_round_trip_and_only_the_newest_are_kept(path: Path) -> None:
 
 
 def test_none_where_there_is_none(tmp_path: Path) -> None:
-    assert restore_checkpoint(tmp_path / "absent", _state(0), pytest.fail) is None
+    assert restore_checkpoint(tmp_path / "absent", _state(0), IDENTITY, pytest.fail) is None
 
 
 @settings(
@@ -62,10 +65,10 @@ def test_a_flipped_bit_anywhere_falls_back(path: Path, data: st.DataObject) -> N
     whole = file.read_bytes()
     _flip(file, position, bit)
     said: list[str] = []
-    restored = restore_checkpoint(path, _state(0), said.append)
+    restored = restore_checkpoint(path, _state(0), IDENTITY, said.append)
     file.write_bytes(whole)
     assert restored is not None
-    assert restored[1]["step"] == 20
+    assert restored[1] == 20
     assert len(said) == 1
     assert "step_0000000030: passed over" in said[0]
 
@@ -74,22 +77,22 @@ def test_a_missing_file_and_an_empty_folder_fall_back(path: Path) -> None:
     (path / "step_0000000040").mkdir()
     next((path / "step_0000000030" / "state").rglob("*.ocdbt")).unlink()
     said: list[str] = []
-    restored = restore_checkpoint(path, _state(0), said.append)
+    restored = restore_checkpoint(path, _state(0), IDENTITY, said.append)
     assert restored is not None
-    assert restored[1]["step"] == 20
+    assert restored[1] == 20
     assert "it has no manifest.json" in said[0]
     assert "is missing" in said[1]
 
 
 def test_a_save_that_was_killed_is_not_seen(path: Path) -> None:
     (path / "step_0000000040.partial").mkdir()
-    restored = restore_checkpoint(path, _state(0), pytest.fail)
+    restored = restore_checkpoint(path, _state(0), IDENTITY, pytest.fail)
     assert restored is not None
-    assert restored[1]["step"] == 30
+    assert restored[1] == 30
 
 
 def test_all_broken(path: Path) -> None:
     for step in (20, 30):
         (path / f"step_{step:010d}" / "manifest.json").write_text("{")
     with pytest.raises(UserError, match=r"none of the 2 can be used, .* --overwrite starts anew"):
-        restore_checkpoint(path, _state(0), lambda text: None)
+        restore_checkpoint(path, _state(0), IDENTITY, lambda text: None)
