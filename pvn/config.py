@@ -119,15 +119,16 @@ def flag_error(error: Exception, argv: Sequence[str]) -> str:
 
 def _missing_field(argv: Sequence[str]) -> str | None:
     """The first field that the command line sets and the config does not have: `config.dqn.rat`."""
+    file = argv[1].partition("=")[2] or argv[2]  # `define_config` puts --config first
+    config = flags.FLAGS["config"].parser.parse(file)
     for word in argv:
-        name = word.partition("=")[0].lstrip("-")
-        first, *parts = name.split(".")
-        if not word.startswith("-") or first != "config":
+        name = word.partition("=")[0].lstrip("-").removeprefix("no")
+        if not word.startswith("-") or not name.startswith("config."):
             continue
-        node = flags.FLAGS["config"].value
+        node, parts = config, name.split(".")[1:]
         for depth, part in enumerate(parts, 1):
             if not isinstance(node, ml_collections.ConfigDict) or part not in node:
-                return ".".join([first, *parts[:depth]])
+                return ".".join(["config", *parts[:depth]])
             node = node[part]
     return None
 

@@ -31,7 +31,7 @@ from pvn.evaluation.replay import FeatureReplay
 from pvn.evaluation.rollout import Episode, Rollout, interact, make_act, play
 from pvn.features import Features, load_features, random_features
 from pvn.fields import SEED, Field, choice, flag, real, whole
-from pvn.files import LineWriter, write_json
+from pvn.files import LineWriter, read_text, write_json
 from pvn.run_directory import MetricsWriter, open_run
 
 _CONFIG = cfg.define_config("configs/evaluate.py")
@@ -147,7 +147,7 @@ def evaluate(
     )
     summary = workdir / "summary.json"
     if summary.is_file():
-        done = json.loads(summary.read_text())
+        done = json.loads(read_text(summary))
         console.say(f"{workdir}: complete, mean return {done['return']:.2f}")
         return 0
 
@@ -272,4 +272,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run(main, memory="config.replay_capacity")

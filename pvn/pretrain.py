@@ -446,4 +446,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run(
+        main,
+        memory="config.batch_size, config.num_tasks, config.num_features or config.data_memory_gib",
+    )

@@ -21,7 +21,7 @@ from pvn.data.store import open_dataset
 from pvn.errors import UserError
 from pvn.evaluation.probe import probe_values
 from pvn.features import load_features, random_features
-from pvn.files import write_whole
+from pvn.files import read_text, write_whole
 
 _FEATURES = cfg.define_path(
     "features",
@@ -52,7 +52,7 @@ def add_row(file: Path, row: dict[str, Any]) -> None:
     rows = []
     if file.is_file():
         try:
-            rows = [json.loads(line) for line in file.read_text().splitlines()]
+            rows = [json.loads(line) for line in read_text(file).splitlines()]
         except ValueError:
             raise UserError(f"{file}: holds a line that is not JSON; move it away") from None
     kept = [r for r in rows if any(r.get(key) != row[key] for key in _IDENTITY)]
@@ -101,4 +101,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run(main, memory="--max_rows")

@@ -12,7 +12,7 @@ from pvn.errors import UserError
 from pvn.evaluation.dqn import Head
 from pvn.evaluation.rollout import make_act
 from pvn.features import Features, load_features, save_features
-from pvn.files import sha256, write_json
+from pvn.files import read_text, sha256, write_json
 
 FORMAT = "pvn-policy"
 VERSION = 1
@@ -63,7 +63,7 @@ def load_policy(path: str | Path) -> Policy:
             f"policy {path}: no policy.json there or in its policy/; expected `random` or the "
             "workdir of a finished python -m pvn.evaluate run with features"
         )
-    metadata = json.loads((folder / "policy.json").read_text())
+    metadata = json.loads(read_text(folder / "policy.json"))
     if metadata.get("format") != FORMAT or metadata["version"] > VERSION:
         raise UserError(
             f"policy {folder}: is not a {FORMAT} of version {VERSION} or older; upgrade pvn"

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from pvn.errors import UserError
 from pvn.learning.checkpoint import restore_checkpoint, save_checkpoint
 
-
 IDENTITY = {"seed": 7, "dqn": {"rate": 0.5}, "counts": (1, 2)}
 
 
