@@ -26,6 +26,7 @@ def run(main: Callable[..., int | None], usage: str = "", memory: str = "") -> N
       usage: of a command that takes words besides flags, `main`'s arguments: "python -m x a|b DIR".
       memory: the flags and fields that the command's memory depends on, for a line that says so.
     """
+    _speak_utf8()
     words = max(0, len(usage.split()) - 3)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal may not know every letter
@@ -62,6 +63,15 @@ def run(main: Callable[..., int | None], usage: str = "", memory: str = "") -> N
             sys.exit(1)
 
     app.run(guarded, flags_parser=parse)
+
+
+def _speak_utf8() -> None:
+    """Starts the command anew in Python's UTF-8 mode where the locale has another encoding.
+
+    There, Orbax and tensorstore could not write to a path with an `é` in it.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode:
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def error_line(error: Exception, memory: str = "") -> str | None:

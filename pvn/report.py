@@ -357,8 +357,6 @@ def report(inputs: Sequence[str], workdir: Path) -> str:
 
 
 def main() -> None:
-    if not _INPUTS.value:
-        raise UserError("--inputs names no directory")
     workdir = Path(_WORKDIR.value)
     tables = report(_INPUTS.value, workdir)
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -2,22 +2,25 @@
 
 import json
 import math
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from pvn.data.tfrecord import read_records
 from pvn.metrics import MetricsWriter, read_metrics
 
 
 def events(workdir: Path) -> list[tuple[int, str, float]]:
     found = []
     for file in sorted((workdir / "tensorboard").iterdir()):
-        for raw in read_records(file):
-            event = Event.FromString(bytes(raw))
+        raw = file.read_bytes()
+        while raw:  # length, its checksum, the event, its checksum
+            (length,) = struct.unpack("<Q", raw[:8])
+            event = Event.FromString(raw[12 : 12 + length])
             found += [(event.step, v.tag, v.simple_value) for v in event.summary.value]
+            raw = raw[16 + length :]
     return found
 
 

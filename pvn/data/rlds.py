@@ -193,9 +193,8 @@ def _shard_lengths(folder: Path) -> dict[str, int]:
     """How many episodes each shard has, by its name, as far as dataset_info.json says."""
     lengths = {}
     try:
-        for split in json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))[
-            "splits"
-        ]:
+        info = (folder / "dataset_info.json").read_text(encoding="utf-8")
+        for split in json.loads(info)["splits"]:
             shards = [int(length) for length in split["shardLengths"]]
             for number, length in enumerate(shards):
                 name = f"{_NAME}-{split['name']}.tfrecord-{number:05d}-of-{len(shards):05d}"

@@ -92,7 +92,8 @@ def cached_responses(
         # Whole batches only: what is computed in the same batch is the same.
         done = max(partial.stat().st_size - len(header), 0) // (4 * num_tasks) // _BATCH * _BATCH
     if not done:
-        partial.write_bytes(header)
+        with naming(array_file):
+            partial.write_bytes(header)
         write_json(partial_key, key)
     report(done)
     # Written as they come: pages of a map would stay in memory.

@@ -41,7 +41,8 @@ def restore_tree(folder: Path, skeleton: Any, renamed: Mapping[str, str] | None 
 
     Args:
       skeleton: a tree of arrays like the one saved.
-      renamed: where the folder has an older name for a leaf: `totals/loss` to `totals/td_loss`.
+      renamed: where the folder has an older name for a key of a dictionary: `totals/loss` to
+        `totals/td_loss`.
 
     Raises:
       ValueError: a leaf is missing, unknown, or of another shape or dtype; the message names it.
@@ -66,12 +67,7 @@ def restore_tree(folder: Path, skeleton: Any, renamed: Mapping[str, str] | None 
         if unknown := sorted(stored.keys() - set(stored_names)):
             raise ValueError(f"it has {unknown[0]}, which this run does not have")
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, skeleton)
-        if renamed:
-            # Orbax matches nodes by their names, whatever their types: nested dictionaries do.
-            abstract = _nest(stored_names, jax.tree.leaves(abstract))
-        tree = checkpointer.restore(folder.absolute(), abstract)
-    if not renamed:
-        return tree
+        tree = checkpointer.restore(folder.absolute(), _rename(abstract, renamed))
     values = {leaf_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
     return jax.tree.unflatten(structure, [values[name] for name in stored_names])
 
@@ -81,15 +77,21 @@ def leaf_name(path: Any) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
-def _nest(names: list[str], leaves: list[Any]) -> dict[str, Any]:
-    nested: dict[str, Any] = {}
-    for name, leaf in zip(names, leaves, strict=True):
-        *parents, last = name.split("/")
-        inner = nested
-        for key in parents:
-            inner = inner.setdefault(key, {})
-        inner[last] = leaf
-    return nested
+def _rename(tree: Any, renamed: Mapping[str, str], prefix: str = "") -> Any:
+    """The tree with keys of dictionaries renamed, by their names from the root."""
+    if isinstance(tree, Mapping):
+        return {
+            renamed.get(prefix + key, prefix + key).rpartition("/")[2]: _rename(
+                value, renamed, f"{prefix}{key}/"
+            )
+            for key, value in tree.items()
+        }
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        fields = zip(tree._fields, tree, strict=True)
+        return type(tree)(*(_rename(value, renamed, f"{prefix}{key}/") for key, value in fields))
+    if isinstance(tree, tuple | list):
+        return type(tree)(_rename(x, renamed, f"{prefix}{i}/") for i, x in enumerate(tree))
+    return tree
 
 
 def _refusal(error: BaseException | None) -> int | None:
