@@ -271,10 +271,6 @@ def export_dataset() -> int:
 def main() -> int:
     if (_SOURCE.value is None) == (_TO.value is None):
         raise UserError("--source, --to: expected one of them")
-    if _PATH.value.startswith("gs:"):
-        raise UserError(
-            f"--path={_PATH.value}: expected a local folder; only --dataset may be gs://"
-        )
     return import_dataset() if _SOURCE.value else export_dataset()
 
 

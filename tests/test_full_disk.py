@@ -51,7 +51,7 @@ def fill(disk: Path, left: int) -> None:
     ("left", "file"),
     [
         (0, "run.json"),
-        (4 * BLOCK, "responses/responses.npy"),
+        (6 * BLOCK, "responses/responses.npy"),
         (100 * 1024, "checkpoints/step_0000000005.partial/state"),
     ],
 )
