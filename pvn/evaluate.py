@@ -143,7 +143,14 @@ def evaluate(
     if features is not None:
         identity["features_sha256"] = features.metadata.get("sha256", "")
     run = held.enter_context(
-        open_run(workdir, "evaluate", {**c.to_dict(), **identity}, overwrite=overwrite, owns=OWNS)
+        open_run(
+            workdir,
+            "evaluate",
+            {**c.to_dict(), **identity},
+            overwrite=overwrite,
+            owns=OWNS,
+            may_change=("features",),
+        )
     )
     summary = workdir / "summary.json"
     if summary.is_file():
