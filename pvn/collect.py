@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import flags
 
+from pvn import config as cfg
 from pvn import console
 from pvn.data.store import COLUMNS, FRAME_SHAPE, Rows, dataset_exists
 from pvn.data.writer import DatasetWriter, check_same, delete_dataset
@@ -24,12 +25,11 @@ from pvn.envs.atari import AtariEnvs
 from pvn.envs.games import find_game
 from pvn.envs.policies import Policy, load_own_policy, sample_action
 from pvn.envs.protocol import PROTOCOL
-from pvn.fields import check_seed
 from pvn.plugins import is_plugin
 
 _GAME = flags.DEFINE_string("game", "Pong", "Game, as gymnasium spells it: MsPacman.")
 _NUM_STEPS = flags.DEFINE_integer("num_steps", 100_000, "Agent steps to store.", lower_bound=1)
-_POLICY = flags.DEFINE_string(
+_POLICY = cfg.define_path(
     "policy",
     "random",
     "`random` (uniform), the directory of a finished pvn.evaluate run, or your own: "
@@ -43,8 +43,10 @@ _EPSILON = flags.DEFINE_float(
     0.0,
     1.0,
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of emulators and actions.", lower_bound=0)
-_DATASET = flags.DEFINE_string("dataset", None, "Directory to write (or gs://...).", required=True)
+_SEED = cfg.define_seed("Seed of emulators and actions.")
+_DATASET = cfg.define_path(
+    "dataset", None, "Directory to write (or gs://...).", required=True, local=False
+)
 _NUM_ENVS = flags.DEFINE_integer("num_envs", 8, "Number of emulators.", lower_bound=1)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the dataset that is already there.")
 
@@ -257,7 +259,7 @@ def load_policy(
 
 
 def main() -> int:
-    game, seed = find_game(_GAME.value), check_seed(_SEED.value, "--seed")
+    game, seed = find_game(_GAME.value), _SEED.value
     policy, identity, epsilon = load_policy(
         _POLICY.value, game.name, game.num_actions, _NUM_ENVS.value
     )

@@ -1,6 +1,8 @@
-"""The flag --config, and the check of a config where it enters: names, types and ranges."""
+"""The flags --config, of paths and of seeds, and the check of a config where it enters."""
 
+import re
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import ml_collections
@@ -8,7 +10,8 @@ from absl import flags
 from ml_collections import config_flags
 
 from pvn.errors import UserError
-from pvn.fields import Field, Fields, check_field, fields_of
+from pvn.fields import SEED, Field, Fields, check_field, fields_of
+from pvn.paths import normalise_path, normalise_paths
 
 
 def define_config(default: str) -> flags.FlagHolder:
@@ -28,6 +31,66 @@ def define_config(default: str) -> flags.FlagHolder:
     return config_flags.DEFINE_config_file("config", None, f"The experiment. Default: {default}")
 
 
+class _PathParser(flags.ArgumentParser[str]):
+    def __init__(self, name: str, words: Sequence[str], local: bool):
+        self.syntactic_help = f"a path, or one of {', '.join(words)}" if words else "a path"
+        self._name, self._words, self._local = name, words, local
+
+    def parse(self, argument: str) -> str:
+        if argument in self._words:
+            return argument
+        return normalise_path(argument, f"--{self._name}", local=self._local)
+
+
+class _PathsParser(flags.ArgumentParser[list[str]]):
+    syntactic_help = "paths, comma-separated"
+
+    def __init__(self, name: str):
+        self._name = name
+
+    def parse(self, argument: str) -> list[str]:
+        return list(normalise_paths(argument, f"--{self._name}", local=True))
+
+
+class _SeedParser(flags.ArgumentParser[int]):
+    syntactic_help = SEED.expected
+
+    def __init__(self, name: str):
+        self._name = name
+
+    def parse(self, argument: str | int) -> int:
+        text = str(argument)
+        seed = int(text) if re.fullmatch(r"-?\d{1,30}", text) else text
+        return int(check_field(f"--{self._name}", seed, SEED))
+
+
+def define_path(
+    name: str,
+    default: str | None,
+    help_text: str,
+    *,
+    required: bool = False,
+    words: Sequence[str] = (),
+    local: bool = True,
+) -> flags.FlagHolder[str]:
+    """A flag that holds a path, normalised (see `pvn.paths`), or one of `words` as it is.
+
+    local: whether `gs://` is refused.
+    """
+    parser = _PathParser(name, words, local)
+    return flags.DEFINE(parser, name, default, help_text, required=required)
+
+
+def define_paths(name: str, help_text: str, *, required: bool = False) -> flags.FlagHolder[Any]:
+    """A flag that holds local paths, comma-separated, each normalised and none twice."""
+    return flags.DEFINE(_PathsParser(name), name, None, help_text, required=required)
+
+
+def define_seed(help_text: str) -> flags.FlagHolder[int]:
+    """The flag --seed, 0 without it: a whole number in the range of `pvn.fields.SEED`."""
+    return flags.DEFINE(_SeedParser("seed"), "seed", 0, help_text)
+
+
 def unreadable_config(error: OSError) -> str:
     """One line for ml_collections' complaint about a file, which it raises at the first use."""
     *_, file, _ = (line.strip() for line in str(error).strip().splitlines())
@@ -45,6 +108,42 @@ def name_in(config: ml_collections.ConfigDict, field: str, expected: Field) -> s
     except OSError as error:
         raise UserError(unreadable_config(error)) from None
     return str(check_field(f"config.{field}", given, expected))
+
+
+def flag_error(error: Exception, argv: Sequence[str]) -> str:
+    """One line for what absl and ml_collections raise in many lines and types.
+
+    argv: the command line whose flags could not be read.
+    """
+    text = str(error.args[0] if error.args else error).strip()
+    lines = [line.strip() for line in text.splitlines()]
+    if isinstance(error, OSError):
+        return unreadable_config(error)
+    if isinstance(error, SyntaxError):
+        return f"--config={error.filename}: line {error.lineno} is not Python, {error.msg}"
+    if isinstance(error, AttributeError | KeyError):  # a config field that does not exist
+        name, *_ = re.findall(r"\w+", text)
+        hint = re.search(r'mean "(\w+)"', text)
+        return f"{_missing_field(argv) or f'config.{name}'}: there is no such field" + (
+            f"; did you mean {hint.group(1)}?" if hint else ""
+        )
+    return lines[0] if len(lines) == 1 else f"{lines[0]} {lines[-1]}"
+
+
+def _missing_field(argv: Sequence[str]) -> str | None:
+    """The first field that the command line sets and the config does not have: `config.dqn.rat`."""
+    file = argv[1].partition("=")[2] or argv[2]  # `define_config` puts --config first
+    config = flags.FLAGS["config"].parser.parse(file)
+    for word in argv:
+        name = word.partition("=")[0].lstrip("-").removeprefix("no")
+        if not word.startswith("-") or not name.startswith("config."):
+            continue
+        node, parts = config, name.split(".")[1:]
+        for depth, part in enumerate(parts, 1):
+            if not isinstance(node, ml_collections.ConfigDict) or part not in node:
+                return ".".join(["config", *parts[:depth]])
+            node = node[part]
+    return None
 
 
 def check_config(

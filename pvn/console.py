@@ -1,29 +1,39 @@
 """What every command shares: one line for bad input, live progress, an orderly stop."""
 
 import contextlib
-import re
+import io
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
 from tqdm import tqdm
 
-from pvn.config import unreadable_config
+from pvn.config import flag_error
 from pvn.errors import UserError
 
 
-def run(main: Callable[..., int | None], usage: str = "") -> None:
+def run(main: Callable[..., int | None], usage: str = "", memory: str = "") -> None:
     """Runs a command: absl flags, exit status, and one line on stderr for a `UserError`.
 
-    usage: of a command that takes words besides flags, `main`'s arguments: "python -m x a|b DIR".
+    A full disk, memory that does not suffice, and an accelerator that is not there are one line
+    too; every other error keeps its traceback.
+
+    Args:
+      usage: of a command that takes words besides flags, `main`'s arguments: "python -m x a|b DIR".
+      memory: the flags and fields that the command's memory depends on, for a line that says so.
     """
+    _speak_utf8()
     words = max(0, len(usage.split()) - 3)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may not know every letter
+            stream.reconfigure(errors="backslashreplace")
 
     def guarded(argv: list[str]) -> int:
-        logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it touches
+        logging.set_verbosity(logging.WARNING)  # Orbax logs every file that it touches
         try:
             if len(argv) < 1 + words:
                 raise UserError(f"expected {usage}")
@@ -33,47 +43,75 @@ def run(main: Callable[..., int | None], usage: str = "") -> None:
                     f"unexpected argument {unexpected!r}; flags are written --name=value"
                 )
             return main(*argv[1:]) or 0
-        except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
-        except OSError as error:  # a full disk, a folder that is not ours
-            if error.filename is None or error.strerror is None:
-                raise
-            print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
-            return 1
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return 128 + signal.SIGINT
+        except Exception as error:
+            line = error_line(error, memory)
+            if line is None:
+                raise
+            print(f"error: {line}", file=sys.stderr)
+            if isinstance(error, OSError):
+                _exit_now(1)
+            return 1
 
     def parse(argv: list[str]) -> list[str]:
         try:
             return flags.FLAGS(argv)
         except Exception as error:
-            print(f"error: {_flag_error(error)}", file=sys.stderr)
+            print(f"error: {flag_error(error, argv)}", file=sys.stderr)
             sys.exit(1)
 
     app.run(guarded, flags_parser=parse)
 
 
-def _flag_error(error: Exception) -> str:
-    """One line for what absl and ml_collections raise in many lines and types."""
-    text = str(error.args[0] if error.args else error).strip()
-    lines = [line.strip() for line in text.splitlines()]
-    if isinstance(error, OSError):
-        return unreadable_config(error)
-    if isinstance(error, SyntaxError):
-        return f"--config={error.filename}: line {error.lineno} is not Python, {error.msg}"
-    if isinstance(error, AttributeError | KeyError):  # a config field that is not there
-        name, *_ = re.findall(r"\w+", text)
-        hint = re.search(r'mean "(\w+)"', text)
-        return f"config.{name}: there is no such field" + (
-            f"; did you mean {hint.group(1)}?" if hint else ""
-        )
-    return lines[0] if len(lines) == 1 else f"{lines[0]} {lines[-1]}"
+def _speak_utf8() -> None:
+    """Starts the command anew in Python's UTF-8 mode where the locale has another encoding.
+
+    There, Orbax and tensorstore could not write to a path with an `é` in it.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode:
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+
+
+def error_line(error: Exception, memory: str = "") -> str | None:
+    """The line for an error that a person can mend; None for any other.
+
+    memory: see `run`.
+    """
+    text = str(error)
+    if isinstance(error, UserError):
+        return text
+    if isinstance(error, OSError) and error.strerror:  # a full disk, a folder that is not ours
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
+        what = text.partition("RESOURCE_EXHAUSTED:")[2].strip() or text
+        what = f" ({what.splitlines()[0].rstrip('.')})" if what else ""
+        return f"out of memory{what}" + (f"; lower {memory}" if memory else "")
+    platforms = os.environ.get("JAX_PLATFORMS")
+    if platforms and _is_missing_backend(error):
+        return f"JAX_PLATFORMS={platforms}: JAX finds no such device; unset it, or set it to cpu"
+    return None
+
+
+def _is_missing_backend(error: Exception) -> bool:
+    """Whether JAX failed where it looks for devices; it says so in several ways."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    last = trace.tb_frame.f_code.co_filename if trace else ""
+    return last.endswith("xla_bridge.py") and isinstance(error, AssertionError | RuntimeError)
+
+
+def _exit_now(status: int) -> NoReturn:
+    """Ends the process at once: threads that a full disk has left behind would print more."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def progress(total: int, unit: str, description: str, initial: int = 0) -> tqdm:
-    """A live bar with rate and ETA on stderr; nothing at all off a terminal."""
+    """A live bar with rate and ETA on stderr; nothing where that is no terminal."""
     return tqdm(
         total=total,
         initial=initial,
@@ -86,13 +124,13 @@ def progress(total: int, unit: str, description: str, initial: int = 0) -> tqdm:
 
 
 def say(text: str) -> None:
-    """A line for the person, above the bar if there is one."""
+    """Prints a line on stderr, above the progress bar if there is one."""
     tqdm.write(text, file=sys.stderr)
     sys.stderr.flush()
 
 
 class Stop:
-    """Whether SIGTERM or Ctrl-C has asked for an end; `status` is the exit status to give."""
+    """True once SIGTERM or Ctrl-C has asked for an end; `status` is the exit status to return."""
 
     def __init__(self) -> None:
         self.signal: int | None = None

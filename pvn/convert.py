@@ -21,6 +21,7 @@ from typing import Any
 
 from absl import flags
 
+from pvn import config as cfg
 from pvn import console
 from pvn.data.store import dataset_exists, open_dataset
 from pvn.data.writer import DatasetWriter, check_same, delete_dataset
@@ -37,8 +38,10 @@ from pvn.formats.inputs import CorruptError, InputFile, Inputs, Selection
 
 _SOURCE = flags.DEFINE_enum("source", None, ["dopamine", "rlds", "rlds_raw"], "Format to read.")
 _TO = flags.DEFINE_enum("to", None, ["dopamine"], "Write --dataset in this format to --path.")
-_PATH = flags.DEFINE_string("path", None, "Folder of the public format.", required=True)
-_DATASET = flags.DEFINE_string("dataset", None, "Our dataset (or gs://...).", required=True)
+_PATH = cfg.define_path("path", None, "Folder of the public format.", required=True)
+_DATASET = cfg.define_path(
+    "dataset", None, "Our dataset (or gs://...).", required=True, local=False
+)
 _GAME = flags.DEFINE_string("game", None, "Game, spelled as in the folder names: MsPacman.")
 _RUNS = flags.DEFINE_string("runs", "1", "Runs of the public data: 1, or 1,3, or 1-5.")
 _CHECKPOINTS = flags.DEFINE_string("checkpoints", None, "0-49, or 0,24,49. Default: all.")

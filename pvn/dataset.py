@@ -18,15 +18,17 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
+from pvn import config as cfg
 from pvn import console
 from pvn.data.store import FRAME_BYTES, Dataset, open_dataset, stored_bytes, unfinished
 from pvn.data.transitions import episode_spans, transition_rows
 from pvn.data.verify import problems
 from pvn.errors import UserError
 from pvn.files import write_whole
+from pvn.paths import normalise_path
 
 _EPISODE = flags.DEFINE_integer("episode", 0, "view: number of the episode.", lower_bound=0)
-_OUTPUT = flags.DEFINE_string("output", "episode.gif", "view: file to write, .gif or .png.")
+_OUTPUT = cfg.define_path("output", "episode.gif", "view: file to write, .gif or .png.")
 _MAX_FRAMES = flags.DEFINE_integer(
     "max_frames",
     1000,
@@ -75,7 +77,7 @@ def describe(dataset: Dataset) -> str:
             f"{size / 2**20:,.1f} MiB, {size / count:,.1f} bytes a row, "
             f"{count * FRAME_BYTES / size:.0f} times smaller than its frames"
         ),
-        "fingerprint": dataset.fingerprint,
+        "fingerprint": dataset.compute_fingerprint(),
     }
     return "".join(f"{name + ':':<13}{text}\n" for name, text in lines.items())
 
@@ -136,7 +138,7 @@ def contact_sheet(frames: np.ndarray) -> np.ndarray:
 def main(verb: str, path: str) -> int:
     if verb not in ("info", "verify", "view"):
         raise UserError(f"{verb!r}: expected {_USAGE}")
-    dataset = open_dataset(path)
+    dataset = open_dataset(normalise_path(path, "DIR"))
     if verb == "info":
         sys.stdout.write(describe(dataset))
     elif verb == "verify":

@@ -9,12 +9,10 @@ scores.jsonl. The head and its features go to policy/, which `python -m pvn.coll
 with. A finished evaluation is left alone. An interrupted one starts again, for its replay is gone.
 """
 
-import contextlib
 import json
 import os
 from collections import deque
 from pathlib import Path
-from typing import TextIO
 
 import jax
 import ml_collections
@@ -40,21 +38,26 @@ from pvn.evaluation.subject import (
     upgrade_config,
 )
 from pvn.fields import SEED, Fields, choice, flag, real, whole
-from pvn.files import naming, write_json
-from pvn.run_directory import MetricsWriter, Run, open_run
+from pvn.files import LineWriter, read_text, write_json
+from pvn.metrics import MetricsWriter
+from pvn.run_directory import Run, open_run
 
 _CONFIG = cfg.define_config("configs/evaluate.py")
-_FEATURES = flags.DEFINE_string(
-    "features", None, "Run or features directory, `random` or `none`.", required=True
+_FEATURES = cfg.define_path(
+    "features",
+    None,
+    "Run or features directory, `random` or `none`.",
+    required=True,
+    words=("random", "none"),
 )
-_LIKE = flags.DEFINE_string(
+_LIKE = cfg.define_path(
     "like", None, "With --features=random: the run whose architecture to take. Default: nature."
 )
 _GAME = flags.DEFINE_string("game", None, "Default: the game the features were learned on.")
 _AGENT = flags.DEFINE_string(
     "agent", None, "Name in tables. Default: pvn, random_features or random_policy."
 )
-_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the scores.", required=True)
+_WORKDIR = cfg.define_path("workdir", None, "Directory of the scores.", required=True)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the evaluation in --workdir.")
 
 FIELDS: Fields = {
@@ -83,15 +86,17 @@ OWNS = (
 class Scores:
     """Writes played episodes to an open scores.jsonl."""
 
-    def __init__(self, stream: TextIO, row: EpisodeRow):
+    def __init__(self, lines: LineWriter, row: EpisodeRow, run: Run):
         """row: gives the columns that are the same for all episodes."""
-        self._stream, self._row = stream, row
+        self._lines, self._row, self._run = lines, row, run
 
     def write(self, phase: str, agent_step: int, episodes: list[PlayedEpisode]) -> None:
         """Appends a row for each episode. phase: "train" or "eval"."""
+        if episodes:
+            self._run.check_held()
         for _, episode_return, length in episodes:
             row = self._row._replace(phase=phase, agent_step=agent_step)
-            append(self._stream, row._replace(episode_return=episode_return, length=length))
+            append(self._lines, row._replace(episode_return=episode_return, length=length))
 
 
 def linear_epsilon(step: int, start: float, end: float, decay_steps: int) -> float:
@@ -216,7 +221,7 @@ def evaluate(
     workdir, features = run.workdir, subject.features
     summary = workdir / "summary.json"
     if summary.is_file():
-        done = json.loads(summary.read_text())
+        done = json.loads(read_text(summary))
         mean = done.get("episode_return", done.get("return"))  # `return`: of an older pvn
         console.say(f"{workdir}: complete, mean episode return {mean:.2f}")
         return 0
@@ -227,13 +232,13 @@ def evaluate(
     row = EpisodeRow(subject.game, subject.agent, head_name, c.seed, "", 0, 0.0, 0)
     # Under another name until it is whole: the first episodes to end are the short ones.
     partial = workdir / "scores.jsonl.partial"
+    partial.unlink(missing_ok=True)
     with (
-        naming(partial),
-        partial.open("w") as stream,
-        contextlib.closing(MetricsWriter(workdir, -1)) as metrics,
+        LineWriter(partial) as lines,
+        MetricsWriter(workdir, -1) as metrics,
         console.orderly_stop() as stop,
     ):
-        scores = Scores(stream, row)
+        scores = Scores(lines, row, run)
         if features is not None:
             act = make_act(features)
             context = LearnerContext(
@@ -297,4 +302,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run(main, memory="config.replay_capacity")

@@ -13,7 +13,7 @@ from pvn.data.schedule import Schedule, make_schedule
 from pvn.data.store import FRAME_BYTES, read_attributes, unfinished
 from pvn.data.transitions import Transitions
 from pvn.errors import UserError
-from pvn.fields import SEED, choice, choice_or_own, positives, real, text, whole
+from pvn.fields import SEED, choice, choice_or_own, paths, positives, real, text, whole
 from pvn.indicators.indicator import Indicator
 from pvn.indicators.registry import INDICATORS, INDICATORS_VERSION, make_indicator
 from pvn.learning.losses import TARGET_POLICIES
@@ -24,7 +24,7 @@ from pvn.networks.proto_value import make_proto_value_network
 from pvn.plugins import plugin_identity
 
 FIELDS = {
-    "dataset": text(),
+    "dataset": paths(),
     "dataset_weights": positives(),
     "data_memory_gib": real(0, float("inf"), closed="[)"),
     "data_reuse": real(0, float("inf"), closed="()"),
@@ -85,9 +85,8 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
     """
     indicator = make_indicator(c.indicator, settings(**c[family]), c.num_tasks)
     encoder = make_encoder(c.encoder, width=c.width, num_features=c.num_features, dtype=c.dtype)
-    paths = [path.strip() for path in c.dataset.split(",")]
-    collection = open_collection(paths)
-    for path in paths:
+    collection = open_collection(c.dataset.split(","))
+    for path in collection.paths:
         if what := unfinished(read_attributes(path)):
             console.say(f"warning: dataset {path}: {what}")
     transitions = collection_transitions(
@@ -102,7 +101,7 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
         memory=_memory_for_data(devices[0] if c.data_residency == "device" else None),
         reuse=c.data_reuse,
     )
-    check_together(c, indicator, schedule, len(devices), len(paths))
+    check_together(c, indicator, schedule, len(devices), len(collection.paths))
     network = make_proto_value_network(encoder, c.num_tasks, collection.attributes["num_actions"])
     return Experiment(
         c, family, devices, collection, transitions, schedule, encoder, network, indicator

@@ -21,7 +21,8 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from pvn.errors import UserError
-from pvn.files import write_json, write_whole
+from pvn.fields import check_seed
+from pvn.files import read_text, write_json, write_whole
 from pvn.networks.network import (
     OBSERVATION_SHAPE,
     Network,
@@ -109,8 +110,9 @@ def random_features(
       like: a run or features directory to take the architecture from instead.
 
     Raises:
-      UserError: no such encoder; `like` holds no features.
+      UserError: no such encoder; `like` holds no features; a seed out of range.
     """
+    check_seed(seed)
     folder: Path = Path(".")
     metadata: dict[str, Any]
     if like is not None:
@@ -237,7 +239,7 @@ def _read_metadata(path: str | Path) -> tuple[Path, dict[str, Any]]:
         if not file.is_file():
             continue
         try:
-            metadata = dict(json.loads(file.read_text()))
+            metadata = dict(json.loads(read_text(file)))
             known, version = metadata["format"], int(metadata["version"])
         except (ValueError, KeyError, TypeError):
             raise UserError(f"features {file}: is not a {FORMAT} description") from None

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from pvn.errors import UserError
+from pvn.paths import normalise_paths
 
 
 class Field(NamedTuple):
@@ -18,6 +19,7 @@ class Field(NamedTuple):
     kind: type
     holds: Callable[[Any], bool]
     expected: str
+    convert: Callable[[Any, str], Any] | None = None  # (value, place) -> value; may raise UserError
 
 
 def whole(low: int, high: int | None = None) -> Field:
@@ -70,6 +72,15 @@ def text() -> Field:
     return Field(str, bool, "a string that is not empty")
 
 
+def paths() -> Field:
+    """Directories or `gs://bucket/path`, comma-separated, none of them twice; normalised."""
+
+    def convert(text: str, place: str) -> str:
+        return ",".join(normalise_paths(text, place))
+
+    return Field(str, lambda text: True, "a directory, gs://bucket/path, or several: a,b", convert)
+
+
 def flag() -> Field:
     """True or False."""
     return Field(bool, lambda x: True, "True or False")
@@ -104,7 +115,7 @@ def check_field(place: str, value: Any, field: Field) -> Any:
     fits = isinstance(value, kinds) and (field.kind is bool or not isinstance(value, bool))
     if not fits or not field.holds(value):
         raise UserError(f"{place}: {value!r}, expected {field.expected}")
-    return field.kind(value)
+    return field.convert(value, place) if field.convert else field.kind(value)
 
 
 def check_seed(seed: int, place: str = "seed") -> int:
@@ -115,3 +126,15 @@ def check_seed(seed: int, place: str = "seed") -> int:
 Fields = Mapping[str, "Field | type"]
 """What a config may hold, by name: a `Field`, or for a section the NamedTuple that owns it. The
 settings of such a NamedTuple all have defaults."""
+
+
+def differing_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """`name (old value, now new value)` of the fields that differ; of a section, `section.name`."""
+    found = []
+    for key in sorted(old.keys() | new.keys()):
+        before, now = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(now, Mapping):
+            found += [f"{key}.{field}" for field in differing_fields(before, now)]
+        elif before != now:
+            found.append(f"{key} ({before!r}, now {now!r})")
+    return found

@@ -54,11 +54,12 @@ from pvn.learning.train_step import (
     make_train_step,
     periodic_target,
 )
+from pvn.metrics import MetricsWriter
 from pvn.plugins import plugin_identity
-from pvn.run_directory import MetricsWriter, open_run, versions
+from pvn.run_directory import open_run, versions
 
 _CONFIG = cfg.define_config("configs/pretrain.py")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.", required=True)
+_WORKDIR = cfg.define_path("workdir", None, "Directory of the run.", required=True)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the run that is in --workdir.")
 
 OWNS = ("checkpoints", "features", "responses", "tensorboard", "metrics.jsonl")
@@ -224,7 +225,14 @@ def pretrain(e: Experiment, workdir: Path, overwrite: bool) -> int:
         observation = jnp.zeros((1, 84, 84, 4), jnp.uint8)
         params = jax.jit(e.network.init)(params_key, observation)
         state = init_train_state(params, tasks.fitted, *optimizers)
-        if restored := restore_checkpoint(workdir / "checkpoints", state, console.say):
+        if restored := restore_checkpoint(
+            workdir / "checkpoints",
+            state,
+            run.identity,
+            console.say,
+            upgrade=upgrade_identity,
+            renamed={"totals/loss": "totals/td_loss"},
+        ):
             state, _ = restored
         start = int(state.step)
         if start >= c.num_steps:
@@ -268,6 +276,7 @@ def pretrain(e: Experiment, workdir: Path, overwrite: bool) -> int:
                         values["transitions_per_second"] = values["steps_per_second"] * c.batch_size
                         values |= activation_metrics(tasks.cumulants(tasks.sample, state.fitted))
                         values |= diagnose(state, tasks.frozen, probe_transitions)
+                        run.check_held()
                         metrics.write(last, values)
                         bar.set_postfix_str(summary_of(values))
                     case Due(_, state):
@@ -310,4 +319,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run(
+        main, memory="config.data_memory_gib, config.batch_size, config.width or config.num_tasks"
+    )

@@ -14,35 +14,41 @@ from typing import Any
 
 from absl import flags
 
+from pvn import config as cfg
 from pvn import console
 from pvn.data.store import Dataset, open_dataset
 from pvn.errors import UserError
 from pvn.evaluation.records import PROBES, ProbeRow, put_probe
 from pvn.features import Features, load_features, random_features, weights_sha256
-from pvn.fields import check_field, check_seed, fields_of
+from pvn.fields import check_field, fields_of
 from pvn.plugins import is_plugin, plugin_identity
 from pvn.probes.linear import probe
 from pvn.probes.target import NamedTarget, load_target, targets_of
 from pvn.probes.value import ValueTarget
+from pvn.run_directory import lock_workdir
 
-_FEATURES = flags.DEFINE_string(
-    "features", None, "Run or features directory, or `random` (untrained).", required=True
+_FEATURES = cfg.define_path(
+    "features",
+    None,
+    "Run or features directory, or `random` (untrained).",
+    required=True,
+    words=("random",),
 )
-_LIKE = flags.DEFINE_string(
+_LIKE = cfg.define_path(
     "like", None, "With --features=random: the run whose architecture to take. Default: nature."
 )
 _AGENT = flags.DEFINE_string(
     "agent", None, "Name of the features in tables. Default: pvn or random_features."
 )
-_DATASET = flags.DEFINE_string("dataset", None, "Dataset directory.", required=True)
+_DATASET = cfg.define_path("dataset", None, "Dataset directory.", required=True, local=False)
 _TARGETS = flags.DEFINE_list(
     "targets", ["value"], "What to predict: value or path/to/file.py:Name, comma-separated."
 )
 _DISCOUNT = flags.DEFINE_float("discount", 0.99, "Discount of the values, in [0, 1).")
 _CLIP = flags.DEFINE_bool("clip_rewards", True, "Clip rewards to [-1, 1].")
 _MAX_ROWS = flags.DEFINE_integer("max_rows", 50_000, "Rows to use at most.", lower_bound=100)
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the split, and of random features.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of probes.jsonl.", required=True)
+_SEED = cfg.define_seed("Seed of the split, and of random features.")
+_WORKDIR = cfg.define_path("workdir", None, "Directory of probes.jsonl.", required=True)
 
 
 def _describe(features: Features, path: str) -> dict[str, Any]:
@@ -85,7 +91,7 @@ def probe_target(
         target=named.name,
         settings=named.settings | {"max_rows": _MAX_ROWS.value},
         features=described,
-        dataset={"path": _DATASET.value, "fingerprint": dataset.fingerprint},
+        dataset={"path": _DATASET.value, "fingerprint": dataset.compute_fingerprint()},
         metric="r2",
         value=value,
         low=low,
@@ -98,7 +104,6 @@ def main() -> int:
     given = {"discount": _DISCOUNT.value, "clip_rewards": _CLIP.value}
     for name, field in fields_of(ValueTarget).items():
         check_field(f"--{name}", given[name], field)
-    check_seed(_SEED.value, "--seed")
     names = _TARGETS.value
     if not names or len(set(names)) < len(names):
         raise UserError(f"--targets={','.join(names)}: expected one target or more, each once")
@@ -113,7 +118,8 @@ def main() -> int:
     agent = _AGENT.value or named
     for target in targets:
         row = probe_target(target, features, described, dataset, agent)
-        put_probe(Path(_WORKDIR.value) / PROBES, row)
+        with lock_workdir(Path(_WORKDIR.value)):
+            put_probe(Path(_WORKDIR.value) / PROBES, row)
         console.say(
             f"{row.agent}: {row.target} probe R^2 {row.value:.3f} [{row.low:.3f}, {row.high:.3f}] "
             f"on {row.details['num_test_episodes']} episodes"
@@ -122,4 +128,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run(main, memory="--max_rows")

@@ -9,17 +9,16 @@ training episodes. The same inputs give the same report.
 """
 
 import io
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
-from absl import flags
 from matplotlib.figure import Figure
 
+from pvn import config as cfg
 from pvn import console
-from pvn.errors import UserError
 from pvn.files import write_whole
+from pvn.run_directory import lock_workdir
 from pvn.statistics.load import load_rows
 from pvn.statistics.page import (
     Files,
@@ -43,10 +42,10 @@ from pvn.statistics.summary import (
 )
 from pvn.statistics.tables import agent_label, aggregate_table, notes, results_table, to_csv
 
-_INPUTS = flags.DEFINE_list(
-    "inputs", None, "Directories with scores.jsonl or probes.jsonl, comma-separated.", required=True
+_INPUTS = cfg.define_paths(
+    "inputs", "Directories with scores.jsonl or probes.jsonl, comma-separated.", required=True
 )
-_WORKDIR = flags.DEFINE_string("workdir", None, "Directory to write.", required=True)
+_WORKDIR = cfg.define_path("workdir", None, "Directory to write.", required=True)
 
 # Okabe and Ito's palette without yellow: told apart by colour-blind readers too.
 _COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"]
@@ -120,7 +119,7 @@ def report(inputs: Sequence[str], workdir: Path) -> str:
     """Writes the report. Returns its tables in Markdown.
 
     Raises:
-      UserError: see `load_rows`.
+      UserError: see `load_rows`; another command is at work in `workdir`.
       OSError: `workdir` cannot be written.
     """
     episodes, probes = load_rows(inputs)
@@ -139,22 +138,18 @@ def report(inputs: Sequence[str], workdir: Path) -> str:
     games = list(dict.fromkeys(result.game for result in results))
     title = f"Report: {', '.join(games) if len(games) <= 4 else f'{len(games)} games'}"
 
-    workdir.mkdir(parents=True, exist_ok=True)
-    for picture in pictures:
-        write_whole(workdir / picture.file, picture.png)
-    write_whole(workdir / "scores.csv", to_csv(results))
-    write_whole(workdir / "report.md", markdown_page(parts))
-    write_whole(workdir / "report.html", html_page(title, parts))
+    with lock_workdir(workdir):
+        for picture in pictures:
+            write_whole(workdir / picture.file, picture.png)
+        write_whole(workdir / "scores.csv", to_csv(results))
+        write_whole(workdir / "report.md", markdown_page(parts))
+        write_whole(workdir / "report.html", html_page(title, parts))
     return "\n\n".join(to_markdown(part) for part in parts if isinstance(part, Table))
 
 
 def main() -> None:
-    if not _INPUTS.value:
-        raise UserError("--inputs names no directory")
     workdir = Path(_WORKDIR.value)
     tables = report(_INPUTS.value, workdir)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal may not know every name's letters
     print(tables, workdir / "report.md", workdir / "report.html", sep="\n")
 
 

@@ -374,7 +374,7 @@ def test_a_rewarded_last_row_is_warned_of(run: Callable, tmp_path: Path) -> None
             "--checkpoints=0-9999999999: expected numbers from 0 on",
         ),
         (["--to=dopamine"], "dataset DATASET: does not exist; make one with"),
-        (["--to=dopamine", "--path=gs://b/c"], "--path=gs://b/c: expected a local folder; only --"),
+        (["--to=dopamine", "--path=gs://b/c"], "--path=gs://b/c: expected a local path"),
     ],
 )
 def test_bad_input(run: Callable, tmp_path: Path, arguments: list[str], message: str) -> None:

@@ -19,12 +19,13 @@ COMMANDS = (
 )
 
 # What the modules of each room may import of pvn, besides their own room.
-BASE = ("types", "errors", "files", "fields", "plugins")
+BASE = ("types", "errors", "files", "fields", "paths", "plugins")
 ROOMS = {
     "types": (),
     "errors": (),
     "files": (),
-    "fields": ("errors",),
+    "paths": ("errors",),
+    "fields": ("errors", "paths"),
     "plugins": ("errors",),
     "data": BASE,
     "formats": ("data", *BASE),
@@ -38,17 +39,18 @@ ROOMS = {
     "statistics": ("evaluation", *BASE),
     "tabular": ("learning", "indicators", "networks", "data", *BASE),
     # Shared by the commands.
-    "config": ("errors", "fields"),
+    "config": ("errors", "fields", "paths"),
+    "metrics": ("files",),
     "console": ("config", "errors"),
     "experiment": ("console", "learning", "indicators", "networks", "data", *BASE),
-    "run_directory": ("errors", "files", ""),  # "": pvn itself, for its version
+    "run_directory": ("errors", "fields", "files", "paths", ""),  # "": pvn itself, for its version
     "": ("features",),
 }
 
 WITHOUT_JAX = ("data", "formats")
 NOT_IN_DATA = {"jax", "jaxlib", "flax", "haiku", "optax"}
 OF_COMMANDS = ("absl.flags", "absl.app", "ml_collections")
-AMONG_COMMANDS = {*COMMANDS, "config", "console", "experiment", "run_directory"}
+AMONG_COMMANDS = {*COMMANDS, "config", "console", "experiment", "metrics", "run_directory"}
 
 
 def sources():

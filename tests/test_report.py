@@ -103,7 +103,7 @@ class Page(HTMLParser):
     ("arguments", "line"),
     [
         (["--inputs=none", "--workdir=w"], "error: input none: no such directory"),
-        (["--inputs=", "--workdir=w"], "error: --inputs names no directory"),
+        (["--inputs=", "--workdir=w"], "error: --inputs: is empty, expected a directory"),
         (["--inputs=x", "--workdir=w", "y"],
          "error: unexpected argument 'y'; flags are written --name=value"),
     ],

@@ -13,6 +13,8 @@ writer takes away).
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +23,7 @@ import numpy as np
 import tensorstore as ts
 
 from pvn.errors import UserError
+from pvn.paths import check_folder
 from pvn.types import Array
 
 FORMAT = "pvn-dataset"
@@ -61,6 +64,11 @@ class Rows(NamedTuple):
     episode: np.ndarray  # int32 [N]
 
 
+_OWN_FILE = re.compile(
+    rf"(({'|'.join(Rows._fields)})/)?zarr\.json|frame/c/\d+/0/0|({'|'.join(COLUMNS)})/c/\d+".encode()
+)
+
+
 class StoredFrames:
     """Frames on disk, uint8 [N, 84, 84]; indexing reads them and checks their checksums."""
 
@@ -83,8 +91,12 @@ class StoredFrames:
         return frames.reshape(*rows.shape, *frames.shape[1:])
 
 
-def done(path: str | Path, problem: str, future: Any) -> Any:
-    """The result of what tensorstore does; what it raises, in one line that says the problem."""
+def result_of(path: str | Path, problem: str, future: Any) -> Any:
+    """The result of a tensorstore future.
+
+    Raises:
+      UserError: the future failed; one line with the problem and tensorstore's reason.
+    """
     try:
         return future.result()
     except (ValueError, OSError) as error:  # broken, full, or not ours
@@ -93,7 +105,7 @@ def done(path: str | Path, problem: str, future: Any) -> Any:
 
 
 def _read(path: str | Path, name: str, array: ts.TensorStore) -> np.ndarray:
-    return np.asarray(done(path, f"array {name} cannot be read", array.read()))
+    return np.asarray(result_of(path, f"array {name} cannot be read", array.read()))
 
 
 class Dataset(NamedTuple):
@@ -103,9 +115,8 @@ class Dataset(NamedTuple):
     attributes: dict[str, Any]
     rows: Rows
 
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 over its files, which are all read for it."""
+    def compute_fingerprint(self) -> str:
+        """SHA-256 over its files. Reads all of them; see `fingerprint`."""
         return fingerprint(self.path)
 
 
@@ -115,26 +126,26 @@ def _kvstore(path: str | Path) -> Any:
     if text.startswith("gs://"):
         bucket, _, prefix = text[len("gs://") :].partition("/")
         return {"driver": "gcs", "bucket": bucket, "path": prefix}
-    return {"driver": "file", "path": str(Path(text).absolute()) + "/"}
+    # tensorstore refuses `..`, and takes names as UTF-8 whatever the locale.
+    return {"driver": "file", "path": os.fsencode(os.path.abspath(text)).decode() + "/"}
 
 
 def open_store(path: str | Path) -> ts.KvStore:
-    """The folder of a dataset, that there is one or not."""
+    """The folder of a dataset, which need not exist.
+
+    Raises:
+      UserError: the path is empty, or it or a folder above it is no directory.
+    """
     if not str(path).strip():
         raise UserError("dataset: its path is empty, expected a directory or gs://bucket/path")
-    if Path(path).is_file():
-        raise UserError(f"dataset {path}: is a file, expected a directory")
-    for parent in Path(path).parents:
-        if parent.is_file():
-            raise UserError(f"dataset {path}: {parent} is a file, expected a directory")
+    if not str(path).startswith("gs://"):
+        check_folder(path, f"dataset {path}")
     return ts.KvStore.open(_kvstore(path)).result()
 
 
 def own_files(store: ts.KvStore) -> list[bytes]:
-    """Names of the dataset's files, sorted; what else a person keeps there is not ours."""
-    folders = tuple(f"{name}/".encode() for name in Rows._fields)
-    keys = store.list().result()
-    return sorted(key for key in keys if key.startswith(folders) or key == b"zarr.json")
+    """Names of the dataset's own files, sorted. Other files that lie there are left alone."""
+    return sorted(key for key in store.list().result() if _OWN_FILE.fullmatch(key))
 
 
 def array_spec(path: str | Path, name: str) -> dict[str, Any]:
@@ -176,7 +187,7 @@ def array_metadata(name: str) -> dict[str, Any]:
 
 
 def _read_group(path: str | Path) -> Any:
-    return done(path, "zarr.json cannot be read", open_store(path).read("zarr.json"))
+    return result_of(path, "zarr.json cannot be read", open_store(path).read("zarr.json"))
 
 
 def read_attributes(path: str | Path) -> dict[str, Any]:
@@ -211,7 +222,10 @@ def read_attributes(path: str | Path) -> dict[str, Any]:
 
 
 def fingerprint(path: str | Path) -> str:
-    """SHA-256 over the names and bytes of the dataset's files, in the order of the names."""
+    """SHA-256 over the names and bytes of the dataset's own files, in the order of the names.
+
+    It tells datasets apart; where a dataset lies, and what else lies there, does not change it.
+    """
     store = open_store(path)
     digest = hashlib.sha256()
     for key in own_files(store):
@@ -267,7 +281,7 @@ def _open_array(path: str | Path, name: str, num_rows: int) -> ts.TensorStore:
         # A file that is deleted while a run reads on must not become zeros.
         "fill_missing_data_reads": False,
     }
-    array = done(path, f"array {name} cannot be read", ts.open(spec, open=True))
+    array = result_of(path, f"array {name} cannot be read", ts.open(spec, open=True))
     expected = array_metadata(name)
     if list(array.shape[1:]) != expected["shape"][1:] or array.dtype.name != expected["data_type"]:
         raise UserError(

@@ -1,9 +1,6 @@
 """Writes a dataset: rows are appended, and become part of it when they are published."""
 
-import fcntl
 import json
-import os
-import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ import tensorstore as ts
 from pvn.data import store
 from pvn.data.store import Rows
 from pvn.errors import UserError
+from pvn.files import Lock, Locked
 
 
 def check_same(path: str | Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
@@ -26,37 +24,35 @@ def check_same(path: str | Path, old: Mapping[str, Any], new: Mapping[str, Any])
             )
 
 
-class _Hold:
-    """A lock on a local dataset. No other writer, of any process, gets it while this one lives."""
+def _lock(path: str | Path) -> Lock | None:
+    """Locks a local dataset: no other writer, of any process, gets it while this one lives.
 
-    def __init__(self, path: str | Path):
-        if str(path).startswith("gs://"):
-            return
-        try:
-            Path(path).mkdir(parents=True, exist_ok=True)
-            folder = os.open(path, os.O_RDONLY)
-        except OSError as error:
-            raise UserError(f"dataset {path}: cannot be written: {error.strerror}") from None
-        self.release = weakref.finalize(self, os.close, folder)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"dataset {path}: another command is writing it; wait for its end, or name another "
-                "--dataset"
-            ) from None
-        except OSError:
-            pass  # a file system without locks
+    Raises:
+      UserError: another writer has it, or it cannot be written.
+    """
+    if str(path).startswith("gs://"):
+        return None
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        return Lock(Path(path))
+    except Locked:
+        raise UserError(
+            f"dataset {path}: another command is writing it; wait for its end, or name another "
+            "--dataset"
+        ) from None
+    except OSError as error:
+        raise UserError(f"dataset {path}: cannot be written: {error.strerror}") from None
 
 
 def delete_dataset(path: str | Path) -> None:
     """Deletes the dataset at `path` and no other file. Refuses a folder that holds none."""
     store.read_attributes(path)
-    hold = _Hold(path)
+    lock = _lock(path)
     files = store.open_store(path)
     for key in store.own_files(files):  # sorted: zarr.json, which makes it a dataset, goes last
-        store.done(path, "cannot be deleted", files.write(key, None))
-    del hold
+        store.result_of(path, "cannot be deleted", files.write(key, None))
+    if lock:
+        lock.release()
 
 
 class DatasetWriter:
@@ -87,7 +83,7 @@ class DatasetWriter:
         self._store = store.open_store(path)
         if store.dataset_exists(path):
             check(store.read_attributes(path))
-        self._hold = _Hold(path)
+        self._lock = _lock(path)
         new = not store.dataset_exists(path)
         self.attributes = self._new_attributes(attributes) if new else self._old_attributes()
         self._arrays = {}
@@ -95,21 +91,22 @@ class DatasetWriter:
             spec = store.array_spec(path, name)
             if new:
                 spec["metadata"] = store.array_metadata(name)
-            self._arrays[name] = self._done(
-                ts.open(spec, create=new, delete_existing=new, open=not new)
-            )
+            self._arrays[name] = self._done(ts.open(spec, create=new, open=not new))
         if new:
             self._write_attributes()
         self.discard()
 
     def _new_attributes(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
         # A writer that died early leaves only the metadata of the arrays.
-        foreign = [key for key in store.own_files(self._store) if not key.endswith(b"/zarr.json")]
+        left = store.own_files(self._store)
+        foreign = [key for key in left if not key.endswith(b"/zarr.json")]
         if foreign:
             raise UserError(
                 f"dataset {self._path}: holds {foreign[0].decode()} but no dataset (no zarr.json); "
                 "name another --dataset"
             )
+        for key in left:
+            self._done(self._store.write(key, None))
         return {
             "format": store.FORMAT,
             "version": store.VERSION,
@@ -194,4 +191,4 @@ class DatasetWriter:
         self._done(self._store.write("zarr.json", json.dumps(group, indent=1).encode()))
 
     def _done(self, future: Any) -> Any:
-        return store.done(self._path, "cannot be written", future)
+        return store.result_of(self._path, "cannot be written", future)

@@ -12,7 +12,7 @@ from safetensors.numpy import save as save_tensors
 from pvn.errors import UserError
 from pvn.evaluation.head import LinearHead, is_finite, make_act
 from pvn.features import Features, load_features, save_features
-from pvn.files import sha256, write_json, write_whole
+from pvn.files import read_text, sha256, write_json, write_whole
 
 FORMAT = "pvn-policy"
 VERSION = 1
@@ -64,7 +64,7 @@ def load_policy(path: str | Path) -> GreedyPolicy:
             f"policy {path}: no policy.json there or in its policy/; expected `random` or the "
             "workdir of a finished python -m pvn.evaluate run with features"
         )
-    metadata = json.loads((folder / "policy.json").read_text())
+    metadata = json.loads(read_text(folder / "policy.json"))
     if metadata.get("format") != FORMAT or metadata["version"] > VERSION:
         raise UserError(
             f"policy {folder}: is not a {FORMAT} of version {VERSION} or older; upgrade pvn"

@@ -10,10 +10,10 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pvn.errors import UserError
-from pvn.files import write_whole
+from pvn.files import LineWriter, write_whole
 
 SCORES, PROBES = "scores.jsonl", "probes.jsonl"
 
@@ -71,10 +71,9 @@ def to_json(row: EpisodeRow | ProbeRow) -> str:
     return json.dumps(row._asdict(), allow_nan=False)
 
 
-def append(stream: TextIO, row: EpisodeRow | ProbeRow) -> None:
-    """Writes the row as the next line of an open file, and flushes it."""
-    stream.write(to_json(row) + "\n")
-    stream.flush()
+def append(lines: LineWriter, row: EpisodeRow | ProbeRow) -> None:
+    """Writes the row as the next line of a file, at once."""
+    lines.write(to_json(row))
 
 
 def put_probe(file: Path, row: ProbeRow) -> None:

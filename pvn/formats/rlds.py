@@ -111,7 +111,7 @@ def _listed_splits(folder: Path) -> tuple[dict[int, list[int]], str]:
     """Episodes in each shard of each checkpoint, and the file format, by dataset_info.json."""
     file = folder / "dataset_info.json"
     try:
-        info = json.loads(file.read_text())
+        info = json.loads(file.read_text(encoding="utf-8"))
         splits = {
             int(match[1]): [int(length) for length in split["shardLengths"]]
             for split in info["splits"]

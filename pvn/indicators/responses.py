@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pvn.data.transitions import Transitions
-from pvn.files import naming, sha256, write_json
+from pvn.files import naming, read_text, sha256, write_json
 from pvn.indicators.indicator import Indicator
 from pvn.networks.mapping import map_states
 
@@ -76,7 +76,7 @@ def cached_responses(
     """
     array_file, key_file = path / _FILE, path / "responses.json"
     if array_file.is_file() and key_file.is_file():
-        made = json.loads(key_file.read_text())
+        made = json.loads(read_text(key_file))
         if made.pop("sha256", None) == sha256(array_file) and made == key:
             return np.load(array_file, mmap_mode="r")
     path.mkdir(parents=True, exist_ok=True)
@@ -89,11 +89,12 @@ def cached_responses(
         head, {"descr": "<f4", "fortran_order": False, "shape": shape}
     )
     header, done = head.getvalue(), 0
-    if partial.is_file() and partial_key.is_file() and json.loads(partial_key.read_text()) == key:
+    if partial.is_file() and partial_key.is_file() and json.loads(read_text(partial_key)) == key:
         # Whole batches only: what is computed in the same batch is the same.
         done = max(partial.stat().st_size - len(header), 0) // row_bytes // _BATCH * _BATCH
     if not done:
-        partial.write_bytes(header)
+        with naming(array_file):
+            partial.write_bytes(header)
         write_json(partial_key, key)
     on_progress(done)
     # Written as they come: pages of a map would stay in memory.

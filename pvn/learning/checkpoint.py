@@ -1,8 +1,9 @@
 """Checkpoints that are complete or do not exist.
 
-Orbax writes the state; a manifest beside it holds a SHA-256 of every file and of itself. A
-checkpoint is written under another name and renamed last. Restoring verifies the manifest (Orbax
-alone restores a flipped bit silently) and falls back to the newest checkpoint that verifies.
+Orbax writes the state; a manifest beside it holds the run's identity and a SHA-256 of every file
+and of itself. A checkpoint is written under another name and renamed last. Restoring verifies the
+manifest (Orbax alone restores a flipped bit silently), refuses a checkpoint of another run, and
+falls back to the newest checkpoint that verifies.
 """
 
 import hashlib
@@ -13,13 +14,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-import orbax.checkpoint as ocp
-
 from pvn.errors import UserError
+from pvn.fields import differing_fields
+from pvn.files import naming, read_text, sha256, write_json
+from pvn.learning.tree_store import restore_tree, save_tree
 
 FORMAT = "pvn-checkpoint"
-VERSION = 1
+VERSION = 2
+"""Of the manifest and of the names in the state. Version 1 had no identity: its manifest holds
+config, dataset (its fingerprint) and seed."""
+
+_MANIFEST = "manifest.json"
 
 
 def _name(step: int) -> str:
@@ -32,42 +37,43 @@ def _digest(body: Mapping[str, Any]) -> str:
 
 def _files(folder: Path) -> dict[str, str]:
     """SHA-256 of each file under `folder`, by its relative name; the manifest is left out."""
-    digests = {}
-    for file in sorted(folder.rglob("*")):
-        if file.is_file() and file.name != "manifest.json":
-            with file.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            digests[file.relative_to(folder).as_posix()] = digest
-    return digests
+    files = [f for f in sorted(folder.rglob("*")) if f.is_file() and f.name != _MANIFEST]
+    return {file.relative_to(folder).as_posix(): sha256(file) for file in files}
 
 
 def save_checkpoint(
-    path: Path, step: int, state: Any, metadata: Mapping[str, Any], keep: int
+    path: Path, step: int, state: Any, identity: Mapping[str, Any], keep: int
 ) -> None:
     """Saves `state` as the checkpoint of `step` under `path`, and keeps `keep` in all.
 
-    Those of later steps go: they were passed over as broken, or this one would not be saved.
+    Deletes checkpoints of later steps: they were broken, or this one would not be saved.
 
     Args:
       state: a tree of arrays, on one device.
-      metadata: what is needed to know what this is a checkpoint of; JSON.
+      identity: what the run is a function of (`Run.identity`); JSON.
+
+    Raises:
+      OSError: the disk takes no more; nothing of this checkpoint is left, and the others stand.
     """
-    path.mkdir(parents=True, exist_ok=True)
     final, partial = path / _name(step), path / f"{_name(step)}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save((partial / "state").absolute(), state)
-    body = {
-        "format": FORMAT,
-        "version": VERSION,
-        "step": step,
-        **metadata,
-        "files": _files(partial),
-    }
-    manifest = json.dumps({"sha256": _digest(body), **body}, indent=1)
-    (partial / "manifest.json").write_text(manifest)
-    shutil.rmtree(final, ignore_errors=True)
-    os.replace(partial, final)
+    try:
+        partial.mkdir(parents=True)
+        save_tree(partial / "state", state)
+        body = {
+            "format": FORMAT,
+            "version": VERSION,
+            "step": step,
+            "identity": identity,
+            "files": _files(partial),
+        }
+        body = json.loads(json.dumps(body))
+        write_json(partial / _MANIFEST, {"sha256": _digest(body), **body})
+        shutil.rmtree(final, ignore_errors=True)
+        with naming(final):
+            os.replace(partial, final)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     earlier = [each for each in _steps(path) if each < step]
     for other in _steps(path):
         if other > step or other in earlier[keep - 1 :]:
@@ -84,7 +90,7 @@ def _steps(path: Path) -> list[int]:
 def _verify(folder: Path) -> dict[str, Any]:
     """The manifest of a checkpoint that is whole; raises `ValueError` with the reason if not."""
     try:
-        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest = json.loads(read_text(folder / _MANIFEST))
         digest = manifest.pop("sha256")
         sound = digest == _digest(manifest)
     except FileNotFoundError:
@@ -101,20 +107,45 @@ def _verify(folder: Path) -> dict[str, Any]:
             raise ValueError(f"its file {name} is missing")
         if found[name] != expected:
             raise ValueError(f"its file {name} is corrupt")
-    return manifest
+    return dict(manifest)
+
+
+def _differences(
+    manifest: Mapping[str, Any],
+    identity: Mapping[str, Any],
+    upgrade: Callable[[dict[str, Any]], dict[str, Any]],
+) -> list[str]:
+    """The fields in which a checkpoint's run differs from this one."""
+    identity = json.loads(json.dumps(identity))  # tuples become lists, as in the manifest
+    if manifest["version"] > 1:
+        return differing_fields(manifest["identity"], identity)
+    old = upgrade({**manifest["config"], "dataset_fingerprint": manifest["dataset"]})
+    common = old.keys() & identity.keys()  # an old config also has fields that may change
+    return differing_fields({k: old[k] for k in common}, {k: identity[k] for k in common})
 
 
 def restore_checkpoint(
-    path: Path, skeleton: Any, say: Callable[[str], object]
-) -> tuple[Any, dict[str, Any]] | None:
-    """(state, manifest) of the newest checkpoint under `path` that verifies; None: there is none.
+    path: Path,
+    skeleton: Any,
+    identity: Mapping[str, Any],
+    say: Callable[[str], object],
+    *,
+    upgrade: Callable[[dict[str, Any]], dict[str, Any]] = lambda config: config,
+    renamed: Mapping[str, str] | None = None,
+) -> tuple[Any, int] | None:
+    """(state, step) of the newest checkpoint under `path` that verifies; None: there is none.
 
     Args:
       skeleton: a tree of arrays like the one saved.
-      say: told of each checkpoint that is passed over, and why.
+      identity: of the run that resumes (`Run.identity`).
+      say: called with a line for each checkpoint that is broken.
+      upgrade: maps the config in a manifest of version 1 to what it would be today.
+      renamed: names of leaves that were others in version 1: `totals/loss` to `totals/td_loss`.
 
     Raises:
-      UserError: there are checkpoints, and all are broken.
+      UserError: the newest checkpoint that verifies is of another run (the message names the
+        fields that differ) or its state does not fit `skeleton` (names the leaf); or there are
+        checkpoints and all are broken.
     """
     steps = _steps(path)
     reason = ""
@@ -126,10 +157,18 @@ def restore_checkpoint(
             reason = str(error)
             say(f"checkpoint {folder}: passed over, {reason}")
             continue
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, skeleton)
-        with ocp.StandardCheckpointer() as checkpointer:
-            state = checkpointer.restore((folder / "state").absolute(), abstract)
-        return state, manifest
+        if differ := _differences(manifest, identity, upgrade):
+            raise UserError(
+                f"checkpoint {folder}: is of another run: {'; '.join(differ)}; move the "
+                "checkpoints away, or name another --workdir"
+            )
+        try:
+            old_names = renamed if manifest["version"] < VERSION else None
+            return restore_tree(folder / "state", skeleton, old_names), int(manifest["step"])
+        except ValueError as error:
+            raise UserError(
+                f"checkpoint {folder}: its state is not that of this run: {error}"
+            ) from None
     if steps:
         raise UserError(
             f"checkpoints {path}: none of the {len(steps)} can be used, of the last {reason}; "

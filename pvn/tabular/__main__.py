@@ -26,8 +26,9 @@ from pvn.indicators.registry import INDICATORS
 from pvn.indicators.tasks import Tasks
 from pvn.learning.loop import Logged
 from pvn.learning.optimizers import OPTIMIZERS
+from pvn.metrics import MetricsWriter
 from pvn.networks.network import make_encoder
-from pvn.run_directory import MetricsWriter, open_run
+from pvn.run_directory import open_run
 from pvn.tabular import pictures
 from pvn.tabular.exact import closed_forms, is_symmetric, uniform_policy_transition
 from pvn.tabular.mdp import make_mdp
@@ -38,7 +39,7 @@ from pvn.tabular.table import table_encoder
 from pvn.tabular.tasks import STATE_FAMILIES, TaskMaker, cumulants_of
 
 _CONFIG = cfg.define_config("configs/four_rooms.py")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.", required=True)
+_WORKDIR = cfg.define_path("workdir", None, "Directory of the run.", required=True)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the run that is in --workdir.")
 
 FAMILIES: dict[str, Any] = STATE_FAMILIES | INDICATORS
@@ -188,7 +189,7 @@ def tabular(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) 
 
     with open_run(
         workdir, "tabular", c.to_dict(), overwrite=overwrite, owns=OWNS, upgrade=upgrade_config
-    ):
+    ) as run:
         steps, cosines = [], []
         features = np.empty(0)
         with MetricsWriter(workdir, 0) as metrics:
@@ -196,6 +197,7 @@ def tabular(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) 
                 steps.append(logged.step)
                 cosines.append(study.cosines(features))
                 values = {k: v for k, v in logged.values.items() if k != "data_wait_share"}
+                run.check_held()
                 metrics.write(logged.step, values | study.metrics(features))
         summary = summary_of(study, tasks, features, c.loss)
         files = {
@@ -218,6 +220,7 @@ def tabular(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) 
             files["tasks.png"] = pictures.task_counts(
                 c.task_counts, curve["learned_cosine"], curve["closed_form_cosines"]
             )
+        run.check_held()
         for file, content in files.items():
             write_whole(workdir / file, content)
         write_json(workdir / "subspace.json", summary)

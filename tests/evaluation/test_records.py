@@ -1,4 +1,3 @@
-import io
 import json
 
 import pytest
@@ -14,6 +13,7 @@ from pvn.evaluation.records import (
     read_rows,
     to_json,
 )
+from pvn.files import LineWriter
 from tests.statistics.rows import old_probe_row, old_row, probe_row, row, without
 
 EPISODE = EpisodeRow("Pong", "pvn", "dqn", 3, "train", 1000, -20.5, 900)
@@ -33,11 +33,12 @@ PROBE = ProbeRow(
 )
 
 
-def test_an_episode_by_hand():
-    stream = io.StringIO()
-    append(stream, EPISODE)
-    append(stream, EPISODE._replace(phase="eval"))
-    lines = stream.getvalue().splitlines()
+def test_an_episode_by_hand(tmp_path):
+    file = tmp_path / "scores.jsonl"
+    with LineWriter(file) as stream:
+        append(stream, EPISODE)
+        append(stream, EPISODE._replace(phase="eval"))
+    lines = file.read_text().splitlines()
     assert lines[0] == (
         '{"game": "Pong", "agent": "pvn", "head": "dqn", "seed": 3, "phase": "train", '
         '"agent_step": 1000, "episode_return": -20.5, "length": 900}'

@@ -1,3 +1,5 @@
+import hashlib
+import json
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -8,6 +10,8 @@ from hypothesis import strategies as st
 
 from pvn.errors import UserError
 from pvn.learning.checkpoint import restore_checkpoint, save_checkpoint
+
+IDENTITY = {"seed": 7, "dqn": {"rate": 0.5}, "counts": (1, 2)}
 
 
 def _state(value: float) -> dict:
@@ -21,7 +25,7 @@ def _state(value: float) -> dict:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     for step in (10, 20, 30):
-        save_checkpoint(tmp_path, step, _state(step), {"seed": 7}, keep=2)
+        save_checkpoint(tmp_path, step, _state(step), IDENTITY, keep=2)
     return tmp_path
 
 
@@ -32,10 +36,10 @@ def _flip(file: Path, position: int, bit: int = 0) -> None:
 
 
 def test_round_trip_and_only_the_newest_are_kept(path: Path) -> None:
-    restored = restore_checkpoint(path, _state(0), pytest.fail)
+    restored = restore_checkpoint(path, _state(0), IDENTITY, pytest.fail)
     assert restored is not None
-    state, manifest = restored
-    assert (manifest["step"], manifest["seed"]) == (30, 7)
+    state, step = restored
+    assert step == 30
     np.testing.assert_array_equal(state["w"], _state(30)["w"])
     assert int(state["nested"][1]) == 30
     assert state["h"].dtype == jnp.bfloat16
@@ -43,7 +47,7 @@ def test_round_trip_and_only_the_newest_are_kept(path: Path) -> None:
 
 
 def test_none_where_there_is_none(tmp_path: Path) -> None:
-    assert restore_checkpoint(tmp_path / "absent", _state(0), pytest.fail) is None
+    assert restore_checkpoint(tmp_path / "absent", _state(0), IDENTITY, pytest.fail) is None
 
 
 @settings(
@@ -62,10 +66,10 @@ def test_a_flipped_bit_anywhere_falls_back(path: Path, data: st.DataObject) -> N
     whole = file.read_bytes()
     _flip(file, position, bit)
     said: list[str] = []
-    restored = restore_checkpoint(path, _state(0), said.append)
+    restored = restore_checkpoint(path, _state(0), IDENTITY, said.append)
     file.write_bytes(whole)
     assert restored is not None
-    assert restored[1]["step"] == 20
+    assert restored[1] == 20
     assert len(said) == 1
     assert "step_0000000030: passed over" in said[0]
 
@@ -74,22 +78,93 @@ def test_a_missing_file_and_an_empty_folder_fall_back(path: Path) -> None:
     (path / "step_0000000040").mkdir()
     next((path / "step_0000000030" / "state").rglob("*.ocdbt")).unlink()
     said: list[str] = []
-    restored = restore_checkpoint(path, _state(0), said.append)
+    restored = restore_checkpoint(path, _state(0), IDENTITY, said.append)
     assert restored is not None
-    assert restored[1]["step"] == 20
+    assert restored[1] == 20
     assert "it has no manifest.json" in said[0]
     assert "is missing" in said[1]
 
 
 def test_a_save_that_was_killed_is_not_seen(path: Path) -> None:
     (path / "step_0000000040.partial").mkdir()
-    restored = restore_checkpoint(path, _state(0), pytest.fail)
+    restored = restore_checkpoint(path, _state(0), IDENTITY, pytest.fail)
     assert restored is not None
-    assert restored[1]["step"] == 30
+    assert restored[1] == 30
 
 
 def test_all_broken(path: Path) -> None:
     for step in (20, 30):
         (path / f"step_{step:010d}" / "manifest.json").write_text("{")
     with pytest.raises(UserError, match=r"none of the 2 can be used, .* --overwrite starts anew"):
-        restore_checkpoint(path, _state(0), lambda text: None)
+        restore_checkpoint(path, _state(0), IDENTITY, lambda text: None)
+
+
+def test_a_checkpoint_of_another_run_is_refused(path: Path) -> None:
+    other = {"seed": 8, "dqn": {"rate": 0.25}, "counts": (1, 2)}
+    with pytest.raises(UserError) as caught:
+        restore_checkpoint(path, _state(0), other, pytest.fail)
+    assert str(caught.value) == (
+        f"checkpoint {path}/step_0000000030: is of another run: dqn.rate (0.5, now 0.25); seed (7, "
+        "now 8); move the checkpoints away, or name another --workdir"
+    )
+
+
+def _of_version_1(folder: Path, **body: object) -> None:
+    """Rewrites a checkpoint's manifest as pvn wrote it before there were identities."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["sha256"], manifest["identity"]
+    manifest |= {"version": 1, **body}
+    digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps({"sha256": digest, **manifest}))
+
+
+def test_a_manifest_of_version_1_is_compared_and_its_names_are_read(tmp_path: Path) -> None:
+    old = {"totals": {"td_loss": jnp.float32(3), "a": jnp.arange(2)}, "p": (jnp.ones(4), [])}
+    new = {"totals": {"loss": jnp.float32(0), "a": jnp.arange(2)}, "p": (jnp.zeros(4), [])}
+    save_checkpoint(tmp_path, 10, old, {}, keep=1)
+    config = {"seed": 0, "dqn_rate": 0.5, "num_steps": 10}
+    _of_version_1(tmp_path / "step_0000000010", config=config, dataset="f1", seed=0)
+
+    def upgrade(config: dict) -> dict:
+        rest = {name: value for name, value in config.items() if name != "dqn_rate"}
+        return {**rest, "dqn": {"rate": config["dqn_rate"]}}
+
+    def restore(**changes: object) -> tuple | None:
+        identity = {"seed": 0, "dqn": {"rate": 0.5}, "dataset_fingerprint": "f1", "version": 2}
+        return restore_checkpoint(
+            tmp_path,
+            new,
+            identity | changes,
+            pytest.fail,
+            upgrade=upgrade,
+            renamed={"totals/loss": "totals/td_loss"},
+        )
+
+    restored = restore()
+    assert restored is not None
+    state, step = restored
+    assert step == 10
+    assert float(state["totals"]["loss"]) == 3
+    assert state["totals"].keys() == {"loss", "a"}
+    np.testing.assert_array_equal(state["p"][0], np.ones(4))
+    with pytest.raises(UserError, match=r"run: dataset_fingerprint \('f1', now 'f2'\);"):
+        restore(dataset_fingerprint="f2")
+    with pytest.raises(UserError, match=r"is of another run: dqn\.rate \(0\.5, now 1\);"):
+        restore(dqn={"rate": 1})
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"w": jnp.zeros((64, 4), int)}, "its w is int32 [64, 3], expected int32 [64, 4]"),
+        ({"h": jnp.float32(0)}, "its h is bfloat16 [], expected float32 []"),
+        ({"new": jnp.zeros(2)}, "it has no new, expected float32 [2]"),
+        ({"nested": [jnp.arange(5)]}, "it has nested/1, which this run does not have"),
+    ],
+)
+def test_a_state_that_does_not_fit_names_its_leaf(path: Path, change: dict, reason: str) -> None:
+    with pytest.raises(UserError) as caught:
+        restore_checkpoint(path, _state(0) | change, IDENTITY, pytest.fail)
+    assert str(caught.value) == (
+        f"checkpoint {path}/step_0000000030: its state is not that of this run: {reason}"
+    )

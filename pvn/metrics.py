@@ -1,0 +1,128 @@
+"""metrics.jsonl and TensorBoard events: written together, read back by today's names."""
+
+import json
+import math
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.record_writer import RecordWriter
+from tensorboardX.summary import scalar
+
+from pvn.files import LineWriter, naming, read_text, write_whole
+
+_FILE = "metrics.jsonl"
+_FLUSH_SECONDS = 30  # a flush waits for the disk
+_RENAMED = {"td_loss": "loss"}  # names of older versions
+
+
+class MetricsWriter:
+    """Writes each row of metrics to metrics.jsonl and, as scalars, to TensorBoard events.
+
+    Both are written at once, in the calling thread. An `OSError`, such as that of a full disk,
+    names the file. A context manager.
+    """
+
+    def __init__(self, workdir: Path, start_step: int):
+        """Drops the rows of steps after `start_step`: they will be made again."""
+        file = workdir / _FILE
+        lines = read_text(file).splitlines() if file.is_file() else []
+        kept = [line for line in lines if _step_of(line) <= start_step]
+        write_whole(file, "".join(line + "\n" for line in kept))
+        self._lines = LineWriter(file)
+        self._events = _EventFile(workdir / "tensorboard", start_step + 1)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes a row. A value that is not finite becomes null, and no scalar."""
+        row = {name: _finite(value) for name, value in values.items()}
+        self._lines.write(json.dumps({"step": step, **row}, allow_nan=False))
+        self._events.write(step, {name: x for name, x in row.items() if x is not None})
+
+    def close(self) -> None:
+        self._lines.close()
+        self._events.close()
+
+    def __enter__(self) -> "MetricsWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def read_metrics(file: Path) -> list[dict[str, float | None]]:
+    """The rows of a metrics.jsonl, under today's names whatever version wrote them.
+
+    `td_loss` is read as `loss`, and what is not finite as None. A last line that a kill cut short
+    is left out.
+    """
+    rows = [_parse(line) for line in read_text(file).splitlines()]
+    return [
+        {_RENAMED.get(name, name): _finite(value) for name, value in row.items()}
+        for row in rows
+        if row is not None
+    ]
+
+
+class _EventFile:
+    """A TensorBoard event file that is written in the calling thread.
+
+    tensorboardX's SummaryWriter writes in a thread of its own; where that thread dies of a full
+    disk, the next event is waited for without end.
+    """
+
+    def __init__(self, folder: Path, purge_step: int):
+        """purge_step: events of earlier files from this step on are hidden."""
+        folder.mkdir(parents=True, exist_ok=True)
+        prefix, number = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}", 0
+        while (file := folder / f"{prefix}.{number}").exists():
+            number += 1
+        self._file = file
+        with naming(file):
+            self._records = RecordWriter(str(file))
+        self._add(file_version="brain.Event:2")
+        self._add(step=purge_step, session_log=SessionLog(status=SessionLog.START))
+        self._flush()
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self._add(step=step, summary=scalar(name, value))
+        if time.monotonic() > self._flushed + _FLUSH_SECONDS:
+            self._flush()
+
+    def _add(self, **fields: Any) -> None:
+        with naming(self._file):
+            self._records.write(Event(wall_time=time.time(), **fields).SerializeToString())
+
+    def _flush(self) -> None:
+        with naming(self._file):
+            self._records.flush()
+        self._flushed = time.monotonic()
+
+    def close(self) -> None:
+        with naming(self._file):
+            self._records.close()
+
+
+def _finite(value: float | None) -> float | None:
+    if value is None or isinstance(value, int):
+        return value
+    value = float(value)
+    return value if math.isfinite(value) else None
+
+
+def _parse(line: str) -> dict[str, Any] | None:
+    """The row of a line; None if it is none."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def _step_of(line: str) -> float:
+    """The step of a line; infinity for a line that a kill cut short."""
+    step = (_parse(line) or {}).get("step")
+    return step if isinstance(step, int) else math.inf

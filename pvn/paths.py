@@ -1,0 +1,76 @@
+"""Paths as a person writes them, in one spelling.
+
+A path is normalised once, where it enters: at the flag or at the config field.
+"""
+
+import os
+import posixpath
+import re
+
+from pvn.errors import UserError
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+
+
+def normalise_path(text: str, place: str, *, local: bool = False) -> str:
+    """The path in its one spelling: no `~`, no inner `..`, no trailing slash.
+
+    `..` is resolved in the text, without looking at links. A relative path stays relative.
+
+    Args:
+      text: a local path or `gs://bucket/path`.
+      place: the flag or field that holds it, for messages: `--workdir`, `config.dataset`.
+      local: whether `gs://` is refused too.
+
+    Raises:
+      UserError: empty, of another scheme, or in the home folder of nobody.
+    """
+    text = text.strip()
+    expected = "a local path" if local else "a local path or gs://bucket/path"
+    if not text:
+        raise UserError(f"{place}: is empty, expected a directory")
+    if _SCHEME.match(text):
+        bucket, _, path = text.removeprefix("gs://").partition("/")
+        if local or not text.startswith("gs://") or not bucket:
+            raise UserError(f"{place}={text}: expected {expected}")
+        return f"gs://{bucket}{posixpath.normpath('/' + path.lstrip('/'))}".rstrip("/")
+    expanded = os.path.expanduser(text)
+    if expanded.startswith("~"):
+        raise UserError(
+            f"{place}={text}: there is no such home folder; a folder of that name is ./{text}"
+        )
+    path = os.path.normpath(expanded)
+    return "/" + path.lstrip("/") if path.startswith("//") else path
+
+
+def normalise_paths(text: str, place: str, *, local: bool = False) -> tuple[str, ...]:
+    """The paths of a comma-separated list, each normalised.
+
+    Raises:
+      UserError: as `normalise_path`; or two of them are the same directory, in any spelling.
+    """
+    paths = tuple(normalise_path(part, place, local=local) for part in text.split(","))
+    seen: dict[str, str] = {}
+    for path in paths:
+        place_on_disk = path if path.startswith("gs://") else os.path.realpath(path)
+        if (other := seen.setdefault(place_on_disk, path)) is not path or paths.count(path) > 1:
+            same = "" if other == path else f" (as {other})"
+            raise UserError(f"{place}: names {path} twice{same}, expected each directory once")
+    return paths
+
+
+def check_folder(path: str | os.PathLike[str], place: str) -> None:
+    """Checks that `path` is a local directory or can become one.
+
+    Raises:
+      UserError: it or a folder above it is a file, or a link to nothing. `place` begins the line.
+    """
+    path = os.path.abspath(path)
+    while not os.path.isdir(path):
+        if os.path.lexists(path):
+            what = "is a file"
+            if os.path.islink(path):
+                what = f"is a link to {os.readlink(path)}"
+                what += "" if os.path.exists(path) else ", which does not exist"
+            raise UserError(f"{place}: {path} {what}, expected a directory")
+        path = os.path.dirname(path)

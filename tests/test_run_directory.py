@@ -1,0 +1,203 @@
+"""A workdir holds one run of one command at a time, through the real commands."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pvn.errors import UserError
+from pvn.run_directory import open_run
+
+TINY = [
+    "--config.num_features=32",
+    "--config.num_tasks=4",
+    "--config.tasks_per_network=4",
+    "--config.batch_size=4",
+    "--config.log_every=5",
+    "--config.checkpoint_every=5",
+]
+
+
+def arguments(dataset: Path, workdir: Path, *more: str) -> list[str]:
+    return ["pvn.pretrain", f"--config.dataset={dataset}", f"--workdir={workdir}", *TINY, *more]
+
+
+def files(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def at_work(start: Callable, dataset: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A run with seed 0 in tmp_path/run that has saved a checkpoint and has long to go."""
+    workdir = tmp_path / "run"
+    process = start(*arguments(dataset, workdir, "--config.num_steps=100000"))
+    while not (workdir / "features" / "features.json").is_file() and process.poll() is None:
+        time.sleep(0.01)
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_a_second_command_is_refused_until_the_first_is_gone(
+    run: Callable, dataset: Path, tmp_path: Path, at_work: subprocess.Popen[str]
+) -> None:
+    workdir = tmp_path / "run"
+    refused = (
+        f"error: --workdir={workdir}: another command is at work there (process {at_work.pid} on "
+        f"host {os.uname().nodename}); wait for its end, or name another --workdir\n"
+    )
+    other_seed = arguments(dataset, workdir, "--config.num_steps=5", "--config.seed=1")
+    result = run(*other_seed, "--overwrite")
+    assert (result.returncode, result.stderr) == (1, refused)
+    result = run("pvn.tabular", f"--workdir={workdir}", "--config.num_steps=1")
+    assert (result.returncode, result.stderr) == (1, refused)
+    assert at_work.poll() is None
+    assert json.loads((workdir / "config.json").read_text())["seed"] == 0
+
+    at_work.send_signal(signal.SIGKILL)
+    at_work.wait()
+    result = run(*other_seed, "--overwrite")
+    assert result.returncode == 0, result.stderr
+    assert json.loads((workdir / "config.json").read_text())["seed"] == 1
+    names = [path.name for path in (workdir / "checkpoints").iterdir()]
+    assert names == ["step_0000000005"]
+    assert not (workdir / ".lock").exists()
+
+
+@pytest.mark.parametrize("how", ["moved", "deleted", "replaced", "without locks"])
+def test_a_job_whose_run_was_taken_away_stops(
+    tmp_path: Path, at_work: subprocess.Popen[str], how: str
+) -> None:
+    workdir = tmp_path / "run"
+    if how == "moved":
+        workdir.rename(tmp_path / "away")
+    elif how == "deleted":
+        while workdir.exists():
+            shutil.rmtree(workdir, ignore_errors=True)
+    elif how == "replaced":
+        workdir.rename(tmp_path / "away")
+        with open_run(workdir, "pretrain", {"seed": 1}, overwrite=False, owns=()):
+            pass
+    else:  # two jobs may then hold the same directory
+        story = json.loads((workdir / "run.json").read_text())
+        (workdir / "run.json").write_text(json.dumps(story | {"holder": "another"}))
+    _, stderr = at_work.communicate(timeout=60)
+    assert at_work.returncode == 1
+    assert stderr == (
+        f"error: --workdir={workdir}: was deleted, moved or taken by another run; this one has "
+        "stopped and wrote nothing more\n"
+    )
+    if how == "replaced":
+        assert {path.name for path in workdir.iterdir()} == {"config.json", "run.json"}
+    if how in ("moved", "deleted"):
+        assert not workdir.exists()
+
+
+def test_checkpoints_of_another_run_are_refused(
+    run: Callable, dataset: Path, tmp_path: Path
+) -> None:
+    """As a job with seed 0 left them that went on behind an `--overwrite` with seed 1."""
+    zero, one = tmp_path / "zero", tmp_path / "one"
+    assert run(*arguments(dataset, zero, "--config.num_steps=5")).returncode == 0
+    mine = arguments(dataset, one, "--config.num_steps=10", "--config.seed=1")
+    assert run(*mine).returncode == 0
+    shutil.rmtree(one / "checkpoints")
+    shutil.copytree(zero / "checkpoints", one / "checkpoints")
+    before = files(one / "checkpoints")
+    result = run(*mine)
+    assert result.returncode == 1
+    assert result.stderr == (
+        f"error: checkpoint {one}/checkpoints/step_0000000005: is of another run: seed (0, now 1); "
+        "move the checkpoints away, or name another --workdir\n"
+    )
+    assert files(one / "checkpoints") == before
+
+
+def test_data_that_moved_and_other_spellings_resume(
+    run: Callable, dataset: Path, tmp_path: Path
+) -> None:
+    data, workdir = tmp_path / "data", tmp_path / "run"
+    shutil.copytree(dataset, data)
+    (data / "frame" / "c" / ".DS_Store").write_text("not data")
+    assert run(*arguments(data, workdir, "--config.num_steps=5")).returncode == 0
+    data.rename(tmp_path / "moved")
+    for spelling in (f"{tmp_path}/moved/", f"{tmp_path}/run/../moved", str(dataset)):
+        result = run(
+            *arguments(Path("x"), Path(f"{workdir}/"), "--config.num_steps=5"),
+            f"--config.dataset={spelling}",
+        )
+        assert result.returncode == 0, result.stderr
+        assert result.stderr == (f"{workdir}: complete at step 5; features in {workdir}/features\n")
+
+
+@pytest.mark.parametrize(
+    ("flag", "line"),
+    [
+        ("--workdir=", "--workdir: is empty, expected a directory"),
+        ("--workdir=s3://b/run", "--workdir=s3://b/run: expected a local path"),
+        ("--workdir=gs://b/run", "--workdir=gs://b/run: expected a local path"),
+        ("--config.dataset=a,./a", "config.dataset: names a twice, expected each directory once"),
+        (
+            "--config.dataset=file:///a",
+            "config.dataset=file:///a: expected a local path or gs://bucket/path",
+        ),
+        ("--config.seed=2147483648", "config.seed: 2147483648, expected a whole number, from 0 to"),
+    ],
+)
+def test_bad_paths(run: Callable, tmp_path: Path, flag: str, line: str) -> None:
+    result = run("pvn.pretrain", "--config.dataset=x", f"--workdir={tmp_path}/run", flag)
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"error: {line}"), result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dangling_link(run: Callable, dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").symlink_to("/nowhere")
+    result = run(*arguments(dataset, tmp_path / "run"))
+    assert result.returncode == 1
+    assert result.stderr == (
+        f"error: --workdir={tmp_path}/run: {tmp_path}/run is a link to /nowhere, which does not "
+        "exist, expected a directory\n"
+    )
+
+
+def opened(workdir: Path, config: dict, **more: object) -> None:
+    with open_run(workdir, "test", config, **{"overwrite": False, "owns": (), **more}) as run:
+        run.check_held()
+
+
+def test_what_is_refused_leaves_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for workdir, line in [
+        (tmp_path / "file", f"--workdir={tmp_path}/file: {tmp_path}/file is a file, expected"),
+        (Path("gs://b/a"), "--workdir=gs:/b/a: runs are written to local directories only"),
+    ]:
+        with pytest.raises(UserError, match=f"^{line}"):
+            opened(workdir, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_another_config_names_the_fields_of_sections_too(tmp_path: Path) -> None:
+    old = {"dqn": {"rate": 0.5, "period": 4}, "counts": (1, 2), "steps": 3}
+    opened(tmp_path / "a", old)
+    opened(tmp_path / "a", old | {"steps": 4}, may_change=("steps",))
+    with pytest.raises(UserError) as caught:
+        opened(tmp_path / "a", old | {"dqn": {"rate": 0.25, "period": 4}, "steps": 4})
+    assert str(caught.value) == (
+        f"--workdir={tmp_path}/a: holds a run with another config: dqn.rate (0.5, now 0.25). Name "
+        "another --workdir; --overwrite would delete that run"
+    )
+    other = open_run(tmp_path / "a", "other", old, overwrite=True, owns=())
+    with (
+        pytest.raises(UserError, match=r"holds a run of pvn\.test; name another --workdir$"),
+        other,
+    ):
+        pass
+    opened(tmp_path / "a", {"rate": 1}, upgrade=lambda config: {"rate": 1})
