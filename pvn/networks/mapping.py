@@ -1,0 +1,29 @@
+"""States mapped through a network, in batches of one shape."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+
+def map_states(
+    function: Callable[[np.ndarray], Any],
+    states: Callable[[np.ndarray], np.ndarray],
+    index: np.ndarray,
+    batch_size: int,
+) -> Iterator[np.ndarray]:
+    """Yields the results for the states at `index`, in order, one batch at a time.
+
+    Every call of `function` gets a full batch, so a jitted function is compiled once. The last
+    batch is filled up with its first state, and the results of the filling are cut off.
+
+    Args:
+      function: maps a batch of states [B, ...] to an array [B, ...].
+      states: gathers the states [B, ...] at an int64 index [B].
+      index: int64 [M].
+      batch_size: B.
+    """
+    for start in range(0, len(index), batch_size):
+        part = np.asarray(index[start : start + batch_size], np.int64)
+        filling = np.full(batch_size - len(part), part[0])
+        yield np.asarray(function(states(np.concatenate([part, filling]))))[: len(part)]
