@@ -92,7 +92,7 @@ def _load(c: ml_collections.FrozenConfigDict, name: str) -> tuple[Features | Non
             features = random_features(like=c.like or None, seed=c.seed)
         else:
             features = load_features(name)
-        method = features.metadata.get("method", "features")
+        method = features.metadata.get("agent", "features")
         game = c.game or features.metadata.get("game")
     if not game:
         raise UserError(f"config.game: is empty, expected a game (--features={name} names none)")
@@ -107,7 +107,7 @@ def _check_fit(features: Features, name: str, game: str, num_actions: int) -> No
             f"features {name}: were learned with {learned} actions on "
             f"{features.metadata['game']}; {game} has {num_actions}"
         )
-    protocol: dict[str, Any] = features.metadata.get("observation", PROTOCOL)
+    protocol: dict[str, Any] = features.metadata.get("protocol", PROTOCOL)
     differ = [key for key in PROTOCOL if protocol.get(key) != PROTOCOL[key]]
     if differ:
         raise UserError(

@@ -54,7 +54,7 @@ from pvn.learning.train_step import (
     reset_totals,
     stack,
 )
-from pvn.networks.network import make_encoder
+from pvn.networks.encoders import make_encoder
 from pvn.networks.proto_value import make_proto_value_network
 from pvn.plugins import plugin_file
 from pvn.run_directory import MetricsWriter, open_run, versions
@@ -307,13 +307,13 @@ def pretrain(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool)
                 "width": c.width,
                 "num_features": c.num_features,
                 "dtype": c.dtype,
-                "method": "pvn",
+                "agent": "pvn",
                 "seed": c.seed,
                 "step": int(state.step),
                 "versions": versions(),
                 "game": dataset.attributes["game"],
                 "num_actions": num_actions,
-                "observation": dataset.attributes["protocol"],
+                "protocol": dataset.attributes["protocol"],
                 "dataset": {
                     "path": c.dataset,
                     "fingerprint": dataset.fingerprint,

@@ -76,7 +76,7 @@ def main() -> int:
         )
     row = {
         "game": dataset.attributes["game"],
-        "method": _METHOD.value or features.metadata.get("method", "features"),
+        "method": _METHOD.value or features.metadata.get("agent", "features"),
         "seed": _SEED.value,
         "targets": _TARGETS.value,
         "discount": _DISCOUNT.value,

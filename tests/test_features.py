@@ -16,7 +16,7 @@ import pvn
 from pvn import features as module
 from pvn.errors import UserError
 from pvn.features import Features, load_features, random_features, save_features
-from pvn.networks.network import init_encoder, make_encoder
+from pvn.networks.encoders import init_encoder, make_encoder
 
 ROOT = Path(__file__).parents[1]
 
@@ -70,7 +70,7 @@ def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("features")
     (folder / "own_features.py").write_text(OWN)
     features = random_features(f"{folder}/own_features.py:FlaxOwn", num_features=5)
-    features.metadata |= {"game": "Pong", "observation": {"stack": 4}}
+    features.metadata |= {"game": "Pong", "protocol": {"stack": 4}}
     save_features(folder / "saved", features)
     return folder / "saved", features(observations(3))
 
@@ -110,7 +110,7 @@ def test_round_trip_bit_for_bit(tmp_path, encoder):
 
 
 def test_what_a_features_directory_says(tmp_path):
-    made = make_features("nature", 8, game="Pong", observation={"stack": 4}, step=3)
+    made = make_features("nature", 8, game="Pong", protocol={"stack": 4}, step=3)
     save_features(tmp_path / "deep" / "f", made)
     folder = tmp_path / "deep" / "f"
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -119,7 +119,7 @@ def test_what_a_features_directory_says(tmp_path):
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     expected = {
         "format": "pvn-features", "version": 1, "encoder": "nature", "width": 1,
-        "num_features": 8, "dtype": "float32", "game": "Pong", "observation": {"stack": 4},
+        "num_features": 8, "dtype": "float32", "game": "Pong", "protocol": {"stack": 4},
         "step": 3, "sha256": digest,
     }  # fmt: skip
     assert json.loads((folder / "features.json").read_text()) == expected
@@ -265,8 +265,8 @@ def test_random_features_like_others(saved, tmp_path):
         assert (baseline(observations(3)) != saved[1]).all()
         assert baseline.metadata == {
             "encoder": "encoder.py:FlaxOwn", "width": 1, "num_features": 5, "dtype": "float32",
-            "game": "Pong", "observation": {"stack": 4},
-            "method": "random_features", "seed": 1, "step": 0,
+            "game": "Pong", "protocol": {"stack": 4},
+            "agent": "random_features", "seed": 1, "step": 0,
         }  # fmt: skip
 
 
@@ -406,7 +406,10 @@ print(sorted(ours))
     assert done.returncode == 0, done.stderr
     unwanted, ours = done.stdout.splitlines()
     assert unwanted == "[]"
-    assert ours == "['pvn.errors', 'pvn.features', 'pvn.files', 'pvn.networks']"
+    assert ours == (
+        "['pvn.errors', 'pvn.features', 'pvn.fields', 'pvn.files', 'pvn.neighbours', "
+        "'pvn.networks', 'pvn.plugins']"
+    )
 
 
 # Known faults.

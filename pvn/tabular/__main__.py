@@ -26,7 +26,7 @@ from pvn.files import write_json, write_whole
 from pvn.indicators.registry import INDICATORS
 from pvn.learning.optimizers import OPTIMIZERS, make_optimizer
 from pvn.learning.train_step import TrainState, average_target, mean_metrics
-from pvn.networks.network import make_encoder
+from pvn.networks.encoders import make_encoder
 from pvn.run_directory import MetricsWriter, open_run
 from pvn.tabular import pictures
 from pvn.tabular.exact import (

@@ -9,7 +9,7 @@ from pvn.indicators.registry import make_indicator
 from pvn.indicators.responses import cached_responses, compute_responses
 from pvn.learning.losses import uniform_policy_value
 from pvn.learning.train_step import average_target, init_train_state, make_train_step, stack
-from pvn.networks.network import make_encoder
+from pvn.networks.encoders import make_encoder
 from pvn.networks.proto_value import make_proto_value_network
 
 SETTINGS = {
