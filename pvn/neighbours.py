@@ -119,8 +119,9 @@ def _import(
 ) -> ModuleType:
     """What an import statement calls in a file of the folder that is called `package`."""
     top = name.partition(".")[0]
-    known = f"{package}.{top}" in sys.modules  # its file may be gone by now
-    if level == 0 and (known or is_neighbour(Path(sys.modules[package].__path__[0]), top)):
+    folder = Path(sys.modules[package].__path__[0])
+    loaded = f"{package}.{top}" in sys.modules and top not in INSTALLED  # its file may be gone
+    if level == 0 and (loaded or is_neighbour(folder, top)):
         found = builtins.__import__(f"{package}.{name}", globals, locals, fromlist or (), 0)
         return found if fromlist else sys.modules[f"{package}.{top}"]
     return builtins.__import__(name, globals, locals, fromlist or (), level)

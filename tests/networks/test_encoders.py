@@ -371,7 +371,7 @@ NEITHER = "expected a flax.linen Module or a haiku.Transformed"
         ),
         (
             "own_encoders.py:Breaks",
-            "encoder own_encoders.py:Breaks: own_encoders.py, line 50: TypeError: dot_general "
+            "encoder own_encoders.py:Breaks: own_encoders.py, line 51: TypeError: dot_general "
             "requires contracting dimensions to have the same shape, got (64,) and (2,).",
         ),
         (
