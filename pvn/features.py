@@ -24,10 +24,11 @@ from safetensors.numpy import save as save_tensors
 from pvn.errors import UserError
 from pvn.fields import check_seed
 from pvn.files import write_json, write_whole
+from pvn.neighbours import read_source
 from pvn.networks.encoders import OBSERVATION_SHAPE, init_encoder, make_encoder
 from pvn.networks.mapping import map_states
 from pvn.networks.network import Network, Params
-from pvn.plugins import plugin_file, plugin_sources
+from pvn.plugins import plugin_sources
 
 FORMAT = "pvn-features"
 VERSION = 1
@@ -192,15 +193,13 @@ def save_features(path: str | Path, features: Features, card: str | None = None)
     folder.mkdir(parents=True, exist_ok=True)
     metadata = {key: value for key, value in features.metadata.items() if key != "requires"}
     sources = plugin_sources(metadata["encoder"], features.folder)
-    own = plugin_file(metadata["encoder"])
-    if own is not None:
+    if sources.beside:
         single = len(sources.beside) == 1
         for name, source in sources.beside.items():
             target = folder / "encoder.py" if single else folder / "encoder" / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            if source != target.resolve():
-                write_whole(target, source.read_bytes())
-        copied = "encoder.py" if single else f"encoder/{own.name}"
+            write_whole(target, read_source(source))
+        copied = "encoder.py" if single else f"encoder/{next(iter(sources.beside))}"
         metadata["encoder"] = f"{copied}:{metadata['encoder'].rpartition(':')[2]}"
     if sources.packages:
         metadata["requires"] = sources.packages

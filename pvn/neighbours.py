@@ -54,6 +54,16 @@ def load_file(file: Path) -> ModuleType:
     return importlib.import_module(name)
 
 
+def read_source(file: Path) -> bytes:
+    """The content of a person's file: as it was when it was loaded, or else as it is on disk."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith(PREFIX):
+            loader = getattr(module.__spec__, "loader", None)
+            if isinstance(loader, _Loader) and loader.path == str(file) and loader.source:
+                return loader.source
+    return file.read_bytes()
+
+
 def is_neighbour(folder: Path, top: str) -> bool:
     """Whether `import top` in a file of `folder` means a file or folder in it."""
     if top in INSTALLED:

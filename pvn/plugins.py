@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pvn.errors import UserError
-from pvn.neighbours import INSTALLED, PREFIX, is_neighbour, load_file
+from pvn.neighbours import INSTALLED, PREFIX, is_neighbour, load_file, read_source
 
 
 def is_plugin(name: str) -> bool:
@@ -154,14 +154,14 @@ def plugin_sources(name: str, folder: str | Path = ".") -> Sources:
 
 
 def plugin_identity(name: str, folder: str | Path = ".") -> dict[str, str]:
-    """SHA-256 of each of the person's files that a plugin is made of, by name.
+    """SHA-256 of each of the person's files that a plugin is made of, by name, as loaded.
 
     Part of a run's identity: a plugin that changed is another. Empty for a thing of pvn, and for
     one that is installed in `site-packages`.
     """
     sources = plugin_sources(name, folder)
     files = {**sources.beside, **sources.elsewhere}
-    return {key: hashlib.sha256(files[key].read_bytes()).hexdigest() for key in sorted(files)}
+    return {key: hashlib.sha256(read_source(files[key])).hexdigest() for key in sorted(files)}
 
 
 def _place(error: BaseException, home: Path) -> str:
@@ -224,9 +224,9 @@ def _files_of(root: Path, dotted: str) -> Iterator[Path]:
 def _imports(root: Path, file: Path) -> Iterator[tuple[str, bool]]:
     """(dotted name from the root, whether it is of the root for sure) of each import in a file."""
     try:
-        tree = ast.parse(file.read_bytes())
+        tree = ast.parse(read_source(file))
     except SyntaxError:
-        return  # whoever imports it is told
+        return  # an import of it raises, and so says where
     package = file.parent.relative_to(root).parts
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

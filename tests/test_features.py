@@ -166,6 +166,13 @@ def test_own_encoder_travels_with_the_features(own, tmp_path, name):
     np.testing.assert_array_equal(load_features(tmp_path / "g")(observations(3)), rows)
 
 
+def test_an_own_encoder_is_saved_as_it_was_loaded(own, tmp_path):
+    made = random_features(f"{own}:FlaxOwn", num_features=5)
+    own.write_text(OWN.replace("/ 255", "/ 256"))
+    save_features(tmp_path / "f", made)
+    assert (tmp_path / "f" / "encoder.py").read_text() == OWN
+
+
 def test_own_encoder_of_a_relative_name(own, tmp_path, monkeypatch):
     monkeypatch.chdir(own.parent)
     made = random_features("own_features.py:FlaxOwn", num_features=5)

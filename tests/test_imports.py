@@ -30,7 +30,7 @@ ROOMS = {
     "networks": BASE,
     "envs": BASE,
     "indicators": ("data", *BASE),
-    "features": ("networks", *BASE),
+    "features": ("networks", "neighbours", *BASE),
     "learning": ("indicators", "networks", "envs", "features", "data", *BASE),
     "evaluation": ("indicators", "networks", "envs", "features", "data", *BASE),
     "tabular": ("learning", "indicators", "networks", "data", *BASE),
