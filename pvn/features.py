@@ -12,6 +12,7 @@ others beside it. A features directory loads without Orbax, an emulator or the t
 import functools
 import hashlib
 import json
+import operator
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,7 @@ def random_features(
     Raises:
       UserError: there is no such encoder, `like` holds no features, or the seed is out of range.
     """
-    check_seed(seed)
+    seed = check_seed(operator.index(seed))
     folder: Path = Path(".")
     metadata: dict[str, Any]
     if like is not None:

@@ -1,5 +1,6 @@
 """The encoders by name: those of pvn, and a person's own."""
 
+import operator
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,4 +77,4 @@ def init_encoder(network: Network, seed: int) -> Params:
       UserError: the seed is outside `pvn.fields.SEED`.
     """
     observation = jnp.zeros((1, *OBSERVATION_SHAPE), jnp.uint8)
-    return jax.jit(network.init)(jax.random.key(check_seed(seed)), observation)
+    return jax.jit(network.init)(jax.random.key(check_seed(operator.index(seed))), observation)
