@@ -31,7 +31,8 @@ from pvn.indicators.random_network import RandomNetwork
 from pvn.learning import train_step as learning
 from pvn.learning.feed import to_transition
 from pvn.learning.losses import uniform_policy_value
-from pvn.networks.network import Network, make_encoder
+from pvn.networks.encoders import make_encoder
+from pvn.networks.network import Network
 from pvn.networks.proto_value import make_proto_value_network
 from pvn.types import FrameBatch
 

@@ -19,7 +19,8 @@ from pvn.indicators.registry import INDICATORS, INDICATORS_VERSION, make_indicat
 from pvn.learning.losses import TARGET_POLICIES
 from pvn.learning.optimizers import OPTIMIZERS
 from pvn.learning.parallel import check_divides
-from pvn.networks.network import Network, make_encoder
+from pvn.networks.encoders import make_encoder
+from pvn.networks.network import Network
 from pvn.networks.proto_value import make_proto_value_network
 from pvn.plugins import plugin_identity
 

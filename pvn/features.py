@@ -4,45 +4,45 @@
     features(observations)  # uint8 [N, 84, 84, 4] -> float32 [N, F]
 
 A features directory holds `model.safetensors` (the encoder's weights), `features.json` (the
-architecture, the observation protocol, where it comes from), a model card, and the person's own
-`encoder.py` if the encoder is one. It loads without Orbax, an emulator or the training code.
+architecture, the observation protocol, where the features come from) and a model card. If the
+encoder is a person's own it also holds `encoder.py`, or a folder `encoder/` where that file imports
+others beside it. A features directory loads without Orbax, an emulator or the training code.
 """
 
+import functools
 import hashlib
 import json
-import shutil
+import operator
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from safetensors.numpy import load as load_tensors
+from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save as save_tensors
 
 from pvn.errors import UserError
 from pvn.fields import check_seed
 from pvn.files import read_text, write_json, write_whole
-from pvn.networks.network import (
-    OBSERVATION_SHAPE,
-    Network,
-    Params,
-    init_encoder,
-    make_encoder,
-)
-from pvn.plugins import plugin_file
+from pvn.neighbours import read_source
+from pvn.networks.encoders import OBSERVATION_SHAPE, init_encoder, make_encoder
+from pvn.networks.mapping import map_states
+from pvn.networks.network import Network, Params
+from pvn.plugins import plugin_sources
 
 FORMAT = "pvn-features"
 VERSION = 1
 
 _ARCHITECTURE = ("encoder", "width", "num_features", "dtype")
+_RENAMED = {"method": "agent", "observation": "protocol"}  # fields of older features.json files
 
 
 class Features:
     """A frozen encoder: call it with uint8 [N, 84, 84, 4], any N, to get float32 [N, F].
 
-    `metadata` is what features.json says; `params` and `apply(params, observation)` are there for
-    use inside a program of one's own under `jit`.
+    `metadata` is what features.json says. Under a `jit` of your own, use
+    `apply(device_params, observation)`; `params` are the same weights as they were given.
     """
 
     def __init__(
@@ -53,7 +53,16 @@ class Features:
         folder: str | Path = ".",
         batch_size: int = 128,
     ):
-        """`metadata` names the architecture; `folder` is where a file it names is found."""
+        """Features of an encoder and its weights.
+
+        Args:
+          encoder: from `make_encoder`.
+          params: its weights, float32.
+          metadata: names the architecture (encoder, width, num_features, dtype), and what else is
+            to be saved.
+          folder: what a file that `metadata["encoder"]` names is relative to.
+          batch_size: observations in each call of the encoder.
+        """
         self.params, self.apply = params, encoder.apply
         self.metadata = dict(metadata)
         self.folder = Path(folder)
@@ -65,21 +74,29 @@ class Features:
         """F."""
         return int(self.metadata["num_features"])
 
+    @functools.cached_property
+    def device_params(self) -> Params:
+        """`params` on JAX's default device, put there once, when first asked for."""
+        return jax.device_put(self.params)
+
     def __call__(self, observation: np.ndarray) -> np.ndarray:
-        """float32 [N, F]. Works in batches of one fixed size, so it compiles once.
+        """float32 [N, F]. Works in batches of one size, so the encoder is compiled once.
 
         Raises:
           UserError: not uint8, or not [N, 84, 84, 4].
         """
         check_observation(observation)
-        out = np.empty((len(observation), self.num_features), np.float32)
-        for start in range(0, len(observation), self._batch_size):
-            batch = np.asarray(observation[start : start + self._batch_size])
-            count = len(batch)
-            if count < self._batch_size:
-                padding = np.zeros((self._batch_size - count, *OBSERVATION_SHAPE), np.uint8)
-                batch = np.concatenate([batch, padding])
-            out[start : start + count] = self._jitted(self.params, batch)[:count]
+        states = np.asarray(observation)
+        out = np.empty((len(states), self.num_features), np.float32)
+        done = 0
+        for part in map_states(
+            functools.partial(self._jitted, self.device_params),
+            states.__getitem__,
+            np.arange(len(states)),
+            self._batch_size,
+        ):
+            out[done : done + len(part)] = part
+            done += len(part)
         return out
 
 
@@ -110,19 +127,19 @@ def random_features(
       like: a run or features directory to take the architecture from instead.
 
     Raises:
-      UserError: no such encoder; `like` holds no features; a seed out of range.
+      UserError: there is no such encoder, `like` holds no features, or the seed is out of range.
     """
-    check_seed(seed)
+    seed = check_seed(operator.index(seed))
     folder: Path = Path(".")
     metadata: dict[str, Any]
     if like is not None:
         folder, metadata = _read_metadata(like)
-        kept = (*_ARCHITECTURE, "observation", "game", "num_actions")
+        kept = (*_ARCHITECTURE, "protocol", "game", "num_actions")
         metadata = {key: metadata[key] for key in kept if key in metadata}
     else:
         metadata = dict(encoder=encoder, width=width, num_features=num_features, dtype=dtype)
     network = _make_encoder(metadata, folder)
-    metadata |= {"method": "random_features", "seed": seed, "step": 0}
+    metadata |= {"agent": "random_features", "seed": seed, "step": 0}
     return Features(network, init_encoder(network, seed), metadata, folder)
 
 
@@ -150,11 +167,12 @@ def load_features(path: str | Path) -> Features:
     """Loads the features of a run directory or of a features directory.
 
     Args:
-      path: local directory. An `encoder.py` in it is executed: it is a person's own encoder, so
+      path: local directory. A person's own encoder in it (`encoder.py` or `encoder/`) is executed:
         load only what you trust as you would trust code.
 
     Raises:
-      UserError: no features there; a newer format; weights that are corrupt or do not fit.
+      UserError: there are no features, their format is newer, the weights are corrupt or do not
+        fit, or the person's own encoder does not load.
     """
     folder, metadata = _read_metadata(path)
     file = folder / "model.safetensors"
@@ -164,7 +182,7 @@ def load_features(path: str | Path) -> Features:
         raise UserError(f"features {file}: {error.strerror}") from None
     if hashlib.sha256(raw).hexdigest() != metadata["sha256"]:
         raise UserError(f"features {file}: is corrupt: its SHA-256 is not that in features.json")
-    params = load_tensors(raw)
+    params = _read_tensors(file, raw)
     network = _make_encoder(metadata, folder)
     expected = _flatten(jax.eval_shape(lambda: init_encoder(network, 0)), leaf=lambda x: x)
     for name in sorted(params.keys() | expected.keys()):
@@ -178,23 +196,34 @@ def load_features(path: str | Path) -> Features:
     return Features(network, _unflatten(params), metadata, folder)
 
 
-def save_features(path: str | Path, features: Features, card: str | None = None) -> None:
-    """Writes a features directory; `features.json`, which makes it count, comes last.
+def save_features(path: str | Path, features: Features, card: str | None = None) -> str:
+    """Writes a features directory. `features.json`, which makes it valid, comes last.
+
+    A person's own encoder from a file is copied, with the files beside it that it imports.
 
     Args:
       path: made if it is not there.
       features: what to save; `metadata` should hold game, dataset and so on.
       card: the model card, Markdown; None for a short one.
+
+    Returns:
+      One line that says which packages must be there to load the features, because the encoder
+      imports them and they are not copied. Empty if there are none.
     """
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
-    metadata = dict(features.metadata)
-    own = plugin_file(metadata["encoder"])
-    if own is not None:
-        target = folder / "encoder.py"
-        if (features.folder / own).resolve() != target.resolve():
-            shutil.copyfile(features.folder / own, target)
-        metadata["encoder"] = "encoder.py:" + metadata["encoder"].rpartition(":")[2]
+    metadata = {key: value for key, value in features.metadata.items() if key != "requires"}
+    sources = plugin_sources(metadata["encoder"], features.folder)
+    if sources.beside:
+        single = len(sources.beside) == 1
+        for name, source in sources.beside.items():
+            target = folder / "encoder.py" if single else folder / "encoder" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(target, read_source(source))
+        copied = "encoder.py" if single else f"encoder/{next(iter(sources.beside))}"
+        metadata["encoder"] = f"{copied}:{metadata['encoder'].rpartition(':')[2]}"
+    if sources.packages:
+        metadata["requires"] = sources.packages
     raw = save_tensors(_flatten(features.params))
     metadata = {
         "format": FORMAT,
@@ -205,6 +234,16 @@ def save_features(path: str | Path, features: Features, card: str | None = None)
     write_whole(folder / "model.safetensors", raw)
     write_whole(folder / "README.md", card or _card(metadata))
     write_json(folder / "features.json", metadata)
+    return _requires(metadata)
+
+
+def _requires(metadata: Mapping[str, Any]) -> str:
+    """Which packages must be there to load the features; empty if none besides pvn's."""
+    packages = ", ".join(metadata.get("requires", ()))
+    return packages and (
+        f"to load these features elsewhere, bring {packages}: encoder {metadata['encoder']} "
+        "needs it and no copy is included"
+    )
 
 
 def weights_sha256(features: Features) -> str:
@@ -219,11 +258,13 @@ def _card(metadata: Mapping[str, Any]) -> str:
         for key, value in metadata.items()
         if isinstance(value, str | int | float)
     )
+    requires = _requires(metadata)
     return (
         "# Features\n\nA frozen encoder of Atari observations, uint8 [N, 84, 84, 4] (unscaled, "
         f"newest frame last) to float32 [N, {metadata['num_features']}].\n\n"
         '```python\nimport pvn\nfeatures = pvn.load_features("this/directory")\n```\n\n'
-        f"| | |\n|---|---|\n{rows}\n"
+        + (f"{requires[0].upper()}{requires[1:]}.\n\n" if requires else "")
+        + f"| | |\n|---|---|\n{rows}\n"
     )
 
 
@@ -239,7 +280,7 @@ def _read_metadata(path: str | Path) -> tuple[Path, dict[str, Any]]:
         if not file.is_file():
             continue
         try:
-            metadata = dict(json.loads(read_text(file)))
+            metadata: dict[str, Any] = dict(json.loads(read_text(file)))
             known, version = metadata["format"], int(metadata["version"])
         except (ValueError, KeyError, TypeError):
             raise UserError(f"features {file}: is not a {FORMAT} description") from None
@@ -253,11 +294,31 @@ def _read_metadata(path: str | Path) -> tuple[Path, dict[str, Any]]:
         for key in (*_ARCHITECTURE, "sha256"):
             if key not in metadata:
                 raise UserError(f"features {file}: lacks the field {key!r}")
-        return folder, metadata
+        return folder, {_RENAMED.get(key, key): value for key, value in metadata.items()}
     raise UserError(
         f"features {path}: no features.json there or in its features/; "
         "python -m pvn.pretrain writes one"
     )
+
+
+def _read_tensors(file: Path, raw: bytes) -> dict[str, np.ndarray]:
+    """Arrays of a safetensors file by name.
+
+    Raises:
+      UserError: it is not one, or an array in it is not float32.
+    """
+    try:
+        tensors = deserialize(raw)
+    except SafetensorError as error:
+        text = str(error).removeprefix("Error while deserializing: ")
+        raise UserError(f"features {file}: is not a safetensors file ({text})") from None
+    for name, tensor in sorted(tensors):
+        if tensor["dtype"] != "F32":
+            raise UserError(f"features {file}: parameter {name} is {tensor['dtype']}, expected F32")
+    return {
+        name: np.frombuffer(tensor["data"], "<f4").reshape(tensor["shape"])
+        for name, tensor in tensors
+    }
 
 
 def _flatten(

@@ -1,35 +1,43 @@
 """A person's own things: `path/to/file.py:Name` or `package.module:Name`, loaded in one way.
 
-Encoders, indicator families, policies and probe targets all come in by here (docs/extending.md).
+Encoders, indicator families, policies and probe targets all enter here (docs/extending.md).
 """
 
+import ast
+import contextlib
 import hashlib
 import importlib
 import importlib.util
-import sys
-from collections.abc import Iterable
+import re
+import sysconfig
+import traceback
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pvn.errors import UserError
+from pvn.neighbours import INSTALLED, PREFIX, is_neighbour, load_file, read_source
 
 
 def is_plugin(name: str) -> bool:
-    """Whether a name is that of a person's own thing, and not one of ours."""
+    """Whether a name is that of a person's own thing, not one of pvn's."""
     return ":" in name
 
 
 def load_plugin(kind: str, name: str, known: Iterable[str] = (), folder: str | Path = ".") -> Any:
     """The object that `path/to/file.py:Name` or `package.module:Name` names.
 
+    The file may import the files beside it. A file that changed since it was loaded is loaded
+    again.
+
     Args:
-      kind: what it is to be, for messages: "encoder", "indicator", "policy", "target".
+      kind: what the object is, for messages: "encoder", "indicator", "policy", "target".
       name: of the object.
-      known: names of ours, which a person may have meant.
+      known: names that pvn itself has for this kind, for messages.
       folder: what a relative file name is relative to.
 
     Raises:
-      UserError: there is no such file, module or object in it.
+      UserError: there is no such file, module or object, or the person's code raises.
     """
     where, _, attribute = name.rpartition(":")
     if not where:
@@ -38,40 +46,198 @@ def load_plugin(kind: str, name: str, known: Iterable[str] = (), folder: str | P
             f"{kind} {name!r}: expected one of {ours}`path/to/file.py:Name` or "
             "`package.module:Name`"
         )
-    if where.endswith(".py"):
-        file = Path(folder) / where
-        if not file.is_file():
-            raise UserError(f"{kind} {name}: there is no file {file}")
-        # Dataclasses, and so Flax modules, look their module up by its name.
-        unique = "pvn_plugin_" + hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:16]
-        spec = importlib.util.spec_from_file_location(unique, file)
-        assert spec is not None
-        assert spec.loader is not None
-        module = sys.modules[unique] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    else:
-        try:
-            module = importlib.import_module(where)
-        except ModuleNotFoundError as error:
-            raise UserError(f"{kind} {name}: {error}") from None
-    if not hasattr(module, attribute):
-        raise UserError(f"{kind} {name}: {where} defines no {attribute!r}")
-    return getattr(module, attribute)
+    with plugin_errors(kind, name, folder):
+        if where.endswith(".py"):
+            file = Path(folder) / where
+            if not file.is_file():
+                raise UserError(f"{kind} {name}: there is no file {file}")
+            module = load_file(file)
+        else:
+            try:
+                module = importlib.import_module(where)
+            except ModuleNotFoundError as error:
+                if f"{where}.".startswith(f"{error.name}."):
+                    raise UserError(f"{kind} {name}: {error}") from None
+                raise
+        if not hasattr(module, attribute):
+            raise UserError(f"{kind} {name}: {where} defines no {attribute!r}")
+        return getattr(module, attribute)
+
+
+@contextlib.contextmanager
+def plugin_errors(kind: str, name: str, folder: str | Path = ".") -> Iterator[None]:
+    """Turns what a person's code raises into one line: the file, the line and the error.
+
+    Use it around every first call of a plugin. It leaves errors alone if `name` is one of pvn's.
+
+    Args:
+      kind, name, folder: as in `load_plugin`.
+
+    Raises:
+      UserError: the code in the block raised.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        if not is_plugin(name):
+            raise
+        text = str(error.msg if isinstance(error, SyntaxError) else error).strip()
+        what = ": ".join([type(error).__name__, *text.splitlines()[:1]])
+        what = re.sub(rf"{PREFIX}[0-9a-f]{{16}}\.", "", what)
+        file = plugin_file(name)
+        home = Path.cwd() if file is None else (Path(folder) / file).resolve().parent
+        raise UserError(f"{kind} {name}: {_place(error, home)}{what}") from error
 
 
 def plugin_file(name: str) -> Path | None:
-    """The file that the name of a person's own thing points to, if it does."""
+    """The file that the name of a plugin points to; None for `package.module:Name`."""
     where = name.rpartition(":")[0]
     return Path(where) if where.endswith(".py") else None
 
 
-def plugin_identity(name: str, folder: str | Path = ".") -> dict[str, str]:
-    """SHA-256 of each of the person's files that a loaded plugin is made of, by name.
+class Sources(NamedTuple):
+    """What a plugin is made of."""
 
-    Empty for a thing of ours. Part of a run's identity: a plugin that changed is another.
+    beside: dict[str, Path]  # the plugin's file and those it imports from its folder, by path there
+    elsewhere: dict[str, Path]  # the person's other modules, by dotted name
+    packages: list[str]  # top-level packages that must be there besides those of pvn, sorted
+
+
+def plugin_sources(name: str, folder: str | Path = ".") -> Sources:
+    """The files of a plugin, by its import statements, followed from file to file.
+
+    A file counts as the person's own unless it belongs to Python or pvn, or is installed in
+    `site-packages`. Import statements within functions count; `importlib.import_module` is not
+    seen. Empty for a thing of pvn.
+
+    Args:
+      name, folder: as in `load_plugin`.
     """
+    sources = Sources({}, {}, [])
     file = plugin_file(name)
-    if file is None:
-        return {}
-    file = Path(folder) / file
-    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest()}
+    home: Path | None = None
+    waiting: list[tuple[Path, Path]] = []  # (where its imports start, file)
+    packages: set[str] = set()
+    if file is not None:
+        file = (Path(folder) / file).resolve()
+        home = file.parent
+        waiting = [(home, file)]
+    elif is_plugin(name):
+        where = name.rpartition(":")[0]
+        top = where.partition(".")[0]
+        packages |= {top} - INSTALLED
+        waiting = [(root, file) for root in _own_roots(top) for file in _files_of(root, where)]
+    seen: set[Path] = set()
+    while waiting:
+        root, file = waiting.pop()
+        if file in seen:
+            continue
+        seen.add(file)
+        if root == home:
+            sources.beside[file.relative_to(root).as_posix()] = file
+        else:
+            sources.elsewhere[_dotted(root, file)] = file
+        for dotted, relative in _imports(root, file):
+            top = dotted.partition(".")[0]
+            if relative or (root == home and is_neighbour(root, top)):
+                roots = [root]
+            elif _is_there(top):
+                packages.add(top)
+                roots = _own_roots(top)
+            else:
+                roots = []
+            waiting += [(r, f) for r in roots for f in _files_of(r, dotted)]
+    sources.packages.extend(sorted(packages))
+    return sources
+
+
+def plugin_identity(name: str, folder: str | Path = ".") -> dict[str, str]:
+    """SHA-256 of each of the person's files that a plugin is made of, by name, as loaded.
+
+    Part of a run's identity: a plugin that changed is another. Empty for a thing of pvn, and for
+    one that is installed in `site-packages`.
+    """
+    sources = plugin_sources(name, folder)
+    files = {**sources.beside, **sources.elsewhere}
+    return {key: hashlib.sha256(read_source(files[key])).hexdigest() for key in sorted(files)}
+
+
+def _place(error: BaseException, home: Path) -> str:
+    """`file, line 3: ` of the last line of the person's own that an error passed; or nothing."""
+    places = [
+        (frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)
+    ]
+    if isinstance(error, SyntaxError) and error.filename:
+        places.append((error.filename, error.lineno or 0))
+    own = [(Path(file), line) for file, line in places if _is_own(file)]
+    if not own:
+        return ""
+    file, line = own[-1]
+    return f"{file.relative_to(home) if file.is_relative_to(home) else file}, line {line}: "
+
+
+def _is_own(file: str) -> bool:
+    """Whether a source file is a person's, not Python's, pvn's or an installed package's."""
+    if file.startswith("<"):  # <frozen importlib._bootstrap>, <string>
+        return False
+    path = Path(file).resolve()
+    theirs = (Path(sysconfig.get_path("stdlib")), Path(__file__).resolve().parent)
+    installed = {"site-packages", "dist-packages"} & set(path.parts)
+    return not installed and not any(path.is_relative_to(each) for each in theirs)
+
+
+def _own_roots(top: str) -> list[Path]:
+    """The folders in which a top-level package or module of the person's own lies."""
+    if not _is_there(top):
+        return []
+    spec = importlib.util.find_spec(top)
+    assert spec is not None
+    places = spec.submodule_search_locations or [spec.origin or "<none>"]
+    return [Path(place).resolve().parent for place in places if _is_own(place)]
+
+
+def _is_there(top: str) -> bool:
+    """Whether there is such a top-level package that is not one of pvn's or Python's."""
+    try:
+        return top not in INSTALLED and importlib.util.find_spec(top) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _files_of(root: Path, dotted: str) -> Iterator[Path]:
+    """The files that `import dotted` runs if it is found in the folder `root`."""
+    place = root
+    for part in dotted.split("."):
+        package, module = place / part / "__init__.py", place / f"{part}.py"
+        place = place / part
+        if package.is_file():
+            yield package
+        elif module.is_file():
+            yield module
+            return
+        elif not place.is_dir():
+            return
+
+
+def _imports(root: Path, file: Path) -> Iterator[tuple[str, bool]]:
+    """(dotted name from the root, whether it is of the root for sure) of each import in a file."""
+    try:
+        tree = ast.parse(read_source(file))
+    except SyntaxError:
+        return  # an import of it raises, and so says where
+    package = file.parent.relative_to(root).parts
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, False) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = package[: len(package) + 1 - node.level] if node.level else ()
+            module = [*start, *([node.module] if node.module else [])]
+            for alias in node.names:
+                yield ".".join([*module, alias.name]), node.level > 0
+
+
+def _dotted(root: Path, file: Path) -> str:
+    parts = file.relative_to(root).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)

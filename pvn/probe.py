@@ -19,7 +19,7 @@ from pvn import console
 from pvn.data.store import Dataset, open_dataset
 from pvn.errors import UserError
 from pvn.evaluation.records import PROBES, ProbeRow, put_probe
-from pvn.features import Features, load_features, random_features, weights_sha256
+from pvn.features import Features, resolve_features, weights_sha256
 from pvn.fields import check_field, fields_of
 from pvn.plugins import is_plugin, plugin_identity
 from pvn.probes.linear import probe
@@ -109,13 +109,9 @@ def main() -> int:
         raise UserError(f"--targets={','.join(names)}: expected one target or more, each once")
     targets = [load_target(name, given) for name in names]
     dataset = open_dataset(_DATASET.value)
-    if _FEATURES.value == "random":
-        features = random_features(like=_LIKE.value, seed=_SEED.value)
-    else:
-        features = load_features(_FEATURES.value)
+    features = resolve_features(_FEATURES.value, _LIKE.value, _SEED.value)
     described = _describe(features, _FEATURES.value)
-    named = features.metadata.get("agent") or features.metadata.get("method", "features")
-    agent = _AGENT.value or named
+    agent = _AGENT.value or features.metadata.get("agent", "features")
     for target in targets:
         row = probe_target(target, features, described, dataset, agent)
         with lock_workdir(Path(_WORKDIR.value)):

@@ -206,7 +206,7 @@ def test_features_of_another_game_or_protocol(
     other = tmp_path / "features"
     shutil.copytree(features / "features", other)
     metadata = json.loads((other / "features.json").read_text())
-    metadata["observation"]["frameskip"] = 2
+    metadata["protocol"]["frameskip"] = 2
     (other / "features.json").write_text(json.dumps(metadata))
     result = run(*arguments, f"--features={other}")
     assert result.returncode == 1

@@ -1,6 +1,7 @@
 import hashlib
 import importlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,12 +12,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load_file, save
 
 import pvn
 from pvn import features as module
 from pvn.errors import UserError
 from pvn.features import Features, load_features, random_features, save_features
-from pvn.networks.network import init_encoder, make_encoder
+from pvn.networks.encoders import init_encoder, make_encoder
 
 ROOT = Path(__file__).parents[1]
 
@@ -70,7 +72,7 @@ def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("features")
     (folder / "own_features.py").write_text(OWN)
     features = random_features(f"{folder}/own_features.py:FlaxOwn", num_features=5)
-    features.metadata |= {"game": "Pong", "observation": {"stack": 4}}
+    features.metadata |= {"game": "Pong", "protocol": {"stack": 4}}
     save_features(folder / "saved", features)
     return folder / "saved", features(observations(3))
 
@@ -110,7 +112,7 @@ def test_round_trip_bit_for_bit(tmp_path, encoder):
 
 
 def test_what_a_features_directory_says(tmp_path):
-    made = make_features("nature", 8, game="Pong", observation={"stack": 4}, step=3)
+    made = make_features("nature", 8, game="Pong", protocol={"stack": 4}, step=3)
     save_features(tmp_path / "deep" / "f", made)
     folder = tmp_path / "deep" / "f"
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -119,7 +121,7 @@ def test_what_a_features_directory_says(tmp_path):
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     expected = {
         "format": "pvn-features", "version": 1, "encoder": "nature", "width": 1,
-        "num_features": 8, "dtype": "float32", "game": "Pong", "observation": {"stack": 4},
+        "num_features": 8, "dtype": "float32", "game": "Pong", "protocol": {"stack": 4},
         "step": 3, "sha256": digest,
     }  # fmt: skip
     assert json.loads((folder / "features.json").read_text()) == expected
@@ -136,8 +138,6 @@ def test_what_a_features_directory_says(tmp_path):
 
 
 def test_safetensors_names(saved):
-    from safetensors.numpy import load_file
-
     tensors = load_file(saved[0] / "model.safetensors")
     assert {name: tensor.shape for name, tensor in tensors.items()} == {
         "Dense_0.kernel": (64, 7), "Dense_0.bias": (7,),
@@ -166,6 +166,13 @@ def test_own_encoder_travels_with_the_features(own, tmp_path, name):
     np.testing.assert_array_equal(load_features(tmp_path / "g")(observations(3)), rows)
 
 
+def test_an_own_encoder_is_saved_as_it_was_loaded(own, tmp_path):
+    made = random_features(f"{own}:FlaxOwn", num_features=5)
+    own.write_text(OWN.replace("/ 255", "/ 256"))
+    save_features(tmp_path / "f", made)
+    assert (tmp_path / "f" / "encoder.py").read_text() == OWN
+
+
 def test_own_encoder_of_a_relative_name(own, tmp_path, monkeypatch):
     monkeypatch.chdir(own.parent)
     made = random_features("own_features.py:FlaxOwn", num_features=5)
@@ -173,6 +180,105 @@ def test_own_encoder_of_a_relative_name(own, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     own.unlink()
     np.testing.assert_array_equal(load_features("f")(observations(2)), made(observations(2)))
+
+
+WITH_NEIGHBOURS = {
+    "mine.py": """
+import flax.linen as nn
+import jax.numpy as jnp
+from nets.blocks import Block
+
+class Own(nn.Module):
+    num_features: int
+    width: int
+    dtype: object
+
+    @nn.compact
+    def __call__(self, observation):
+        from scaling import scale
+        return Block(self.num_features)(scale(observation[:, ::21, ::21]))
+""",
+    "nets/blocks.py": """
+import flax.linen as nn
+import jax.numpy as jnp
+
+class Block(nn.Module):
+    size: int
+
+    @nn.compact
+    def __call__(self, x):
+        return jnp.tanh(nn.Dense(self.size)(x.reshape(x.shape[0], -1)))
+""",
+    "scaling.py": "def scale(x): return x.astype('float32') / 255",
+    "unused.py": "",
+}
+
+
+def test_neighbours_of_an_own_encoder_travel_with_the_features(tmp_path):
+    for name, text in WITH_NEIGHBOURS.items():
+        (tmp_path / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "mine" / name).write_text(text)
+    made = random_features(f"{tmp_path}/mine/mine.py:Own", num_features=5)
+    rows = made(observations(3))
+    assert np.ptp(rows) > 0
+    for attempt in range(2):  # a second time over itself
+        assert save_features(tmp_path / "f", made) == ""
+        made = load_features(tmp_path / "f")
+        assert made.metadata["encoder"] == "encoder/mine.py:Own", attempt
+    assert "requires" not in made.metadata
+    files = {x.relative_to(tmp_path / "f").as_posix() for x in (tmp_path / "f").rglob("*.py")}
+    assert files == {f"encoder/{name}" for name in WITH_NEIGHBOURS} - {"encoder/unused.py"}
+
+    save_features(tmp_path / "g", made)
+    shutil.rmtree(tmp_path / "mine")
+    shutil.rmtree(tmp_path / "f")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "g").rename(tmp_path / "elsewhere" / "h")
+    np.save(tmp_path / "observations.npy", observations(3))
+    code = (
+        "import numpy as np, pvn\n"
+        "rows = pvn.load_features('elsewhere/h')(np.load('observations.npy'))\n"
+        "np.save('rows.npy', rows)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_array_equal(np.load(tmp_path / "rows.npy"), rows)
+
+
+def test_a_lost_neighbour_is_named(own, tmp_path):
+    own.write_text("import scaling\n" + OWN)
+    (own.parent / "scaling.py").write_text("")
+    save_features(tmp_path / "f", random_features(f"{own}:FlaxOwn", num_features=5))
+    (tmp_path / "f" / "encoder" / "scaling.py").unlink()
+    assert_error(
+        tmp_path / "f",
+        "encoder encoder/own_features.py:FlaxOwn: own_features.py, line 1: ModuleNotFoundError: "
+        "No module named 'scaling'",
+    )
+
+
+def test_what_does_not_travel_is_named(own, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(own.parent)
+    importlib.invalidate_caches()
+    mine = tmp_path / "own_by_name.py"
+    mine.write_text("import tqdm\nfrom own_features import FlaxOwn")
+    for encoder, saved_as, packages in (
+        ("own_features:FlaxOwn", "own_features:FlaxOwn", ["own_features"]),
+        (f"{mine}:FlaxOwn", "encoder.py:FlaxOwn", ["own_features", "tqdm"]),
+    ):
+        line = save_features(tmp_path / "f", random_features(encoder, num_features=5))
+        assert line == (
+            f"to load these features elsewhere, bring {', '.join(packages)}: encoder {saved_as} "
+            "needs it and no copy is included"
+        )
+        loaded = load_features(tmp_path / "f")
+        assert loaded.metadata["requires"] == packages
+        assert f"T{line[1:]}." in (tmp_path / "f" / "README.md").read_text()
+        assert save_features(tmp_path / "g", loaded) == line
+        assert load_features(tmp_path / "g").metadata == loaded.metadata
 
 
 # Calling.
@@ -213,6 +319,22 @@ def test_compiled_once(own, monkeypatch):
     for count in (5, 1, 0, 128, 300):
         features(observations(count))
     assert traced == [(128, 84, 84, 4)]
+
+
+def test_weights_are_put_on_the_device_once(saved, monkeypatch):
+    features = load_features(saved[0])
+    put, device_put = [], jax.device_put
+    monkeypatch.setattr(jax, "device_put", lambda x: put.append(x) or device_put(x))
+    used, jitted = [], features._jitted
+    monkeypatch.setattr(features, "_jitted", lambda p, x: used.append(p) or jitted(p, x))
+    for count in (3, 300):
+        features(observations(count))
+    assert len(put) == 1
+    assert put[0] is features.params
+    assert len(used) == 4
+    assert all(params is features.device_params for params in used)
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(used[0]))
+    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(features.params))
 
 
 def test_jax_arrays_are_observations_too(saved):
@@ -265,9 +387,82 @@ def test_random_features_like_others(saved, tmp_path):
         assert (baseline(observations(3)) != saved[1]).all()
         assert baseline.metadata == {
             "encoder": "encoder.py:FlaxOwn", "width": 1, "num_features": 5, "dtype": "float32",
-            "game": "Pong", "observation": {"stack": 4},
-            "method": "random_features", "seed": 1, "step": 0,
+            "game": "Pong", "protocol": {"stack": 4},
+            "agent": "random_features", "seed": 1, "step": 0,
         }  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31, 2**32, 2**63])
+def test_seeds_out_of_range(seed):
+    with pytest.raises(UserError) as caught:
+        random_features(seed=seed)
+    expected = f"seed: {seed}, expected a whole number, from 0 to {2**31 - 1}"
+    assert str(caught.value) == expected
+
+
+def test_random_features_like_random_features(own, tmp_path):
+    made = random_features(f"{own}:FlaxOwn", num_features=5)
+    save_features(tmp_path / "f", made)
+    baseline = random_features(like=tmp_path / "f", seed=0)
+    np.testing.assert_array_equal(baseline(observations(2)), made(observations(2)))
+
+
+# Formats.
+
+
+def test_older_names_in_a_description(copy):
+    edit(copy, protocol=None, observation={"stack": 4}, agent=None, method="pvn")
+    loaded = load_features(copy)
+    assert (loaded.metadata["agent"], loaded.metadata["protocol"]) == ("pvn", {"stack": 4})
+    assert {"method", "observation"}.isdisjoint(loaded.metadata)
+    assert random_features(like=copy).metadata["protocol"] == {"stack": 4}
+    save_features(copy, loaded)
+    written = json.loads((copy / "features.json").read_text())
+    assert written == loaded.metadata
+
+
+def test_scalar_parameters(own, tmp_path):
+    made = random_features(f"{own}:Scaled", num_features=5)
+    save_features(tmp_path / "f", made)
+    loaded = load_features(tmp_path / "f")
+    np.testing.assert_array_equal(loaded(observations(2)), made(observations(2)))
+
+
+def replace_weights(folder, raw):
+    (folder / "model.safetensors").write_bytes(raw)
+    edit(folder, sha256=hashlib.sha256(raw).hexdigest())
+
+
+@pytest.mark.parametrize(
+    ("dtype", "name"),
+    [("bfloat16", "BF16"), ("float16", "F16"), ("float64", "F64"), ("int32", "I32")],
+)
+def test_weights_of_another_type(copy, dtype, name):
+    file = copy / "model.safetensors"
+    tensors = load_file(file)
+    tensors["Dense_1.bias"] = np.asarray(jax.numpy.zeros(5, "bfloat16")).astype(dtype)
+    replace_weights(copy, save(tensors))
+    with pytest.raises(UserError) as caught:
+        load_features(copy)
+    assert str(caught.value) == f"features {file}: parameter Dense_1.bias is {name}, expected F32"
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        (b"", "header too small"),
+        (b"\xff" * 40, "header too large"),
+        (b"\x0a" + bytes(7) + b"not JSON  ", "invalid JSON in header: "),
+        (b"\x02" + bytes(7) + b"{}" + bytes(4), "incomplete metadata, file not fully covered"),
+    ],
+)
+def test_a_bad_header(copy, raw, text):
+    replace_weights(copy, raw)
+    with pytest.raises(UserError) as caught:
+        load_features(copy)
+    (line,) = str(caught.value).splitlines()
+    place = f"features {copy}/model.safetensors: is not a safetensors file ("
+    assert line.startswith(place + text)
 
 
 # Damage.
@@ -374,6 +569,20 @@ def test_description_comes_last(saved, tmp_path, monkeypatch):
         load_features(tmp_path / "f")
 
 
+@pytest.mark.parametrize("change", [{"num_features": 6}, {"width": 2}, {"encoder": "nature"}])
+def test_weights_that_do_not_fit(copy, change):
+    edit(copy, **change)
+    with pytest.raises(UserError):
+        load_features(copy)
+
+
+@pytest.mark.parametrize("field", ["version", "sha256", "encoder", "num_features"])
+def test_description_lacks_a_field(copy, field):
+    edit(copy, **{field: None})
+    with pytest.raises(UserError):
+        load_features(copy)
+
+
 # The package's face.
 
 
@@ -406,36 +615,5 @@ print(sorted(ours))
     assert done.returncode == 0, done.stderr
     unwanted, ours = done.stdout.splitlines()
     assert unwanted == "[]"
-    base = ["errors", "features", "fields", "files", "networks", "paths", "plugins"]
+    base = ["errors", "features", "fields", "files", "neighbours", "networks", "paths", "plugins"]
     assert ours == str([f"pvn.{name}" for name in base])
-
-
-# Known faults.
-
-
-def test_scalar_parameters(own, tmp_path):
-    made = random_features(f"{own}:Scaled", num_features=5)
-    save_features(tmp_path / "f", made)
-    loaded = load_features(tmp_path / "f")
-    np.testing.assert_array_equal(loaded(observations(2)), made(observations(2)))
-
-
-def test_random_features_like_random_features(own, tmp_path):
-    made = random_features(f"{own}:FlaxOwn", num_features=5)
-    save_features(tmp_path / "f", made)
-    baseline = random_features(like=tmp_path / "f", seed=0)
-    np.testing.assert_array_equal(baseline(observations(2)), made(observations(2)))
-
-
-@pytest.mark.parametrize("change", [{"num_features": 6}, {"width": 2}, {"encoder": "nature"}])
-def test_weights_that_do_not_fit(copy, change):
-    edit(copy, **change)
-    with pytest.raises(UserError):
-        load_features(copy)
-
-
-@pytest.mark.parametrize("field", ["version", "sha256", "encoder", "num_features"])
-def test_description_lacks_a_field(copy, field):
-    edit(copy, **{field: None})
-    with pytest.raises(UserError):
-        load_features(copy)

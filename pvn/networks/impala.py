@@ -1,4 +1,4 @@
-"""The residual encoder of Espeholt et al., "IMPALA" (2018), as the published PVN code has it."""
+"""The residual encoder of Espeholt et al., "IMPALA" (2018), in the published PVN code's form."""
 
 from typing import Any
 
@@ -8,16 +8,16 @@ from flax import linen as nn
 
 
 def max_pool(x: jax.Array) -> jax.Array:
-    """Maximum over windows of 3 x 3, stride 2, SAME, of [B, H, W, C]: one axis, then the other.
+    """Maximum over 3 x 3 windows of [B, H, W, C], stride 2, padding SAME.
 
-    Output i is the maximum of rows 2i, 2i + 1 and 2i + 2: of the pair i and the first of the pair
-    i + 1. The values are those of `nn.max_pool`, whose gradient (select-and-scatter) takes a
-    quarter of the whole step on a CPU. Entries that tie share the gradient here; `nn.max_pool`
-    gives all of it to the first.
+    It pools one axis after the other. Output i is the maximum of rows 2i, 2i + 1 and 2i + 2, which
+    are pair i and the first row of pair i + 1. The values equal those of `nn.max_pool`, but the
+    gradient of `nn.max_pool` (select-and-scatter) takes a quarter of a training step on a CPU.
+    Equal maxima share the gradient here; `nn.max_pool` gives all of it to the first.
     """
     for axis in (1, 2):
         pads = [(0, 0)] * 4
-        pads[axis] = (x.shape[axis] % 2, 0)  # SAME puts the one row an odd size lacks in front
+        pads[axis] = (x.shape[axis] % 2, 0)  # with an odd size, SAME pads one row in front
         x = jnp.pad(x, pads, constant_values=-jnp.inf)
         pairs = x.reshape(*x.shape[:axis], -1, 2, *x.shape[axis + 1 :])
         first, second = (jax.lax.index_in_dim(pairs, i, axis + 1, False) for i in (0, 1))
@@ -29,10 +29,11 @@ def max_pool(x: jax.Array) -> jax.Array:
 
 
 class Impala(nn.Module):
-    """Three stages of (16, 32, 32) times width channels, relu, dense to F, relu.
+    """Maps uint8 [B, 84, 84, 4] to [B, F]; scales the pixels to [0, 1].
 
-    A stage: convolution 3x3, max-pool 3x3 stride 2, two residual blocks. No normalisation;
-    Xavier-uniform kernels. uint8 [B, 84, 84, 4] to [B, F]; pixels are scaled to [0, 1] here.
+    Three stages of (16, 32, 32) times width channels, relu, dense layer to F, relu. A stage is a
+    3x3 convolution, a 3x3 max-pool of stride 2 and two residual blocks. There is no normalisation.
+    Kernels are drawn Xavier-uniform.
     """
 
     num_features: int = 512

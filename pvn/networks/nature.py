@@ -8,9 +8,10 @@ from flax import linen as nn
 
 
 class Nature(nn.Module):
-    """Convolutions 32 8x8/4, 64 4x4/2, 64 3x3/1 (times width, SAME), dense to F, relu.
+    """Maps uint8 [B, 84, 84, 4] to [B, F]; scales the pixels to [0, 1].
 
-    uint8 [B, 84, 84, 4] to [B, F]. Pixels are scaled to [0, 1] here and nowhere else.
+    Convolutions of 32 (8x8, stride 4), 64 (4x4, stride 2) and 64 (3x3, stride 1) times width
+    channels with padding SAME, then a dense layer to F. A relu follows each layer.
     """
 
     num_features: int = 512

@@ -10,8 +10,9 @@ from pvn.networks.network import Network, Params, as_network
 class TaskHeads(nn.Module):
     """One dense layer to A values for each of T tasks: float32 [B, F] to [B, T, A].
 
-    The kernel [F, T, A] is one array, so that 100,000 heads are one matrix product; each head
-    starts as if it stood alone (fan-in F). Always float32: a head's values sum over a horizon.
+    The kernel [F, T, A] is one array, so 100,000 heads are one matrix product. Each head is
+    initialised like a single dense layer (fan-in F). Heads always compute in float32, because
+    their values sum over a horizon.
     """
 
     num_tasks: int
@@ -27,10 +28,16 @@ class TaskHeads(nn.Module):
 def make_proto_value_network(
     encoder: Network, num_tasks: int, num_actions: int, *, use_bias: bool = True
 ) -> Network:
-    """Observations to successor-measure values [B, T, A]; params: `encoder` and `heads`.
+    """Maps observations to successor-measure values [B, T, A].
 
-    use_bias: a head's bias is a constant feature besides the F of the encoder, which theory does
-      not count (`pvn.tabular`).
+    Its parameters are {"encoder": ..., "heads": ...}.
+
+    Args:
+      encoder: maps observations to features [B, F].
+      num_tasks: T.
+      num_actions: A.
+      use_bias: whether heads have a bias. A bias acts as one more, constant feature, which the
+        theory that `pvn.tabular` checks leaves out.
     """
     heads = as_network(TaskHeads(num_tasks, num_actions, use_bias), "heads")
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from pvn.data.store import Rows
 from pvn.errors import UserError
-from pvn.plugins import is_plugin, load_plugin, plugin_identity
+from pvn.plugins import is_plugin, load_plugin, plugin_errors, plugin_identity
 from pvn.probes.value import ValueTarget
 
 
@@ -47,10 +47,8 @@ def load_target(name: str, settings: Mapping[str, Any]) -> NamedTarget:
     """
     known: Any = TARGETS.get(name) or load_plugin("target", name, TARGETS)
     fields = getattr(known, "_fields", ())
-    try:
+    with plugin_errors("target", name):
         target = known(**{key: settings[key] for key in fields if key in settings})
-    except TypeError as error:
-        raise UserError(f"target {name}: cannot be made without arguments ({error})") from None
     if not callable(getattr(target, "targets", None)):
         raise UserError(f"target {name}: has no method targets(rows)")
     found = dict(target._asdict()) if fields else {}
@@ -65,7 +63,8 @@ def targets_of(target: NamedTarget, rows: Rows) -> tuple[np.ndarray, np.ndarray]
     Raises:
       UserError: its answer is not of this form, or a known target is not finite.
     """
-    targets, known = (np.asarray(x) for x in target.target.targets(rows))
+    with plugin_errors("target", target.source):
+        targets, known = (np.asarray(x) for x in target.target.targets(rows))
     shape = rows.action.shape
     if (
         targets.shape != shape

@@ -27,7 +27,7 @@ from pvn.indicators.tasks import Tasks
 from pvn.learning.loop import Logged
 from pvn.learning.optimizers import OPTIMIZERS
 from pvn.metrics import MetricsWriter
-from pvn.networks.network import make_encoder
+from pvn.networks.encoders import make_encoder
 from pvn.run_directory import open_run
 from pvn.tabular import pictures
 from pvn.tabular.exact import closed_forms, is_symmetric, uniform_policy_transition

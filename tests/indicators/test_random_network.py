@@ -15,7 +15,7 @@ from pvn.learning.train_step import (
     make_target,
     make_train_step,
 )
-from pvn.networks.network import make_encoder
+from pvn.networks.encoders import make_encoder
 from pvn.networks.proto_value import make_proto_value_network
 
 FAMILY = RandomNetwork(proportion=0.1, tasks_per_network=3)

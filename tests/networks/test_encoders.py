@@ -8,9 +8,8 @@ from flax import linen as nn
 from jax import lax
 
 from pvn.errors import UserError
+from pvn.networks.encoders import init_encoder, make_encoder
 from pvn.networks.impala import max_pool
-from pvn.networks.network import init_encoder, make_encoder
-from pvn.plugins import plugin_file
 
 ENCODERS = ["nature", "impala"]
 
@@ -57,6 +56,19 @@ def stateful(num_features, width, dtype):
 
 def function(num_features, width, dtype):
     return lambda x: x
+
+def bare(num_features):
+    return None
+
+class Breaks(FlaxOwn):
+    @nn.compact
+    def __call__(self, observation):
+        return pixels(observation) @ pixels(observation)
+
+class Half(FlaxOwn):
+    @nn.compact
+    def __call__(self, observation):
+        return nn.Dense(self.num_features, param_dtype=jnp.bfloat16)(pixels(observation))
 """
 
 
@@ -293,10 +305,22 @@ def test_own_encoder_gets_the_type_it_is_to_compute_in(own):
     np.testing.assert_array_equal(out, out.astype(jnp.bfloat16).astype(np.float32))
 
 
-def test_file_of_an_encoder():
-    assert plugin_file("nature") is None
-    assert plugin_file("package.module:Name") is None
-    assert str(plugin_file("a/b.py:Name")) == "a/b.py"
+@pytest.mark.parametrize("seed", [-1, 2**31, 2**32, 2**63])
+def test_seeds_out_of_range(own, seed):
+    encoder = make_encoder("own_encoders.py:FlaxOwn", width=1, num_features=5, folder=own)
+    with pytest.raises(UserError) as caught:
+        init_encoder(encoder, seed)
+    expected = f"seed: {seed}, expected a whole number, from 0 to {2**31 - 1}"
+    assert str(caught.value) == expected
+
+
+def test_a_neighbour_that_is_imported_when_the_network_is_traced(own):
+    (own / "sizes.py").write_text("hidden = 6\n")
+    late = OWN.replace("x = nn.Dense(3 * self.width,", "import sizes; x = nn.Dense(sizes.hidden,")
+    (own / "late.py").write_text(late)
+    encoder = make_encoder("late.py:FlaxOwn", width=1, num_features=5, folder=own)
+    (own / "sizes.py").unlink()  # it is loaded by now
+    assert init_encoder(encoder, 0)["Dense_0"]["kernel"].shape == (64, 6)
 
 
 NEITHER = "expected a flax.linen Module or a haiku.Transformed"
@@ -340,15 +364,27 @@ NEITHER = "expected a flax.linen Module or a haiku.Transformed"
             "own_encoders.py:function",
             f"encoder own_encoders.py:function: gave a function, {NEITHER}",
         ),
+        (
+            "own_encoders.py:bare",
+            "encoder own_encoders.py:bare: TypeError: bare() got an unexpected keyword argument "
+            "'width'",
+        ),
+        (
+            "own_encoders.py:Breaks",
+            "encoder own_encoders.py:Breaks: own_encoders.py, line 51: TypeError: dot_general "
+            "requires contracting dimensions to have the same shape, got (64,) and (2,).",
+        ),
+        (
+            "own_encoders.py:Half",
+            "encoder own_encoders.py:Half: parameter Dense_0.bias is bfloat16, expected float32 "
+            "(dtype is the type of the computation)",
+        ),
     ],
 )
 def test_what_is_wrong_with_an_encoder(own, name, text):
     with pytest.raises(UserError) as caught:
         make_encoder(name, width=1, num_features=5, folder=own)
     assert str(caught.value) == text.format(own=own)
-
-
-# Known faults.
 
 
 def test_own_encoder_with_postponed_annotations(own):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from pvn.networks.network import Network, make_encoder
+from pvn.networks.encoders import make_encoder
+from pvn.networks.network import Network
 from pvn.networks.proto_value import TaskHeads, make_proto_value_network
 
 

@@ -63,7 +63,7 @@ def test_a_persons_own(tmp_path):
     [
         ("valeu", "target 'valeu': expected one of value, `path/to/file.py:Name` or"),
         ("{}:Gone", "target {}:Gone: {} defines no 'Gone'"),
-        ("{}:Needs", "target {}:Needs: cannot be made without arguments ("),
+        ("{}:Needs", "target {}:Needs: TypeError: Needs.__init__() missing 1 required"),
         ("{}:Nothing", "target {}:Nothing: has no method targets(rows)"),
     ],
 )

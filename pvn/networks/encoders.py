@@ -1,0 +1,80 @@
+"""The encoders by name: those of pvn, and a person's own."""
+
+import operator
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from pvn.errors import UserError
+from pvn.fields import check_seed
+from pvn.networks.impala import Impala
+from pvn.networks.nature import Nature
+from pvn.networks.network import Network, Params, as_network
+from pvn.plugins import load_plugin, plugin_errors
+
+OBSERVATION_SHAPE = (84, 84, 4)
+
+ENCODERS: dict[str, Callable[..., nn.Module]] = {"nature": Nature, "impala": Impala}
+
+
+def make_encoder(
+    name: str,
+    *,
+    width: int,
+    num_features: int,
+    dtype: str = "float32",
+    folder: str | Path = ".",
+) -> Network:
+    """The encoder called `name`: uint8 [B, 84, 84, 4] to float32 [B, F].
+
+    Args:
+      name: `nature`, `impala`, or a person's own as `path/to/file.py:Name` or
+        `package.module:Name`: a callable that takes the keywords width, num_features and dtype
+        and returns a Flax module or a Haiku transform that scales the pixels itself
+        (docs/extending.md).
+      width: multiplies the channels of the convolutions.
+      num_features: F.
+      dtype: of the computation, `float32` or `bfloat16`. Parameters are always float32.
+      folder: what a relative file name is relative to.
+
+    Raises:
+      UserError: there is no such encoder, its code raises, its output is not [B, F], or its
+        parameters are not float32.
+    """
+    factory = ENCODERS.get(name) or load_plugin("encoder", name, ENCODERS, folder)
+    observation = jax.ShapeDtypeStruct((2, *OBSERVATION_SHAPE), jnp.uint8)
+    with plugin_errors("encoder", name, folder):
+        module = factory(width=width, num_features=num_features, dtype=jnp.dtype(dtype))
+        inner = as_network(module, name)
+        network = Network(
+            inner.init,
+            lambda params, observation: inner.apply(params, observation).astype("float32"),
+        )
+        params = jax.eval_shape(network.init, jax.random.key(0), observation)
+        out = jax.eval_shape(network.apply, params, observation)
+    if out.shape != (2, num_features):
+        raise UserError(
+            f"encoder {name}: maps 2 observations to shape {out.shape}, "
+            f"expected (2, {num_features}), as num_features says"
+        )
+    for path, leaf in jax.tree.leaves_with_path(params):
+        if leaf.dtype != jnp.float32:
+            parameter = jax.tree_util.keystr(path, simple=True, separator=".")
+            raise UserError(
+                f"encoder {name}: parameter {parameter} is {leaf.dtype}, expected float32 "
+                "(dtype is the type of the computation)"
+            )
+    return network
+
+
+def init_encoder(network: Network, seed: int) -> Params:
+    """Parameters of an encoder, a pure function of the seed.
+
+    Raises:
+      UserError: the seed is outside `pvn.fields.SEED`.
+    """
+    observation = jnp.zeros((1, *OBSERVATION_SHAPE), jnp.uint8)
+    return jax.jit(network.init)(jax.random.key(check_seed(operator.index(seed))), observation)

@@ -1,0 +1,150 @@
+"""The examples of docs/extending.md, run by the commands that the page gives."""
+
+import json
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pvn.data.store import open_dataset
+from pvn.features import load_features
+from pvn.plugins import load_plugin
+
+PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
+
+# Appended to the page's commands; the last value of a flag counts.
+TINY = {
+    "pvn.pretrain": [
+        "--config.num_steps=20",
+        "--config.num_features=16",
+        "--config.num_tasks=6",
+        "--config.batch_size=8",
+        "--config.log_every=10",
+    ],
+    "pvn.collect": ["--num_steps=400", "--num_envs=4"],
+    "pvn.probe": ["--max_rows=1000"],
+}
+
+KINDS = {
+    "encoder": "An encoder",
+    "indicator": "A family of auxiliary tasks",
+    "policy": "A policy",
+    "target": "A target of probes",
+}
+
+
+class Example:
+    """One section of the page: its files, written into `folder`, and its command."""
+
+    def __init__(self, kind: str, folder: Path, dataset: Path):
+        sections = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S))
+        assert list(sections) == list(KINDS.values())
+        text = sections[KINDS[kind]]
+        for name, code in re.findall(r"^```python\n# (\S+)\n(.*?)^```", text, re.M | re.S):
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text(code)
+        (line,) = re.findall(r"^```sh\npython -m (.*?)^```", text, re.M | re.S)
+        self.module, *words = shlex.split(line.replace("\\\n", " "))
+        self.folder = folder
+        self.arguments = [self._place(word, dataset) for word in words] + TINY[self.module]
+        (name,) = re.findall(rf"\b(own/{kind}\.py:\w+)", line)
+        self.name, self.file = f"{folder}/{name}", folder / name.partition(":")[0]
+
+    def _place(self, word: str, dataset: Path) -> str:
+        flag, _, value = word.partition("=")
+        if value == "data/breakout":
+            return f"{flag}={dataset}"
+        return f"{flag}={self.folder}/{value}" if re.match("(own|data|runs)/", value) else word
+
+
+@pytest.fixture
+def make(tmp_path: Path, dataset: Path) -> Callable[[str], Example]:
+    return lambda kind: Example(kind, tmp_path, dataset)
+
+
+def test_own_encoder(make, run, tmp_path):
+    example = make("encoder")
+    done = run(example.module, *example.arguments)
+    assert done.returncode == 0, done.stderr
+    features = load_features(tmp_path / "runs" / "own_encoder")
+    assert features.metadata["encoder"] == "encoder/encoder.py:Small"
+    assert features.metadata["step"] == 20
+    # 84 pixels, every fourth, stride 2: 11 by 11 by 16 channels.
+    assert features.params["Dense_0"]["kernel"].shape == (11 * 11 * 16, 16)
+
+    # A neighbour that changed between start and resumption.
+    layers = tmp_path / "own" / "layers.py"
+    layers.write_text(layers.read_text().replace("/ 255", "/ 256"))
+    again = run(example.module, *example.arguments)
+    assert again.returncode == 1
+    (line,) = again.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert "encoder" in line
+
+
+def test_own_indicator(make, run, tmp_path):
+    example = make("indicator")
+    done = run(example.module, *example.arguments)
+    assert done.returncode == 0, done.stderr
+    workdir = tmp_path / "runs" / "own_indicator"
+    assert load_features(workdir).metadata["pretraining"]["BrightPatches"] == {
+        "side": 12, "proportion": 0.05
+    }  # fmt: skip
+    last = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["step"] == 20
+
+
+def test_own_policy(make, run, tmp_path):
+    example = make("policy")
+    done = run(example.module, *example.arguments)
+    assert done.returncode == 0, done.stderr
+    rows = open_dataset(str(tmp_path / "data" / "follow_ball")).rows
+    # The policy looks at the newest frame alone. One action in 20 is uniform, of four.
+    frames = np.asarray(rows.frame[:])
+    expected = load_plugin("policy", example.name)(np.repeat(frames[..., None], 4, axis=-1))
+    assert np.mean(expected == rows.action) == pytest.approx(1 - 0.05 * 3 / 4, abs=0.04)
+    assert len(np.unique(expected)) == 4
+
+
+def test_own_target(make, run, tmp_path):
+    example = make("target")
+    done = run(example.module, *example.arguments)
+    assert done.returncode == 0, done.stderr
+    (line,) = (tmp_path / "runs" / "probes" / "probes.jsonl").read_text().splitlines()
+    row = json.loads(line)
+    assert "RewardSoon" in row.values()
+    assert np.isfinite(row["r2"])
+
+
+def test_the_target_by_hand(make):
+    from pvn.data.store import Rows
+
+    make_target = load_plugin("target", make("target").name)
+    reward = np.array([0, 0, 1, 0, 0, 0, 0, 2], np.float32)
+    flags = np.zeros(8, bool)
+    rows = Rows(
+        frame=None, action=None, reward=reward, terminal=np.arange(8) == 4, truncated=flags,
+        cut_start=flags, episode=np.array([0, 0, 0, 0, 0, 1, 1, 1], np.int32),
+    )  # fmt: skip
+    soon, known = make_target(horizon=2).targets(rows)
+    assert soon.tolist() == [0, 1, 1, 0, 0, 0, 1, 1]
+    assert known.tolist() == [True] * 8
+    soon, known = make_target(horizon=4).targets(rows._replace(reward=0 * reward))
+    assert not soon.any()
+    # Row 4 ended the first episode; the second is cut, and no row has four rewards from it on.
+    assert known.tolist() == [True] * 5 + [False] * 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_kind_of_error(make, run, kind):
+    example = make(kind)
+    example.file.write_text("\nimport no_such_neighbour\n")
+    done = run(example.module, *example.arguments)
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"error: {kind} {example.name}: {kind}.py, line 2: ModuleNotFoundError: "
+        "No module named 'no_such_neighbour'\n",
+    )
