@@ -286,7 +286,7 @@ def main() -> int:
         "game": subject.game,
         "agent": subject.agent,
         "like": like or "",
-        "features_sha256": features_identity(subject.features),
+        **features_identity(subject.features),
         "features": name,  # for the record: where the features were found
     }
     with open_run(

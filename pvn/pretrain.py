@@ -55,7 +55,7 @@ from pvn.learning.train_step import (
     periodic_target,
 )
 from pvn.metrics import MetricsWriter
-from pvn.plugins import plugin_identity
+from pvn.plugins import plugin_errors, plugin_identity
 from pvn.run_directory import open_run, versions
 
 _CONFIG = cfg.define_config("configs/pretrain.py")
@@ -122,8 +122,8 @@ def compile_step(
     return lambda step, *inputs: (warmup if step <= c.warmup_steps else training)(*inputs)
 
 
-def features_of(e: Experiment, state: TrainState, fingerprint: str) -> Features:
-    """The encoder of a state, and what features.json says of it."""
+def export(e: Experiment, state: TrainState, fingerprint: str, workdir: Path) -> None:
+    """Writes features/: the encoder of a state, and what features.json says of it."""
     c, attributes = e.config, e.collection.attributes
     metadata = {
         "encoder": c.encoder,
@@ -145,7 +145,10 @@ def features_of(e: Experiment, state: TrainState, fingerprint: str) -> Features:
         },
         "pretraining": c.to_dict(),
     }
-    return Features(e.encoder, jax.device_get(state.params["encoder"]), metadata)
+    features = Features(e.encoder, jax.device_get(state.params["encoder"]), metadata)
+    requires = save_features(workdir / "features", features)
+    if requires and int(state.step) == c.num_steps:
+        console.say(f"{workdir / 'features'}: {requires}")
 
 
 def prepare_tasks(e: Experiment, key: jax.Array, fingerprint: str, workdir: Path) -> Tasks:
@@ -156,7 +159,10 @@ def prepare_tasks(e: Experiment, key: jax.Array, fingerprint: str, workdir: Path
         depends_on |= {"num_tasks": c.num_tasks} | c[e.family].to_dict()
         cache = (workdir / "responses", depends_on | plugin_identity(c.indicator))
         total = e.transitions.num_rows
-    with console.progress(total, "states", "responses") as bar:
+    with (
+        plugin_errors("indicator", c.indicator),
+        console.progress(total, "states", "responses") as bar,
+    ):
         return tasks_of_dataset(
             e.indicator, key, e.transitions, seed=c.seed, cache=cache, on_progress=bar.update
         )
@@ -236,7 +242,7 @@ def pretrain(e: Experiment, workdir: Path, overwrite: bool) -> int:
             state, _ = restored
         start = int(state.step)
         if start >= c.num_steps:
-            save_features(workdir / "features", features_of(e, state, fingerprint))
+            export(e, state, fingerprint, workdir)
             console.say(
                 f"{workdir}: complete at step {start:,}; features in {workdir / 'features'}"
             )
@@ -284,7 +290,7 @@ def pretrain(e: Experiment, workdir: Path, overwrite: bool) -> int:
                         save_checkpoint(
                             workdir / "checkpoints", last, state, run.identity, c.keep_checkpoints
                         )
-                        save_features(workdir / "features", features_of(e, state, fingerprint))
+                        export(e, state, fingerprint, workdir)
     if stop:
         saved = "and saved " if last > start else ""
         console.say(f"{workdir}: stopped {saved}at step {last:,}; the same command resumes")

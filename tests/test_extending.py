@@ -102,10 +102,10 @@ def test_own_policy(make, run, tmp_path):
     done = run(example.module, *example.arguments)
     assert done.returncode == 0, done.stderr
     rows = open_dataset(str(tmp_path / "data" / "follow_ball")).rows
-    # The policy looks at the newest frame alone. One action in 20 is uniform, of four.
+    # The policy looks at the newest frame alone.
     frames = np.asarray(rows.frame[:])
     expected = load_plugin("policy", example.name)(np.repeat(frames[..., None], 4, axis=-1))
-    assert np.mean(expected == rows.action) == pytest.approx(1 - 0.05 * 3 / 4, abs=0.04)
+    np.testing.assert_array_equal(expected, rows.action)
     assert len(np.unique(expected)) == 4
 
 
@@ -115,8 +115,8 @@ def test_own_target(make, run, tmp_path):
     assert done.returncode == 0, done.stderr
     (line,) = (tmp_path / "runs" / "probes" / "probes.jsonl").read_text().splitlines()
     row = json.loads(line)
-    assert "RewardSoon" in row.values()
-    assert np.isfinite(row["r2"])
+    assert row["target"] == "RewardSoon"
+    assert np.isfinite(row["value"])
 
 
 def test_the_target_by_hand(make):

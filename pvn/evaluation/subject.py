@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from pvn.envs.atari import PROTOCOL
 from pvn.errors import UserError
 from pvn.features import Features, resolve_features
+from pvn.plugins import plugin_identity
 
 
 class Subject(NamedTuple):
@@ -31,9 +32,7 @@ def resolve_subject(
     game = game or metadata.get("game")
     if not game:
         raise UserError(f"--game: is missing, expected a game (--features={name} names none)")
-    # Features of an older pvn say `method`.
-    known = metadata.get("agent") or metadata.get("method", "features")
-    return Subject(features, game, agent or known)
+    return Subject(features, game, agent or metadata.get("agent", "features"))
 
 
 def check_features_fit(features: Features, name: str, game: str, num_actions: int) -> None:
@@ -44,7 +43,7 @@ def check_features_fit(features: Features, name: str, game: str, num_actions: in
             f"features {name}: were learned with {learned} actions on "
             f"{features.metadata['game']}; {game} has {num_actions}"
         )
-    protocol: dict[str, Any] = features.metadata.get("observation", PROTOCOL)
+    protocol: dict[str, Any] = features.metadata.get("protocol", PROTOCOL)
     differ = [key for key in PROTOCOL if protocol.get(key) != PROTOCOL[key]]
     if differ:
         raise UserError(
@@ -53,9 +52,16 @@ def check_features_fit(features: Features, name: str, game: str, num_actions: in
         )
 
 
-def features_identity(features: Features | None) -> str:
-    """SHA-256 of the weights; `random` or `none` for features without a file."""
-    return "none" if features is None else features.metadata.get("sha256") or "random"
+def features_identity(features: Features | None) -> dict[str, Any]:
+    """What the features are as a function: their weights, and the code of a person's own encoder.
+
+    `features_sha256` is `random` or `none` for features without a file.
+    """
+    if features is None:
+        return {"features_sha256": "none"}
+    identity = {"features_sha256": features.metadata.get("sha256") or "random"}
+    files = plugin_identity(features.metadata["encoder"], features.folder)
+    return identity | ({"encoder_files": files} if files else {})
 
 
 def upgrade_config(old: dict[str, Any], subject: Subject) -> dict[str, Any]:
@@ -76,4 +82,4 @@ def upgrade_config(old: dict[str, Any], subject: Subject) -> dict[str, Any]:
     new["game"] = old["game"] or subject.game
     new["agent"] = new.pop("method") or subject.agent
     new["features_sha256"] = old.get("features_sha256") or old["features"]
-    return new
+    return features_identity(subject.features) | new

@@ -7,7 +7,7 @@ from pvn.errors import UserError
 from pvn.indicators.hashing import RandomHash
 from pvn.indicators.indicator import Indicator
 from pvn.indicators.random_network import RandomCumulant, RandomNetwork
-from pvn.plugins import is_plugin, load_plugin
+from pvn.plugins import is_plugin, load_plugin, plugin_errors
 
 # What a seed draws. 1: random networks in floats; 2: in whole numbers. A run that was begun with
 # another version is refused.
@@ -60,7 +60,8 @@ def make_indicator(name: str, family: Family, num_tasks: int) -> Indicator:
     Raises:
       UserError: a person's own family gives something else.
     """
-    indicator = family.indicator(num_tasks)
+    with plugin_errors("indicator", name):
+        indicator = family.indicator(num_tasks)
     if is_plugin(name) and not (
         isinstance(indicator, Indicator) and indicator.num_tasks == num_tasks
     ):
