@@ -5,18 +5,22 @@ Encoders, indicator families, policies and probe targets all enter here (docs/ex
 
 import ast
 import contextlib
+import functools
 import hashlib
 import importlib
 import importlib.util
 import re
 import sysconfig
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from pvn.errors import UserError
 from pvn.neighbours import INSTALLED, PREFIX, is_neighbour, load_file, read_source
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def is_plugin(name: str) -> bool:
@@ -68,7 +72,7 @@ def load_plugin(kind: str, name: str, known: Iterable[str] = (), folder: str | P
 def plugin_errors(kind: str, name: str, folder: str | Path = ".") -> Iterator[None]:
     """Turns what a person's code raises into one line: the file, the line and the error.
 
-    Use it around every first call of a plugin. It leaves errors alone if `name` is one of pvn's.
+    It leaves errors alone if `name` is one of pvn's.
 
     Args:
       kind, name, folder: as in `load_plugin`.
@@ -89,6 +93,24 @@ def plugin_errors(kind: str, name: str, folder: str | Path = ".") -> Iterator[No
         file = plugin_file(name)
         home = Path.cwd() if file is None else (Path(folder) / file).resolve().parent
         raise UserError(f"{kind} {name}: {_place(error, home)}{what}") from error
+
+
+def guarded(
+    kind: str, name: str, function: Callable[P, R], folder: str | Path = "."
+) -> Callable[P, R]:
+    """The function of a plugin, such that whatever it raises is one line: see `plugin_errors`.
+
+    A function of pvn's own, by its `name`, is returned as it is.
+    """
+    if not is_plugin(name):
+        return function
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        with plugin_errors(kind, name, folder):
+            return function(*args, **kwargs)
+
+    return wrapped
 
 
 def plugin_file(name: str) -> Path | None:

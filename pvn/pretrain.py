@@ -55,7 +55,7 @@ from pvn.learning.train_step import (
     periodic_target,
 )
 from pvn.metrics import MetricsWriter
-from pvn.plugins import plugin_errors, plugin_identity
+from pvn.plugins import plugin_identity
 from pvn.run_directory import open_run, versions
 
 _CONFIG = cfg.define_config("configs/pretrain.py")
@@ -159,10 +159,7 @@ def prepare_tasks(e: Experiment, key: jax.Array, fingerprint: str, workdir: Path
         depends_on |= {"num_tasks": c.num_tasks} | c[e.family].to_dict()
         cache = (workdir / "responses", depends_on | plugin_identity(c.indicator))
         total = e.transitions.num_rows
-    with (
-        plugin_errors("indicator", c.indicator),
-        console.progress(total, "states", "responses") as bar,
-    ):
+    with console.progress(total, "states", "responses") as bar:
         return tasks_of_dataset(
             e.indicator, key, e.transitions, seed=c.seed, cache=cache, on_progress=bar.update
         )

@@ -139,7 +139,7 @@ def test_the_target_by_hand(make):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_kind_of_error(make, run, kind):
+def test_a_file_that_does_not_load_is_one_line(make, run, kind):
     example = make(kind)
     example.file.write_text("\nimport no_such_neighbour\n")
     done = run(example.module, *example.arguments)
@@ -147,4 +147,26 @@ def test_one_kind_of_error(make, run, kind):
         1,
         f"error: {kind} {example.name}: {kind}.py, line 2: ModuleNotFoundError: "
         "No module named 'no_such_neighbour'\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [
+        ("encoder", "x = nn.Conv("),
+        ("indicator", "corners = jax.random"),
+        ("policy", "newest = "),
+        ("target", "row = np.arange"),
+    ],
+)
+def test_a_plugin_that_raises_when_it_is_called_is_one_line(make, run, kind, line):
+    example = make(kind)
+    before, after = example.file.read_text().split(line)
+    example.file.write_text(f"{before}1 / 0; {line}{after}")
+    done = run(example.module, *example.arguments)
+    number = before.count("\n") + 1
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"error: {kind} {example.name}: {kind}.py, line {number}: ZeroDivisionError: "
+        "division by zero\n",
     )

@@ -7,6 +7,7 @@ import pytest
 
 from pvn.errors import UserError
 from pvn.plugins import (
+    guarded,
     is_plugin,
     load_plugin,
     plugin_errors,
@@ -240,6 +241,19 @@ def test_errors_while_a_plugin_is_called(tmp_path):
         policy({})
     with pytest.raises(KeyError), plugin_errors("policy", "random"):  # one of pvn's own
         policy({})
+
+
+def test_a_guarded_function(tmp_path):
+    write(tmp_path, mine="def policy(x, y=1):\n    return x / y\n")
+    policy = load_plugin("policy", "mine.py:policy", folder=tmp_path)
+    safe = guarded("policy", "mine.py:policy", policy, tmp_path)
+    assert safe(4, y=2) == 2
+    with pytest.raises(UserError) as caught:
+        safe(4, 0)
+    assert str(caught.value) == (
+        "policy mine.py:policy: mine.py, line 2: ZeroDivisionError: division by zero"
+    )
+    assert guarded("policy", "random", policy) is policy
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from pvn.errors import UserError
-from pvn.plugins import load_plugin, plugin_errors, plugin_file, plugin_identity
+from pvn.plugins import (
+    guarded,
+    load_plugin,
+    plugin_errors,
+    plugin_file,
+    plugin_identity,
+)
 
 Policy = Callable[[np.ndarray], np.ndarray]
 """Maps uint8 [E, 84, 84, 4] to actions int [E], or to probabilities float [E, A]."""
@@ -29,10 +35,10 @@ def load_own_policy(name: str, num_actions: int, num_envs: int) -> tuple[Policy,
     if not callable(own):
         raise UserError(f"policy {name}: is a {type(own).__name__}, expected a callable or a class")
 
+    choose = guarded("policy", name, own)
+
     def policy(observation: np.ndarray) -> np.ndarray:
-        with plugin_errors("policy", name):
-            choice = own(observation)
-        return check_choice(name, choice, len(observation), num_actions)
+        return check_choice(name, choose(observation), len(observation), num_actions)
 
     policy(np.zeros((num_envs, 84, 84, 4), np.uint8))
     file = plugin_file(name)

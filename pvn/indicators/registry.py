@@ -7,7 +7,7 @@ from pvn.errors import UserError
 from pvn.indicators.hashing import RandomHash
 from pvn.indicators.indicator import Indicator
 from pvn.indicators.random_network import RandomCumulant, RandomNetwork
-from pvn.plugins import is_plugin, load_plugin, plugin_errors
+from pvn.plugins import guarded, is_plugin, load_plugin
 
 # What a seed draws. 1: random networks in floats; 2: in whole numbers. A run that was begun with
 # another version is refused.
@@ -60,14 +60,18 @@ def make_indicator(name: str, family: Family, num_tasks: int) -> Indicator:
     Raises:
       UserError: a person's own family gives something else.
     """
-    with plugin_errors("indicator", name):
-        indicator = family.indicator(num_tasks)
-    if is_plugin(name) and not (
-        isinstance(indicator, Indicator) and indicator.num_tasks == num_tasks
-    ):
+    if not is_plugin(name):
+        return family.indicator(num_tasks)
+    indicator = guarded("indicator", name, family.indicator)(num_tasks)
+    if not (isinstance(indicator, Indicator) and indicator.num_tasks == num_tasks):
         given = getattr(indicator, "num_tasks", type(indicator).__name__)
         raise UserError(
             f"indicator {name}: gave {given}, expected a pvn.indicators.indicator.Indicator of "
             f"{num_tasks} tasks"
         )
-    return indicator
+    functions = {
+        key: guarded("indicator", name, value)
+        for key, value in indicator._asdict().items()
+        if callable(value)
+    }
+    return indicator._replace(**functions)
