@@ -69,7 +69,7 @@ def make_indicator(name: str, family: Family, num_tasks: int) -> Indicator:
             f"indicator {name}: gave {given}, expected a pvn.indicators.indicator.Indicator of "
             f"{num_tasks} tasks"
         )
-    functions = {
+    functions: dict[str, Any] = {
         key: guarded("indicator", name, value)
         for key, value in indicator._asdict().items()
         if callable(value)
