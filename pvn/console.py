@@ -89,18 +89,20 @@ def error_line(error: Exception, memory: str = "") -> str | None:
         what = f" ({what.splitlines()[0].rstrip('.')})" if what else ""
         return f"out of memory{what}" + (f"; lower {memory}" if memory else "")
     platforms = os.environ.get("JAX_PLATFORMS")
-    if platforms and _is_missing_backend(error):
+    if platforms and isinstance(error, AssertionError | RuntimeError) and _finds_no_device():
         return f"JAX_PLATFORMS={platforms}: JAX finds no such device; unset it, or set it to cpu"
     return None
 
 
-def _is_missing_backend(error: Exception) -> bool:
-    """Whether JAX failed where it looks for devices; it says so in several ways."""
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    last = trace.tb_frame.f_code.co_filename if trace else ""
-    return last.endswith("xla_bridge.py") and isinstance(error, AssertionError | RuntimeError)
+def _finds_no_device() -> bool:
+    """Whether JAX, if it was imported, has no device to run on; it fails in several ways then."""
+    if "jax" not in sys.modules:
+        return False
+    try:
+        sys.modules["jax"].devices()
+    except (AssertionError, RuntimeError):
+        return True
+    return False
 
 
 def _exit_now(status: int) -> NoReturn:

@@ -323,5 +323,6 @@ def main() -> int:
 
 if __name__ == "__main__":
     console.run(
-        main, memory="config.data_memory_gib, config.batch_size, config.width or config.num_tasks"
+        main,
+        memory="config.batch_size, config.num_tasks, config.num_features or config.data_memory_gib",
     )

@@ -9,7 +9,11 @@ import pytest
 from pvn import console
 from pvn.errors import UserError
 
-TINY = ["--config.num_features=32", "--config.num_tasks=4", "--config.tasks_per_network=4"]
+TINY = [
+    "--config.num_features=32",
+    "--config.num_tasks=4",
+    "--config.random_network.tasks_per_network=4",
+]
 
 
 def test_an_accelerator_that_is_not_there(

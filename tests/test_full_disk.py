@@ -13,7 +13,7 @@ import pvn
 TINY = [
     "--config.num_features=32",
     "--config.num_tasks=4",
-    "--config.tasks_per_network=4",
+    "--config.random_network.tasks_per_network=4",
     "--config.batch_size=4",
     "--config.num_steps=10",
     "--config.log_every=5",
@@ -98,6 +98,27 @@ def test_a_disk_that_fills_while_metrics_are_written(
     assert stderr.startswith(f"error: {workdir}/"), stderr
     assert stderr.endswith(": No space left on device\n")
     assert (workdir / "metrics.jsonl").read_text().endswith("}\n")
+
+
+def test_a_disk_that_fills_while_scores_are_written(
+    run: Callable, start: Callable, disk: Path
+) -> None:
+    workdir = disk / "run"
+    command = ["pvn.evaluate", "--features=none", "--game=Breakout", f"--workdir={workdir}"]
+    process = start(*command, "--config.num_envs=2", "--config.eval_episodes=2000")
+    partial = workdir / "scores.jsonl.partial"
+    while not partial.is_file() or not partial.stat().st_size:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    fill(disk, 0)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert stderr == f"error: {partial}: No space left on device\n"
+    assert not (workdir / "scores.jsonl").exists()
+    (disk / "filler").unlink()
+    again = run(*command, "--config.num_envs=2", "--config.eval_episodes=2", "--overwrite")
+    assert again.returncode == 0, again.stderr
+    assert len((workdir / "scores.jsonl").read_text().splitlines()) == 2
 
 
 def test_a_dataset_and_a_report(run: Callable, disk: Path, tmp_path: Path) -> None:

@@ -441,7 +441,7 @@ def test_a_run_with_the_old_config_resumes(
         "--config.random_network.proportion=0.5",
     )
     assert result.returncode == 1
-    assert "random_network ({" in result.stderr
+    assert "random_network.proportion (0.05, now 0.5)" in result.stderr
 
 
 def test_moved_data_are_the_same_data(

@@ -158,7 +158,10 @@ def test_workdir_that_is_a_file(run, tmp_path):
     data = write(tmp_path / "in", [row(1.0)])
     (tmp_path / "out").write_text("mine")
     done = run("pvn.report", f"--inputs={data}", f"--workdir={tmp_path}/out")
-    assert (done.returncode, done.stderr) == (1, f"error: {tmp_path}/out: File exists\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"error: --workdir={tmp_path}/out: {tmp_path}/out is a file, expected a directory\n",
+    )
 
 
 def test_a_file_that_cannot_be_replaced_leaves_nothing_half_done(run, tmp_path):

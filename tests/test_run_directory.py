@@ -17,7 +17,7 @@ from pvn.run_directory import open_run
 TINY = [
     "--config.num_features=32",
     "--config.num_tasks=4",
-    "--config.tasks_per_network=4",
+    "--config.random_network.tasks_per_network=4",
     "--config.batch_size=4",
     "--config.log_every=5",
     "--config.checkpoint_every=5",

@@ -27,7 +27,7 @@ def test_a_flat_config_is_nested_and_named_as_today():
 def test_features_without_a_file_are_identified_by_their_kind(name):
     subject = resolve_subject(name, like=None, game="Pong", agent=None, seed=3)
     assert subject[1:] == ("Pong", {"random": "random_features", "none": "random_policy"}[name])
-    assert features_identity(subject.features) == name
+    assert features_identity(subject.features) == {"features_sha256": name}
     empty = OLD | {"features": name, "features_sha256": ""}
     assert upgrade_config(empty, subject)["features_sha256"] == name
     without = {k: v for k, v in OLD.items() if k != "features_sha256"} | {"features": name}
