@@ -5,6 +5,7 @@ import io
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NoReturn
@@ -147,14 +148,23 @@ class Stop:
 
 @contextlib.contextmanager
 def orderly_stop() -> Iterator[Stop]:
-    """Turns the first SIGTERM or Ctrl-C into a truthy `Stop`; a second one acts as usual."""
+    """Turns the first SIGTERM or Ctrl-C into a truthy `Stop`; a later one acts as usual.
+
+    A scheduler may signal the process and then its group: what follows within a second is the same
+    request.
+    """
     stop = Stop()
     usual: dict[signal.Signals, Any] = {}
+    asked = 0.0
 
     def request(number: int, _: FrameType | None) -> None:
-        stop.signal = number
-        for each, handler in usual.items():
-            signal.signal(each, handler)
+        nonlocal asked
+        if not stop:
+            stop.signal, asked = number, time.monotonic()
+        elif time.monotonic() > asked + 1:
+            for each, handler in usual.items():
+                signal.signal(each, handler)
+            signal.raise_signal(number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         usual[number] = signal.signal(number, request)

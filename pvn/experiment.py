@@ -22,7 +22,7 @@ from pvn.learning.parallel import check_divides
 from pvn.networks.encoders import make_encoder
 from pvn.networks.network import Network
 from pvn.networks.proto_value import make_proto_value_network
-from pvn.plugins import plugin_identity
+from pvn.plugins import plugin_file, plugin_identity
 
 FIELDS = {
     "dataset": paths(),
@@ -61,6 +61,7 @@ FIELDS = {
 MAY_CHANGE = (
     *("dataset", "num_steps", "num_devices", "checkpoint_every", "keep_checkpoints"),
     "data_residency",
+    *("encoder_path", "indicator_path"),
 )
 
 
@@ -149,8 +150,15 @@ def identity_of(e: Experiment, fingerprint: str) -> dict[str, Any]:
     identity |= {"dataset_fingerprint": fingerprint, "indicators_version": INDICATORS_VERSION}
     for kind in ("encoder", "indicator"):
         if files := plugin_identity(e.config[kind]):
+            identity |= {kind: _short(e.config[kind]), f"{kind}_path": e.config[kind]}
             identity[f"{kind}_files"] = files
     return identity
+
+
+def _short(name: str) -> str:
+    """`file.py:Name` of `path/to/file.py:Name`: a file that moved is the same."""
+    file = plugin_file(name)
+    return f"{file.name}:{name.rpartition(':')[2]}" if file else name
 
 
 def upgrade_identity(old: dict[str, Any]) -> dict[str, Any]:
@@ -163,6 +171,7 @@ def upgrade_identity(old: dict[str, Any]) -> dict[str, Any]:
     new[old["indicator"]] = {key: old[key] for key in flat if key in family._fields}  # type: ignore[attr-defined]
     if digest := new.pop("encoder_sha256", None):
         new["encoder_files"] = {Path(old["encoder"].rpartition(":")[0]).name: digest}
+        new["encoder"] = _short(old["encoder"])
     return new
 
 

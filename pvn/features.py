@@ -29,6 +29,7 @@ from pvn.neighbours import read_source
 from pvn.networks.encoders import OBSERVATION_SHAPE, init_encoder, make_encoder
 from pvn.networks.mapping import map_states
 from pvn.networks.network import Network, Params
+from pvn.paths import make_folder
 from pvn.plugins import plugin_sources
 
 FORMAT = "pvn-features"
@@ -211,7 +212,7 @@ def save_features(path: str | Path, features: Features, card: str | None = None)
       imports them and they are not copied. Empty if there are none.
     """
     folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, "features")
     metadata = {key: value for key, value in features.metadata.items() if key != "requires"}
     sources = plugin_sources(metadata["encoder"], features.folder)
     if sources.beside:

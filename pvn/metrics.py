@@ -13,6 +13,7 @@ from tensorboardX.record_writer import RecordWriter
 from tensorboardX.summary import scalar
 
 from pvn.files import LineWriter, naming, read_text, write_whole
+from pvn.paths import make_folder
 
 _FILE = "metrics.jsonl"
 _FLUSH_SECONDS = 30  # a flush waits for the disk
@@ -75,7 +76,7 @@ class _EventFile:
 
     def __init__(self, folder: Path, purge_step: int):
         """purge_step: events of earlier files from this step on are hidden."""
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder, "run")
         prefix, number = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}", 0
         while (file := folder / f"{prefix}.{number}").exists():
             number += 1

@@ -59,6 +59,12 @@ def normalise_paths(text: str, place: str, *, local: bool = False) -> tuple[str,
     return paths
 
 
+def make_folder(path: str | os.PathLike[str], place: str) -> None:
+    """Makes the directory `path` and those above it; as `check_folder` where that cannot be."""
+    check_folder(path, place)
+    os.makedirs(path, exist_ok=True)
+
+
 def check_folder(path: str | os.PathLike[str], place: str) -> None:
     """Checks that `path` is a local directory or can become one.
 

@@ -155,7 +155,7 @@ def prepare_tasks(e: Experiment, key: jax.Array, fingerprint: str, workdir: Path
     """The tasks on the dataset, with live progress."""
     c, cache, total = e.config, None, RATE_STATES
     if c.responses == "cached":
-        depends_on = {"indicator": c.indicator, "seed": c.seed, "dataset": fingerprint}
+        depends_on = {"indicator": e.family, "seed": c.seed, "dataset": fingerprint}
         depends_on |= {"num_tasks": c.num_tasks} | c[e.family].to_dict()
         cache = (workdir / "responses", depends_on | plugin_identity(c.indicator))
         total = e.transitions.num_rows

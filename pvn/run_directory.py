@@ -14,7 +14,7 @@ from typing import Any
 from pvn.errors import UserError
 from pvn.fields import differing_fields
 from pvn.files import Lock, Locked, read_text, write_json
-from pvn.paths import check_folder
+from pvn.paths import make_folder
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "dm-haiku", "orbax-checkpoint", "ale-py", "numpy")
 
@@ -80,8 +80,7 @@ def lock_workdir(workdir: Path) -> Iterator[Lock]:
     """
     if str(workdir).startswith("gs:"):
         raise UserError(f"--workdir={workdir}: runs are written to local directories only")
-    check_folder(workdir, f"--workdir={workdir}")
-    workdir.mkdir(parents=True, exist_ok=True)
+    make_folder(workdir, f"--workdir={workdir}")
     try:
         lock = Lock(workdir / ".lock")
     except Locked as locked:

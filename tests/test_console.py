@@ -1,6 +1,7 @@
 """What the commands say in one line, whatever the machine and its locale."""
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -127,3 +128,17 @@ def test_an_unknown_field_of_a_section_is_named_whole(run: Callable, tmp_path: P
         assert result.returncode == 1
         assert result.stderr.startswith(f"error: {line}"), result.stderr
         assert result.stderr.count("\n") == 1, result.stderr
+
+
+def test_a_signal_within_a_second_is_the_same_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `timeout` sends it: to the process, then to its group."""
+    now = 100.0
+    monkeypatch.setattr(console.time, "monotonic", lambda: now)
+    with console.orderly_stop() as stop:
+        assert (bool(stop), stop.status) == (False, 0)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        assert (bool(stop), stop.status) == (True, 130)
+        now = 101.5
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)

@@ -75,6 +75,14 @@ def test_own_encoder(make, run, tmp_path):
     # 84 pixels, every fourth, stride 2: 11 by 11 by 16 channels.
     assert features.params["Dense_0"]["kernel"].shape == (11 * 11 * 16, 16)
 
+    # Files that moved are the same encoder.
+    (tmp_path / "own").rename(tmp_path / "moved")
+    more = [x.replace("/own/", "/moved/") for x in example.arguments] + ["--config.num_steps=30"]
+    again = run(example.module, *more)
+    assert again.returncode == 0, again.stderr
+    assert load_features(tmp_path / "runs" / "own_encoder").metadata["step"] == 30
+    (tmp_path / "moved").rename(tmp_path / "own")
+
     # A neighbour that changed between start and resumption.
     layers = tmp_path / "own" / "layers.py"
     layers.write_text(layers.read_text().replace("/ 255", "/ 256"))

@@ -41,7 +41,7 @@ ROOMS = {
     "tabular": ("learning", "indicators", "networks", "data", *BASE),
     # Shared by the commands.
     "config": ("errors", "fields", "paths"),
-    "metrics": ("files",),
+    "metrics": ("files", "paths"),
     "console": ("config", "errors"),
     "experiment": ("console", "learning", "indicators", "networks", "data", *BASE),
     "run_directory": ("errors", "fields", "files", "paths", ""),  # "": pvn itself, for its version

@@ -166,6 +166,16 @@ def test_a_dangling_link(run: Callable, dataset: Path, tmp_path: Path) -> None:
         f"error: --workdir={tmp_path}/run: {tmp_path}/run is a link to /nowhere, which does not "
         "exist, expected a directory\n"
     )
+    for name, place in (("tensorboard", "run"), ("features", "features")):
+        workdir = tmp_path / name
+        workdir.mkdir()
+        (workdir / name).symlink_to("/nowhere")
+        result = run(*arguments(dataset, workdir, "--config.num_steps=5"))
+        assert result.returncode == 1
+        assert result.stderr == (
+            f"error: {place}: {workdir}/{name} is a link to /nowhere, which does not exist, "
+            "expected a directory\n"
+        )
 
 
 def opened(workdir: Path, config: dict, **more: object) -> None:

@@ -67,11 +67,23 @@ def init_state(num_features: int, num_actions: int, settings: DqnSettings) -> Dq
     return DqnState(head, head, _optimizer(settings).init(head), jnp.int32(0), jnp.int32(-1))
 
 
-@functools.partial(jax.jit, static_argnames="settings")
+def largest_loss(discount: float, clip_rewards: bool) -> float:
+    """The loss above which a head has diverged.
+
+    With rewards in [-1, 1] no value exceeds 1 / (1 - discount). A TD error that is 14 times as
+    large on average does not come from rewards. Without clipping there is no bound.
+    """
+    return 100 / (1 - discount) ** 2 if clip_rewards else float("inf")
+
+
+@functools.partial(jax.jit, static_argnames=("settings", "most"))
 def update(
-    state: DqnState, batches: Interaction, settings: DqnSettings
+    state: DqnState, batches: Interaction, settings: DqnSettings, most: float = float("inf")
 ) -> tuple[DqnState, jax.Array]:
-    """Makes K updates with K batches [K, B, ...]. Returns the new state and the mean loss."""
+    """Makes K updates with K batches [K, B, ...]. Returns the new state and the mean loss.
+
+    most: the loss above which the head has diverged; see `largest_loss`.
+    """
     optimizer = _optimizer(settings)
     target_period = max(1, settings.target_period // settings.update_every)  # updates
 
@@ -82,8 +94,8 @@ def update(
         num_updates = state.num_updates + 1
         target_head = optax.periodic_update(head, state.target_head, num_updates, target_period)
         # An infinite gradient is clipped to zero: the head would stay finite and never learn.
-        finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradient))
-        first = (state.diverged_at < 0) & ~finite
+        sound = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradient)) & (loss <= most)
+        first = (state.diverged_at < 0) & ~sound
         diverged_at = jnp.where(first, num_updates, state.diverged_at)
         return DqnState(head, target_head, opt_state, num_updates, diverged_at), loss
 
@@ -106,6 +118,7 @@ class DqnLearner:
     def __init__(self, context: LearnerContext, settings: DqnSettings):
         self._context, self._settings = context, settings
         self._state = init_state(context.num_features, context.num_actions, settings)
+        self._most = largest_loss(context.discount, context.clip_rewards)
         self._random = np.random.default_rng([context.seed, 1])
         self._logged_at = 0  # agent step
         self.num_fits = 0
@@ -127,7 +140,7 @@ class DqnLearner:
         batch_size = self._settings.batch_size
         flat = replay.sample(self._random, due * batch_size)
         batches = jax.tree.map(lambda x: x.reshape(due, batch_size, *x.shape[1:]), flat)
-        self._state, loss = update(self._state, batches, self._settings)
+        self._state, loss = update(self._state, batches, self._settings, self._most)
         self.num_fits += due
         if agent_step - self._logged_at < _LOG_EVERY:
             return {}
@@ -155,6 +168,7 @@ class DqnLearner:
         elif is_finite(self.head):
             return
         raise UserError(
-            f"dqn: the head diverged, its loss, gradient or weights are not finite at agent step "
-            f"{agent_step:,}; lower config.dqn.learning_rate ({self._settings.learning_rate:g})"
+            "dqn: the head diverged: its loss, gradient or weights are not finite, or its loss is "
+            f"far above what rewards allow, at agent step {agent_step:,}; lower "
+            f"config.dqn.learning_rate ({self._settings.learning_rate:g})"
         )

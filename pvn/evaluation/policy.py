@@ -13,6 +13,7 @@ from pvn.errors import UserError
 from pvn.evaluation.head import LinearHead, is_finite, make_act
 from pvn.features import Features, load_features, save_features
 from pvn.files import read_text, sha256, write_json, write_whole
+from pvn.paths import make_folder
 
 FORMAT = "pvn-policy"
 VERSION = 1
@@ -39,7 +40,7 @@ class GreedyPolicy:
 
 def save_policy(path: Path, features: Features, head: LinearHead, metadata: dict[str, Any]) -> None:
     """Writes `head.safetensors`, `features/`, and last `policy.json`."""
-    path.mkdir(parents=True, exist_ok=True)
+    make_folder(path, "policy")
     save_features(path / "features", features)
     tensors = {name: np.asarray(value) for name, value in head._asdict().items()}
     write_whole(path / "head.safetensors", save_tensors(tensors))

@@ -19,6 +19,7 @@ from pvn.data.transitions import Transitions
 from pvn.files import naming, read_text, sha256, write_json
 from pvn.indicators.indicator import Indicator
 from pvn.networks.mapping import map_states
+from pvn.paths import make_folder
 
 _BATCH = 256
 _FILE = "responses.npy"
@@ -79,7 +80,7 @@ def cached_responses(
         made = json.loads(read_text(key_file))
         if made.pop("sha256", None) == sha256(array_file) and made == key:
             return np.load(array_file, mmap_mode="r")
-    path.mkdir(parents=True, exist_ok=True)
+    make_folder(path, "responses")
     partial = array_file.with_name(_FILE + ".partial")
     partial_key = path / "responses.partial.json"
     shape = (transitions.num_rows, indicator.num_tasks)

@@ -18,6 +18,7 @@ from pvn.errors import UserError
 from pvn.fields import differing_fields
 from pvn.files import naming, read_text, sha256, write_json
 from pvn.learning.tree_store import restore_tree, save_tree
+from pvn.paths import make_folder
 
 FORMAT = "pvn-checkpoint"
 VERSION = 2
@@ -56,9 +57,11 @@ def save_checkpoint(
       OSError: the disk takes no more; nothing of this checkpoint is left, and the others stand.
     """
     final, partial = path / _name(step), path / f"{_name(step)}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
+    for left in path.glob("*.partial"):  # of a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    make_folder(path, "checkpoints")
     try:
-        partial.mkdir(parents=True)
+        partial.mkdir()
         save_tree(partial / "state", state)
         body = {
             "format": FORMAT,

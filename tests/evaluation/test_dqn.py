@@ -5,7 +5,13 @@ import pytest
 
 from pvn.errors import UserError
 from pvn.evaluation import dqn
-from pvn.evaluation.dqn import DqnLearner, DqnSettings, double_q_loss, init_state
+from pvn.evaluation.dqn import (
+    DqnLearner,
+    DqnSettings,
+    double_q_loss,
+    init_state,
+    largest_loss,
+)
 from pvn.evaluation.head import LinearHead, q_values, zero_head
 from pvn.evaluation.learner import LearnerContext
 from pvn.evaluation.replay import FeatureReplay
@@ -255,7 +261,8 @@ def test_the_loss_is_logged_every_10_000_agent_steps(agent_steps):
     [
         (1e30, 1.0, 16),
         (0.05, 1e25, 13),
-    ],  # the loss overflows after one update; the gradient at once
+        (1e5, 1.0, 16),
+    ],  # the loss overflows after one update; the gradient at once; the loss is only too large
 )
 def test_a_head_that_diverged_is_refused(learning_rate, size, agent_step):
     one = learner(SETTINGS._replace(update_every=3, batch_size=8, learning_rate=learning_rate))
@@ -264,8 +271,22 @@ def test_a_head_that_diverged_is_refused(learning_rate, size, agent_step):
     with pytest.raises(UserError) as raised:
         one.finish(some_replay(size), 20)
     assert str(raised.value) == (
-        "dqn: the head diverged, its loss, gradient or weights are not finite at agent step "
-        f"{agent_step}; lower config.dqn.learning_rate ({learning_rate:g})"
+        "dqn: the head diverged: its loss, gradient or weights are not finite, or its loss is far "
+        f"above what rewards allow, at agent step {agent_step}; lower config.dqn.learning_rate "
+        f"({learning_rate:g})"
     )
     with pytest.raises(UserError, match=f"at agent step {agent_step};"):
         one.learn(some_replay(size), 10_020)  # where the loss would be logged
+
+
+def test_the_largest_loss_by_hand():
+    # With a discount of 0.9 values reach 10: TD errors of 14.1 times that, squared and halved.
+    assert largest_loss(0.9, clip_rewards=True) == pytest.approx(100 * 10**2)
+    assert largest_loss(0.9, clip_rewards=False) == np.inf
+    state = init_state(3, 4, SETTINGS)
+    batches = some_batches(3, 8)
+    _, loss = dqn.update(state, batches, SETTINGS)
+    sound, _ = dqn.update(state, batches, SETTINGS, float(loss) * 100)
+    assert int(sound.diverged_at) == -1
+    diverged, _ = dqn.update(state, batches, SETTINGS, 1e-6)
+    assert int(diverged.diverged_at) == 1
