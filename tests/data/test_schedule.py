@@ -112,7 +112,7 @@ def test_a_budget_that_is_too_small():
         tight_schedule([50_000], 0.01, fixed_bytes)
     least = float(str(caught.value).split("expected ")[1].split(" ")[0])
     assert tight_schedule([50_000], least, fixed_bytes).moves
-    with pytest.raises(UserError, match=r"of 16,675 rows \(a dataset of only 3 transitions has a"):
+    with pytest.raises(UserError, match=r"of 16,675 rows \(each block needs one of the 3 tra"):
         tight_schedule([3, 50_000], 0.1)
 
 
