@@ -43,7 +43,7 @@ from pvn.indicators.tasks import RATE_STATES, Tasks, tasks_of_dataset
 from pvn.learning.checkpoint import restore_checkpoint, save_checkpoint
 from pvn.learning.diagnostics import activation_metrics, make_diagnostics
 from pvn.learning.feed import Feed, to_transition
-from pvn.learning.loop import Due, Logged, Stepped, train
+from pvn.learning.loop import CheckpointDue, Logged, Stepped, train
 from pvn.learning.losses import TARGET_POLICIES
 from pvn.learning.optimizers import make_optimizer, scaled_learning_rate
 from pvn.learning.parallel import Parallel, make_parallel
@@ -299,7 +299,7 @@ def pretrain(e: Experiment, workdir: Path, overwrite: bool) -> int:
                         run.check_held()
                         metrics.write(last, values)
                         bar.set_postfix_str(summary_of(values))
-                    case Due(_, state):
+                    case CheckpointDue(_, state):
                         run.check_held()
                         save_checkpoint(
                             workdir / "checkpoints", last, state, run.identity, c.keep_checkpoints

@@ -126,7 +126,7 @@ def make_schedule(
         least = min(fixed_bytes + (AHEAD + 4) * largest * row_bytes, everything) / 2**30
         why = ""
         if num_blocks == sizes.min():
-            why = f" (each block needs one of the {num_blocks:,} transitions of the smallest dataset)"
+            why = f" (each block needs one of the {num_blocks:,} transitions of a dataset)"
         raise UserError(
             f"config.data_memory_gib: {budget / 2**30:.3g} is too small for blocks of {largest:,} "
             f"rows{why}, expected {least * 1.01:.3g} or more"

@@ -59,7 +59,7 @@ def delete_dataset(path: str | Path) -> None:
     store.read_attributes(path)
     lock = _lock(path)
     files = store.open_store(path)
-    for key in store.own_files(files):  # sorted, so zarr.json, which makes it a dataset, is the last
+    for key in store.own_files(files):  # zarr.json, which makes it a dataset, is the last
         store.result_of(path, "cannot be deleted", files.write(key, None))
     if lock:
         lock.release()

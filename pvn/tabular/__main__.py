@@ -33,7 +33,7 @@ from pvn.tabular import pictures
 from pvn.tabular.exact import closed_forms, is_symmetric, uniform_policy_transition
 from pvn.tabular.mdp import make_mdp
 from pvn.tabular.rendering import render
-from pvn.tabular.study import LOSSES, Learning, Study, sets_curve, summary_of
+from pvn.tabular.study import LOSSES, LearningSettings, Study, sets_curve, summary_of
 from pvn.tabular.subspace import principal_angle_cosines, project
 from pvn.tabular.table import table_encoder
 from pvn.tabular.tasks import STATE_FAMILIES, TaskMaker, cumulants_of
@@ -146,7 +146,9 @@ def make_tasks(c: ml_collections.FrozenConfigDict, study: Study) -> Tasks:
     return tasks
 
 
-def figure_one(study: Study, tasks_per_network: int) -> list[tuple[str, np.ndarray, np.ndarray]]:
+def indicator_panels(
+    study: Study, tasks_per_network: int
+) -> list[tuple[str, np.ndarray, np.ndarray]]:
     """(name, an indicator [S], its values [S]) of a state-equality and a random-network task.
 
     The second is left out where the states cannot be drawn, or no random set of them is on for
@@ -171,8 +173,8 @@ def tabular(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) 
     """Runs the experiment `c` in `workdir`."""
     study = make_study(c)
     tasks = make_tasks(c, study)
-    panels = figure_one(study, c.random_network.tasks_per_network)
-    learning = Learning(**{name: c[name] for name in Learning._fields})
+    panels = indicator_panels(study, c.random_network.tasks_per_network)
+    learning = LearningSettings(**{name: c[name] for name in LearningSettings._fields})
 
     def training(tasks: Tasks, name: str, loss: str) -> Iterator[tuple[Logged, np.ndarray]]:
         """`Study.train` with live progress."""

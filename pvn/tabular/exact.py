@@ -102,7 +102,7 @@ def _top_invariant_subspace(
         output="real",
         sort=lambda real, imaginary: score(np.array([complex(real, imaginary)]))[0] > least,
     )
-    return _upright(vectors[:, :dimension]), values[:dimension]
+    return _fix_signs(vectors[:, :dimension]), values[:dimension]
 
 
 def is_symmetric(policy_transition: np.ndarray) -> bool:
@@ -126,7 +126,7 @@ def proto_value_functions(
         values, vectors = scipy.linalg.eigh(policy_transition)
         values, vectors = values[::-1], vectors[:, ::-1]
         _check_dimension(dimension, values, "eigenvalues")
-        return _upright(vectors[:, :dimension]), values[:dimension]
+        return _fix_signs(vectors[:, :dimension]), values[:dimension]
     return _top_invariant_subspace(policy_transition, dimension, np.real, "eigenvalues")
 
 
@@ -158,7 +158,7 @@ def td_subspace(
     )
 
 
-def _upright(vectors: np.ndarray) -> np.ndarray:
+def _fix_signs(vectors: np.ndarray) -> np.ndarray:
     """The same up to their signs: a constant one is above 0."""
     return vectors * np.where(vectors.sum(axis=0) < -1e-9, -1, 1)[None]
 

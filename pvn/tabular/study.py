@@ -28,7 +28,7 @@ LOSSES = ("td", "monte_carlo")
 NUM_DRAWS = 10  # of random sets, for each point of a curve
 
 
-class Learning(NamedTuple):
+class LearningSettings(NamedTuple):
     """How features are learned."""
 
     optimizer: str
@@ -54,7 +54,7 @@ class Study(NamedTuple):
     tasks_of: TaskMaker
 
     def train(
-        self, tasks: Tasks, loss: str, learning: Learning
+        self, tasks: Tasks, loss: str, learning: LearningSettings
     ) -> Iterator[tuple[Logged, np.ndarray]]:
         """Yields metrics and features [S, F] every `log_every` steps."""
         returns = None

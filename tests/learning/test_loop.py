@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pvn.errors import UserError
-from pvn.learning.loop import Due, Logged, Stepped, train
+from pvn.learning.loop import CheckpointDue, Logged, Stepped, train
 from pvn.learning.parallel import Parallel, make_parallel
 from pvn.learning.train_step import METRICS, TrainState
 
@@ -67,7 +67,7 @@ def events(
 def brief(event: Any) -> tuple[Any, ...]:
     if isinstance(event, Logged):
         return "logged", event.step, event.values["loss"], float(event.state.params)
-    if isinstance(event, Due):
+    if isinstance(event, CheckpointDue):
         return "due", event.step, float(event.state.totals["updates"])
     assert isinstance(event, Stepped)
     return "stepped", event.step
