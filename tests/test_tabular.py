@@ -169,7 +169,7 @@ def test_chains_without_a_random_networks_panel(
             ],
             "config.indicator: all 4 tasks are the same in every state; expected another pro",
         ),
-        (["--config.discount=0.0"], "config.num_features: 12, expected 68 or more: of fewer dimen"),
+        (["--config.discount=0.0"], "config.num_features: 12, expected 68 or more: with fewer dim"),
         (["--config.learning_rate=1e30"], "the loss or its gradient is not finite at step "),
     ],
 )

@@ -57,7 +57,7 @@ def train(
     save_every: int | None = None,
     stop: Callable[[], object] = lambda: False,
 ) -> Iterator[Stepped | Logged | CheckpointDue]:
-    """Trains from `state` on. Yields `Stepped` after each step, then `Logged` and `CheckpointDue` if due.
+    """Trains from `state` on. Yields `Stepped` after each step, then what else is due.
 
     A yielded state is valid until the next step, which may reuse its memory.
 

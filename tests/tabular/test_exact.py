@@ -115,7 +115,7 @@ def test_td_on_orthonormal_tasks_rests_in_the_proto_value_functions() -> None:
 
 def test_no_dimension_has_a_gap() -> None:
     policy = uniform_policy_transition(torus(6).transition)
-    with pytest.raises(UserError, match=r"^config.num_features: 5, expected 36 or more: of fewer"):
+    with pytest.raises(UserError, match=r"^config.num_features: 5, expected 36 or more: with few"):
         largest_dimension(policy, np.eye(36), 5)
 
 
@@ -148,16 +148,16 @@ def test_a_dimension_that_divides_equal_eigenvalues() -> None:
     with pytest.raises(UserError) as caught:
         proto_value_functions(policy, 3)
     assert str(caught.value) == (
-        "config.dimension: 3 divides eigenvalues that are equal (0.7500), so that no subspace is "
-        "the top one; expected one of 1, 5, 9"
+        "config.dimension: 3 separates equal eigenvalues (0.7500), so the top subspace is not "
+        "unique; expected one of 1, 5, 9"
     )
-    with pytest.raises(UserError, match="3 divides singular values that are equal"):
+    with pytest.raises(UserError, match="3 separates equal singular values"):
         left_singular_vectors(successor_measure(policy, 0.9), 3)
 
 
 def test_a_dimension_that_divides_a_complex_pair() -> None:
     policy = uniform_policy_transition(GARNET.transition)
-    with pytest.raises(UserError, match="2 divides eigenvalues that are equal"):
+    with pytest.raises(UserError, match="2 separates equal eigenvalues"):
         proto_value_functions(policy, 2)
 
 
