@@ -27,9 +27,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.discount = 0.9  # gamma
 
     # The network that learns.
-    config.encoder = (
-        "table"  # table (of states); of images of the states: nature, impala, file.py:Name
-    )
+    # table (of states); with images of the states: nature, impala, file.py:Name
+    config.encoder = "table"
     config.width = 1  # of a convolutional encoder
     config.num_features = 12  # F
     config.predict = "state_values"  # state_values (of the uniform policy), action_values

@@ -16,10 +16,9 @@ def get_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
 
     # Data.
-    config.dataset = (
-        "data/breakout"  # of pvn.collect or pvn.convert: directory, gs://..., or several: a,b
-    )
-    config.dataset_weights = ()  # one for each dataset, weights of the draws; (): uniform over transitions
+    # From pvn.collect or pvn.convert: a directory, gs://bucket/path, or several: a,b.
+    config.dataset = "data/breakout"
+    config.dataset_weights = ()  # of the draws, for each dataset; (): uniform over transitions
     config.data_memory_gib = 0.0  # memory of a buffer that moves through the data; 0: all data
     config.data_reuse = 1.0  # mean number of times that a transition is drawn each time it is read
     config.data_residency = "host"  # where the frames are: host, device (gathered in the step)
@@ -28,7 +27,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.encoder = "nature"  # nature, impala, path/to/file.py:Name or package.module:Name
     config.width = 1  # multiplies the encoder's channels
     config.num_features = 512  # F
-    config.dtype = "float32"  # float32, bfloat16: of the computation; parameters are always float32
+    config.dtype = "float32"  # float32, bfloat16: of the computation; parameters: float32
 
     # The auxiliary tasks.
     config.num_tasks = 100  # T
@@ -41,9 +40,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.random_network.proportion = 0.05  # p, share of the states for which a task is on
     config.random_network.threshold_from = "dataset"  # dataset (quantile), quantile_regression
     config.random_network.tasks_per_network = 50  # outputs of one random network
-    config.random_network.final_relu = (
-        False  # of a network; if True, about half of the tasks are dead
-    )
+    config.random_network.final_relu = False  # published: True; then half of the tasks are dead
 
     config.random_hash = ml_collections.ConfigDict()
     config.random_hash.proportion = 0.05  # p, share of the states for which a task is on
