@@ -152,7 +152,7 @@ def test_chains_without_a_random_networks_panel(
             "config.dimension: 69, expected 1 to 68 (states)",
         ),
         (["--config.dimension=13"], "config.dimension: 13, expected at most config.num_features"),
-        (["--config.mdp=torus", "--config.dimension=7"], "config.dimension: 7 divides eigenvalues"),
+        (["--config.mdp=torus", "--config.dimension=7"], "config.dimension: 7 separates equal eig"),
         (["--config.num_tasks=5"], "config.num_tasks: 5, expected 0 or 68: state_equality has a"),
         (
             ["--config.encoder=nature", "--config.batch_size=0"],
