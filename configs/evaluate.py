@@ -1,4 +1,4 @@
-"""Linear evaluation on a laptop: fitted Q iteration on 60,000 interactions, about a minute.
+"""Linear evaluation on a laptop: fitted Q iteration on 60,000 interactions, in about a minute.
 
     python -m pvn.evaluate --config=configs/evaluate.py --features=runs/breakout \
         --workdir=runs/breakout/eval
@@ -7,9 +7,9 @@
     python -m pvn.evaluate --config=configs/evaluate.py --features=none --game=Breakout \
         --workdir=runs/breakout/eval_none
 
-With features of random-play Breakout after configs/pretrain.py expect a mean episode return of 2 to
-3, with learned and untrained features alike; random play gets 1. `pvn.probe` tells features apart
-sooner. The published evaluation is configs/evaluate_published.py.
+Expect a mean episode return of 2 to 3 with the features of configs/pretrain.py (random play of
+Breakout), and the same with untrained features. A random policy gets 1. `pvn.probe` shows
+differences between features sooner. configs/evaluate_published.py has the published evaluation.
 """
 
 import ml_collections
@@ -18,26 +18,26 @@ import ml_collections
 def get_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
 
-    config.seed = 0  # of games, exploration, replay and random features
-    config.num_envs = 32  # environments side by side
+    config.seed = 0  # of environments, exploration, replay and random features
+    config.num_envs = 32  # environments that run at the same time
 
     # Interaction with rewards.
-    config.head = "fqi"  # the learner: fqi (fitted Q iteration, closed form) or dqn (published)
-    config.num_steps = 60_000  # agent steps of interaction, over all environments
+    config.head = "fqi"  # fqi (fitted Q iteration, closed form) or dqn (double Q-learning)
+    config.num_steps = 60_000  # agent steps, over all environments
     config.discount = 0.99  # gamma of one agent step
     config.n_step = 5  # rewards summed before bootstrapping
-    config.clip_rewards = True  # learn from rewards clipped to [-1, 1]; episode returns never are
+    config.clip_rewards = True  # learn from rewards clipped to [-1, 1]; episode returns are not
     config.epsilon_start = 1.0  # probability of a random action at agent step 0
     config.epsilon_end = 0.05  # probability of a random action from epsilon_decay_steps on
-    config.epsilon_decay_steps = 20_000  # agent steps of the linear decay
-    config.replay_capacity = 1_000_000  # interactions kept, each of F * 4 bytes
+    config.epsilon_decay_steps = 20_000  # agent steps over which epsilon decays linearly
+    config.replay_capacity = 1_000_000  # interactions in the replay, F * 4 bytes each
     config.learn_after = 2_000  # agent steps of random play before the first update or fit
 
     # Fitted Q iteration (config.head=fqi).
     config.fqi = ml_collections.ConfigDict()
     config.fqi.refit_every = 10_000  # agent steps between fits to the whole replay
-    config.fqi.iterations = 30  # regressions in one fit; each fit starts from the last one's head
-    config.fqi.held_out = 0.2  # share of the replay on which the ridge penalty is chosen
+    config.fqi.iterations = 30  # regressions of one fit; it starts from the head of the last fit
+    config.fqi.held_out = 0.2  # share of the replay for choosing the ridge penalty
 
     # Double Q-learning (config.head=dqn).
     config.dqn = ml_collections.ConfigDict()

@@ -1,12 +1,13 @@
-"""The published linear evaluation: double-Q by gradients, one million interactions.
+"""The published linear evaluation: double Q-learning by gradients, one million interactions.
 
     python -m pvn.evaluate --config=configs/evaluate_published.py --features=runs/pong \
         --workdir=runs/pong/eval_published
 
-Values are those of the published code of Farebrother et al. (2023); their abstract speaks of some
-four million interactions. The replay takes 2 GiB at F = 512, and 16 GiB at the published F = 4,096.
-`python -m benchmarks.evaluate` measures the agent steps/s of a machine. On Pong nothing was learned
-in the first 120,000 interactions: use configs/evaluate.py where you have minutes.
+The values are those of the published code of Farebrother et al. (2023); their abstract says about
+four million interactions. The replay takes 2 GiB with F = 512, and 16 GiB with the published
+F = 4,096. `python -m benchmarks.evaluate` measures the agent steps a second. On Pong the agent
+learned nothing in the first 120,000 interactions: if you only have minutes, use
+configs/evaluate.py.
 """
 
 import ml_collections

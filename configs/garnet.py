@@ -1,14 +1,15 @@
-"""A random MDP, not symmetric: TD and Monte Carlo learn different subspaces.
+"""A random MDP that is not symmetric: TD and Monte Carlo learn different subspaces.
 
     python -m pvn.tabular --config=configs/garnet.py --workdir=runs/garnet_td
     python -m pvn.tabular --config=configs/garnet.py --config.loss=monte_carlo \
         --workdir=runs/garnet_monte_carlo
 
-TD converges to the top invariant subspace of P, regression on Monte Carlo returns to the top left
-singular vectors of the successor measure (Le Lan et al. 2023); subspace.json has both cosines:
-expect 1.000 with the one and near 0.1 with the other, with any seed. Plain gradient descent, for
-Adam's steps stay as large as they are near the fixed point and leave it again. Another Garnet
-(`--config.mdp_seed`) takes longer where the eigenvalues have a smaller gap after the sixth.
+TD converges to the top invariant subspace of P. Regression on Monte Carlo returns converges to the
+top left singular vectors of the successor measure (Le Lan et al. 2023). subspace.json has the
+cosines to both: with any `--config.seed` expect 1.000 for the subspace of the loss, and near 0.1
+for the other. The optimiser is plain gradient descent: Adam's steps do not shrink near the fixed
+point, so Adam leaves it again. Another Garnet (`--config.mdp_seed`) takes longer if the gap after
+its sixth eigenvalue is smaller.
 """
 
 import ml_collections

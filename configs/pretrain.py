@@ -1,12 +1,12 @@
-"""Pretraining on a laptop: a Nature encoder, 100 random-network tasks, some 45 ms a step.
+"""Pretraining on a laptop: a Nature encoder, 100 random-network tasks, about 45 ms a step.
 
     python -m pvn.collect --game=Breakout --num_steps=50000 --dataset=data/breakout
     python -m pvn.pretrain --config=configs/pretrain.py \
         --config.dataset=data/breakout --workdir=runs/breakout
 
-On 2 cores the responses take 40 seconds and the 4,500 steps three and a half minutes, in 1.7 GB. On
-random play of Breakout, seed 0, expect `explained_variance` to pass 0.9 within 2,500 steps and a
-value probe (discount 0.95) of R^2 0.44, against 0.32 with the same network untrained.
+On 2 cores the responses take 40 seconds and the 4,500 steps three and a half minutes, with 1.7 GB
+of memory. On random play of Breakout, seed 0, expect `explained_variance` above 0.9 within 2,500
+steps, and R^2 0.44 for a value probe (discount 0.95). The same network untrained has R^2 0.32.
 """
 
 import ml_collections
@@ -16,45 +16,46 @@ def get_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
 
     # Data.
-    config.dataset = "data/breakout"  # directory of pvn.collect or pvn.convert, gs://..., or a,b,c
-    config.dataset_weights = ()  # of each of several in the draws; (): all transitions alike
-    config.data_memory_gib = 0.0  # memory for a buffer that rotates through the data; 0: all data
+    # From pvn.collect or pvn.convert: a directory, gs://bucket/path, or several: a,b.
+    config.dataset = "data/breakout"
+    config.dataset_weights = ()  # of the draws, for each dataset; (): uniform over transitions
+    config.data_memory_gib = 0.0  # memory of a buffer that moves through the data; 0: all data
     config.data_reuse = 1.0  # mean number of times that a transition is drawn each time it is read
-    config.data_residency = "host"  # host, device (frames live there, gathered in the step)
+    config.data_residency = "host"  # where the frames are: host, device (gathered in the step)
 
     # The network that learns.
     config.encoder = "nature"  # nature, impala, path/to/file.py:Name or package.module:Name
     config.width = 1  # multiplies the encoder's channels
     config.num_features = 512  # F
-    config.dtype = "float32"  # of the computation: float32, bfloat16; parameters are float32
+    config.dtype = "float32"  # float32, bfloat16: of the computation; parameters: float32
 
     # The auxiliary tasks.
     config.num_tasks = 100  # T
     # random_network, random_hash, random_cumulant, path/to/file.py:Name or package.module:Name.
     # The settings of each family are in the section of its name.
     config.indicator = "random_network"
-    config.responses = "cached"  # cached (once per stored state), in_step (at each draw)
+    config.responses = "cached"  # cached (computed once for each state), in_step (at each draw)
 
     config.random_network = ml_collections.ConfigDict()
     config.random_network.proportion = 0.05  # p, share of the states for which a task is on
     config.random_network.threshold_from = "dataset"  # dataset (quantile), quantile_regression
-    config.random_network.tasks_per_network = 50  # tasks read off one random network
-    config.random_network.final_relu = False  # published: True; then about half the tasks are dead
+    config.random_network.tasks_per_network = 50  # outputs of one random network
+    config.random_network.final_relu = False  # published: True; then half of the tasks are dead
 
     config.random_hash = ml_collections.ConfigDict()
-    config.random_hash.proportion = 0.05  # p
+    config.random_hash.proportion = 0.05  # p, share of the states for which a task is on
 
     config.random_cumulant = ml_collections.ConfigDict()
-    config.random_cumulant.tasks_per_network = 50  # tasks read off one random network
-    config.random_cumulant.final_relu = False  # whether a random network ends in a ReLU
+    config.random_cumulant.tasks_per_network = 50  # outputs of one random network
+    config.random_cumulant.final_relu = False  # whether a network ends in a ReLU
 
     # Learning the successor measure.
     config.loss = "td"  # td, monte_carlo (regression on the returns of the behaviour policy)
     config.discount = 0.95  # gamma
-    config.target_policy = "uniform"  # uniform, behaviour (the action it took next)
+    config.target_policy = "uniform"  # uniform, behaviour (the next action in the dataset)
     config.target_update = "average"  # average, periodic
-    config.target_decay = 0.99  # average: share of the old target kept each step
-    config.target_period = 2000  # periodic: steps between copies
+    config.target_decay = 0.99  # average: share of the target network kept in each step
+    config.target_period = 2000  # periodic: steps between copies to the target network
 
     # Optimisation.
     config.num_steps = 4_500  # gradient steps, warm-up included
@@ -64,16 +65,16 @@ def get_config() -> ml_collections.ConfigDict:
     config.learning_rate_batch_exponent = 0.25  # learning_rate * (batch_size / 32) ** this
     # Where epsilon exceeds the gradient of one head (about 1e-3 / T), updates shrink as T grows.
     config.adam_epsilon = 1e-8
-    config.max_gradient_norm = 0.0  # global norm to clip to; 0: no clipping
+    config.max_gradient_norm = 0.0  # gradients with a larger global norm are scaled down; 0: never
 
-    # Quantile regression of the thresholds only.
-    config.warmup_steps = 0  # steps in which only the thresholds move; some 4,000 are needed
-    config.threshold_learning_rate = 5e-5  # of their own Adam, at batch size 32
+    # Only for random_network.threshold_from=quantile_regression.
+    config.warmup_steps = 0  # first steps, which only learn the thresholds; about 4,000 are needed
+    config.threshold_learning_rate = 5e-5  # of the thresholds' Adam, at batch size 32
 
     # The run.
     config.seed = 0  # of weights, tasks and batches
-    config.num_devices = 0  # 0: all there are
+    config.num_devices = 0  # 0: all devices
     config.log_every = 250  # steps between rows of metrics.jsonl
     config.checkpoint_every = 2500  # steps between checkpoints
-    config.keep_checkpoints = 2  # newest ones kept
+    config.keep_checkpoints = 2  # number of newest checkpoints to keep
     return config

@@ -1,18 +1,18 @@
-"""The published values: Impala width 8, F 4,096, batch 256, 100 tasks thresholded by regression.
+"""The published values: Impala of width 8, F = 4,096, batch size 256, 100 tasks.
 
     python -m pvn.pretrain --config=configs/pretrain_published.py \
         --config.dataset=data/pong --workdir=runs/pong_published
 
-Farebrother et al. 2023, by the defaults of the published code (its own comment calls them a sane
-start, not each experiment's values), on 50 million transitions of a DQN agent's replay. A step is
-6.8 TFLOP and the state holds 133 million parameters four times over (2.1 GB): this is for GPUs
-and TPUs. On 2 cores a step takes minutes; configs/pretrain.py is for those.
+They are the defaults of the published code of Farebrother et al. (2023), for 50 million transitions
+of a DQN agent's replay. A comment in that code calls them a sane start, not the values of each
+experiment. A step takes 6.8 TFLOP, and the train state holds 133 million parameters four times
+(2.1 GB). So this config is for GPUs and TPUs. On 2 cores a step takes minutes: use
+configs/pretrain.py there.
 
-Where this differs from the published code on purpose: Adam and the target average do not run
-during warm-up. As published, about half of the tasks are dead (metric `dead_tasks`) because the
-random networks end in a ReLU; `--config.random_network.final_relu=False` mends that, and
-`--config.random_network.threshold_from=dataset --config.warmup_steps=0` has the right proportion at
-once.
+About half of the tasks are dead (metric `dead_tasks`), because the random networks end in a ReLU.
+`--config.random_network.final_relu=False` avoids that. With
+`--config.random_network.threshold_from=dataset --config.warmup_steps=0` the tasks have the right
+proportion from the first step. README lists the differences from the published code.
 """
 
 import ml_collections

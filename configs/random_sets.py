@@ -1,11 +1,11 @@
-"""How many random sets it takes to find the proto-value functions of four rooms.
+"""How many random sets are needed to learn the proto-value functions of four rooms.
 
     python -m pvn.tabular --config=configs/random_sets.py --workdir=runs/random_sets
 
-Learns from 68 sets, each state a member with probability 0.1, then from 100 to 30,000, with a TD
-and with a Monte Carlo loss (`tasks.png`, `random_sets` in subspace.json), all states in each batch.
-Some five minutes on 2 cores, most of it for the 30,000; for less,
-`--config.task_counts="(100,1000)"`.
+Learns from 68 random sets, in which each state is with probability 0.1. Then learns from 100 to
+30,000 sets, with the TD loss and with the Monte Carlo loss; see tasks.png, and `random_sets` in
+subspace.json. Each batch has all states. A run takes about five minutes on 2 cores, most of them
+for the 30,000 sets. `--config.task_counts="(100,1000)"` is faster.
 """
 
 import ml_collections

@@ -1,4 +1,4 @@
-"""What a pretraining config describes: checked and opened, and nothing written yet."""
+"""A pretraining experiment: the checked config and the objects it names. Writes nothing."""
 
 import os
 from pathlib import Path
@@ -66,10 +66,10 @@ MAY_CHANGE = (
 
 
 class Experiment(NamedTuple):
-    """What a config describes, before anything is written."""
+    """A checked config, and the data and functions that it names."""
 
     config: ml_collections.FrozenConfigDict
-    family: str  # config section of the indicator's settings
+    family: str  # name of the config section with the indicator's settings
     devices: list[jax.Device]
     collection: Collection
     transitions: Transitions
@@ -80,10 +80,15 @@ class Experiment(NamedTuple):
 
 
 def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> Experiment:
-    """Opens what the config names; writes nothing.
+    """Opens the data and makes the networks that the config names. Writes nothing.
+
+    Args:
+      c: the config, each field checked.
+      family: name of the config section with the indicator's settings.
+      settings: the NamedTuple of these settings (see `find_family`).
 
     Raises:
-      UserError: what is not there, does not fit, or does not go together.
+      UserError: a dataset, encoder or indicator cannot be used, or fields contradict each other.
     """
     indicator = make_indicator(c.indicator, settings(**c[family]), c.num_tasks)
     encoder = make_encoder(c.encoder, width=c.width, num_features=c.num_features, dtype=c.dtype)
@@ -117,7 +122,11 @@ def check_together(
     num_devices: int,
     num_datasets: int,
 ) -> None:
-    """Raises `UserError` where fields that are right alone do not go together."""
+    """Checks the fields against each other and against the data and devices.
+
+    Raises:
+      UserError: fields that are valid alone contradict each other; the message names one.
+    """
     if num_devices < c.num_devices:
         raise UserError(f"config.num_devices: {c.num_devices}, there are {num_devices}")
     check_divides(c.batch_size, num_devices)
@@ -144,7 +153,11 @@ def check_together(
 
 
 def identity_of(e: Experiment, fingerprint: str) -> dict[str, Any]:
-    """What config.json says: the config without the families not chosen, and what it refers to."""
+    """The content of config.json, by which a run is recognised.
+
+    It is the config without the sections of the other indicators, the dataset's fingerprint, the
+    version of the indicators, and hashes of the user's own files.
+    """
     others = (*INDICATORS.keys() - {e.family},)
     identity = {key: value for key, value in e.config.to_dict().items() if key not in others}
     identity |= {"dataset_fingerprint": fingerprint, "indicators_version": INDICATORS_VERSION}
@@ -162,7 +175,7 @@ def _short(name: str) -> str:
 
 
 def upgrade_identity(old: dict[str, Any]) -> dict[str, Any]:
-    """The identity of a run that was begun when the indicator's settings had no section."""
+    """Converts the identity of an older run, in which the indicator's settings had no section."""
     flat = ("proportion", "threshold_from", "tasks_per_network", "final_relu")
     if old.get("indicator") not in INDICATORS or "proportion" not in old:
         return old
@@ -176,6 +189,6 @@ def upgrade_identity(old: dict[str, Any]) -> dict[str, Any]:
 
 
 def _memory_for_data(device: jax.Device | None) -> int:
-    """Bytes of memory: of the device, where it says, or of the machine."""
+    """Bytes of memory: the device's limit if JAX reports it, else the machine's memory."""
     stats = (device.memory_stats() if device else None) or {}
     return stats.get("bytes_limit") or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,6 +1,6 @@
-"""What a setting may be: its type, its range, and how to say so.
+"""Checks of settings: type, range, and the error message.
 
-Whoever owns settings declares them once, as a NamedTuple whose annotations carry a `Field`:
+The owner of some settings declares them once, as a NamedTuple with a `Field` in each annotation:
 
     class Settings(NamedTuple):
         learning_rate: Annotated[float, real(0, inf, closed="()")] = 6.25e-5
@@ -14,7 +14,7 @@ from pvn.paths import normalise_paths
 
 
 class Field(NamedTuple):
-    """What a setting may be. `expected` completes the sentence "expected ..."."""
+    """The check of one setting. `expected` completes the sentence "expected ..."."""
 
     kind: type
     holds: Callable[[Any], bool]
@@ -23,13 +23,16 @@ class Field(NamedTuple):
 
 
 def whole(low: int, high: int | None = None) -> Field:
-    """A whole number from `low` (to `high`)."""
+    """A whole number of at least `low` and, unless None, at most `high`."""
     span = f"{low} or more" if high is None else f"from {low} to {high}"
     return Field(int, lambda x: x >= low and (high is None or x <= high), f"a whole number, {span}")
 
 
 def real(low: float, high: float, *, closed: str) -> Field:
-    """A number between `low` and `high`; `closed` is "[]", "[)", "(]" or "()"."""
+    """A number between `low` and `high`.
+
+    closed: "[]", "[)", "(]" or "()"; a square bracket includes the limit.
+    """
 
     def holds(x: float) -> bool:
         above = x >= low if closed[0] == "[" else x > low
@@ -39,7 +42,7 @@ def real(low: float, high: float, *, closed: str) -> Field:
 
 
 def wholes(low: int) -> Field:
-    """A tuple of whole numbers from `low`, perhaps empty."""
+    """A tuple of whole numbers of at least `low`; it may be empty."""
 
     def holds(numbers: tuple[Any, ...]) -> bool:
         return all(isinstance(x, int) and not isinstance(x, bool) and x >= low for x in numbers)
@@ -48,7 +51,7 @@ def wholes(low: int) -> Field:
 
 
 def positives() -> Field:
-    """A tuple of numbers above 0, perhaps empty."""
+    """A tuple of finite numbers above 0; it may be empty."""
 
     def holds(numbers: tuple[Any, ...]) -> bool:
         return all(isinstance(x, int | float) and 0 < x < float("inf") for x in numbers)
@@ -62,7 +65,7 @@ def choice(*names: str) -> Field:
 
 
 def choice_or_own(*names: str) -> Field:
-    """One of `names`, or a person's own (see `pvn.plugins`)."""
+    """One of `names`, or a plugin: any name with a colon (see `pvn.plugins`)."""
     expected = f"one of {', '.join(names)}, path/to/file.py:Name or package.module:Name"
     return Field(str, lambda x: x in names or ":" in x, expected)
 
@@ -73,7 +76,10 @@ def text() -> Field:
 
 
 def paths() -> Field:
-    """Directories or `gs://bucket/path`, comma-separated, none of them twice; normalised."""
+    """Directories or `gs://bucket/path`, separated by commas. No path may occur twice.
+
+    The value becomes the normalised paths (see `pvn.paths`), again separated by commas.
+    """
 
     def convert(text: str, place: str) -> str:
         return ",".join(normalise_paths(text, place))
@@ -87,14 +93,14 @@ def flag() -> Field:
 
 
 SEED = whole(0, 2**31 - 1)
-"""The one range of seeds: what the emulator, JAX and NumPy all take."""
+"""The range of every seed: the emulator, JAX and NumPy all accept it."""
 
 
 def fields_of(settings: type) -> dict[str, Field]:
     """The fields that a NamedTuple of settings declares, by name.
 
     Raises:
-      TypeError: a field without a `Field` in its annotation.
+      TypeError: an annotation is not `Annotated[type, Field]`.
     """
     found = {}
     for name, hint in get_type_hints(settings, include_extras=True).items():
@@ -106,10 +112,12 @@ def fields_of(settings: type) -> dict[str, Field]:
 
 
 def check_field(place: str, value: Any, field: Field) -> Any:
-    """The value, in the field's type.
+    """The value, converted to the field's type.
+
+    place: where the value was given, such as `config.seed`; the error message begins with it.
 
     Raises:
-      UserError: naming `place`, where the value is of a wrong type or out of range.
+      UserError: the value has a wrong type or is out of range.
     """
     kinds = (int, float) if field.kind is float else (field.kind,)
     fits = isinstance(value, kinds) and (field.kind is bool or not isinstance(value, bool))
@@ -119,17 +127,24 @@ def check_field(place: str, value: Any, field: Field) -> Any:
 
 
 def check_seed(seed: int, place: str = "seed") -> int:
-    """The seed itself; `UserError` outside `SEED`, naming `place`."""
+    """The seed, checked.
+
+    Raises:
+      UserError: the seed is outside the range of `SEED`; the message begins with `place`.
+    """
     return int(check_field(place, seed, SEED))
 
 
 Fields = Mapping[str, "Field | type"]
-"""What a config may hold, by name: a `Field`, or for a section the NamedTuple that owns it. The
-settings of such a NamedTuple all have defaults."""
+"""The fields of a config by name: a `Field`, or for a section the NamedTuple that owns it. All
+settings of such a NamedTuple have defaults."""
 
 
 def differing_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """`name (old value, now new value)` of the fields that differ; of a section, `section.name`."""
+    """A string `name (old value, now new value)` for each field that differs.
+
+    The name of a field in a section is `section.name`.
+    """
     found = []
     for key in sorted(old.keys() | new.keys()):
         before, now = old.get(key), new.get(key)

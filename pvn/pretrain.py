@@ -1,19 +1,21 @@
-"""Pretrains an encoder, without rewards, on the successor measure of many tasks.
+"""Pretrains an encoder, without rewards, on the successor measures of many auxiliary tasks.
 
     python -m pvn.pretrain --config=configs/pretrain.py \
         --config.dataset=data/breakout --workdir=runs/breakout
 
 The run directory holds config.json, metrics.jsonl, TensorBoard events, checkpoints/, features/.
-The same command resumes from the newest checkpoint, bit for bit on a CPU:
+The same command resumes from the newest checkpoint. On a CPU the result has the same bits as that
+of a run without interruption. The command does this:
 
-1. the config is checked, field by field and together, before anything is written;
-2. the run directory is opened; a run with another config is refused;
-3. the tasks' cached responses are read, or computed from where they stopped;
-4. the newest checkpoint that verifies is restored, or there is none and the seed begins the run;
-5. metrics of later steps are dropped, and the batches of the steps that are left are drawn;
-6. at the end, the features are written again if a kill came between checkpoint and features.
+1. It checks each field of the config, then the fields against each other. Nothing is written yet.
+2. It opens the run directory. It refuses a run with another config.
+3. It reads the cached responses of the tasks, or continues to compute them.
+4. It restores the newest checkpoint that verifies. If there is none, it initialises from the seed.
+5. It deletes metrics of later steps, and trains for the remaining steps.
+6. If the run is already complete, it only writes the features again: the command may have been
+   killed after the last checkpoint and before the features.
 
-SIGTERM and Ctrl-C save first; the exit status is then 143 or 130.
+After SIGTERM or Ctrl-C it saves a checkpoint first; the exit status is then 143 or 130.
 """
 
 import functools
@@ -41,7 +43,7 @@ from pvn.indicators.tasks import RATE_STATES, Tasks, tasks_of_dataset
 from pvn.learning.checkpoint import restore_checkpoint, save_checkpoint
 from pvn.learning.diagnostics import activation_metrics, make_diagnostics
 from pvn.learning.feed import Feed, to_transition
-from pvn.learning.loop import Due, Logged, Stepped, train
+from pvn.learning.loop import CheckpointDue, Logged, Stepped, train
 from pvn.learning.losses import TARGET_POLICIES
 from pvn.learning.optimizers import make_optimizer, scaled_learning_rate
 from pvn.learning.parallel import Parallel, make_parallel
@@ -64,7 +66,7 @@ _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the run that is in --
 
 OWNS = ("checkpoints", "features", "responses", "tensorboard", "metrics.jsonl")
 
-_PROBE_TRANSITIONS = 512  # for rank and explained variance
+_PROBE_TRANSITIONS = 512  # for the feature rank and the explained variance
 
 
 def optimizers_of(
@@ -95,7 +97,10 @@ def compile_step(
     parallel: Parallel,
     axis_name: str | None,
 ) -> Callable[[int, Any, Any, Any], Any]:
-    """(step, state, (frozen, arrays), batch) -> state; compiles warm-up and training apart."""
+    """A compiled function: (step, state, (frozen, arrays), batch) -> state.
+
+    step: counted from 1. Warm-up steps and training steps are two compiled functions.
+    """
     c = e.config
     update = (
         average_target(c.target_decay)
@@ -123,7 +128,7 @@ def compile_step(
 
 
 def export(e: Experiment, state: TrainState, fingerprint: str, workdir: Path) -> None:
-    """Writes features/: the encoder of a state, and what features.json says of it."""
+    """Writes features/: the parameters of the encoder, and features.json, which describes it."""
     c, attributes = e.config, e.collection.attributes
     metadata = {
         "encoder": c.encoder,
@@ -141,7 +146,7 @@ def export(e: Experiment, state: TrainState, fingerprint: str, workdir: Path) ->
             "path": c.dataset,
             "fingerprint": fingerprint,
             "num_transitions": e.transitions.num_transitions,
-            "source": attributes["source"],  # a list, of several
+            "source": attributes["source"],  # a list if there are several datasets
         },
         "pretraining": c.to_dict(),
     }
@@ -152,7 +157,7 @@ def export(e: Experiment, state: TrainState, fingerprint: str, workdir: Path) ->
 
 
 def prepare_tasks(e: Experiment, key: jax.Array, fingerprint: str, workdir: Path) -> Tasks:
-    """The tasks on the dataset, with live progress."""
+    """The tasks, prepared on the dataset. Shows a progress bar."""
     c, cache, total = e.config, None, RATE_STATES
     if c.responses == "cached":
         depends_on = {"indicator": e.family, "seed": c.seed, "dataset": fingerprint}
@@ -168,7 +173,10 @@ def prepare_tasks(e: Experiment, key: jax.Array, fingerprint: str, workdir: Path
 def feed_of(
     e: Experiment, returns: np.ndarray | None, workdir: Path, parallel: Parallel, start: int
 ) -> Feed:
-    """The batches of the steps from `start` on."""
+    """The batches of the steps from `start` (counted from 0) to the end of the run.
+
+    returns: float32 [N, T], Monte Carlo returns of all rows; None with the TD loss.
+    """
     c = e.config
     weights = np.array(c.dataset_weights, np.float64)
     on_device = c.data_residency == "device"
@@ -189,7 +197,13 @@ def feed_of(
 
 
 def pretrain(e: Experiment, workdir: Path, overwrite: bool) -> int:
-    """Runs an experiment in `workdir`, from where it stands. Returns the exit status."""
+    """Runs or resumes an experiment in `workdir`. Returns the exit status.
+
+    Raises:
+      UserError: the run directory or its checkpoints belong to another run, two datasets hold the
+        same data, a file is corrupt, or the loss is not finite.
+      OSError: a file cannot be written; the error names it.
+    """
     c, transitions = e.config, e.transitions
     fingerprint = e.collection.compute_fingerprint()
     params_key, tasks_key = jax.random.split(jax.random.key(c.seed))
@@ -224,7 +238,7 @@ def pretrain(e: Experiment, workdir: Path, overwrite: bool) -> int:
             network=e.network, encoder=e.encoder, indicator=e.indicator, target=target
         )
 
-        # ------------------------------------------------------------ where the run stands
+        # ------------------------------------------------------------ resuming
         observation = jnp.zeros((1, 84, 84, 4), jnp.uint8)
         params = jax.jit(e.network.init)(params_key, observation)
         state = init_train_state(params, tasks.fitted, *optimizers)
@@ -251,7 +265,7 @@ def pretrain(e: Experiment, workdir: Path, overwrite: bool) -> int:
         )
         probe_batch = transitions.batch(transitions.start[probe], tasks.responses, returns)
         probe_transitions = jax.jit(to_transition)((), probe_batch)
-        tasks = tasks._replace(responses=None)  # the feed reads its own; a map's pages would stay
+        tasks = tasks._replace(responses=None)  # mapped pages stay in memory; the feed maps its own
         frozen = parallel.replicate(tasks.frozen)
         last = start
         with (
@@ -282,7 +296,7 @@ def pretrain(e: Experiment, workdir: Path, overwrite: bool) -> int:
                         run.check_held()
                         metrics.write(last, values)
                         bar.set_postfix_str(summary_of(values))
-                    case Due(_, state):
+                    case CheckpointDue(_, state):
                         run.check_held()
                         save_checkpoint(
                             workdir / "checkpoints", last, state, run.identity, c.keep_checkpoints
@@ -297,7 +311,7 @@ def pretrain(e: Experiment, workdir: Path, overwrite: bool) -> int:
 
 
 def fill(feed: Feed, stop: console.Stop) -> None:
-    """Reads the data that the first step may draw, with live progress."""
+    """Reads the frames that the first step may draw. Shows a progress bar; a stop ends it."""
     with console.progress(feed.num_rows, "frames", "data") as bar:
         for count in feed.fill():
             bar.update(count)
@@ -306,7 +320,7 @@ def fill(feed: Feed, stop: console.Stop) -> None:
 
 
 def summary_of(values: Mapping[str, float]) -> str:
-    """The numbers that the progress bar shows."""
+    """The text of the progress bar."""
     return (
         f"{values['transitions_per_second']:,.0f} transitions/s, loss {values['loss']:.2g}, "
         f"explained {values['explained_variance']:.2f}, rank {values['feature_rank']:.0f}"

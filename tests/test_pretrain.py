@@ -74,7 +74,7 @@ def test_what_a_run_leaves(whole: Path, dataset: Path) -> None:
     }
     assert rows[-1]["activation_mean"] == pytest.approx(0.05, rel=0.1)
     assert rows[-1]["loss"] > 0
-    # The encoder is alive, and has learned: what follows compares something.
+    # The encoder is not dead and has learned, so the comparisons below mean something.
     assert rows[-1]["feature_rank"] > 1
     assert rows[-1]["explained_variance"] > rows[0]["explained_variance"] > -1
     assert list((whole / "tensorboard").glob("events.*"))
@@ -90,7 +90,7 @@ def _assert_same(workdir: Path, whole: Path) -> None:
     first, second = (load_file(w / "features" / "model.safetensors") for w in (workdir, whole))
     for name, value in second.items():
         np.testing.assert_array_equal(first[name], value)
-    # Optimiser state and target network too: the checkpoints are the same in every array.
+    # All arrays of the checkpoints are equal, the optimiser state and target network too.
     names = [w / "checkpoints" / "step_0000000120" / "manifest.json" for w in (workdir, whole)]
     states = [_restore(file.parent / "state") for file in names]
     assert states[0].keys() == states[1].keys()
@@ -111,7 +111,7 @@ def _restore(path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-@pytest.mark.filterwarnings("ignore")  # Orbax on restoring without a target, in the comparison
+@pytest.mark.filterwarnings("ignore")  # Orbax warns in `_restore`
 def test_killed_and_resumed_is_bit_for_bit_the_same(
     run: Callable,
     start: Callable,
@@ -125,7 +125,7 @@ def test_killed_and_resumed_is_bit_for_bit_the_same(
     process = start(*arguments)
     while process.poll() is None:
         time.sleep(0.005)
-        # Past the first checkpoint, and for the signals that save, between two.
+        # After the first checkpoint, and between two.
         file = workdir / "metrics.jsonl"
         if file.is_file() and len(file.read_text().splitlines()) >= 3:
             process.send_signal(number)
@@ -303,7 +303,7 @@ def test_several_devices_through_the_command(
     arguments = _arguments(dataset, workdir, "--config.num_steps=20")
     result = run(*arguments, virtual_devices=4)
     assert result.returncode == 0, result.stderr
-    # Like on one device, within rounding; and a run may change its number of devices.
+    # The same as on one device, within rounding. A run may change its number of devices.
     for one, four in zip(_metrics(whole)[:2], _metrics(workdir), strict=True):
         assert four["loss"] == pytest.approx(one["loss"], rel=1e-3)
     assert run(*_arguments(dataset, workdir, "--config.num_steps=30")).returncode == 0
@@ -378,7 +378,7 @@ def test_broken_checkpoints(run: Callable, dataset: Path, whole: Path, tmp_path:
     assert "--overwrite starts anew" in result.stderr
 
 
-def test_features_that_a_kill_left_out_are_written_again(
+def test_features_missing_after_a_kill_are_written_again(
     run: Callable, dataset: Path, whole: Path, tmp_path: Path
 ) -> None:
     workdir = tmp_path / "run"
@@ -398,13 +398,13 @@ def test_overwrite_deletes_only_a_run_of_its_own_kind(
     assert {p: p.read_bytes() for p in whole.rglob("*") if p.is_file()} == before
 
 
-def test_a_run_whose_seed_drew_other_tasks_is_not_gone_on_with(
+def test_a_run_with_another_version_of_the_indicators_is_refused(
     run: Callable, dataset: Path, whole: Path, tmp_path: Path
 ) -> None:
     workdir = tmp_path / "run"
     shutil.copytree(whole, workdir)
     config = json.loads((workdir / "config.json").read_text())
-    del config["indicators_version"]  # as before there was another
+    del config["indicators_version"]  # as in a run of version 1
     (workdir / "config.json").write_text(json.dumps(config))
     result = run(*_arguments(dataset, workdir, "--config.num_steps=130"))
     assert result.returncode == 1
@@ -415,7 +415,7 @@ FLAT = ("proportion", "threshold_from", "tasks_per_network", "final_relu")
 
 
 def _make_old(workdir: Path, indicator: str = "random_network") -> None:
-    """Turns config.json and metrics.jsonl into what a run before this layout left."""
+    """Rewrites config.json and metrics.jsonl in the older layout without sections."""
     file = workdir / "config.json"
     config = json.loads(file.read_text())
     config |= {key: config[indicator].get(key) for key in FLAT}
@@ -459,7 +459,7 @@ def test_moved_data_are_the_same_data(
 def test_a_family_with_a_setting_is_one_file_and_one_line(
     run: Callable, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A new file, an entry in INDICATORS; and the config where its setting is to be changed."""
+    """A family needs a new file and an entry in INDICATORS; its settings are config fields."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     (tmp_path / "brightness.py").write_text("""
 from typing import Annotated, NamedTuple
@@ -531,7 +531,7 @@ def test_with_64_bit_numbers(
 def test_each_step_is_compiled_once(
     run: Callable, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Over logging and checkpoints, on one device and on two."""
+    """With logging and checkpoints, on one device and on two."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     (tmp_path / "counting_pretrain.py").write_text(
         "import chex\n"

@@ -17,7 +17,7 @@ TINY = [
     "--config.batch_size=16",
     "--config.log_every=40",
     "--config.checkpoint_every=40",
-    # 3,000 and 800 rows are 26 MiB: at a time some 1,200 are resident, in pieces of 64.
+    # 3,000 and 800 rows are 26 MiB. About 1,200 are buffered at a time, in blocks of 64.
     "--config.data_memory_gib=0.0105",
 ]
 TIMING = ("steps_per_second", "transitions_per_second", "data_wait_share")
@@ -25,7 +25,7 @@ TIMING = ("steps_per_second", "transitions_per_second", "data_wait_share")
 
 @pytest.fixture(scope="module")
 def other(run: Callable, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """800 more steps of Breakout."""
+    """A second dataset, of 800 timesteps of Breakout."""
     path = tmp_path_factory.mktemp("other") / "breakout"
     arguments = ("--game=Breakout", "--num_steps=800", "--seed=1", f"--dataset={path}")
     assert run("pvn.collect", *arguments).returncode == 0
@@ -40,12 +40,12 @@ def metrics(workdir: Path) -> list[dict[str, float]]:
 def test_resumed_and_on_the_device_it_is_the_same_run(
     run: Callable, dataset: Path, other: Path, tmp_path: Path
 ) -> None:
-    """Two datasets, weighted, a third of them in memory, the window moving on."""
+    """Two weighted datasets, with a moving buffer that holds a third of them."""
     data = [f"--config.dataset={dataset},{other}", "--config.dataset_weights=(1,3)", *TINY]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     result = run("pvn.pretrain", *data, "--config.num_steps=80", f"--workdir={whole}")
     assert result.returncode == 0, result.stderr
-    # Where the frames live may change from one start to the next.
+    # A resumed run may change the memory in which the frames are.
     for steps, residency in ((40, "device"), (80, "host")):
         result = run(
             "pvn.pretrain",

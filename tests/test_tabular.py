@@ -43,7 +43,7 @@ def test_the_default_run_finds_the_proto_value_functions(run: Callable, tmp_path
     assert arrays["transition"].dtype == np.float64
     assert arrays["coordinates"].shape == (68, 2)
     assert arrays["discount"] == 0.9
-    # The cosines, from the files alone.
+    # The cosines, computed from the files.
     features = np.load(workdir / "features.npy")
     assert (features.shape, features.dtype) == ((68, 12), np.float32)
     _, vectors = np.linalg.eigh(arrays["transition"].mean(axis=0))
@@ -129,8 +129,8 @@ def test_an_mdp_of_ones_own_and_the_same_run_again(run: Callable, tmp_path: Path
 @pytest.mark.parametrize(
     "changes",
     [
-        ["--config.size=2"],  # at p = 0.1 no random network's set is on for some states only
-        ["--config.size=100", "--config.batch_size=0"],  # that do not fit on a picture
+        ["--config.size=2"],  # with p = 0.1 every task is the same in both states
+        ["--config.size=100", "--config.batch_size=0"],  # the states do not fit on an image
     ],
 )
 def test_chains_without_a_random_networks_panel(
@@ -152,7 +152,7 @@ def test_chains_without_a_random_networks_panel(
             "config.dimension: 69, expected 1 to 68 (states)",
         ),
         (["--config.dimension=13"], "config.dimension: 13, expected at most config.num_features"),
-        (["--config.mdp=torus", "--config.dimension=7"], "config.dimension: 7 divides eigenvalues"),
+        (["--config.mdp=torus", "--config.dimension=7"], "config.dimension: 7 separates equal eig"),
         (["--config.num_tasks=5"], "config.num_tasks: 5, expected 0 or 68: state_equality has a"),
         (
             ["--config.encoder=nature", "--config.batch_size=0"],
@@ -169,7 +169,7 @@ def test_chains_without_a_random_networks_panel(
             ],
             "config.indicator: all 4 tasks are the same in every state; expected another pro",
         ),
-        (["--config.discount=0.0"], "config.num_features: 12, expected 68 or more: of fewer dimen"),
+        (["--config.discount=0.0"], "config.num_features: 12, expected 68 or more: with fewer dim"),
         (["--config.learning_rate=1e30"], "the loss or its gradient is not finite at step "),
     ],
 )
@@ -201,8 +201,8 @@ def test_another_config_in_the_same_workdir(run: Callable, tmp_path: Path) -> No
     assert run(*arguments, "--config.seed=1", "--overwrite").returncode == 0
 
 
-def test_sets_that_promise_no_subspace(run: Callable, tmp_path: Path) -> None:
-    """One set, of hardly any state: where all of its draws are empty nothing can be said."""
+def test_sets_without_a_unique_subspace(run: Callable, tmp_path: Path) -> None:
+    """One set that has hardly any state. If it is empty, the subspace is not unique."""
     workdir = tmp_path / "run"
     changes = ["--config.task_counts=(1,)", "--config.random_sets.proportion=0.001"]
     result = run("pvn.tabular", f"--workdir={workdir}", *QUICK, *changes)

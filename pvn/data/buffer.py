@@ -1,19 +1,20 @@
-"""Batches from the transitions that are in memory.
+"""Draws batches from the buffer, the part of the data that is in memory.
 
-Where all the data fit in memory a batch is simply
+If all the data fit in memory, a batch is simply
 
     transitions.batch(transitions.start[uniform_indices(seed, step, batch_size, num_transitions)])
 
-and that is what a test holds this file against. Where they do not, `Schedule` says which blocks are
-buffered at a step, and a thread reads those that come next:
+and a test compares this file with that line. If they do not fit, `Schedule` says which blocks are
+buffered at a step, and a thread reads the next blocks in advance. Each draw is mapped in two steps:
 
-    transition number   (drawn)      which of the buffered blocks' transitions
+    number of a transition           drawn from the transitions of the buffered blocks
       -> row of the dataset          transitions.start[number]
-      -> place in the buffer         slot of its block * rows of a slot + row within the block
+      -> row of the buffer (place)   slot of its block * rows of a slot + row within the block
 
-Frames live in the buffer's slots on the host (`Buffer.batch`), or on a device, which is then given
-what to write where (`Buffer.writes`) and where the frames of a batch are (`Buffer.places`). One row
-more stands at the end of the buffer, of zeros: the place -1, for frames outside an episode.
+The frames of the buffer are on the host or on a device. On the host, `Buffer.batch` gathers them.
+For a device, `Buffer.writes` yields the rows to write, and `Buffer.places` gives the buffer rows of
+a batch's frames. The buffer ends with one more row, of zeros. It is place -1, and stands for all
+frames outside an episode.
 """
 
 import itertools
@@ -29,24 +30,25 @@ from pvn.data.store import FRAME_SHAPE
 from pvn.data.transitions import STACK, Transitions
 from pvn.types import FrameBatch
 
-READ_ROWS = 2048  # rows read at once, at most
-KEPT = 8  # batches whose memory is not used again: fresh memory costs more than the copy into it
+READ_ROWS = 2048  # most rows of one read
+KEPT = 8  # batches with memory of their own; allocating memory takes longer than copying into it
 
 ReadResponses = Callable[[int, int], np.ndarray]  # (first row, one past the last) -> [rows, T]
 
 
 class Write(NamedTuple):
-    """Rows to put into the buffer."""
+    """Consecutive rows to write into the buffer."""
 
-    at: int  # place of the first
+    at: int  # place of the first row
     frames: np.ndarray  # uint8 [rows, 84, 84]
     responses: np.ndarray | None  # [rows, T]
 
 
 class Buffer:
-    """The buffered transitions from a step on. One thread asks for the steps, in order.
+    """The buffered transitions of a run, from step `start` on.
 
-    A context manager: a thread of its own reads ahead until it is left.
+    Only one thread may call its methods, with steps in ascending order. Use as a context manager:
+    inside it, a thread reads ahead.
     """
 
     def __init__(
@@ -67,12 +69,13 @@ class Buffer:
           transitions: of K datasets, frames on disk or in memory.
           schedule: of these transitions.
           seed: of the draws.
-          batch_size: B, of all devices together.
-          start: the first step that will be asked for.
-          shares: float64 [K], of each dataset in the draws; None: all transitions alike.
+          batch_size: B, over all devices.
+          start: the first step, counted from 0.
+          shares: float64 [K], the share of each dataset in the draws, sum 1; None: uniform over
+            all transitions.
           responses: reads cached responses; None: batches hold none.
-          returns: [N, T] of all rows, where batches are to hold Monte Carlo returns.
-          on_host: keep the frames here; else `writes` hands them out and `batch` has none.
+          returns: float32 [N, T], Monte Carlo returns of all rows; None: batches hold none.
+          on_host: keep the frames here, for `batch`. Otherwise only `writes` yields them.
         """
         self._transitions, self._schedule = transitions, schedule
         self._seed, self._batch_size, self._shares = seed, batch_size, shares
@@ -80,12 +83,12 @@ class Buffer:
         self._first, stop = block_rows(transitions.start, schedule.edges)
         self._stop = np.minimum(stop, transitions.num_rows)
         counts = self._stop - self._first  # [K, n]
-        self._offset = np.cumsum(counts, axis=0) - counts  # of each dataset's rows within a slot
+        self._offset = np.cumsum(counts, axis=0) - counts  # first row of each dataset within a slot
         self._slot_rows = int(counts.sum(axis=0).max())
-        self.num_rows = schedule.num_buffered * self._slot_rows  # frames that the buffer holds
-        self.write_rows = min(READ_ROWS, int(counts.max()))  # rows of a `Write`, at most
+        self.num_rows = schedule.num_buffered * self._slot_rows  # without the row of zeros
+        self.write_rows = min(READ_ROWS, int(counts.max()))  # most rows of a `Write`
         self._sizes = np.diff(schedule.edges)  # [K, n]
-        self._next = schedule.position(start, batch_size)  # the place that is read next
+        self._next = schedule.position(start, batch_size)  # position that is read next
         self._reader = Prefetch(self._read_from(self._next), depth=AHEAD * len(counts))
         self._read = iter(self._reader)
         self._frames: np.ndarray | None = None
@@ -103,10 +106,10 @@ class Buffer:
     def __exit__(self, *exception: object) -> None:
         self._reader.__exit__(*exception)
 
-    def _read_from(self, place: int) -> Iterator[Write]:
-        """The blocks at all places from `place` on; endless if the schedule moves."""
+    def _read_from(self, position: int) -> Iterator[Write]:
+        """Reads the blocks at all positions from `position` on; endless if the schedule moves."""
         schedule = self._schedule
-        for q in itertools.count(place):
+        for q in itertools.count(position):
             if not schedule.moves and q > 0:
                 return
             block, slot = schedule.order[q % schedule.num_blocks], q % schedule.num_buffered
@@ -120,7 +123,11 @@ class Buffer:
                     yield Write(at + row - first, frames, responses)
 
     def writes(self, step: int) -> Iterator[Write]:
-        """What is to be put into the buffer before the batch of `step` is taken from it."""
+        """Yields the rows to write into the buffer before the batch of `step` is gathered.
+
+        Raises:
+          UserError: a file of the dataset is corrupt or missing; the message names it.
+        """
         stop = self._schedule.position(step, self._batch_size) + self._schedule.num_buffered
         while self._next < stop:
             block = self._schedule.order[self._next % self._schedule.num_blocks]
@@ -143,7 +150,7 @@ class Buffer:
             self._responses[span] = write.responses
 
     def _draw(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """The global batch of `step`: the row of each transition, and its place; int64 [B] each."""
+        """The global batch of `step`: dataset row and place of each transition, int64 [B] each."""
         schedule = self._schedule
         position = schedule.position(step, self._batch_size)
         blocks = schedule.buffered(position)
@@ -154,7 +161,7 @@ class Buffer:
         else:
             drawn = mixture_indices(*draw, sizes.sum(axis=1), self._shares)
         ends = np.cumsum(sizes)
-        part = np.searchsorted(ends, drawn, side="right")  # which of the K W parts
+        part = np.searchsorted(ends, drawn, side="right")  # which of the K * W parts
         k, w = np.divmod(part, len(blocks))
         block = blocks[w]
         number = schedule.edges[k, block] + drawn - (ends - sizes.ravel())[part]
@@ -165,7 +172,7 @@ class Buffer:
     def places(self, step: int) -> FrameBatch:
         """The global batch of `step` with the places of its frames, int32 [B, 5].
 
-        All `writes` of the step must be done.
+        Call it after all `writes` of the step.
         """
         row, at = self._draw(step)
         frame_rows = self._transitions.frame_rows(row)
@@ -177,14 +184,17 @@ class Buffer:
         )._replace(places=places.astype(np.int32))
 
     def batch(self, step: int) -> FrameBatch:
-        """The global batch of `step` with its frames, uint8 [B, 5, 84, 84], from the host's buffer.
+        """The global batch of `step` with its frames, uint8 [B, 5, 84, 84]. Needs `on_host`.
 
-        Their memory is used again `KEPT` batches later.
+        The frames of `KEPT` batches later overwrite these.
+
+        Raises:
+          UserError: as `writes`.
         """
         assert self._frames is not None
         for _ in self.writes(step):
             pass
         batch, frames = self.places(step), next(self._batches)
-        # "wrap" finds the row of zeros at -1; "raise" would copy twice.
+        # "wrap" maps -1 to the last row, the zeros; "raise" would copy twice.
         self._frames.take(np.asarray(batch.places), axis=0, out=frames, mode="wrap")
         return batch._replace(frames=frames, places=None)

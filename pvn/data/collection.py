@@ -1,4 +1,4 @@
-"""Several datasets as one: rows laid end to end, episodes renumbered."""
+"""Several datasets as one: their rows are concatenated, their episodes renumbered."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,22 +11,22 @@ from pvn.data.store import Rows, fingerprint, open_dataset
 from pvn.data.transitions import Transitions, find_transitions
 from pvn.errors import UserError
 
-_AGREE = ("game", "num_actions", "protocol")  # what datasets must have in common
+_AGREE = ("game", "num_actions", "protocol")  # attributes that must be equal
 
 
 class Collection(NamedTuple):
-    """One dataset or more, with all columns in memory and the frames on disk."""
+    """One or several datasets, with all columns in memory and the frames on disk."""
 
     paths: tuple[str, ...]
-    attributes: dict[str, Any]  # game, num_actions, protocol, and the source of each
-    rows: Rows  # N rows, those of dataset k at starts[k] .. starts[k + 1]
+    attributes: dict[str, Any]  # of several: game, num_actions, protocol, list of sources
+    rows: Rows  # N rows; dataset k has rows starts[k] .. starts[k + 1] (exclusive)
     starts: np.ndarray  # int64 [K + 1]
 
     def compute_fingerprint(self) -> str:
-        """SHA-256 over the datasets' files, all of which are read for it.
+        """SHA-256 over the files of all datasets. Reads every file.
 
         Raises:
-          UserError: two of the datasets are the same data, which would count twice.
+          UserError: two datasets hold the same data, so each transition would count twice.
         """
         prints = [fingerprint(path) for path in self.paths]
         for number, each in enumerate(prints):
@@ -41,7 +41,7 @@ class Collection(NamedTuple):
 
 
 class _JoinedFrames:
-    """Frames of several datasets under one numbering; indexed like those of one."""
+    """The concatenated frames of several datasets; indexed like the frames of one."""
 
     def __init__(self, parts: Sequence[Any], starts: np.ndarray):
         self._parts, self._starts = parts, starts
@@ -70,10 +70,10 @@ class _JoinedFrames:
 
 
 def open_collection(paths: Sequence[str]) -> Collection:
-    """Opens the datasets at `paths` as one; a single one is just itself.
+    """Opens the datasets at `paths` as one. A single dataset stays as it is.
 
     Raises:
-      UserError: as `open_dataset`; or two of them differ in game, actions or protocol.
+      UserError: as `open_dataset`; or two datasets differ in game, actions or protocol.
     """
     datasets = [open_dataset(path) for path in paths]
     first = datasets[0]
@@ -115,10 +115,11 @@ def collection_transitions(
 ) -> Transitions:
     """The transitions of a collection.
 
-    monte_carlo_discount: only those whose discounted return is in the record.
+    monte_carlo_discount: keep only transitions whose return at this discount is known (see
+      `known_returns`); None: keep all.
 
     Raises:
-      UserError: a dataset has none.
+      UserError: a dataset has no such transition.
     """
     rows = collection.rows
     where = None

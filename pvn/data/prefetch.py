@@ -1,4 +1,4 @@
-"""Reading ahead in a thread, with the time that the consumer had to wait."""
+"""Reads ahead in a thread, and measures how long the consumer waits."""
 
 import queue
 import threading
@@ -11,10 +11,11 @@ _END = object()
 
 
 class Prefetch:
-    """Iterates `items`, of which up to `depth` are made ahead in a thread.
+    """Iterates over `items`, which a thread makes in advance.
 
-    `waited` is the time in seconds that the consumer has spent waiting. An exception in making an
-    item is raised in the consumer. Use as a context manager: leaving it ends the thread.
+    Up to `depth` finished items wait in a queue; the thread holds one more. `waited` is the time in
+    seconds that the consumer has waited. An exception that `items` raises is raised in the
+    consumer. Use as a context manager: leaving it ends the thread.
     """
 
     def __init__(self, items: Iterable[Any], depth: int = DEPTH):
@@ -28,7 +29,7 @@ class Prefetch:
         while not self._closed.is_set():
             try:
                 made: tuple[Any, BaseException | None] = (next(self._items, _END), None)
-            except BaseException as error:  # handed to the consumer, who decides
+            except BaseException as error:  # raised in the consumer
                 made = (_END, error)
             while not self._closed.is_set():
                 try:
@@ -38,7 +39,7 @@ class Prefetch:
                     continue
             if made[0] is _END:
                 return
-            del made  # what the consumer has let go of is not held here
+            del made  # so that only the consumer keeps the item alive
 
     def __enter__(self) -> "Prefetch":
         self._thread.start()

@@ -5,18 +5,24 @@ import numpy as np
 from pvn.data.store import Rows
 from pvn.data.transitions import episode_spans
 
-NEGLIGIBLE_TAIL = 0.01  # share of a return's weight that a truncation may hide
+NEGLIGIBLE_TAIL = 0.01  # share of a return's weight that may lie after a truncation
 
 
 def discounted_returns(values: np.ndarray, episode: np.ndarray, discount: float) -> np.ndarray:
-    """Sums over k of discount^k times the value k rows later, to the end of the episode.
+    """Discounted sums to the end of the episode: sum over k of discount^k * values[row + k].
 
-    values: float [N, ...], of each row. episode: int [N]. Of the shape and dtype of `values`.
+    Args:
+      values: float [N, ...].
+      episode: int [N], the episode number of each row.
+      discount: gamma.
+
+    Returns:
+      An array of the shape and dtype of `values`.
     """
     starts, stops = episode_spans(episode)
     last, lengths = stops - 1, stops - starts
     returns = values.copy()
-    # All episodes at once, from their last row back: O(longest episode) vector operations.
+    # Backwards through all episodes at once: one vector operation a row of the longest episode.
     for back in range(1, int(lengths.max())):
         at = last[lengths > back] - back
         returns[at] += discount * returns[at + 1]
@@ -24,10 +30,11 @@ def discounted_returns(values: np.ndarray, episode: np.ndarray, discount: float)
 
 
 def known_returns(rows: Rows, discount: float) -> np.ndarray:
-    """bool [N]: whether the discounted return from a row on is in the record.
+    """bool [N]: whether the discounted return from a row is known.
 
-    It is where the episode ended, or was truncated so much later that the rest weighs less than
-    1 % of the whole (discount^steps < 0.01).
+    It is known if the episode ends with a terminal row. It is also known if the episode is
+    truncated so late that the unknown rewards have less than 1 % of the weight: discount^n < 0.01,
+    where n counts the rows from this one to the truncation.
     """
     starts, stops = episode_spans(rows.episode)
     stop = np.repeat(stops, stops - starts)

@@ -1,16 +1,17 @@
 """Which part of the data is in the buffer at a step: a pure function of (seed, step).
 
-The transitions are cut into n blocks, put in a random order, and W of them are buffered: at
-position q those at places q .. q + W - 1 of the order, in a circle.
+The transitions are cut into n blocks, and the blocks are put in a random order. W of them are
+buffered: at position q, those at positions q .. q + W - 1 of the order, which repeats after n.
 
     order     3  0  4  1  2        n = 5 blocks, W = 3
     q = 0    [3  0  4] 1  2
     q = 1     3 [0  4  1] 2        block 1 takes the slot of block 3
-    q = 3     3] 0  4 [1  2        around the circle
+    q = 3     3] 0  4 [1  2        after the last block comes the first
 
-The position moves on by one after a fixed number of draws. So in any n positions, a pass, each
-block is buffered for exactly W of them, and each transition is drawn equally often in expectation,
-from whichever step a run is resumed. Where all the data fit, W = n and nothing moves.
+The position moves by one after a fixed number of draws. A pass is n positions. In any pass each
+block is buffered at exactly W positions, so each transition is drawn equally often in expectation.
+This holds from whichever step a run resumes. If all the data fit, there is one block, W = n = 1,
+and the position never moves.
 """
 
 from typing import NamedTuple
@@ -21,17 +22,17 @@ from pvn.data.sampler import Stream, generator
 from pvn.data.transitions import STACK, Transitions
 from pvn.errors import UserError
 
-BLOCK = 1024  # transitions of a block, where the budget holds many blocks
-AHEAD = 4  # blocks read before they are due
+BLOCK = 1024  # transitions of a block, if the budget and the smallest dataset allow as many
+AHEAD = 4  # blocks that are read in advance
 
 
 class Schedule(NamedTuple):
     """The blocks of K datasets with M transitions in all, and their order."""
 
     edges: np.ndarray  # int64 [K, n + 1]: block j has transitions edges[k, j] .. edges[k, j + 1]
-    order: np.ndarray  # int64 [n], the block at each place
+    order: np.ndarray  # int64 [n], the block at each position
     num_buffered: int  # W
-    draws_per_move: int  # draws of transitions after which the position moves on by one
+    draws_per_move: int  # drawn transitions after which the position moves by one
 
     @property
     def num_blocks(self) -> int:
@@ -44,22 +45,23 @@ class Schedule(NamedTuple):
         return self.num_buffered < self.num_blocks
 
     def position(self, step: int, batch_size: int) -> int:
-        """The first buffered place at a step (from 0) of a run with this batch size."""
+        """The position at a step (counted from 0) of a run with this batch size."""
         return step * batch_size // self.draws_per_move if self.moves else 0
 
     def buffered(self, position: int) -> np.ndarray:
-        """int64 [W], the blocks buffered at a position; place q has slot q mod W."""
+        """int64 [W], the blocks buffered at a position; that at position q has slot q mod W."""
         return self.order[np.arange(position, position + self.num_buffered) % self.num_blocks]
 
 
 def block_rows(start: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First row, and one past the last, that the transitions of each block need.
+    """The rows that the transitions of each block need: the first, and one past the last.
 
-    The latter may point one past the dataset: the last row of all has no next row. Callers clip.
+    One past the last may exceed the number of rows by one, because the last row of a dataset has no
+    next row. Callers clip it.
 
     Args:
-      start: int64 [M], the row of each transition.
-      edges: int64 [..., n + 1].
+      start: int64 [M], the row that each transition starts from.
+      edges: int64 [..., n + 1], as `Schedule.edges`.
 
     Returns:
       Two int64 [..., n].
@@ -81,17 +83,17 @@ def make_schedule(
 
     Args:
       seed: of the order.
-      transitions: of K datasets. Each block has a part of each dataset, so that the datasets'
-        shares of the draws hold at all times.
-      row_bytes: memory of a buffered row.
-      budget: bytes for the buffer, the columns and the rows that are read ahead; None: as many as
-        it takes.
+      transitions: of K datasets. Each block has a part of each dataset, so every dataset can have
+        its share of the draws at any step.
+      row_bytes: bytes of a buffered row.
+      budget: bytes for the buffer, the columns and the rows that are read in advance; None: buffer
+        all the data.
       memory: bytes of the machine or device.
       reuse: mean number of times that a transition is drawn while it is buffered. A pass takes
-        reuse * M draws and reads every frame once.
+        reuse * M draws and reads every frame once, those near the edges of blocks twice.
 
     Raises:
-      UserError: the budget is too small, or there is none and the data are larger than memory.
+      UserError: the budget is too small; or it is None, and the data are larger than memory.
     """
     groups, start, fixed_bytes = transitions.groups, transitions.start, transitions.nbytes
     sizes = np.diff(groups)
@@ -117,18 +119,19 @@ def make_schedule(
     edges = cut(num_blocks)
     first, stop = block_rows(start, edges)
     largest = int(np.sum(stop - first, axis=0).max())
-    # A block that is being copied is in memory twice; so is one that a stopped reader holds.
+    # Two more blocks are in memory: the one being copied into the buffer, and the one that the
+    # reader holds while its queue is full.
     num_buffered = affordable // largest - AHEAD - 2
     if num_buffered < 2:
         least = min(fixed_bytes + (AHEAD + 4) * largest * row_bytes, everything) / 2**30
         why = ""
         if num_blocks == sizes.min():
-            why = f" (a dataset of only {num_blocks:,} transitions has a part in each of as many)"
+            why = f" (each block needs one of the {num_blocks:,} transitions of a dataset)"
         raise UserError(
             f"config.data_memory_gib: {budget / 2**30:.3g} is too small for blocks of {largest:,} "
             f"rows{why}, expected {least * 1.01:.3g} or more"
         )
-    num_buffered = min(num_buffered, num_blocks - 1)  # all but what is read ahead would fit
+    num_buffered = min(num_buffered, num_blocks - 1)  # fewer than all, so that the position moves
     order = generator(seed, Stream.ORDER).permutation(num_blocks)
     draws = max(1, round(reuse * total / num_blocks))
     return Schedule(edges, order, int(num_buffered), draws)

@@ -1,14 +1,21 @@
-"""The dataset on disk: Zarr v3 that any zarr reader opens, read with tensorstore (see `writer`).
+"""The dataset on disk: a Zarr v3 group, read with tensorstore (`pvn.data.writer` writes it).
 
-A group of seven arrays of N rows. Row i is what was seen (one frame), the action taken on it, the
-reward it brought as the game gave it, whether that ended the game (`terminal`), whether the
-record was cut after it (`truncated`), whether it was cut before it (`cut_start`: the first row of a
-piece that begins in mid-episode, as public logs have them), and the number of its episode. Rows of
-an episode are contiguous. Each frame is stored once; `pvn.data.transitions` gathers the stacks.
+Any Zarr reader opens it. It has seven arrays of N rows. Row i is one timestep:
 
-Rows become part of the dataset when `num_rows` in the group's attributes says so, and that is
-written last: a writer that dies leaves a valid, shorter dataset (and rows after it, which the next
-writer takes away).
+    frame      the newest frame of the observation
+    action     the action taken
+    reward     the reward after it, not clipped
+    terminal   the game ended after it
+    truncated  the episode was cut after it
+    cut_start  the episode was cut before it: the first row of a fragment that begins within an
+               episode, as in public logs
+    episode    the number of the episode; the rows of an episode are contiguous
+
+Each frame is stored once; `pvn.data.transitions` stacks them.
+
+The group's attributes count the rows (`num_rows`). They are written last, and only rows below the
+count belong to the dataset. So a writer that dies leaves a valid dataset. The next writer removes
+the rows after its end.
 """
 
 import hashlib
@@ -27,14 +34,14 @@ from pvn.paths import check_folder
 from pvn.types import Array
 
 FORMAT = "pvn-dataset"
-VERSION = 2  # 1 had no `cut_start`: no episode was cut at its start
+VERSION = 2  # version 1 has no array `cut_start`: it is False in all rows
 
 FRAME_SHAPE = (84, 84)
 FRAME_BYTES = 84 * 84
-SHARD_ROWS = 8192  # frames a file
-CHUNK_ROWS = 64  # frames compressed together: neighbours are alike, so the ratio is best
-COLUMN_ROWS = 65536
-_CACHE = 2**24  # bytes, for the indices of shards that are read piece by piece
+SHARD_ROWS = 8192  # frames of a file
+CHUNK_ROWS = 64  # frames compressed together; consecutive frames are alike
+COLUMN_ROWS = 65536  # rows of a file of any other array
+_CACHE = 2**24  # bytes, for the indices of shards, which are read a few chunks at a time
 
 COLUMNS: dict[str, str] = {
     "action": "int32",
@@ -53,9 +60,9 @@ _BYTES: dict[str, Any] = {"name": "bytes", "configuration": {"endian": "little"}
 
 
 class Rows(NamedTuple):
-    """Consecutive rows of a dataset, N of them."""
+    """N consecutive rows of a dataset."""
 
-    frame: Array  # uint8 [N, 84, 84]; an array, or `StoredFrames` that stay on disk
+    frame: Array  # uint8 [N, 84, 84]; an array in memory, or `StoredFrames` on disk
     action: np.ndarray  # int32 [N]
     reward: np.ndarray  # float32 [N]
     terminal: np.ndarray  # bool [N]
@@ -82,7 +89,7 @@ class StoredFrames:
         """uint8 [..., 84, 84] at a slice of rows, or at int [...] of any shape.
 
         Raises:
-          UserError: a corrupt file, which it names.
+          UserError: a file is corrupt or missing; the message names it.
         """
         if isinstance(rows, slice):
             start, stop, _ = rows.indices(len(self))
@@ -95,11 +102,12 @@ def result_of(path: str | Path, problem: str, future: Any) -> Any:
     """The result of a tensorstore future.
 
     Raises:
-      UserError: the future failed; one line with the problem and tensorstore's reason.
+      UserError: the future failed with a ValueError or OSError. The message is one line with
+        `problem` and tensorstore's reason.
     """
     try:
         return future.result()
-    except (ValueError, OSError) as error:  # broken, full, or not ours
+    except (ValueError, OSError) as error:  # a corrupt file, a full disk, or another format
         reason = str(error).split(" [")[0]
         raise UserError(f"dataset {path}: {problem}: {reason}") from None
 
@@ -116,25 +124,25 @@ class Dataset(NamedTuple):
     rows: Rows
 
     def compute_fingerprint(self) -> str:
-        """SHA-256 over its files. Reads all of them; see `fingerprint`."""
+        """SHA-256 over the dataset's files. Reads all of them; see `fingerprint`."""
         return fingerprint(self.path)
 
 
 def _kvstore(path: str | Path) -> Any:
-    """tensorstore's spec of a folder: a local path or `gs://bucket/path`."""
+    """tensorstore's spec of a folder. path: local, or `gs://bucket/path`."""
     text = str(path).rstrip("/") + "/"
     if text.startswith("gs://"):
         bucket, _, prefix = text[len("gs://") :].partition("/")
         return {"driver": "gcs", "bucket": bucket, "path": prefix}
-    # tensorstore refuses `..`, and takes names as UTF-8 whatever the locale.
+    # tensorstore refuses `..`, and expects UTF-8 names in any locale.
     return {"driver": "file", "path": os.fsencode(os.path.abspath(text)).decode() + "/"}
 
 
 def open_store(path: str | Path) -> ts.KvStore:
-    """The folder of a dataset, which need not exist.
+    """Opens the key-value store at `path`; a dataset need not exist there.
 
     Raises:
-      UserError: the path is empty, or it or a folder above it is no directory.
+      UserError: the path is empty, or it or a folder above it is not a directory.
     """
     if not str(path).strip():
         raise UserError("dataset: its path is empty, expected a directory or gs://bucket/path")
@@ -144,23 +152,23 @@ def open_store(path: str | Path) -> ts.KvStore:
 
 
 def own_files(store: ts.KvStore) -> list[bytes]:
-    """Names of the dataset's own files, sorted. Other files that lie there are left alone."""
+    """Sorted names of the files that belong to the dataset format. Other files are left out."""
     return sorted(key for key in store.list().result() if _OWN_FILE.fullmatch(key))
 
 
 def array_spec(path: str | Path, name: str) -> dict[str, Any]:
-    """tensorstore's spec of one of the arrays."""
+    """tensorstore's spec of the array `name` of `Rows`."""
     store = _kvstore(path)
     return {
         "driver": "zarr3",
         "kvstore": store | {"path": f"{store['path']}{name}/"},
-        # Chunks of zeros are written like any other, so that a missing file is seen as missing.
+        # Chunks of zeros are written too; so a missing file is never a chunk of zeros.
         "store_data_equal_to_fill_value": True,
     }
 
 
 def array_metadata(name: str) -> dict[str, Any]:
-    """Its Zarr metadata, with no rows yet."""
+    """Zarr metadata of the array `name`, with 0 rows."""
     if name == "frame":
         inner = [CHUNK_ROWS, *FRAME_SHAPE]
         shape, dtype, chunk = [0, *FRAME_SHAPE], "uint8", [SHARD_ROWS, *FRAME_SHAPE]
@@ -194,7 +202,7 @@ def read_attributes(path: str | Path) -> dict[str, Any]:
     """The attributes of the dataset at `path`.
 
     Raises:
-      UserError: nothing there, or not a dataset that this version can read.
+      UserError: there is no dataset, or this version cannot read it.
     """
     raw = _read_group(path)
     if raw.state != "value":
@@ -224,7 +232,7 @@ def read_attributes(path: str | Path) -> dict[str, Any]:
 def fingerprint(path: str | Path) -> str:
     """SHA-256 over the names and bytes of the dataset's own files, in the order of the names.
 
-    It tells datasets apart; where a dataset lies, and what else lies there, does not change it.
+    It identifies the data. It does not depend on the path or on other files in the folder.
     """
     store = open_store(path)
     digest = hashlib.sha256()
@@ -235,13 +243,16 @@ def fingerprint(path: str | Path) -> str:
 
 
 def stored_arrays(attributes: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names of the arrays that a dataset of this version has on disk."""
+    """Names of the arrays on disk; they depend on the format version in `attributes`."""
     old = int(attributes["version"]) < 2
     return tuple(name for name in Rows._fields if not (old and name == "cut_start"))
 
 
 def longer_arrays(dataset: Dataset) -> Iterator[str]:
-    """A line for each array with more rows than count: a writer has died there, or is at work."""
+    """Yields a line for each array with more rows than `num_rows`.
+
+    Then a writer has died, or is still writing.
+    """
     for name in stored_arrays(dataset.attributes):
         stored = ts.open(array_spec(dataset.path, name), open=True).result().shape[0]
         if stored > len(dataset.rows.action):
@@ -249,7 +260,7 @@ def longer_arrays(dataset: Dataset) -> Iterator[str]:
 
 
 def stored_bytes(path: str | Path) -> int:
-    """What the dataset takes on disk."""
+    """Bytes of the dataset's own files."""
     store = open_store(path)
     if not str(path).startswith("gs://"):
         return sum((Path(path) / key.decode()).stat().st_size for key in own_files(store))
@@ -257,7 +268,7 @@ def stored_bytes(path: str | Path) -> int:
 
 
 def unfinished(attributes: Mapping[str, Any]) -> str:
-    """What a dataset that is being converted lacks yet, in words; else nothing."""
+    """A message if a conversion is not complete; an empty string for any other dataset."""
     files = attributes.get("source", {}).get("files")
     if files is None or (done := attributes["complete"]["units"]) == len(files):
         return ""
@@ -265,7 +276,7 @@ def unfinished(attributes: Mapping[str, Any]) -> str:
 
 
 def _check_complete(path: str | Path, attributes: Mapping[str, Any]) -> None:
-    """Zarr reads a chunk whose file is gone as zeros; a dataset must not."""
+    """Raises `UserError` if a file is missing. Zarr would read its chunk as zeros."""
     keys, num_rows = set(own_files(open_store(path))), int(attributes["num_rows"])
     for name in stored_arrays(attributes):
         rows, suffix = (SHARD_ROWS, "/0/0") if name == "frame" else (COLUMN_ROWS, "")
@@ -275,10 +286,10 @@ def _check_complete(path: str | Path, attributes: Mapping[str, Any]) -> None:
 
 
 def _open_array(path: str | Path, name: str, num_rows: int) -> ts.TensorStore:
-    """The first `num_rows` rows of an array of the dataset, checked to be what it should be."""
+    """The first `num_rows` rows of an array, with its shape and dtype checked."""
     spec = array_spec(path, name) | {
         "context": {"cache_pool": {"total_bytes_limit": _CACHE}},
-        # A file that is deleted while a run reads on must not become zeros.
+        # A file that is deleted during a run must not be read as zeros.
         "fill_missing_data_reads": False,
     }
     array = result_of(path, f"array {name} cannot be read", ts.open(spec, open=True))
@@ -296,10 +307,11 @@ def _open_array(path: str | Path, name: str, num_rows: int) -> ts.TensorStore:
 
 
 def open_dataset(path: str | Path) -> Dataset:
-    """The dataset with all columns in memory (some 20 bytes a row) and its frames on disk.
+    """The dataset with all columns in memory (15 bytes a row) and its frames on disk.
 
     Raises:
-      UserError: missing, foreign or newer dataset; no rows; a corrupt file, which it names.
+      UserError: there is no dataset, it has another format, a newer version or no rows, or a file
+        is missing or corrupt; the message names it.
     """
     attributes = read_attributes(path)
     num_rows = int(attributes["num_rows"])
@@ -314,14 +326,15 @@ def open_dataset(path: str | Path) -> Dataset:
 
 
 def read_dataset(path: str | Path) -> Dataset:
-    """Reads the whole dataset into memory (7,056 bytes a frame), checking every checksum.
+    """Reads the whole dataset into memory (7,056 bytes a frame) and checks every checksum.
 
-    Raises: as `open_dataset`.
+    Raises:
+      UserError: as `open_dataset`.
     """
     dataset = open_dataset(path)
     return dataset._replace(rows=dataset.rows._replace(frame=dataset.rows.frame[:]))
 
 
 def dataset_exists(path: str | Path) -> bool:
-    """Whether there is a zarr.json at `path`, of a dataset or not."""
+    """Whether `path` has a zarr.json; it need not be that of a dataset."""
     return bool(_read_group(path).state == "value")

@@ -1,7 +1,7 @@
-"""The transitions of a dataset: which rows they start from, and what the agent saw there.
+"""The transitions of a dataset: the rows they start from, and the observations at these rows.
 
-An observation is a stack of the last four frames of one episode. Frames before an episode's start
-are zeros, as in Dopamine.
+An observation is the stack of the last four frames of one episode. Frames before the start of the
+episode are zeros, as in Dopamine.
 """
 
 from typing import NamedTuple
@@ -12,12 +12,12 @@ from pvn.data.store import Rows
 from pvn.types import FrameBatch
 
 STACK = 4
-_WINDOW = range(1 - STACK, 2)  # the frames of a transition: both its stacks, each frame once
+_WINDOW = range(1 - STACK, 2)  # offsets of a transition's frames: two overlapping stacks
 _OBSERVATION = range(1 - STACK, 1)
 
 
 def episode_spans(episode: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First row of each episode, and one past its last; int64 [number of episodes] each.
+    """First row of each episode, and one past its last row; int64 [number of episodes] each.
 
     episode: int [N], the episode number of each row.
     """
@@ -26,7 +26,10 @@ def episode_spans(episode: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def has_stack(rows: Rows) -> np.ndarray:
-    """bool [N]: False for the first three rows of an episode whose start is not in the record."""
+    """bool [N]: whether the dataset has all frames of the observation at a row.
+
+    It lacks some at the first three rows of a fragment that begins within an episode.
+    """
     known = np.ones(len(rows.action), bool)
     for start in np.flatnonzero(rows.cut_start):
         first = slice(start, start + STACK - 1)
@@ -37,7 +40,8 @@ def has_stack(rows: Rows) -> np.ndarray:
 def transition_rows(rows: Rows) -> np.ndarray:
     """The rows that a transition starts from, int64 [M].
 
-    Such a row has a known stack, and it is terminal or its episode has a next row.
+    Such a row has all frames of its observation. It is terminal, or the next row is of the same
+    episode.
     """
     followed = np.append(rows.episode[1:] == rows.episode[:-1], False)
     return np.flatnonzero((rows.terminal | followed) & has_stack(rows))
@@ -50,7 +54,7 @@ class Transitions(NamedTuple):
     first: np.ndarray  # int64 [N], the first row of each row's episode
     stop: np.ndarray  # int64 [N], one past the last row of each row's episode
     start: np.ndarray  # int64 [M], the row that each transition starts from
-    groups: np.ndarray  # int64 [K + 1]: transitions groups[k] .. groups[k + 1] are of dataset k
+    groups: np.ndarray  # int64 [K + 1]: dataset k has transitions groups[k] .. groups[k + 1]
 
     @property
     def num_transitions(self) -> int:
@@ -70,7 +74,7 @@ class Transitions(NamedTuple):
     def frame_rows(self, row: np.ndarray, offsets: range = _WINDOW) -> np.ndarray:
         """int64 [B, len(offsets)]: `row + offsets`, or -1 where that is outside the episode.
 
-        The one place that says which frames are zeros.
+        A frame at -1 is zeros. Only this method decides which frames are zeros.
         """
         at = row[:, None] + np.asarray(offsets)
         inside = (at >= self.first[row, None]) & (at < self.stop[row, None])
@@ -84,7 +88,7 @@ class Transitions(NamedTuple):
         return frames
 
     def observations(self, row: np.ndarray) -> np.ndarray:
-        """Observations at rows [B]: uint8 [B, 84, 84, 4], newest frame last."""
+        """Observations at rows int [B]: uint8 [B, 84, 84, 4], newest frame last."""
         return np.moveaxis(self._frames(row, _OBSERVATION), 1, -1)
 
     def without_frames(
@@ -93,9 +97,9 @@ class Transitions(NamedTuple):
         responses: np.ndarray | None = None,
         returns: np.ndarray | None = None,
     ) -> FrameBatch:
-        """The batch of transitions that start at rows [B], frames left out.
+        """The batch of transitions that start at rows int [B], without their frames.
 
-        responses, returns: [B, T], of those rows.
+        responses, returns: float32 [B, T], of these rows; None: the batch has none.
         """
         terminal = self.rows.terminal[row]
         action = self.rows.action
@@ -115,9 +119,9 @@ class Transitions(NamedTuple):
         responses: np.ndarray | None = None,
         returns: np.ndarray | None = None,
     ) -> FrameBatch:
-        """The batch of transitions that start at rows [B].
+        """The batch of transitions that start at rows int [B], with their frames.
 
-        responses, returns: [N, T], of all rows.
+        responses, returns: float32 [N, T], of all rows; None: the batch has none.
         """
         batch = self.without_frames(
             row,
@@ -130,12 +134,12 @@ class Transitions(NamedTuple):
 def find_transitions(
     rows: Rows, starts: np.ndarray | None = None, where: np.ndarray | None = None
 ) -> Transitions:
-    """The transitions of some rows.
+    """Finds the transitions among N rows.
 
     Args:
       rows: N rows.
-      starts: int64 [K + 1], dataset k has rows starts[k] .. starts[k + 1]; None: one dataset.
-      where: bool [N], the rows that a transition may start from; None: all.
+      starts: int64 [K + 1]: dataset k has rows starts[k] .. starts[k + 1]; None: one dataset.
+      where: bool [N]: whether a transition may start from a row; None: from all.
     """
     first, stop = episode_spans(rows.episode)
     lengths = stop - first

@@ -1,4 +1,4 @@
-"""Checks a dataset: every checksum, and what must hold between its rows."""
+"""Checks a dataset: every checksum, every value, and the order of rows and episodes."""
 
 from collections.abc import Callable, Iterator
 
@@ -12,11 +12,11 @@ from pvn.errors import UserError
 def problems(
     dataset: Dataset, on_progress: Callable[[int], object] = lambda count: None
 ) -> Iterator[str]:
-    """Yields a line for each fault; none for a good dataset. Frames are read shard by shard.
+    """Yields a line for each fault of the dataset. Reads the frames shard by shard.
 
-    Opening the dataset has verified the checksums of the columns.
+    `open_dataset` has already verified the checksums of the columns.
 
-    on_progress: called with the number of rows just checked.
+    on_progress: called with the number of rows just read.
     """
     rows, attributes = dataset.rows, dataset.attributes
     if what := unfinished(attributes):

@@ -1,4 +1,4 @@
-"""Writes a dataset: rows are appended, and become part of it when they are published."""
+"""Writes a dataset. Rows are appended first; publishing makes them part of the dataset."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -15,7 +15,13 @@ from pvn.files import Lock, Locked
 
 
 def check_same(path: str | Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    """Raises `UserError` unless the attributes of a dataset, `old`, include all of `new`."""
+    """Checks that a dataset may be extended.
+
+    old: the dataset's attributes. new: the attributes that it must have.
+
+    Raises:
+      UserError: an attribute of `new` is missing in `old` or differs; the message names it.
+    """
     for key, value in new.items():
         if old.get(key) != value:
             raise UserError(
@@ -25,10 +31,10 @@ def check_same(path: str | Path, old: Mapping[str, Any], new: Mapping[str, Any])
 
 
 def _lock(path: str | Path) -> Lock | None:
-    """Locks a local dataset: no other writer, of any process, gets it while this one lives.
+    """Locks a local dataset against other writers in any process. None for `gs://`.
 
     Raises:
-      UserError: another writer has it, or it cannot be written.
+      UserError: another writer has locked it, or it cannot be written.
     """
     if str(path).startswith("gs://"):
         return None
@@ -45,18 +51,25 @@ def _lock(path: str | Path) -> Lock | None:
 
 
 def delete_dataset(path: str | Path) -> None:
-    """Deletes the dataset at `path` and no other file. Refuses a folder that holds none."""
+    """Deletes the dataset at `path` and no other file.
+
+    Raises:
+      UserError: there is no dataset, another writer has locked it, or a file cannot be deleted.
+    """
     store.read_attributes(path)
     lock = _lock(path)
     files = store.open_store(path)
-    for key in store.own_files(files):  # sorted: zarr.json, which makes it a dataset, goes last
+    for key in store.own_files(files):  # zarr.json, which makes it a dataset, is the last
         store.result_of(path, "cannot be deleted", files.write(key, None))
     if lock:
         lock.release()
 
 
 class DatasetWriter:
-    """Appends rows to a new or existing dataset. Readers see them when they are published."""
+    """Appends rows to a new or existing dataset. Readers see rows only after they are published.
+
+    Every method that writes raises `UserError` if the disk refuses.
+    """
 
     def __init__(
         self,
@@ -70,15 +83,16 @@ class DatasetWriter:
 
         Args:
           path: local folder or `gs://bucket/path`.
-          attributes: game, protocol, source and whatever else says where the rows come from. An
+          attributes: game, protocol, source, and anything else about the origin of the rows. An
             existing dataset keeps its own.
           check: called with the attributes of an existing dataset before anything is changed. It
             raises an error if the dataset must not be extended.
 
         Raises:
-          UserError: another thing is there, it cannot be written, or another writer holds it.
+          UserError: `path` holds something else or an older version, it cannot be written, or
+            another writer has locked it.
         """
-        self.num_written = 0  # rows, published or not
+        self.num_written = 0  # number of rows, published or not
         self._path = path
         self._store = store.open_store(path)
         if store.dataset_exists(path):
@@ -97,7 +111,7 @@ class DatasetWriter:
         self.discard()
 
     def _new_attributes(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
-        # A writer that died early leaves only the metadata of the arrays.
+        # A writer that died at once has left only the metadata of the arrays.
         left = store.own_files(self._store)
         foreign = [key for key in left if not key.endswith(b"/zarr.json")]
         if foreign:
@@ -130,16 +144,16 @@ class DatasetWriter:
         return int(self.attributes["num_rows"])
 
     def append(self, rows: Rows) -> None:
-        """Writes `rows` after the last row written. They are not published yet."""
+        """Writes `rows` after the last written row, without publishing them."""
         start, stop = self.num_written, self.num_written + len(rows.action)
         columns = rows._asdict()
-        # The metadata grows before the chunks are written; all arrays at once, to wait for the
-        # disk only once.
+        # The metadata must grow before the chunks are written. All arrays grow at the same time, so
+        # that this waits for the disk once and not seven times.
         grown = {
             name: self._arrays[name].resize(exclusive_max=[stop, *values.shape[1:]])
             for name, values in columns.items()
         }
-        # Wait for all, even if one fails: none may still write while `discard` runs.
+        # Wait for all, even if one fails: no write may be under way when `discard` runs.
         self._arrays |= {name: a.result() for name, a in grown.items() if a.exception() is None}
         for future in grown.values():
             self._done(future)
@@ -151,7 +165,7 @@ class DatasetWriter:
         self.num_written, self._num_episodes = stop, int(rows.episode[-1]) + 1
 
     def publish(self, **attributes: Any) -> None:
-        """Publishes all rows written so far, together with these attributes."""
+        """Publishes all rows written so far, and sets these attributes at the same time."""
         self.attributes |= {
             "num_rows": self.num_written,
             "num_episodes": self._num_episodes,
@@ -165,12 +179,12 @@ class DatasetWriter:
         self.publish(**attributes)
 
     def discard(self) -> None:
-        """Removes the rows that are written but not published."""
+        """Removes all rows that are written but not published."""
         self.num_written = self.num_rows
         self._num_episodes = int(self.attributes["num_episodes"])
         for name, array in self._arrays.items():
             if array.shape[0] > self.num_rows:
-                # Zeros, as in a chunk that was never written. Whole chunks are deleted.
+                # Zeros, as in a chunk that was never written. `resize` deletes whole chunks.
                 chunk = store.SHARD_ROWS if name == "frame" else store.COLUMN_ROWS
                 edge = min(-(-self.num_rows // chunk) * chunk, array.shape[0])
                 if edge > self.num_rows:
@@ -181,7 +195,7 @@ class DatasetWriter:
                 )
 
     def rewind(self, num_rows: int, num_episodes: int) -> None:
-        """Removes the rows from `num_rows` on from the dataset."""
+        """Removes the published rows from `num_rows` on, so that `num_episodes` are left."""
         self.attributes |= {"num_rows": num_rows, "num_episodes": num_episodes}
         self._write_attributes()
         self.discard()

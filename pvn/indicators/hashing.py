@@ -1,7 +1,8 @@
-"""Hash indicators: sets of states cut out by a universal hash of the raw pixels.
+"""Hash indicators: random sets of states, defined by a universal hash of the raw pixels.
 
-A state is in the set if its hash falls in the first p of the range. Unlike a random network, a hash
-ignores how alike two states are: where they differ in one pixel, they are as good as independent.
+A state is in the set if its hash lies in the lowest share p of the range. Unlike a random network,
+a hash ignores how similar two states are: if they differ in one pixel, their memberships are
+practically independent.
 """
 
 from typing import Annotated, Any, NamedTuple
@@ -13,7 +14,7 @@ import numpy as np
 from pvn.fields import real
 from pvn.indicators.indicator import Indicator
 
-HASH_BITS = 24  # as many as float32 holds exactly
+HASH_BITS = 24  # float32 holds whole numbers of 24 bits exactly
 
 
 def multiply_shift(multipliers: jax.Array, offset: jax.Array, observation: jax.Array) -> jax.Array:
@@ -24,7 +25,7 @@ def multiply_shift(multipliers: jax.Array, offset: jax.Array, observation: jax.A
 
     multipliers: uint32 [H W C, T]. offset: uint32 [T]. observation: uint8 [B, H, W, C].
     """
-    # int32 wraps as uint32 does, bit for bit, and its matrix product is the faster one.
+    # int32 wraps to the same bits as uint32, and its matrix product is faster.
     x = observation.reshape(observation.shape[0], -1).astype(jnp.int32)
     a = jax.lax.bitcast_convert_type(multipliers, jnp.int32)
     sums = jax.lax.bitcast_convert_type(x @ a, jnp.uint32) + offset[None]
@@ -32,12 +33,12 @@ def multiply_shift(multipliers: jax.Array, offset: jax.Array, observation: jax.A
 
 
 class RandomHash(NamedTuple):
-    """Hash indicators, each on with probability p for any given state, independently."""
+    """Settings of hash indicators. Each is independently on with probability p in a given state."""
 
     proportion: Annotated[float, real(0, 1, closed="()")] = 0.05  # p
 
     def indicator(self, num_tasks: int) -> Indicator:
-        """T of them."""
+        """T hash indicators, of observations uint8 [B, 84, 84, 4]."""
 
         def init(key: jax.Array) -> tuple[Any, tuple[()]]:
             multipliers_key, offset_key = jax.random.split(key)

@@ -1,4 +1,4 @@
-"""What an auxiliary task family is: a few pure functions, in the manner of optax."""
+"""The interface of auxiliary tasks: a few pure functions, in the style of optax."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,11 +10,11 @@ Params = Any
 
 
 class Indicator(NamedTuple):
-    """T auxiliary tasks, each a cumulant that is a function of the state.
+    """T auxiliary tasks. The cumulant of each is a function of the state.
 
-    `frozen` parameters are a function of the key and never change, so the response to a state may
-    be computed once for a whole dataset. `fitted` ones (thresholds, say) are set by `fit` before
-    training or, where there is a `loss`, learned by descending it.
+    The `frozen` parameters are a function of the key and never change. So the response to a state
+    can be computed once for a whole dataset. The `fitted` parameters (for example thresholds) are
+    set by `fit` before training. If there is a `loss`, training minimises it over them.
     """
 
     num_tasks: int
@@ -30,7 +30,7 @@ class Indicator(NamedTuple):
     """fitted, response [B, T] -> float32 [B, T]."""
 
     fit: Callable[[np.ndarray], Params] | None = None
-    """responses float32 [M, T] to states of the dataset -> fitted."""
+    """responses to M states of the dataset, float32 [M, T] -> fitted. None: `init` gives them."""
 
     loss: Callable[[Params, jax.Array], jax.Array] | None = None
-    """fitted, response [B, T] -> scalar whose minimum over `fitted` is sought."""
+    """fitted, response [B, T] -> scalar, minimised over `fitted`. None: they stay as they are."""

@@ -1,13 +1,13 @@
-"""Random-network indicators: sets of states cut out by frozen random convolutional networks.
+"""Random-network indicators: sets of states defined by frozen random convolutional networks.
 
-Farebrother et al. 2023, section 4. The networks are Haiku transforms, pure functions of a key;
-each is the Nature architecture with its dense layer cut down to the tasks that are read off it.
+Farebrother et al. 2023, section 4. The networks are Haiku transforms, pure functions of a key.
+Each has the convolutions of the Nature network and one dense layer, with one output for each task.
 
-A threshold is a hard edge: a response that differs in its last bit makes another indicator. So the
-networks compute in whole numbers that are small enough for float32 to hold every sum exactly. A
-response then does not depend on the order of summation: it is the same in a batch of any size and
-on any device. Weights are rounded, and activations (10 bits) are rounded down; the correlation with
-the same network in real numbers is above 0.997 on frames of seven games.
+An indicator compares a response with a threshold, so a difference in the last bit of the response
+can change it. Therefore the networks compute in whole numbers, small enough for float32 to hold
+every sum exactly. Then the order of summation does not matter: a response is the same in a batch of
+any size and on any device. Weights are rounded; activations (10 bits) are rounded down. The
+correlation with the same network in real numbers is above 0.997 on frames of seven games.
 """
 
 from typing import Annotated, Any, NamedTuple
@@ -23,19 +23,19 @@ from pvn.indicators.indicator import Indicator
 
 _WEIGHTS = ((32, 8, 4, 128, 9), (64, 4, 2, 32, 8), (64, 3, 1, 28, 8))
 """(channels, kernel, stride, largest weight, right shift), chosen so that no sum exceeds 2^24."""
-_MOST = 1023  # the largest activation; the first layer sees pixels
-_LAST_WEIGHT = 256  # 7,744 of them times 1,023 stay below 2^31
-_SCALE = 2.0**-23  # to about what real weights of variance 1 / fan-in and pixels in [0, 1] give
+_MAX_ACTIVATION = 1023  # of a hidden layer; the input has pixels up to 255
+_LAST_WEIGHT = 256  # 7,744 * 1,023 * 256 is below 2^31
+_SCALE = 2.0**-23  # to the scale of real weights of variance 1 / fan-in and pixels in [0, 1]
 
 
 def _whole_weights(most: int) -> hk.initializers.Initializer:
-    """Whole numbers, normal, cut off at two standard deviations, which are `most`."""
+    """Rounded normal weights, truncated at two standard deviations, which are `most`."""
     normal = hk.initializers.TruncatedNormal(most / 2)
     return lambda shape, dtype: jnp.round(normal(shape, jnp.float32)).astype(dtype)
 
 
 def _response_networks(num_tasks: int, tasks_per_network: int, final_relu: bool) -> tuple[Any, Any]:
-    """(init, response) of as many networks as T tasks need; the last may have unused outputs."""
+    """(init, response) of the networks for T tasks; the last one may have unused outputs."""
 
     def transform(num_outputs: int) -> hk.Transformed:
         def forward(observation: jax.Array) -> jax.Array:
@@ -44,9 +44,9 @@ def _response_networks(num_tasks: int, tasks_per_network: int, final_relu: bool)
                 layer = hk.Conv2D(
                     channels, size, stride, with_bias=False, w_init=_whole_weights(most)
                 )
-                # Half of one is far more than what a fast convolution algorithm may be off.
+                # With + 0.5, `floor` tolerates the rounding errors of fast convolution algorithms.
                 whole = layer(x, precision=jax.lax.Precision.HIGHEST) + 0.5
-                x = jnp.clip(jnp.floor(whole * 2.0**-bits), 0, _MOST)
+                x = jnp.clip(jnp.floor(whole * 2.0**-bits), 0, _MAX_ACTIVATION)
             last = hk.Linear(num_outputs, with_bias=False, w_init=_whole_weights(_LAST_WEIGHT))
             x = last(x.reshape(x.shape[0], -1).astype(jnp.int32)) * _SCALE
             return jax.nn.relu(x) if final_relu else x
@@ -55,8 +55,8 @@ def _response_networks(num_tasks: int, tasks_per_network: int, final_relu: bool)
 
     networks = -(-num_tasks // tasks_per_network)
     network = transform(tasks_per_network)
-    # One compilation serves all networks; within a jitted step they are unrolled, for a `vmap` over
-    # their parameters makes grouped convolutions, five times as slow on a CPU.
+    # All networks share one compilation. Inside a jitted step they are unrolled, because a `vmap`
+    # over their parameters makes grouped convolutions, which are five times slower on a CPU.
     apply, draw = jax.jit(network.apply), jax.jit(network.init)
 
     def init(key: jax.Array) -> list[Any]:
@@ -71,17 +71,20 @@ def _response_networks(num_tasks: int, tasks_per_network: int, final_relu: bool)
 
 
 class RandomNetwork(NamedTuple):
-    """Indicators 1[f(s) + b > 0], f frozen and random, b such that they are on for p of states."""
+    """Settings of the indicators 1[f(s) + b > 0]. f is a frozen random network.
+
+    The bias b is chosen so that each indicator is on for a share p of the states.
+    """
 
     proportion: Annotated[float, real(0, 1, closed="()")] = 0.05  # p
-    # The empirical quantile, or as published.
+    # How b is found: the quantile of the dataset's responses, or quantile regression.
     threshold_from: Annotated[str, choice("dataset", "quantile_regression")] = "dataset"
     tasks_per_network: Annotated[int, whole(1)] = 50  # outputs of one network; published: 10
-    # Whether f ends in a ReLU, as published: about half of the tasks then are dead.
+    # Whether f ends in a ReLU (published: True); then about half of the tasks are dead.
     final_relu: Annotated[bool, flag()] = False
 
     def indicator(self, num_tasks: int) -> Indicator:
-        """T of them."""
+        """T indicators, of observations uint8 [B, 84, 84, 4]."""
         init_networks, response = _response_networks(
             num_tasks, self.tasks_per_network, self.final_relu
         )
@@ -107,13 +110,16 @@ class RandomNetwork(NamedTuple):
 
 
 class RandomCumulant(NamedTuple):
-    """Real-valued cumulants: the random responses, each task's standardised over the dataset."""
+    """Settings of real-valued cumulants: responses of random networks, standardised.
+
+    Each task has mean 0 and variance 1 over the dataset; a task that does not vary is 0.
+    """
 
     tasks_per_network: Annotated[int, whole(1)] = 50  # outputs of one network
     final_relu: Annotated[bool, flag()] = False  # whether a network ends in a ReLU
 
     def indicator(self, num_tasks: int) -> Indicator:
-        """T of them."""
+        """T tasks, of observations uint8 [B, 84, 84, 4]."""
         init_networks, response = _response_networks(
             num_tasks, self.tasks_per_network, self.final_relu
         )

@@ -1,4 +1,4 @@
-"""The task families by the names that configs use."""
+"""The indicator families by the names that configs use."""
 
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,15 +9,15 @@ from pvn.indicators.indicator import Indicator
 from pvn.indicators.random_network import RandomCumulant, RandomNetwork
 from pvn.plugins import guarded, is_plugin, load_plugin
 
-# What a seed draws. 1: random networks in floats; 2: in whole numbers. A run that was begun with
-# another version is refused.
+# The version of what a seed draws. 1: random networks in floats. 2: in whole numbers. A run that
+# began with another version cannot be resumed.
 INDICATORS_VERSION = 2
 
 
 class Family(Protocol):
     """A family of auxiliary tasks: a NamedTuple of its settings, each with a default.
 
-    Each setting's annotation holds a `pvn.fields.Field`, by which configs are checked.
+    The annotation of each setting holds the `pvn.fields.Field` that checks it in a config.
     """
 
     def indicator(self, num_tasks: int) -> Indicator:
@@ -32,12 +32,15 @@ INDICATORS: dict[str, type] = {
 
 
 def find_family(name: str, folder: str | Path = ".") -> tuple[str, type]:
-    """(config section, settings class) of one of `INDICATORS`, or of a person's own.
+    """(config section, settings class) of one of `INDICATORS`, or of a user's own family.
 
-    A person's own is `path/to/file.py:Name` or `package.module:Name`; its section is `Name`.
+    Args:
+      name: one of `INDICATORS`, or for a user's own `path/to/file.py:Name` or
+        `package.module:Name`, whose section is `Name`.
+      folder: that relative paths start from.
 
     Raises:
-      UserError: there is no such family, or it is not one.
+      UserError: there is no such family, or it is not a NamedTuple with a method `indicator`.
     """
     if name in INDICATORS:
         return name, INDICATORS[name]
@@ -58,7 +61,7 @@ def make_indicator(name: str, family: Family, num_tasks: int) -> Indicator:
     """T tasks of a family, checked.
 
     Raises:
-      UserError: a person's own family gives something else.
+      UserError: a user's own family fails, or does not return an `Indicator` of T tasks.
     """
     if not is_plugin(name):
         return family.indicator(num_tasks)

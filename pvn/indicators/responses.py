@@ -1,7 +1,7 @@
-"""The responses of frozen indicators to every state of a dataset, computed once.
+"""Computes the responses of an indicator to every state of a dataset once, and stores them.
 
-A run draws each stored state many times; the response never changes. Computing it in the step
-costs more than the network that learns (7.0 against 2.7 GFLOP a step for 100 tasks, batch 32).
+A run draws each state many times, and its response never changes. Computing it in each step costs
+more than the network that learns: 7.0 against 2.7 GFLOP a step for 100 tasks and batch size 32.
 """
 
 import io
@@ -28,7 +28,10 @@ _FILE = "responses.npy"
 def response_batches(
     indicator: Indicator, frozen: Any, transitions: Transitions, index: np.ndarray
 ) -> Iterator[np.ndarray]:
-    """Responses to the states at rows `index` [M], in order: float32 [up to 256, T] each time."""
+    """Yields the responses to the states at rows `index` int [M], in order, batch by batch.
+
+    Each batch is float32 [256, T]; the last may be shorter.
+    """
     frozen = jax.device_put(frozen, jax.devices()[0])
     return map_states(
         lambda states: indicator.response(frozen, jnp.asarray(states)),
@@ -45,9 +48,9 @@ def compute_responses(
     index: np.ndarray,
     on_progress: Callable[[int], object] = lambda count: None,
 ) -> np.ndarray:
-    """float32 [M, T]: the responses to the states at rows `index` [M].
+    """float32 [M, T]: the responses to the states at rows `index` int [M].
 
-    on_progress: called with the number of states each time some more are done.
+    on_progress: called with the number of states just done.
     """
     parts = []
     for part in response_batches(indicator, frozen, transitions, index):
@@ -64,16 +67,22 @@ def cached_responses(
     transitions: Transitions,
     on_progress: Callable[[int], object] = lambda count: None,
 ) -> np.ndarray:
-    """float32 [N, T], memory-mapped from `path`; computed if it is not there or of another key.
+    """float32 [N, T]: the responses to all rows, memory-mapped from a file in `path`.
+
+    If there is no such file, or it is corrupt or was made with another key, they are computed. An
+    interrupted computation continues where it stopped.
 
     Args:
-      path: the folder of `responses.npy`, and of `responses.json` with the key and a checksum. An
-        interrupted computation is continued there.
-      key: all that the responses depend on: the indicator's settings, seed, dataset.
+      path: the folder of `responses.npy`, and of `responses.json` with the key and a checksum.
+      key: everything that the responses depend on (indicator, settings, seed, dataset); JSON.
       indicator: of T tasks.
       frozen: the indicator's frozen parameters, a function of the seed in `key`.
       transitions: of N rows.
-      on_progress: called with the number of states each time some more are done.
+      on_progress: called with the number of states just done; first with the number that an
+        interrupted computation has left. Not called if the file is used.
+
+    Raises:
+      OSError: a file cannot be written; the error names it.
     """
     array_file, key_file = path / _FILE, path / "responses.json"
     if array_file.is_file() and key_file.is_file():
@@ -91,14 +100,14 @@ def cached_responses(
     )
     header, done = head.getvalue(), 0
     if partial.is_file() and partial_key.is_file() and json.loads(read_text(partial_key)) == key:
-        # Whole batches only: what is computed in the same batch is the same.
+        # Continue with a whole batch: the bits of a response may depend on its batch.
         done = max(partial.stat().st_size - len(header), 0) // row_bytes // _BATCH * _BATCH
     if not done:
         with naming(array_file):
             partial.write_bytes(header)
         write_json(partial_key, key)
     on_progress(done)
-    # Written as they come: pages of a map would stay in memory.
+    # Written to the file batch by batch: the pages of a memory map would stay in memory.
     with naming(array_file), partial.open("r+b") as stream:
         stream.truncate(len(header) + row_bytes * done)
         stream.seek(0, os.SEEK_END)
@@ -113,5 +122,5 @@ def cached_responses(
 
 def read_responses(path: Path, first: int, stop: int) -> np.ndarray:
     """float32 [stop - first, T]: rows of the responses cached in `path`."""
-    # A map of its own each time: its pages leave memory with it.
+    # A new memory map for each call: its pages are freed with it.
     return np.array(np.load(path / _FILE, mmap_mode="r")[first:stop])

@@ -1,8 +1,8 @@
-"""Indicators that are told which state it is: for exact MDPs, not for images.
+"""Indicators of numbered states, for exact MDPs and not for images.
 
-Their observation is float32 [B, S], a state as a one-hot row (or a distribution over states, which
-gives the expected response). Farebrother et al. 2023, section 3: the successor measure of single
-states, and of random sets of them.
+Their observation is float32 [B, S]: each row is the one-hot vector of a state. A row may also be a
+distribution over states; the response is then the expected response. Farebrother et al. 2023,
+section 3: the successor measure of single states and of random sets of states.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from pvn.indicators.indicator import Indicator
 
 
 def state_equality(num_states: int) -> Indicator:
-    """T = S tasks: task t is on in state t alone."""
+    """T = S tasks: task t is on only in state t."""
     return Indicator(
         num_states,
         init=lambda key: ((), ()),
@@ -24,7 +24,7 @@ def state_equality(num_states: int) -> Indicator:
 
 
 def random_sets(*, num_states: int, num_tasks: int, proportion: float) -> Indicator:
-    """T sets of which each state is a member independently with probability `proportion`."""
+    """T random sets of states. A state is independently in each with probability `proportion`."""
 
     def init(key: jax.Array) -> tuple[jax.Array, tuple[()]]:
         members = jax.random.bernoulli(key, proportion, (num_states, num_tasks))

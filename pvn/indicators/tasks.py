@@ -1,4 +1,4 @@
-"""Auxiliary tasks that are ready to be trained on: drawn, fitted, their responses at hand."""
+"""Prepared auxiliary tasks: drawn, fitted, and their responses computed where possible."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,27 +13,30 @@ from pvn.data.transitions import Transitions
 from pvn.indicators.indicator import Indicator, Params
 from pvn.indicators.responses import cached_responses, compute_responses
 
-RATE_STATES = 8192  # states on which activation rates are measured; in the step, half of them
-FIT_STATES = 65_536  # states on which thresholds are fitted, where there are more
+RATE_STATES = 8192  # least number of states for activation rates, if there are as many
+FIT_STATES = 65_536  # most states for fitting thresholds with a cache
 
 
 class Tasks(NamedTuple):
     """T prepared tasks."""
 
     indicator: Indicator
-    frozen: Params  # () where all responses are at hand
+    frozen: Params  # () if `responses` holds those to all states
     fitted: Params
-    responses: np.ndarray | None  # float32 [N, T] to every state; None: computed in the step
-    sample: np.ndarray  # float32 [S, T], responses on which activation rates are measured
+    responses: np.ndarray | None  # float32 [N, T], to all states; None: computed in each step
+    sample: np.ndarray  # float32 [S, T], responses for measuring activation rates
 
     def cumulants(self, responses: np.ndarray, fitted: Params | None = None) -> np.ndarray:
-        """float32 [M, T] of responses [M, T]; `fitted` is what a run has learned since."""
+        """Cumulants float32 [M, T] of responses float32 [M, T].
+
+        fitted: parameters that a run has learned meanwhile; None: those of these tasks.
+        """
         fitted = self.fitted if fitted is None else fitted
         return np.asarray(jax.jit(self.indicator.cumulant)(fitted, responses))
 
 
 def tasks_of_states(indicator: Indicator, key: jax.Array, observation: Any) -> Tasks:
-    """Tasks on S states that are all at hand, [S, ...]."""
+    """Tasks on S states. observation: [S, ...], one for each state."""
     frozen, fitted = indicator.init(key)
     responses = np.asarray(indicator.response(frozen, jnp.asarray(observation)))
     return Tasks(indicator, (), _fit(indicator, fitted, responses), responses, responses)
@@ -54,10 +57,13 @@ def tasks_of_dataset(
       indicator: of T tasks.
       key: of the frozen parameters.
       transitions: of the dataset.
-      seed: of the draw of the states on which thresholds are fitted.
-      cache: (folder, all that responses depend on), to compute the responses to all states once;
-        None: they are computed in the step.
-      on_progress: called with the number of states each time more responses are there.
+      seed: of the draw of the states for fitting thresholds and measuring activation rates.
+      cache: (folder, key) for `cached_responses`, to compute the responses to all states once;
+        None: they are computed in each step.
+      on_progress: called with the number of states just done.
+
+    Raises:
+      OSError: the cache cannot be written; the error names the file.
     """
     frozen, fitted = indicator.init(key)
     start = transitions.start
@@ -67,7 +73,7 @@ def tasks_of_dataset(
 
     if cache is None:
         sample = compute_responses(indicator, frozen, transitions, drawn(RATE_STATES), on_progress)
-        # Rates are measured on other states than the thresholds were fitted on.
+        # Fit on one half and measure the rates on the other.
         fitted = _fit(indicator, fitted, sample[::2])
         return Tasks(indicator, frozen, fitted, None, sample[1::2])
     responses = cached_responses(*cache, indicator, frozen, transitions, on_progress)

@@ -1,8 +1,8 @@
-"""Thresholds that turn a real response into an indicator that is on for a proportion p of states.
+"""Thresholds: they turn a real response into an indicator that is on for a share p of the states.
 
 The indicator is on where u = response + bias > 0. The bias is minus the (1 - p) quantile of the
-response, read off the dataset (exact, at once) or found by quantile regression (the published
-way, Farebrother et al. 2023, appendix).
+response. It is computed exactly from responses to the dataset, or learned by quantile regression
+(Farebrother et al. 2023, appendix).
 """
 
 import jax
@@ -16,20 +16,25 @@ def indicator(bias: jax.Array, response: jax.Array) -> jax.Array:
 
 
 def quantile_loss(bias: jax.Array, response: jax.Array, proportion: float) -> jax.Array:
-    """Mean over [B, T] of u ((1 - p) - 1[u < 0]), u = response + bias.
+    """Scalar: mean over B and T of u ((1 - p) - 1[u < 0]), where u = response + bias.
 
-    Its derivative by the bias is (1 - p) - P(u < 0), so it rests where P(u > 0) = p. That of a
-    task whose response does not vary rests nowhere: its bias hovers around the response.
+    The derivative of one task's mean with respect to its bias is (1 - p) - P(u < 0). It is 0 where
+    P(u > 0) = p. For a task whose response does not vary it is never 0, and the bias oscillates
+    around minus the response.
+
+    bias: float32 [T]. response: float32 [B, T]. proportion: p.
     """
     u = response + bias[None]
     return jnp.mean(u * ((1 - proportion) - (u < 0)))
 
 
 def empirical_bias(responses: np.ndarray, proportion: float) -> np.ndarray:
-    """float32 [T]: biases under which the indicators are on for p of the M states given.
+    """float32 [T]: biases with which the indicators are on for a share p of M states.
 
-    responses: float32 [M, T]. Where equal responses make p unattainable, the nearest rate that
-    is attainable is taken. The threshold lies midway between the neighbouring responses.
+    If equal responses make p impossible, the rate is the nearest possible one. The threshold lies
+    in the middle between two neighbouring responses.
+
+    responses: float32 [M, T]. proportion: p.
     """
     count = len(responses)
     wanted = round(proportion * count)
@@ -37,11 +42,11 @@ def empirical_bias(responses: np.ndarray, proportion: float) -> np.ndarray:
     for task, column in enumerate(np.sort(responses.T.astype(np.float32), axis=1)):
         edge = column[count - wanted] if wanted else np.float32(np.inf)
         first, last = np.searchsorted(column, edge, "left"), np.searchsorted(column, edge, "right")
-        # On from `first` (all that equal the edge) or only from `last` (all that exceed it).
+        # `first`: on for responses that equal or exceed the edge. `last`: only for those above it.
         on_from = first if abs(count - first - wanted) <= abs(count - last - wanted) else last
         below = column[on_from - 1] if on_from > 0 else column[0] - 1
         above = column[on_from] if on_from < count else column[-1] + 1
         middle = np.float32(below + (above - below) / 2)
-        # Between adjacent floats there is no middle; `below` itself is not above the threshold.
+        # Adjacent floats have no middle; with `below` as threshold, `below` is off and `above` on.
         biases[task] = -(middle if middle < above else below)
     return biases

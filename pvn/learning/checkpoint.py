@@ -1,9 +1,9 @@
 """Checkpoints that are complete or do not exist.
 
-Orbax writes the state; a manifest beside it holds the run's identity and a SHA-256 of every file
-and of itself. A checkpoint is written under another name and renamed last. Restoring verifies the
-manifest (Orbax alone restores a flipped bit silently), refuses a checkpoint of another run, and
-falls back to the newest checkpoint that verifies.
+Orbax writes the state. A manifest next to it holds the run's identity, the SHA-256 of every file,
+and its own SHA-256. A checkpoint is written under another name; the last step renames it. Restoring
+takes the newest checkpoint that matches its manifest (Orbax alone does not notice a flipped bit).
+It refuses a checkpoint of another run.
 """
 
 import hashlib
@@ -22,8 +22,8 @@ from pvn.paths import make_folder
 
 FORMAT = "pvn-checkpoint"
 VERSION = 2
-"""Of the manifest and of the names in the state. Version 1 had no identity: its manifest holds
-config, dataset (its fingerprint) and seed."""
+"""Version of the manifest and of the names in the state. A manifest of version 1 has no identity:
+it holds the config, the dataset's fingerprint and the seed."""
 
 _MANIFEST = "manifest.json"
 
@@ -37,7 +37,7 @@ def _digest(body: Mapping[str, Any]) -> str:
 
 
 def _files(folder: Path) -> dict[str, str]:
-    """SHA-256 of each file under `folder`, by its relative name; the manifest is left out."""
+    """SHA-256 of each file under `folder` but the manifest, by relative name."""
     files = [f for f in sorted(folder.rglob("*")) if f.is_file() and f.name != _MANIFEST]
     return {file.relative_to(folder).as_posix(): sha256(file) for file in files}
 
@@ -45,16 +45,20 @@ def _files(folder: Path) -> dict[str, str]:
 def save_checkpoint(
     path: Path, step: int, state: Any, identity: Mapping[str, Any], keep: int
 ) -> None:
-    """Saves `state` as the checkpoint of `step` under `path`, and keeps `keep` in all.
+    """Saves `state` as the checkpoint of `step` under `path`, and deletes older ones.
 
-    Deletes checkpoints of later steps: they were broken, or this one would not be saved.
+    Also deletes checkpoints of later steps. There are some only if they were corrupt, and the run
+    resumed from an earlier one.
 
     Args:
+      path: the folder of all checkpoints.
+      step: number of steps taken.
       state: a tree of arrays, on one device.
-      identity: what the run is a function of (`Run.identity`); JSON.
+      identity: everything that determines the run (`Run.identity`); JSON.
+      keep: number of checkpoints to keep, this one included.
 
     Raises:
-      OSError: the disk takes no more; nothing of this checkpoint is left, and the others stand.
+      OSError: the disk is full or refuses. Nothing is left of this checkpoint; the others stay.
     """
     final, partial = path / _name(step), path / f"{_name(step)}.partial"
     for left in path.glob("*.partial"):  # of a process that was killed
@@ -91,7 +95,11 @@ def _steps(path: Path) -> list[int]:
 
 
 def _verify(folder: Path) -> dict[str, Any]:
-    """The manifest of a checkpoint that is whole; raises `ValueError` with the reason if not."""
+    """The manifest of a checkpoint that is complete and not corrupt.
+
+    Raises:
+      ValueError: the checkpoint cannot be used; the message is the reason.
+    """
     try:
         manifest = json.loads(read_text(folder / _MANIFEST))
         digest = manifest.pop("sha256")
@@ -123,7 +131,7 @@ def _differences(
     if manifest["version"] > 1:
         return differing_fields(manifest["identity"], identity)
     old = upgrade({**manifest["config"], "dataset_fingerprint": manifest["dataset"]})
-    common = old.keys() & identity.keys()  # an old config also has fields that may change
+    common = old.keys() & identity.keys()  # the config has more fields than the identity
     return differing_fields({k: old[k] for k in common}, {k: identity[k] for k in common})
 
 
@@ -136,19 +144,21 @@ def restore_checkpoint(
     upgrade: Callable[[dict[str, Any]], dict[str, Any]] = lambda config: config,
     renamed: Mapping[str, str] | None = None,
 ) -> tuple[Any, int] | None:
-    """(state, step) of the newest checkpoint under `path` that verifies; None: there is none.
+    """(state, step) of the newest checkpoint under `path` that verifies; None if there are none.
 
     Args:
-      skeleton: a tree of arrays like the one saved.
+      path: the folder of all checkpoints.
+      skeleton: a tree of arrays with the structure, shapes and dtypes of the saved one.
       identity: of the run that resumes (`Run.identity`).
-      say: called with a line for each checkpoint that is broken.
-      upgrade: maps the config in a manifest of version 1 to what it would be today.
-      renamed: names of leaves that were others in version 1: `totals/loss` to `totals/td_loss`.
+      say: called with a line for each corrupt checkpoint.
+      upgrade: converts the config in a manifest of version 1 to the identity of today.
+      renamed: the name of a leaf -> its name in version 1, such as
+        `totals/loss` -> `totals/td_loss`.
 
     Raises:
-      UserError: the newest checkpoint that verifies is of another run (the message names the
-        fields that differ) or its state does not fit `skeleton` (names the leaf); or there are
-        checkpoints and all are broken.
+      UserError: the newest checkpoint that verifies belongs to another run (the message names the
+        fields that differ), or its state does not fit `skeleton` (the message names the leaf), or
+        there are checkpoints and all are corrupt.
     """
     steps = _steps(path)
     reason = ""
@@ -174,7 +184,7 @@ def restore_checkpoint(
             ) from None
     if steps:
         raise UserError(
-            f"checkpoints {path}: none of the {len(steps)} can be used, of the last {reason}; "
-            "--overwrite starts anew"
+            f"checkpoints {path}: none of the {len(steps)} can be used, the oldest because "
+            f"{reason}; --overwrite starts anew"
         )
     return None

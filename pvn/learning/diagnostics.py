@@ -1,4 +1,4 @@
-"""What a TD loss does not tell: how much of the targets is explained, how rich the features are."""
+"""Diagnostics that the loss does not show: explained variance, feature rank, dead units."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,10 +15,10 @@ from pvn.types import Transition
 
 
 def effective_rank(features: np.ndarray, threshold: float = 0.99) -> int:
-    """Singular values of features [M, F] that make up `threshold` of their sum.
+    """The number of largest singular values of features [M, F] that make up `threshold` of the sum.
 
     The srank of Kumar et al., "Implicit Under-Parameterization Inhibits Data-Efficient Deep
-    Reinforcement Learning" (2021), with delta = 1 - threshold. 0 for features that are all 0.
+    Reinforcement Learning" (2021), with delta = 1 - threshold. It is 0 if all features are 0.
     """
     values = np.linalg.svd(features, compute_uv=False)
     if values[0] == 0:
@@ -27,7 +27,7 @@ def effective_rank(features: np.ndarray, threshold: float = 0.99) -> int:
 
 
 def dead_units(features: np.ndarray) -> int:
-    """How many of F features [M, F] are 0 on every state."""
+    """The number of features that are 0 in every state, of features [M, F]."""
     return int(np.sum(~np.any(features, axis=0)))
 
 
@@ -38,12 +38,11 @@ def make_diagnostics(
     indicator: Indicator,
     target: Target,
 ) -> Callable[[TrainState, Any, Transition], dict[str, float]]:
-    """A function (state, frozen, probe transitions) -> numbers about the features and values.
+    """A function: (state, frozen, probe transitions) -> metrics of the features and values.
 
-    The probe transitions are the same ones each time, so that the numbers are comparable over
-    training. `explained_variance` is the mean of 1 - Var(target - q) / Var(target) over the tasks
-    whose cumulants vary on these transitions (of the others there is nothing to explain); NaN
-    where none does.
+    The caller passes the same probe transitions each time, so that the metrics of different steps
+    can be compared. `explained_variance` is the mean of 1 - Var(target - q) / Var(target) over the
+    tasks whose cumulants vary on the probe transitions. It is NaN if no task varies.
     """
 
     @jax.jit
@@ -71,9 +70,10 @@ def make_diagnostics(
 
 
 def activation_metrics(cumulant: np.ndarray) -> dict[str, float]:
-    """Of cumulants [M, T]: the tasks' mean rates (mean, spread over tasks), and dead tasks.
+    """Activation rates and number of dead tasks, of cumulants [M, T].
 
-    A dead task has the same cumulant in every state: it says nothing about the state.
+    The rate of a task is its mean cumulant; the metrics are the mean and standard deviation of the
+    rates over tasks. A dead task has the same cumulant in every state.
     """
     rates = cumulant.mean(axis=0)
     return {

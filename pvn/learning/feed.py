@@ -1,7 +1,7 @@
-"""Batches on their way to the devices, made ahead in a thread.
+"""Batches for the devices, made in advance by a thread.
 
-Frames live in the host's memory, or in a buffer in the memory of each device: a batch then says
-where its frames are, and they are gathered inside the step. Both give the same batches.
+The frames are in the host's memory, or in a buffer in the memory of each device. In the second case
+a batch holds the places of its frames, and the step gathers them. Both give the same batches.
 """
 
 from collections.abc import Iterator
@@ -19,10 +19,10 @@ from pvn.types import FrameBatch, Transition
 
 
 def to_transition(arrays: Any, batch: FrameBatch) -> Transition:
-    """A batch as the step sees it: its frames stacked to s_tm1 and s_t, [B, 84, 84, 4] each.
+    """Stacks the frames of a batch to s_tm1 and s_t, uint8 [B, 84, 84, 4] each.
 
-    arrays: of the feed; the device's buffer of frames, uint8 [R, 84, 84] (the last is zeros, so
-      that place -1 is one of zeros), or () where batches hold their frames.
+    arrays: `Feed.arrays`: the device's buffer of frames, uint8 [R, 84, 84], whose last row (place
+      -1) is zeros; or () if the batch holds its frames.
     """
     fields = batch._asdict()
     frames, places = fields.pop("frames"), fields.pop("places")
@@ -37,10 +37,10 @@ def _write(frames: jax.Array, at: jax.Array, rows: jax.Array) -> jax.Array:
 
 
 class DeviceFrames:
-    """The buffer's frames and a last one of zeros, a copy on each device; updated in place."""
+    """The buffer's frames and a last one of zeros. Each device has a copy, updated in place."""
 
     def __init__(self, parallel: Parallel, num_rows: int, write_rows: int):
-        """num_rows: frames of the buffer. write_rows: those of a `Write`, at most."""
+        """num_rows: frames of the buffer. write_rows: most frames of a `Write`."""
         self._parallel, self._num_rows, self._write_rows = parallel, num_rows, write_rows
         self._write = parallel.compile(_write, donate=True)
         make = parallel.compile(
@@ -49,8 +49,9 @@ class DeviceFrames:
         self.frames: Any = make(parallel.split(np.zeros(parallel.num_devices)))
 
     def write(self, write: Write) -> None:
-        """Puts rows where they belong; steps that were queued before still see the old ones."""
-        # One shape, one compilation: the rest of the rows falls off the buffer's end.
+        """Writes rows into the buffer. Steps that are already queued still see the old rows."""
+        # All writes have one shape, so this compiles once. The rows that fill up the shape have
+        # places beyond the buffer's end, and are dropped.
         count, beyond = len(write.frames), self._num_rows + 1
         frames = np.zeros((self._write_rows, *FRAME_SHAPE), np.uint8)
         frames[:count] = write.frames
@@ -63,14 +64,22 @@ class DeviceFrames:
 class Feed:
     """The batches of steps `start` to `num_steps` of a run, split over the devices.
 
-    Use as a context manager, `fill` it, then iterate. `arrays` is what `to_transition` takes
-    besides a batch, and may be another at each batch.
+    Use as a context manager: call `fill`, then iterate. `arrays` is the first argument of
+    `to_transition`; it may change with each batch.
     """
 
     def __init__(
         self, buffer: Buffer, parallel: Parallel, *, start: int, num_steps: int, on_device: bool
     ):
-        """on_device: frames live in device memory; `buffer` then has none on the host."""
+        """Prepares the feed; nothing is read yet.
+
+        Args:
+          buffer: of the same run and `start`; `on_host` unless `on_device`.
+          parallel: how batches are split.
+          start: the first step, counted from 0.
+          num_steps: of the whole run.
+          on_device: keep the frames in device memory.
+        """
         self._buffer, self._parallel, self._start = buffer, parallel, start
         self._device: DeviceFrames | None = None
         if on_device:
@@ -80,7 +89,7 @@ class Feed:
 
     @property
     def num_rows(self) -> int:
-        """Frames that the buffer holds."""
+        """Number of frames in the buffer."""
         return self._buffer.num_rows
 
     @property
@@ -103,7 +112,11 @@ class Feed:
         self._buffer.__exit__(*exception)
 
     def fill(self) -> Iterator[int]:
-        """Reads all that the first step may draw; yields the number of frames just read."""
+        """Reads all frames that the first step may draw; yields the number of frames just read.
+
+        Raises:
+          UserError: a file of the dataset is corrupt or missing; the message names it.
+        """
         for write in self._buffer.writes(self._start):
             if self._device:
                 self._device.write(write)

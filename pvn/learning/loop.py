@@ -1,4 +1,4 @@
-"""Training as a generator: it yields what is due, and knows nothing of logging or saving."""
+"""The training loop, a generator: the caller logs and saves what it yields."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,21 +12,21 @@ from pvn.learning.train_step import TrainState, mean_metrics, reset_totals
 
 
 class Batches(Protocol):
-    """What training draws from: a `Feed`, or what looks like one."""
+    """The batches of a training run: a `Feed`, or an object with the same three members."""
 
     @property
     def arrays(self) -> Any:
-        """What the step takes besides a batch."""
+        """The step's other argument besides a batch; it may change with each batch."""
 
     @property
     def waited(self) -> float:
-        """Seconds that the consumer has waited."""
+        """Seconds that the consumer has waited for batches."""
 
     def __iter__(self) -> Iterator[Any]: ...
 
 
 class Stepped(NamedTuple):
-    """A step was made."""
+    """A step was taken."""
 
     step: int  # counted from 1
 
@@ -36,11 +36,11 @@ class Logged(NamedTuple):
 
     step: int
     state: TrainState  # on one device
-    values: dict[str, float]  # means since the last `Logged`, and speeds
+    values: dict[str, float]  # mean losses and speeds since the last `Logged`
 
 
-class Due(NamedTuple):
-    """A checkpoint is due: by the period, at the end, or because of a stop."""
+class CheckpointDue(NamedTuple):
+    """A checkpoint is due: after `save_every` steps, at the end, or at a stop."""
 
     step: int
     state: TrainState  # on one device
@@ -56,21 +56,24 @@ def train(
     log_every: int,
     save_every: int | None = None,
     stop: Callable[[], object] = lambda: False,
-) -> Iterator[Stepped | Logged | Due]:
-    """Trains from `state` on, and yields after each step what is due.
+) -> Iterator[Stepped | Logged | CheckpointDue]:
+    """Trains from `state` on. Yields `Stepped` after each step, then what else is due.
 
-    A state that is yielded is valid until the next step: that step may take its memory.
+    A yielded state is valid until the next step, which may reuse its memory.
 
     Args:
-      run: (step counted from 1, state, arrays, batch) -> state, as `Parallel.compile` makes it.
+      run: (step counted from 1, state, arrays, batch) -> state, made by `Parallel.compile`.
       state: on one device.
-      batches: one for each step that is left, placed on the devices.
+      batches: one for each remaining step, split by `Parallel.split`.
+      parallel: the devices.
       num_steps: of the whole run.
-      log_every, save_every: in steps; None: nothing is saved.
-      stop: whether to save and end.
+      log_every: steps between two `Logged`.
+      save_every: steps between two `CheckpointDue`; None: never.
+      stop: called after each step; true to yield a last `CheckpointDue` and end.
 
     Raises:
-      UserError: the loss or its gradient is not finite. Nothing was yielded from that step on.
+      UserError: the loss or its gradient is not finite. Only `Stepped` was yielded for that step
+        and the steps after it.
     """
     start = logged = int(state.step)
     began, waited = time.perf_counter(), batches.waited
@@ -78,8 +81,8 @@ def train(
     before = placed.step + 0
     for step, batch in enumerate(batches, start + 1):
         placed = run(step, placed, batches.arrays, batch)
-        # One step in flight: the next is queued while this one runs, and a stop is prompt.
-        # (The state itself may be donated to the next step; `before` is a copy.)
+        # Waits for the step before this one: one step is always under way, and a stop takes effect
+        # soon. `before` is a copy, because the state may be donated to the next step.
         jax.block_until_ready(before)
         before = placed.step + 0
         yield Stepped(step)
@@ -95,7 +98,7 @@ def train(
             yield Logged(step, state, values)
             placed = parallel.replicate(reset_totals(state))
         if save_every is not None and (stopping or last or step % save_every == 0):
-            yield Due(step, _checked(parallel.unreplicate(placed)))
+            yield CheckpointDue(step, _checked(parallel.unreplicate(placed)))
         if stopping:
             return
 

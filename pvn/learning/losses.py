@@ -1,4 +1,4 @@
-"""The successor-measure TD loss (Farebrother et al. 2023, section 3)."""
+"""The loss and its targets for successor measures (Farebrother et al. 2023, section 3)."""
 
 from collections.abc import Callable
 
@@ -10,9 +10,9 @@ NextValue = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def uniform_policy_value(q_t: jax.Array, a_t: jax.Array) -> jax.Array:
-    """[B, T]: value of the next state under the uniformly random policy, the mean of q_t [B, T, A].
+    """[B, T]: value of the next state under the uniformly random policy, the published one.
 
-    The published target policy. a_t is not used.
+    It is the mean of q_t [B, T, A] over actions. a_t int32 [B] is not used.
     """
     chex.assert_rank([q_t, a_t], [3, 1])
     del a_t
@@ -20,7 +20,7 @@ def uniform_policy_value(q_t: jax.Array, a_t: jax.Array) -> jax.Array:
 
 
 def behaviour_value(q_t: jax.Array, a_t: jax.Array) -> jax.Array:
-    """[B, T]: value of the action a_t [B] that the behaviour policy took next (SARSA)."""
+    """[B, T]: q_t [B, T, A] at the action a_t int32 [B] that the behaviour policy took (SARSA)."""
     chex.assert_rank([q_t, a_t], [3, 1])
     chex.assert_equal_shape_prefix([q_t, a_t], 1)
     return jnp.take_along_axis(q_t, a_t[:, None, None], axis=-1)[..., 0]
@@ -35,10 +35,10 @@ TARGET_POLICIES: dict[str, NextValue] = {
 def td_target(
     cumulant_tm1: jax.Array, discount_t: jax.Array, v_t: jax.Array, gamma: float
 ) -> jax.Array:
-    """[B, T]: c(s) + gamma * discount_t * v_t. One step, no maximum.
+    """[B, T]: the one-step target c(s) + gamma * discount_t * v_t, without a maximum.
 
-    The cumulant is that of the state that the transition starts from: the value of a set counts the
-    present visit too.
+    The cumulant belongs to the state that the transition starts from. So the value of a set of
+    states also counts the visit at the present timestep.
 
     cumulant_tm1, v_t: float32 [B, T]. discount_t: float32 [B], 0 where the game ended, else 1.
     """
@@ -51,9 +51,9 @@ def td_target(
 def regression_loss(q_tm1: jax.Array, a_tm1: jax.Array, target: jax.Array) -> jax.Array:
     """Scalar: mean over B and T of 1/2 (stop_gradient(target) - q(s, a))^2.
 
-    The target is `td_target`, or a Monte Carlo return. A mean over tasks: the gradient of one head
-    shrinks as 1/T. Adam divides that out only while it is well above its epsilon (see
-    `adam_epsilon` in configs/pretrain.py).
+    The target is `td_target` or a Monte Carlo return. The loss is a mean over tasks, so the
+    gradient of one head shrinks as 1/T. Adam corrects for that only while the gradient is well
+    above its epsilon (see `adam_epsilon` in configs/pretrain.py).
 
     q_tm1: float32 [B, T, A]. a_tm1: int32 [B]. target: float32 [B, T].
     """

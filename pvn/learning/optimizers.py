@@ -1,4 +1,4 @@
-"""Optimisers by name, and the learning rate that goes with a batch size."""
+"""Optimisers by name, and the scaling of the learning rate with the batch size."""
 
 from collections.abc import Callable
 
@@ -12,17 +12,17 @@ OPTIMIZERS: dict[str, Callable[[float, float], optax.GradientTransformation]] = 
 
 
 def scaled_learning_rate(learning_rate: float, batch_size: int, exponent: float) -> float:
-    """learning_rate * (batch_size / 32)^exponent, for any batch size.
-
-    The published code divides with `//`: below a batch of 32 its learning rate is 0.
-    """
+    """learning_rate * (batch_size / 32)^exponent, for any batch size."""
     return learning_rate * (batch_size / 32) ** exponent
 
 
 def make_optimizer(
     name: str, *, learning_rate: float, epsilon: float, max_gradient_norm: float
 ) -> optax.GradientTransformation:
-    """The optimiser called `name`; the global gradient norm is clipped first, 0 for no clipping."""
+    """The optimiser called `name`, one of `OPTIMIZERS`.
+
+    max_gradient_norm: gradients with a larger global norm are scaled down to it; 0: no clipping.
+    """
     optimizer = OPTIMIZERS[name](learning_rate, epsilon)
     if max_gradient_norm == 0:
         return optimizer

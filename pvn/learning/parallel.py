@@ -1,7 +1,8 @@
-"""Data parallelism: the only file that names pmap.
+"""Data parallelism. Only this file uses `pmap`.
 
-With one device a step runs under `jit`; with D it runs under `pmap`, each device with its rows of
-the global batch and a copy of the state. Both give the same numbers for the same global batch.
+With one device a step runs under `jit`. With D devices it runs under `pmap`: each device has its
+rows of the global batch and a copy of the state. Both give the same numbers for the same global
+batch, but for rounding.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,30 +17,36 @@ AXIS_NAME = "devices"
 
 
 class Parallel(NamedTuple):
-    """How steps run on the devices of a run."""
+    """Functions that run steps on the devices of a run."""
 
     num_devices: int
 
     compile: Callable[..., Callable[..., Any]]
     """compile(function, donate=None): a pure function of trees, compiled for the devices.
 
-    Its arguments and results live on the devices: trees from `replicate`, batches from `split`.
-    On several devices the function runs once on each and may reduce over the axis name.
-    `donate`: update the first argument in place, so that the caller's is deleted; None: as
-    `make_parallel` decides."""
+    Its arguments are trees from `replicate` or batches from `split`; its results are on the
+    devices. On several devices the function runs once on each, and may reduce over the axis name.
+    `donate`: reuse the memory of the first argument, which the caller then cannot use any more;
+    None: as `make_parallel` decides."""
 
     replicate: Callable[[Any], Any]
-    """A tree to the devices: every one holds the whole."""
+    """Copies a tree to the devices: each holds the whole tree."""
 
     unreplicate: Callable[[Any], Any]
-    """The tree of one device (they are all the same)."""
+    """The tree of one device; all devices have the same."""
 
     split: Callable[[Any], Any]
-    """A global batch of NumPy arrays [B, ...] to rows for each device."""
+    """Splits a global batch of NumPy arrays [B, ...] into rows for each device, [D, B / D, ...].
+
+    With one device the batch stays as it is."""
 
 
 def check_divides(batch_size: int, num_devices: int) -> None:
-    """Raises `UserError` unless each device gets the same number of rows."""
+    """Checks that each device gets the same number of rows.
+
+    Raises:
+      UserError: the batch size is not a multiple of the number of devices.
+    """
     if batch_size % num_devices:
         raise UserError(
             f"config.batch_size: {batch_size} does not divide over {num_devices} devices, "
@@ -50,10 +57,10 @@ def check_divides(batch_size: int, num_devices: int) -> None:
 def make_parallel(
     devices: Sequence[jax.Device], donate_state: bool | None = None
 ) -> tuple[Parallel, str | None]:
-    """For these devices, the way to run, and the axis name that the step is to reduce over.
+    """(functions for these devices, axis name over which a step must reduce or None).
 
-    donate_state: update the state in place; the one given to a step is then gone. None: except
-    on a CPU, where it costs more than it saves (benchmarks/README.md).
+    donate_state: update the state in place; the state that was passed to a step is then deleted.
+      None: True except on a CPU, where it is slower (benchmarks/README.md).
     """
     if donate_state is None:
         donate_state = devices[0].platform != "cpu"
@@ -79,8 +86,8 @@ def make_parallel(
     def split(batch: Any) -> Any:
         return jax.tree.map(lambda x: np.reshape(x, (count, -1, *x.shape[1:])), batch)
 
-    # One copy a device, made by broadcasting; leaves get a leading axis of D. The axis has the
-    # step's name: with another, the first step would be compiled twice.
+    # Broadcasts one copy to each device; leaves get a leading axis of size D. The axis must have
+    # the same name as in `compile`: otherwise the first step would be compiled twice.
     copy = jax.pmap(lambda tree, _: tree, axis_name=AXIS_NAME, in_axes=(None, 0), devices=devices)
     parallel = Parallel(
         num_devices=count,
@@ -88,7 +95,7 @@ def make_parallel(
             step, axis_name=AXIS_NAME, devices=devices, donate_argnums=donated(donate)
         ),
         replicate=lambda tree: copy(tree, np.zeros(count)),
-        # Indexing a pmapped array is a collective; its shards are at hand.
+        # Indexing a pmapped array is a collective operation; reading its first shard is not.
         unreplicate=lambda tree: jax.tree.map(lambda x: x.addressable_shards[0].data[0], tree),
         split=split,
     )

@@ -1,7 +1,7 @@
-"""The train state and the one step function that updates it.
+"""The train state, and the step function that updates it.
 
-Written once for one device. Every reduction over the batch takes `axis_name`; with it, the same
-function runs on several devices (`pvn.learning.parallel`), each with its rows of the batch.
+Every reduction over the batch also reduces over `axis_name`, if there is one. So the same function
+runs on one device and on several (`pvn.learning.parallel`), each with its rows of the batch.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ METRICS = ("loss", "gradient_norm", "mean_prediction", "threshold_loss")
 
 
 class TrainState(NamedTuple):
-    """All that a run carries from step to step; a checkpoint is this and the config."""
+    """Everything that a run passes from step to step. A checkpoint stores it, with the identity."""
 
     step: jax.Array  # int32, steps taken
     params: Params
@@ -33,17 +33,17 @@ class TrainState(NamedTuple):
     opt_state: optax.OptState
     fitted: Params  # the indicator's
     fitted_opt_state: optax.OptState
-    totals: dict[str, jax.Array]  # sums of METRICS since the last `reset_totals`, and counts
-    first_bad_step: jax.Array  # int32, counted from 1, the first that was not finite; 0: none
+    totals: dict[str, jax.Array]  # sums of METRICS and counts of steps, since `reset_totals`
+    first_bad_step: jax.Array  # int32, counted from 1: first step that was not finite; 0: none
 
 
 def average_target(decay: float) -> TargetUpdate:
-    """target <- decay * target + (1 - decay) * params, each step."""
+    """target <- decay * target + (1 - decay) * params, in each step."""
     return lambda params, target, step: optax.incremental_update(params, target, 1 - decay)
 
 
 def periodic_target(period: int) -> TargetUpdate:
-    """target <- params, each `period` steps."""
+    """target <- params, every `period` steps, the first one included."""
     return lambda params, target, step: optax.periodic_update(params, target, step, period)
 
 
@@ -53,7 +53,7 @@ def init_train_state(
     optimizer: optax.GradientTransformation,
     fitted_optimizer: optax.GradientTransformation,
 ) -> TrainState:
-    """A state before its first step; the target network starts as a copy."""
+    """The state before the first step. The target network is a copy of the network."""
     return TrainState(
         step=jnp.int32(0),
         params=params,
@@ -61,20 +61,23 @@ def init_train_state(
         opt_state=optimizer.init(params),
         fitted=jax.tree.map(jnp.asarray, fitted),
         fitted_opt_state=fitted_optimizer.init(fitted),
-        # An array each: what is donated must not be shared.
+        # One array for each: donated arrays must not share memory.
         totals={name: jnp.zeros(()) for name in (*METRICS, "steps", "updates")},
         first_bad_step=jnp.int32(0),
     )
 
 
 def reset_totals(state: TrainState) -> TrainState:
-    """Starts the sums of the metrics anew."""
+    """Sets the sums of the metrics to 0."""
     return state._replace(totals=jax.tree.map(jnp.zeros_like, state.totals))
 
 
 def mean_metrics(state: TrainState) -> dict[str, float]:
-    """METRICS, each a mean since the last `reset_totals`: over the steps for the threshold loss,
-    for the others over those after the warm-up (0 if there were none)."""
+    """The means of METRICS since the last `reset_totals`.
+
+    The mean of the threshold loss is over all steps. The other means are over the steps after the
+    warm-up; they are 0 if there are none.
+    """
     totals = {name: float(value) for name, value in jax.device_get(state.totals).items()}
     counts = {"threshold_loss": totals["steps"]}
     return {name: totals[name] / max(counts.get(name, totals["updates"]), 1.0) for name in METRICS}
@@ -83,14 +86,14 @@ def mean_metrics(state: TrainState) -> dict[str, float]:
 def make_target(
     *, network: Network, indicator: Indicator, next_value: NextValue, gamma: float
 ) -> Target:
-    """What predictions are regressed on: (state, response [B, T], transitions) -> [B, T].
+    """The targets of the regression: (state, response [B, T], transitions) -> [B, T].
 
-    The Monte Carlo returns of a batch that holds them, else the TD target.
+    They are the batch's Monte Carlo returns if it holds any, else TD targets.
 
     Args:
       network: observations to values [B, T, A].
       indicator: of the T tasks.
-      next_value: the target policy, from `losses.TARGET_POLICIES`.
+      next_value: value under the target policy, one of `losses.TARGET_POLICIES`.
       gamma: discount.
     """
 
@@ -125,13 +128,14 @@ def make_train_step(
       network: observations to values [B, T, A].
       indicator: of the T tasks.
       optimizer: of the network's parameters.
-      fitted_optimizer: of the indicator's fitted parameters, where it has a loss.
+      fitted_optimizer: of the indicator's fitted parameters; used if the indicator has a loss.
       target: from `make_target`.
-      target_update: takes the parameters from before the optimiser's update, as published.
-      warmup: only the indicator's fitted parameters move.
-      axis_name: over which the batch is split, or None.
+      target_update: (parameters before the optimiser's update, target parameters, step) ->
+        target parameters.
+      warmup: update only the indicator's fitted parameters.
+      axis_name: the axis over which the batch is split; None on one device.
 
-    `frozen` is not used where transitions hold their responses.
+    The step does not use `frozen` if the transitions hold their responses.
     """
 
     def mean(tree: Any) -> Any:
@@ -159,7 +163,7 @@ def make_train_step(
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         metrics = {
             "loss": loss,
-            # The barrier keeps XLA from writing out the squares, which Adam takes too.
+            # Adam needs the squares too; without the barrier XLA would store them in memory.
             "gradient_norm": optax.tree.norm(jax.lax.optimization_barrier(gradient)),
             "mean_prediction": prediction,
         }
@@ -178,7 +182,7 @@ def make_train_step(
             params, target_params, opt_state, metrics = learn(state, response, batch)
             metrics["updates"] = jnp.float32(1)
         metrics |= {"threshold_loss": threshold_loss, "steps": jnp.float32(1)}
-        # A gradient can overflow where the loss does not.
+        # The gradient can overflow although the loss is finite.
         finite = jnp.isfinite(metrics["loss"] + metrics["gradient_norm"] + threshold_loss)
         bad = ~finite & (state.first_bad_step == 0)
         return TrainState(

@@ -1,4 +1,4 @@
-"""Trees of arrays on disk, written and read by Orbax: errors of one line, leaves by name."""
+"""Writes and reads trees of arrays with Orbax. Errors are one line, and name the leaf."""
 
 import errno
 import inspect
@@ -14,7 +14,7 @@ import jax
 import orbax.checkpoint as ocp
 from absl import logging
 
-# What a disk says when it takes no more.
+# Errors of a disk that is full or may not be written.
 _REFUSALS = (*(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO),)
 
 
@@ -22,7 +22,7 @@ def save_tree(folder: Path, tree: Any) -> None:
     """Writes a tree of arrays to a new folder.
 
     Raises:
-      OSError: the disk takes no more; names the folder.
+      OSError: the disk is full or refuses; the error names the folder.
     """
     try:
         with _quiet(), ocp.StandardCheckpointer() as checkpointer:
@@ -37,15 +37,16 @@ def save_tree(folder: Path, tree: Any) -> None:
 
 
 def restore_tree(folder: Path, skeleton: Any, renamed: Mapping[str, str] | None = None) -> Any:
-    """The tree in a folder, in the structure of `skeleton`.
+    """Reads the tree in a folder, into the structure of `skeleton`.
 
     Args:
-      skeleton: a tree of arrays like the one saved.
-      renamed: where the folder has an older name for a key of a dictionary: `totals/loss` to
-        `totals/td_loss`.
+      folder: written by `save_tree`.
+      skeleton: a tree of arrays with the structure, shapes and dtypes of the saved one.
+      renamed: the name of a leaf -> its name in the folder, if that is older; such as
+        `totals/loss` -> `totals/td_loss`. Only keys of dictionaries can be renamed.
 
     Raises:
-      ValueError: a leaf is missing, unknown, or of another shape or dtype; the message names it.
+      ValueError: a leaf is missing, unknown, or has another shape or dtype; the message names it.
     """
     renamed = renamed or {}
     leaves, structure = jax.tree_util.tree_flatten_with_path(skeleton)
@@ -73,12 +74,12 @@ def restore_tree(folder: Path, skeleton: Any, renamed: Mapping[str, str] | None 
 
 
 def leaf_name(path: Any) -> str:
-    """`opt_state/1/mu` of a key path of JAX."""
+    """The name of a leaf, such as `opt_state/1/mu`, from its JAX key path."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def _rename(tree: Any, renamed: Mapping[str, str], prefix: str = "") -> Any:
-    """The tree with keys of dictionaries renamed, by their names from the root."""
+    """The tree with some keys of dictionaries renamed. renamed: as in `restore_tree`."""
     if isinstance(tree, Mapping):
         return {
             renamed.get(prefix + key, prefix + key).rpartition("/")[2]: _rename(
@@ -95,7 +96,7 @@ def _rename(tree: Any, renamed: Mapping[str, str], prefix: str = "") -> Any:
 
 
 def _refusal(error: BaseException | None) -> int | None:
-    """The errno of a disk that takes no more, if that is at the bottom of an error."""
+    """The errno if an error, or the error that caused it, is one of `_REFUSALS`; else None."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _REFUSALS:
             return error.errno
@@ -108,10 +109,10 @@ def _refusal(error: BaseException | None) -> int | None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps Orbax's threads from printing an error that is raised here anyway.
+    """Suppresses the tracebacks of Orbax's threads; the error itself is raised here.
 
-    Orbax writes arrays side by side. When one write fails it abandons the others, and each of them
-    prints a traceback, some of them later: after an error those stay silenced.
+    Orbax writes arrays at the same time. If one write fails, Orbax abandons the others, and each of
+    these prints a traceback, some of them later. So after an error they stay suppressed.
     """
     hooks = sys.unraisablehook, threading.excepthook
     verbosity = logging.get_verbosity()

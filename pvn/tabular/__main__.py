@@ -1,9 +1,9 @@
-"""Learns features of a small exact MDP and compares them with the subspaces of theory.
+"""Learns features of a small exact MDP and compares them with subspaces in closed form.
 
     python -m pvn.tabular --config=configs/four_rooms.py --workdir=runs/four_rooms
 
-The run directory holds mdp.npz, features.npy, subspace.json, metrics.jsonl and pictures; a run is
-short, and the same command makes it again. docs/tabular.md explains the pictures.
+The run directory holds mdp.npz, features.npy, subspace.json, metrics.jsonl and pictures. A run does
+not resume: the same command computes everything again. docs/tabular.md explains the pictures.
 """
 
 import functools
@@ -33,7 +33,7 @@ from pvn.tabular import pictures
 from pvn.tabular.exact import closed_forms, is_symmetric, uniform_policy_transition
 from pvn.tabular.mdp import make_mdp
 from pvn.tabular.rendering import render
-from pvn.tabular.study import LOSSES, Learning, Study, sets_curve, summary_of
+from pvn.tabular.study import LOSSES, LearningSettings, Study, sets_curve, summary_of
 from pvn.tabular.subspace import principal_angle_cosines, project
 from pvn.tabular.table import table_encoder
 from pvn.tabular.tasks import STATE_FAMILIES, TaskMaker, cumulants_of
@@ -75,7 +75,7 @@ OWNS = (
 
 
 def upgrade_config(old: dict[str, Any]) -> dict[str, Any]:
-    """The config of a run that was made when the settings of its tasks had no sections."""
+    """Converts the config of an older run, in which the settings of tasks had no sections."""
     if "proportion" not in old:
         return old
     flat = ("proportion", "tasks_per_network")
@@ -87,10 +87,10 @@ def upgrade_config(old: dict[str, Any]) -> dict[str, Any]:
 
 
 def make_study(c: ml_collections.FrozenConfigDict) -> Study:
-    """The MDP of a config, its closed forms, and what learns on it.
+    """The MDP of a config, its closed forms, and the encoder and tasks to learn with.
 
     Raises:
-      UserError: fields that do not go together.
+      UserError: the MDP or encoder cannot be made, or fields contradict each other.
     """
     mdp = make_mdp(
         c.mdp,
@@ -121,7 +121,7 @@ def make_study(c: ml_collections.FrozenConfigDict) -> Study:
         mdp=mdp,
         discount=c.discount,
         exact=exact,
-        # The chain of the policy is an MDP of one action: its action values are state values.
+        # P is an MDP with one action, whose action values are the state values.
         transition=policy_transition[None] if c.predict == "state_values" else mdp.transition,
         encoder=encoder,
         num_features=c.num_features,
@@ -134,7 +134,7 @@ def make_tasks(c: ml_collections.FrozenConfigDict, study: Study) -> Tasks:
     """The tasks of a config.
 
     Raises:
-      UserError: they are the same in every state.
+      UserError: the family refuses, or every task has the same cumulant in all states.
     """
     tasks = study.tasks_of(c.indicator, c.num_tasks or study.mdp.num_states)
     cumulants = cumulants_of(tasks)
@@ -146,11 +146,13 @@ def make_tasks(c: ml_collections.FrozenConfigDict, study: Study) -> Tasks:
     return tasks
 
 
-def figure_one(study: Study, tasks_per_network: int) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """(name, an indicator [S], its values [S]) of a state-equality and a random-network task.
+def indicator_panels(
+    study: Study, tasks_per_network: int
+) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """(name, indicator [S], its value function [S]) of a state-equality and a random-network task.
 
-    The second is left out where the states cannot be drawn, or no random set of them is on for
-    some only.
+    The second is left out if the states cannot be drawn as images, or if every random-network task
+    is the same in all states.
     """
     panels = []
     counts = {"state_equality": study.mdp.num_states, "random_network": tasks_per_network}
@@ -168,14 +170,18 @@ def figure_one(study: Study, tasks_per_network: int) -> list[tuple[str, np.ndarr
 
 
 def tabular(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) -> None:
-    """Runs the experiment `c` in `workdir`."""
+    """Runs the experiment `c` in `workdir`.
+
+    Raises:
+      UserError: a field, or `workdir`, cannot be used; or the loss is not finite.
+    """
     study = make_study(c)
     tasks = make_tasks(c, study)
-    panels = figure_one(study, c.random_network.tasks_per_network)
-    learning = Learning(**{name: c[name] for name in Learning._fields})
+    panels = indicator_panels(study, c.random_network.tasks_per_network)
+    learning = LearningSettings(**{name: c[name] for name in LearningSettings._fields})
 
     def training(tasks: Tasks, name: str, loss: str) -> Iterator[tuple[Logged, np.ndarray]]:
-        """`Study.train` with live progress."""
+        """`Study.train` with a progress bar."""
         with console.progress(c.num_steps, "steps", name) as bar:
             for logged, features in study.train(tasks, loss, learning):
                 bar.update(logged.step - bar.n)
@@ -224,13 +230,13 @@ def tabular(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) 
         for file, content in files.items():
             write_whole(workdir / file, content)
         write_json(workdir / "subspace.json", summary)
-    of_theory = ""
+    theory = ""
     if found := summary.get("these_tasks"):
-        of_theory = f", to what theory says of these tasks {found['cosines'][-1]:.4f}"
+        theory = f", to the closed form for these tasks {found['cosines'][-1]:.4f}"
     console.say(
         f"{workdir}: smallest cosine to the {summary['dimension']} proto-value functions "
         f"{cosines[-1]['proto_values'][-1]:.4f}, to the singular vectors of the successor measure "
-        f"{cosines[-1]['singular_vectors'][-1]:.4f}{of_theory}; see subspace.json and the pictures"
+        f"{cosines[-1]['singular_vectors'][-1]:.4f}{theory}; see subspace.json and the pictures"
     )
 
 

@@ -1,4 +1,4 @@
-"""Trains on an exact MDP, by the same step and loop that train on Atari; only batches differ."""
+"""Trains on an exact MDP with the same step and loop as on Atari; only the batches differ."""
 
 import itertools
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ from pvn.types import Transition
 
 
 class Triples(NamedTuple):
-    """All (s, a, z) that can happen, M of them, and how often they do."""
+    """All M triples (s, a, z) of nonzero probability: state, action, next state."""
 
     state: np.ndarray  # int64 [M]
     action: np.ndarray  # int32 [M]
@@ -39,9 +39,9 @@ class Triples(NamedTuple):
 def enumerate_triples(
     transition: np.ndarray, state_distribution: np.ndarray | None = None
 ) -> Triples:
-    """The triples of transition [A, S, S], a uniformly random and s from a distribution [S].
+    """The triples of an MDP, with uniformly random actions.
 
-    state_distribution: None for uniform.
+    transition: [A, S, S]. state_distribution: [S], of s; None: uniform.
     """
     num_actions, num_states, _ = transition.shape
     if state_distribution is None:
@@ -53,29 +53,29 @@ def enumerate_triples(
 
 
 class TabularProblem(NamedTuple):
-    """What a learner sees of an MDP of S states and A actions with T tasks."""
+    """An MDP of S states and A actions with T tasks, as a learner needs it."""
 
     transition: np.ndarray  # float64 [A, S, S]
-    observation: np.ndarray  # [S, ...], of each state: one-hot rows, or uint8 [S, 84, 84, 4]
+    observation: np.ndarray  # [S, ...]: one-hot rows float32, or images uint8 [S, 84, 84, 4]
     tasks: Tasks  # with responses to all states
     discount: float
-    returns: np.ndarray | None = None  # float32 [S, T, A], expected Monte Carlo returns, None: TD
+    returns: np.ndarray | None = None  # float32 [S, T, A], expected Monte Carlo returns; None: TD
 
 
 def sampled_batch(
     problem: TabularProblem, triples: Triples, seed: int, step: int, batch_size: int
 ) -> Transition:
-    """B transitions drawn from the triples, a pure function of (seed, step)."""
+    """B transitions drawn from the triples; a pure function of (seed, step)."""
     index = weighted_indices(seed, step, batch_size, triples.probability)
     state, action, next_state = (column[index] for column in triples[:3])
     return _transitions(problem, state, action, problem.observation[next_state])
 
 
 def expected_batch(problem: TabularProblem) -> Transition:
-    """Every state and action once, B = S A, next states in expectation.
+    """Every state and action once, B = S A. `s_t` is the expected next observation.
 
-    For encoders that are linear in the observation: then the gradient of this batch is the
-    expected gradient, s and a uniform, without noise.
+    Only for encoders that are linear in the observation. Then the gradient of this batch is the
+    expected gradient for uniform s and a.
     """
     num_actions, num_states, _ = problem.transition.shape
     state = np.tile(np.arange(num_states), num_actions)
@@ -101,7 +101,7 @@ def _transitions(
 
 
 class _Batches:
-    """The batches of a training run: sampled, or the expected one each time."""
+    """The batches of a training run: sampled, or always the expected batch."""
 
     arrays, waited = (), 0.0
 
@@ -130,13 +130,19 @@ def learn(
     log_every: int,
     seed: int,
 ) -> Iterator[Logged]:
-    """Yields the state of training and its metrics every `log_every` steps and after the last.
+    """Trains, and yields the train state and metrics every `log_every` steps and after the last.
 
-    Heads have no bias: a bias is a constant feature besides the F that are compared. Fitted
-    parameters of the tasks stay as they are.
+    The heads have no bias: it would be a constant feature in addition to the F that are compared.
+    The tasks' fitted parameters do not change.
 
     Args:
-      batch_size: B sampled transitions a step; 0 for `expected_batch`.
+      problem: the MDP and its tasks.
+      encoder: observations to features [B, F].
+      optimizer: of the network's parameters.
+      target_update: see `make_train_step`.
+      num_steps: gradient steps.
+      batch_size: B, sampled transitions of a step; 0: `expected_batch`.
+      log_every: steps between two yields.
       seed: of the network's parameters and of the batches.
 
     Raises:
@@ -176,7 +182,7 @@ def learn(
 
 
 def features_of(encoder: Network, state: TrainState, observation: np.ndarray) -> np.ndarray:
-    """float32 [S, F]: the features that the encoder has learned, of each state's observation."""
+    """float32 [S, F]: the learned features of all states. observation: [S, ...]."""
     apply = jax.jit(encoder.apply)
     index = np.arange(len(observation))
     params = state.params["encoder"]

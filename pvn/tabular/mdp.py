@@ -1,7 +1,7 @@
-"""Finite MDPs as exact matrices: four rooms, open grid, torus, chain, Garnet, or a person's own.
+"""Finite MDPs as exact matrices: four rooms, open grid, torus, chain, Garnet, or from a file.
 
-No rewards and no terminal states: what is learned is the successor measure of the uniformly
-random policy, discounted by gamma.
+They have no rewards and no terminal states: only the successor measure of the uniformly random
+policy is learned.
 """
 
 import io
@@ -16,13 +16,13 @@ import numpy as np
 
 from pvn.errors import UserError
 
-MOST_STATES = 4096  # closed forms take S^2 of memory and S^3 of time
+MOST_STATES = 4096  # closed forms need memory of order S^2 and time of order S^3
 
 UP, RIGHT, DOWN, LEFT = (-1, 0), (0, 1), (1, 0), (0, -1)
 
 
 class Mdp(NamedTuple):
-    """A states-and-actions model of S states and A actions."""
+    """The transition probabilities of S states and A actions, and where to draw the states."""
 
     transition: np.ndarray  # float64 [A, S, S], transition[a, s, z] = P(z | s, a)
     coordinates: np.ndarray  # float64 [S, 2], (row, column) at which to draw a state
@@ -41,7 +41,14 @@ class Mdp(NamedTuple):
 def _grid(
     num_states: int, cells: Iterable[tuple[int, int]], wrap: tuple[int, int] | None = None
 ) -> Mdp:
-    """Four deterministic moves between cells; into a wall is staying (or around, with `wrap`)."""
+    """Four deterministic moves between cells (row, column).
+
+    A move into a wall has no effect. wrap: (rows, columns) after which a grid continues at its
+    other side; None: its edge is a wall.
+
+    Raises:
+      UserError: more than `MOST_STATES` states.
+    """
     _check_size(num_states)
     number = {cell: state for state, cell in enumerate(cells)}
     transition = np.zeros((4, len(number), len(number)))
@@ -60,13 +67,13 @@ def open_grid(size: int) -> Mdp:
 
 
 def torus(size: int) -> Mdp:
-    """size x size cells; who leaves at one side comes back at the other."""
+    """size x size cells; a move beyond one side leads to the opposite side."""
     cells = ((row, column) for row in range(size) for column in range(size))
     return _grid(size**2, cells, wrap=(size, size))
 
 
 def chain(size: int) -> Mdp:
-    """`size` states in a line; two actions, left and right, staying at the ends."""
+    """`size` states in a line; two actions, left and right. At an end one of them has no effect."""
     line = _grid(size, ((0, column) for column in range(size)))
     return line._replace(transition=line.transition[[3, 1]])
 
@@ -75,7 +82,7 @@ def four_rooms(size: int) -> Mdp:
     """Four rooms of size x size cells, each joined to its neighbours by a door of one cell.
 
     After Sutton, Precup & Singh (1999), with square rooms: 4 size^2 + 4 states. The doors are in
-    the middle of the walls (for an even size one cell up or left of it).
+    the middle of the walls; if `size` is even, in the upper or left one of the two middle cells.
     """
     middle = (size - 1) // 2
     doors = {(size, middle), (size, size + 1 + middle), (middle, size), (size + 1 + middle, size)}
@@ -89,10 +96,10 @@ def four_rooms(size: int) -> Mdp:
 
 
 def garnet(num_states: int, num_actions: int, branching: int, seed: int) -> Mdp:
-    """A random MDP, not symmetric (Archibald, McKinnon & Thomas 1995).
+    """A random MDP that is not symmetric (Archibald, McKinnon & Thomas 1995).
 
-    Each state and action leads to `branching` states drawn without replacement, with the lengths
-    of the pieces of a unit stick broken at uniform points as probabilities.
+    Each state and action leads to `branching` states, drawn without replacement. Their
+    probabilities are the lengths of the parts of [0, 1], cut at uniformly random points.
     """
     _check_size(num_states)
     random = np.random.default_rng(seed)
@@ -113,7 +120,7 @@ def _check_size(num_states: int, what: str = "config.size: makes") -> None:
 
 
 def _in_rows(num_states: int) -> np.ndarray:
-    """Coordinates of states that have no place of their own: row by row, in a square."""
+    """Coordinates for states that have none: row by row in a square."""
     return np.stack(divmod(np.arange(num_states), np.ceil(np.sqrt(num_states))), axis=1)
 
 
@@ -131,15 +138,14 @@ def make_mdp(
     """The MDP called `name`, checked.
 
     Args:
-      name: `four_rooms`, `open_grid`, `torus`, `chain`, `garnet`, or an .npz file with
-        `transition` [A, S, S] and, if states have places,
-        `coordinates` [S, 2].
+      name: `four_rooms`, `open_grid`, `torus`, `chain`, `garnet`, or an .npz file (see
+        `load_mdp`).
       size: side of a room or grid; number of states of a chain or Garnet.
       num_actions, branching, seed: of a Garnet.
-      discount: gamma; a file that has a `discount` must agree.
+      discount: gamma; if a file has a `discount`, it must be equal.
 
     Raises:
-      UserError: no such MDP, or not one (see `check_mdp`).
+      UserError: there is no such MDP, or it is not valid (see `load_mdp` and `check_mdp`).
     """
     if name in GRIDS:
         return check_mdp(name, GRIDS[name](size))
@@ -153,11 +159,14 @@ def make_mdp(
 
 
 def load_mdp(file: Path, discount: float) -> Mdp:
-    """Reads `transition` and, if there, `coordinates` of an .npz file made for this discount.
+    """Reads an MDP from an .npz file.
+
+    The file has `transition` [A, S, S]. It may have `coordinates` [S, 2] (row, column), and the
+    `discount` that it was made for.
 
     Raises:
-      UserError: no such file, not an .npz file with `transition`, or not an MDP; or its `discount`
-        is another.
+      UserError: there is no such file, it is not an .npz file with `transition`, it is not a valid
+        MDP, or its `discount` differs from `discount`.
     """
     try:
         with np.load(io.BytesIO(file.read_bytes())) as arrays:
@@ -185,11 +194,12 @@ def load_mdp(file: Path, discount: float) -> Mdp:
 
 
 def check_mdp(name: str, mdp: Mdp) -> Mdp:
-    """The MDP itself, if it is one.
+    """The MDP itself, checked. name: for the error message.
 
     Raises:
-      UserError: wrong shapes, a negative or undefined probability, or a row that does not sum to 1
-        (within 1e-9).
+      UserError: a wrong shape, fewer than 2 or more than `MOST_STATES` states, coordinates that are
+        not finite, a negative or undefined probability, or a row that does not sum to 1 (within
+        1e-9).
     """
     transition, coordinates = mdp
     shape = transition.shape

@@ -1,4 +1,4 @@
-"""What the theory looks like, as PNG files."""
+"""Draws indicators, value functions and learning curves of an exact MDP, as PNG files."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,10 @@ def _png(figure: Figure) -> bytes:
 def draw_states(
     axes: Axes, coordinates: np.ndarray, values: np.ndarray, *, signed: bool = False
 ) -> Any:
-    """Values [S] at the states' coordinates [S, 2]: cells of a grid, or else dots."""
+    """Draws values [S] at coordinates [S, 2], as the cells of a grid or as dots.
+
+    signed: use a colour scale that is symmetric around 0.
+    """
     limits: dict[str, Any] = {"cmap": "viridis"}
     if signed:
         top = float(np.abs(values).max()) or 1.0
@@ -28,7 +31,7 @@ def draw_states(
     axes.set_facecolor("0.25")
     cells = (coordinates - coordinates.min(axis=0)).round()
     shape = cells.max(axis=0) + 1
-    # A grid has no two states in a cell, and not too many cells without one (a chain has none).
+    # A grid: whole coordinates, no two states in a cell, and not too many cells without a state.
     if (
         np.array_equal(coordinates, np.round(coordinates))
         and shape.prod() <= 16 * len(cells)
@@ -46,9 +49,9 @@ def draw_states(
 def indicators(
     coordinates: np.ndarray, panels: Sequence[tuple[str, np.ndarray, np.ndarray]]
 ) -> bytes:
-    """Indicators as rewards beside their value functions (Farebrother et al. 2023, figure 1).
+    """A PNG of indicators and their value functions (Farebrother et al. 2023, figure 1).
 
-    panels: (name, indicator [S], value function [S]) of each row.
+    coordinates: [S, 2]. panels: (name, indicator [S], value function [S]) of each row.
     """
     figure = Figure(figsize=(6.4, 3.1 * len(panels)), layout="constrained")
     grid = figure.subplots(len(panels), 2, squeeze=False)
@@ -63,9 +66,11 @@ def indicators(
 def eigenfunctions(
     coordinates: np.ndarray, exact: np.ndarray, learned: np.ndarray, names: Sequence[str]
 ) -> bytes:
-    """The first proto-value functions [S, d] above their projections on the learned span, [S, d].
+    """A PNG of the first proto-value functions, above their projections on the learned span.
 
-    The length of a projection is the cosine of its angle to the span. names: over each column.
+    The length of a projection is the cosine of the angle between the function and the span.
+
+    coordinates: [S, 2]. exact, learned: [S, d], functions and projections. names: of the d columns.
     """
     count = min(exact.shape[1], 8)
     figure = Figure(figsize=(1.7 * count + 0.6, 4.1), layout="constrained")
@@ -81,9 +86,11 @@ def eigenfunctions(
 
 
 def convergence(steps: Sequence[int], cosines: Mapping[str, np.ndarray]) -> bytes:
-    """Principal-angle cosines over training; cosines: [number of steps, d] by the subspace's name.
+    """A PNG of the principal-angle cosines over training.
 
-    The smallest is drawn thick: it says whether the whole subspace is there.
+    The smallest cosine is drawn thick: it is 1 only if the features span the whole subspace.
+
+    cosines: [number of steps, d] by the subspace's name.
     """
     figure = Figure(figsize=(4.6 * len(cosines), 3.2), layout="constrained")
     grid = figure.subplots(1, len(cosines), sharey=True, squeeze=False)[0]
@@ -103,10 +110,13 @@ def task_counts(
     learned: Mapping[str, Sequence[float]],
     exact: Mapping[str, Sequence[Sequence[float | None]]],
 ) -> bytes:
-    """Smallest cosine to the proto-value functions against the number of random sets.
+    """A PNG of the smallest cosine to the proto-value functions against the number of random sets.
 
-    learned: by the name of the loss, of each count. exact: by the same names, the closed form's,
-    [number of counts, draws], those of the sets learned from first; None where there is none.
+    Args:
+      counts: numbers of random sets.
+      learned: by loss, the cosine of the learned features for each count.
+      exact: by loss, the cosine of the closed form, [number of counts, number of draws]. The first
+        draw is the sets that were learned from. None: the closed form is not unique.
     """
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.subplots()

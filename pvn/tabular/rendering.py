@@ -1,4 +1,4 @@
-"""States as 84 x 84 observations, so that convolutional networks can run on an exact MDP."""
+"""Draws states as 84 x 84 observations, for convolutional networks on an exact MDP."""
 
 import numpy as np
 from scipy.spatial import KDTree
@@ -9,13 +9,16 @@ SIDE, FLOOR, HERE = 84, 64, 255
 
 
 def render(coordinates: np.ndarray) -> np.ndarray:
-    """uint8 [S, 84, 84, 4]: all states grey, the one that it is white; four equal frames.
+    """An observation of each state, uint8 [S, 84, 84, 4], of four equal frames.
 
-    coordinates: float [S, 2], (row, column) of each state's square, whose side is the least
-    distance between two.
+    Every state is a square. The square of the observed state is white, the others are grey, and the
+    rest is black. The side of a square is the smallest distance between two states.
+
+    coordinates: float [S, 2], (row, column) of each state.
 
     Raises:
-      UserError: two states look alike: too many for 84 x 84 pixels, or at one place.
+      UserError: two observations are equal, because 84 x 84 pixels are too few or two states have
+        the same coordinates.
     """
     corners, side = _squares(coordinates)
     floor = np.zeros((SIDE, SIDE), np.uint8)
@@ -28,7 +31,7 @@ def render(coordinates: np.ndarray) -> np.ndarray:
 
 
 def _squares(coordinates: np.ndarray) -> tuple[np.ndarray, int]:
-    """Upper left pixel of each state's square, int [S, 2], and the side of all."""
+    """(upper left pixel of each state's square int [S, 2], side of the squares in pixels)."""
     spread = np.ptp(coordinates, axis=0)
     spacing = 1.0
     if len(coordinates) > 1:
@@ -36,7 +39,7 @@ def _squares(coordinates: np.ndarray) -> tuple[np.ndarray, int]:
         spacing = max(float(nearest.min()), 1e-9)
     scale = SIDE / (spread.max() + spacing)
     side = max(int(spacing * scale), 1)
-    # Centred, for what is not as high as it is wide.
+    # Centres a drawing that is not square.
     origin = (SIDE - (spread + spacing) * scale) / 2
     corners = ((coordinates - coordinates.min(axis=0)) * scale + origin).round().astype(int)
     corners = np.clip(corners, 0, SIDE - side)

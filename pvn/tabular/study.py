@@ -1,4 +1,4 @@
-"""What is learned on a small exact MDP, measured against what theory says."""
+"""Learns features on a small exact MDP and compares them with the closed forms."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -25,11 +25,11 @@ from pvn.tabular.subspace import basis, best_fit_error, fit_error, principal_ang
 from pvn.tabular.tasks import TaskMaker, cumulants_of
 
 LOSSES = ("td", "monte_carlo")
-NUM_DRAWS = 10  # of random sets, for each point of a curve
+NUM_DRAWS = 10  # draws of random sets for each point of a curve
 
 
-class Learning(NamedTuple):
-    """How features are learned."""
+class LearningSettings(NamedTuple):
+    """Settings of learning; the fields of configs/four_rooms.py explain them."""
 
     optimizer: str
     learning_rate: float
@@ -42,21 +42,27 @@ class Learning(NamedTuple):
 
 
 class Study(NamedTuple):
-    """An MDP, its closed forms, and what learns on it."""
+    """An MDP, its closed forms, and the encoder and tasks to learn with."""
 
     mdp: Mdp
     discount: float
     exact: Exact
-    transition: np.ndarray  # [A, S, S] that is learned on; A = 1: the chain of the uniform policy
+    transition: np.ndarray  # float64 [A, S, S], to learn on; A = 1: P of the uniform policy
     encoder: Network
     num_features: int
-    observation: np.ndarray  # [S, ...], what the encoder sees
+    observation: np.ndarray  # [S, ...], input of the encoder
     tasks_of: TaskMaker
 
     def train(
-        self, tasks: Tasks, loss: str, learning: Learning
+        self, tasks: Tasks, loss: str, learning: LearningSettings
     ) -> Iterator[tuple[Logged, np.ndarray]]:
-        """Yields metrics and features [S, F] every `log_every` steps."""
+        """Trains, and yields metrics and features float32 [S, F] every `log_every` steps.
+
+        loss: one of `LOSSES`.
+
+        Raises:
+          UserError: the loss or its gradient is not finite.
+        """
         returns = None
         if loss == "monte_carlo":
             values = exact_action_values(self.transition, cumulants_of(tasks), self.discount)
@@ -80,14 +86,14 @@ class Study(NamedTuple):
             yield logged, features_of(self.encoder, logged.state, self.observation)
 
     def cosines(self, features: np.ndarray) -> dict[str, np.ndarray]:
-        """Principal-angle cosines of features [S, F] to the two exact subspaces, [d] each."""
+        """Principal-angle cosines between features [S, F] and each exact subspace, [d] each."""
         return {
             name: principal_angle_cosines(features, getattr(self.exact, name))
             for name in ("proto_values", "singular_vectors")
         }
 
     def metrics(self, features: np.ndarray) -> dict[str, float]:
-        """The numbers of a row of metrics.jsonl that theory knows."""
+        """Metrics that compare features [S, F] with the closed forms, for metrics.jsonl."""
         smallest = {f"cosine_{k}": float(v[-1]) for k, v in self.cosines(features).items()}
         return smallest | {
             "fit_error": fit_error(features, self.exact.values),
@@ -96,7 +102,7 @@ class Study(NamedTuple):
 
 
 def summary_of(study: Study, tasks: Tasks, features: np.ndarray, loss: str) -> dict[str, Any]:
-    """What subspace.json says of learned features [S, F]."""
+    """The content of subspace.json, of learned features [S, F]."""
     exact, cosines = study.exact, study.cosines(features)
     cumulants = cumulants_of(tasks)
     varying = np.ptp(cumulants, axis=0) > 0
@@ -124,15 +130,15 @@ def summary_of(study: Study, tasks: Tasks, features: np.ndarray, loss: str) -> d
         },
     }
     if len(study.transition) > 1:
-        return summary  # theory knows the value of a state; a head for each action differs
+        return summary  # the closed form is for state values, not for action values
     try:
-        tends_to = learned_subspace(loss, exact.successor, cumulants, summary["dimension"])
+        closed_form = learned_subspace(loss, exact.successor, cumulants, summary["dimension"])
     except UserError:
-        return summary  # it is not unique
+        return summary  # the subspace is not unique
     summary["these_tasks"] = {
-        "cosines": principal_angle_cosines(features, tends_to).tolist(),
+        "cosines": principal_angle_cosines(features, closed_form).tolist(),
         "closed_form_to_proto_value_functions": principal_angle_cosines(
-            tends_to, exact.proto_values
+            closed_form, exact.proto_values
         ).tolist(),
     }
     return summary
@@ -141,15 +147,20 @@ def summary_of(study: Study, tasks: Tasks, features: np.ndarray, loss: str) -> d
 def sets_curve(
     study: Study, counts: Sequence[int], last_features: Callable[[Tasks, str, str], np.ndarray]
 ) -> dict[str, Any]:
-    """Smallest cosine to the proto-value functions against the number of random sets.
+    """Smallest cosine to the proto-value functions for several numbers of random sets.
 
     Args:
+      study: the MDP.
       counts: numbers of sets to learn from.
-      last_features: trains on (tasks, a name for the person, loss) -> features [S, F].
+      last_features: trains, (tasks, label of the progress bar, loss) -> features [S, F].
 
     Returns:
-      counts; `learned_cosine` by loss, one for each count; `closed_form_cosines` by loss, for each
-      count those of NUM_DRAWS draws, the first of which is learned from.
+      `counts`; `learned_cosine`: by loss, one for each count; `closed_form_cosines`: by loss, for
+      each count those of NUM_DRAWS draws of the sets. The first draw is the one learned from. None:
+      the closed form is not unique.
+
+    Raises:
+      UserError: the loss or its gradient is not finite.
     """
     proto_values = study.exact.proto_values
     learned: dict[str, list[float]] = {loss: [] for loss in LOSSES}

@@ -1,4 +1,4 @@
-"""The auxiliary tasks of a small MDP: of its states, or of pictures of its states as on Atari."""
+"""The auxiliary tasks of a small MDP: functions of its states, or of images of its states."""
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, NamedTuple
@@ -15,13 +15,13 @@ from pvn.indicators.tasks import Tasks, tasks_of_states
 
 
 class StateEquality(NamedTuple):
-    """A task for each state: it is on in that state alone."""
+    """One task for each state, on only in that state."""
 
     def of_states(self, num_states: int, num_tasks: int) -> Indicator:
         """The S tasks.
 
         Raises:
-          UserError: T is not S.
+          UserError: `num_tasks` is not `num_states`.
         """
         if num_tasks != num_states:
             raise UserError(
@@ -32,12 +32,12 @@ class StateEquality(NamedTuple):
 
 
 class RandomSets(NamedTuple):
-    """Sets of which each state is a member independently."""
+    """Settings of random sets of states."""
 
     proportion: Annotated[float, real(0, 1, closed="()")] = 0.1  # p, of states in a set
 
     def of_states(self, num_states: int, num_tasks: int) -> Indicator:
-        """T sets of S states."""
+        """T random sets. Each of the S states is independently in a set with probability p."""
         return random_sets(num_states=num_states, num_tasks=num_tasks, proportion=self.proportion)
 
 
@@ -45,18 +45,19 @@ STATE_FAMILIES: dict[str, type] = {"state_equality": StateEquality, "random_sets
 
 
 class TaskMaker(NamedTuple):
-    """Makes tasks on the states of one MDP."""
+    """Makes tasks on the states of one MDP. Call it with the name of a family."""
 
     states: np.ndarray  # float32 [S, S], one-hot rows
-    images: Callable[[], np.ndarray]  # draws the states, uint8 [S, 84, 84, 4]
-    families: Mapping[str, Any]  # settings by the family's name
+    images: Callable[[], np.ndarray]  # returns images of the states, uint8 [S, 84, 84, 4]
+    families: Mapping[str, Any]  # family (its settings) by name
     seed: int
 
     def __call__(self, name: str, num_tasks: int, draw: int = 0) -> Tasks:
-        """T tasks of the family `name`; another `draw` gives other tasks.
+        """T tasks of the family `name`. Different `draw` give different random tasks.
 
         Raises:
-          UserError: not as many tasks as states of state_equality; what the family refuses.
+          UserError: the family refuses `num_tasks`, learns thresholds by regression, or needs
+            images that cannot be drawn.
         """
         family = self.families[name]
         observation = self.states
@@ -75,6 +76,6 @@ class TaskMaker(NamedTuple):
 
 
 def cumulants_of(tasks: Tasks) -> np.ndarray:
-    """float64 [S, T], of tasks on all states."""
+    """float64 [S, T]: the cumulants of tasks from `TaskMaker` in all states."""
     assert tasks.responses is not None
     return np.asarray(tasks.cumulants(tasks.responses), np.float64)

@@ -1,4 +1,4 @@
-"""Batches from the buffer, against a plain gather from all of the data."""
+"""Batches from the buffer, compared with a plain gather from all the data."""
 
 import copy
 import itertools
@@ -15,12 +15,12 @@ from pvn.data.store import Rows
 from pvn.data.transitions import find_transitions
 
 B = 32
-RESPONSE = np.array([1.0, -2.0], np.float32)  # times the row
+RESPONSE = np.array([1.0, -2.0], np.float32)  # the response of a row is its number times this
 
 
 @pytest.fixture(scope="module")
 def rows():
-    """2,600 rows in episodes of 7 to 60, some of which were cut; a frame spells its row."""
+    """2,600 rows in episodes of 7 to 60, some of them cut. Two pixels of a frame hold its row."""
     random = np.random.default_rng(0)
     lengths = random.integers(7, 61, 200)
     lengths = lengths[: np.searchsorted(np.cumsum(lengths), 2600)]
@@ -45,7 +45,7 @@ def rows():
 
 
 def setup(rows, budget_rows, *, split=None, reuse=1.0):
-    """(transitions, schedule); split: the row at which a second dataset begins."""
+    """(transitions, schedule). split: the row at which a second dataset begins."""
     starts = [0, 2600] if split is None else [0, split, 2600]
     transitions = find_transitions(rows, np.array(starts))
     budget = None if budget_rows is None else 7056 * budget_rows + transitions.nbytes
@@ -93,7 +93,7 @@ def test_all_in_memory_is_a_plain_gather_of_uniform_draws(rows):
 
 
 @pytest.mark.parametrize("split", [None, 400])
-def test_a_moving_part_is_a_plain_gather_of_what_is_buffered(rows, split):
+def test_with_a_moving_buffer_it_is_a_plain_gather_of_buffered_rows(rows, split):
     transitions, schedule = parts = setup(rows, 1000, split=split)
     valid = transitions.start
     assert schedule.moves
@@ -114,7 +114,7 @@ def test_a_moving_part_is_a_plain_gather_of_what_is_buffered(rows, split):
             ]
             assert all(held)
             seen |= set(index.tolist())
-    assert len(seen) > 0.9 * len(valid)  # 3 draws of each: 5 % are missed
+    assert len(seen) > 0.9 * len(valid)  # each is drawn 3 times on average: 5 % are never drawn
 
 
 def test_any_step_is_the_same_when_resumed_there(rows):
@@ -128,7 +128,7 @@ def test_any_step_is_the_same_when_resumed_there(rows):
 
 
 def test_frames_stay_while_a_run_needs_them(rows):
-    """What is made ahead, what waits to be put there, and the two steps that are under way."""
+    """Batches in the queue, the one in the thread's hand, and those of two steps under way."""
     assert KEPT >= DEPTH + 3
     with buffer_of(setup(rows, 1000)) as buffer:
         frames = [buffer.batch(step).frames for step in range(KEPT + 1)]
@@ -153,7 +153,7 @@ def counts_of(parts, first_step, num_steps, **changes):
         for step in range(first_step, first_step + num_steps):
             for _ in buffer.writes(step):
                 pass
-            # Responses say which row it is: no frames are gathered, and the test is fast.
+            # The responses identify the row. The test is fast, because it gathers no frames.
             np.add.at(counts, buffer.places(step).response_tm1[:, 0].astype(int), 1)
     return counts[valid]
 
@@ -166,9 +166,9 @@ def test_each_transition_is_drawn_equally_often_in_a_pass(rows, start_pass):
     counts = counts_of(parts, int(start_pass * steps), steps)
     assert counts.sum() == steps * B
     assert counts.mean() == pytest.approx(50, rel=0.01)
-    # As uneven as independent draws are, and no more.
+    # Not less uniform than independent draws.
     assert stats.chisquare(counts).pvalue > 1e-3
-    # Not so over a tenth of a pass: most transitions were not there.
+    # Over a tenth of a pass many transitions were never buffered.
     part = counts_of(parts, 0, steps // 10)
     assert np.mean(part == 0) > 0.4
 
@@ -184,7 +184,7 @@ def test_shares_of_datasets(rows):
         assert stats.chisquare(part).pvalue > 1e-3
 
 
-def test_a_corrupt_file_is_told_where_it_is_needed(rows):
+def test_an_error_of_the_reader_is_raised_in_batch(rows):
     class Broken(Exception):
         pass
 

@@ -46,14 +46,14 @@ def test_one_dataset_is_itself(paths):
     np.testing.assert_array_equal(collection.rows.frame[:], dataset.rows.frame)
 
 
-def test_several_are_laid_end_to_end(paths):
+def test_several_are_concatenated(paths):
     collection = open_collection(paths)
     assert collection.starts.tolist() == [0, 70, 75, 205]
     parts = [read_dataset(path).rows for path in paths]
     for name in ("action", "reward", "terminal", "truncated", "cut_start"):
         expected = np.concatenate([getattr(part, name) for part in parts])
         np.testing.assert_array_equal(getattr(collection.rows, name), expected, strict=True)
-    # 14, 1 and 26 episodes, each with a number of its own.
+    # 14, 1 and 26 episodes, numbered consecutively.
     np.testing.assert_array_equal(collection.rows.episode, np.arange(205) // 5)
     assert collection.rows.episode.dtype == np.int32
     assert len(collection.rows.frame) == 205
@@ -76,7 +76,7 @@ def test_the_same_data_twice_would_count_twice(paths, tmp_path):
 def test_transitions_of_each_dataset(paths):
     collection = open_collection(paths)
     transitions = collection_transitions(collection)
-    # Episodes of five; the first of each dataset has no stack before its fourth row.
+    # Episodes of five. The first of each dataset is cut: its first three rows have no stack.
     assert transitions.groups.tolist() == [0, 67, 69, 196]
     assert transitions.rows is collection.rows
 

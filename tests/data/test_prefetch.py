@@ -35,7 +35,7 @@ def test_made_ahead_of_the_consumer():
         return step
 
     with Prefetch(map(make, range(9)), depth=2) as items:
-        # Nothing is taken until three are made: a Prefetch that waits to be asked fails here.
+        # Takes nothing until three are made: a Prefetch that does not work ahead fails here.
         assert third.wait(timeout=30)
         assert list(items) == list(range(9))
 
@@ -46,7 +46,7 @@ def test_not_further_ahead_than_depth(depth):
     with Prefetch(map(made.append, range(1000)), depth) as items:
         for taken, _ in enumerate(items, 1):
             time.sleep(0.001)
-            assert len(made) <= taken + depth + 1  # the queue, and one in hand
+            assert len(made) <= taken + depth + 1  # those in the queue, and one in the thread
             if taken == 20:
                 break
 
@@ -82,7 +82,7 @@ def test_nothing_is_made_after_an_exception():
         with pytest.raises(Broken):
             next(iter(items))
         for thread in set(threading.enumerate()) - before:
-            thread.join(timeout=30)  # ends of itself, not because it is left
+            thread.join(timeout=30)  # ends by itself, inside the context
             assert not thread.is_alive()
     assert made == [4]
 

@@ -1,4 +1,4 @@
-"""Sums of several columns at once; of rewards, see tests/evaluation/test_probe.py."""
+"""Sums of several columns at once; of rewards, see tests/probes/test_value.py."""
 
 import numpy as np
 
@@ -11,4 +11,4 @@ def test_columns_by_hand() -> None:
     returns = discounted_returns(values, episode, 0.5)
     assert returns.dtype == np.float32
     assert returns.tolist() == [[2, 2], [2, 4], [4, 4], [1.5, 8], [1, 0]]
-    assert values[0].tolist() == [1, 0]  # left alone
+    assert values[0].tolist() == [1, 0]  # not changed

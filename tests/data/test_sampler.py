@@ -13,7 +13,7 @@ CHECK = settings(deadline=None, derandomize=True, max_examples=100)
 
 
 def philox(counter, key):
-    """Four words of Philox4x64-10 (Salmon et al. 2011, "Parallel random numbers"), by big ints."""
+    """Four words of Philox4x64-10 (Salmon et al. 2011, "Parallel random numbers"), as integers."""
     words = [counter >> shift & WORD - 1 for shift in (0, 64, 128, 192)]
     low, high = key, 0
     for _ in range(10):
@@ -46,7 +46,7 @@ def slow_indices(seed, step, batch_size, num_items):
 @CHECK
 @given(seeds, steps, st.integers(1, 40), st.integers(2, 2**31))
 def test_against_the_published_generators(seed, step, batch_size, num_items):
-    # Pins the numbers: whatever NumPy is installed, a run that is resumed sees the same data.
+    # Fixes the numbers: a resumed run draws the same data with any version of NumPy.
     got = uniform_indices(seed, step, batch_size, num_items)
     assert got.tolist() == slow_indices(seed, step, batch_size, num_items)
 
@@ -71,7 +71,7 @@ def test_a_pure_function_in_any_order(seed, wanted, random):
 
 @CHECK
 @given(seeds, steps, st.integers(1, 30), st.integers(0, 30), st.integers(2, 2**31))
-def test_a_smaller_batch_is_the_front_of_a_larger_one(seed, step, size, more, num_items):
+def test_a_smaller_batch_is_the_beginning_of_a_larger_one(seed, step, size, more, num_items):
     batch = uniform_indices(seed, step, size + more, num_items)
     np.testing.assert_array_equal(batch[:size], uniform_indices(seed, step, size, num_items))
 
@@ -79,17 +79,17 @@ def test_a_smaller_batch_is_the_front_of_a_larger_one(seed, step, size, more, nu
 @CHECK
 @given(st.lists(st.tuples(seeds, steps), min_size=2, max_size=6, unique=True))
 def test_another_seed_or_step_is_another_batch(pairs):
-    # 32 draws of a million: equal by chance once in 10**192.
+    # 32 draws from a million: equal by chance with probability 10**-192.
     batches = {tuple(uniform_indices(seed, step, 32, 10**6)) for seed, step in pairs}
     assert len(batches) == len(pairs)
 
 
-def test_seed_and_step_do_not_stand_for_each_other():
+def test_seed_and_step_cannot_be_swapped():
     assert uniform_indices(1, 2, 32, 10**6).tolist() != uniform_indices(2, 1, 32, 10**6).tolist()
 
 
 def test_steps_next_to_each_other_share_no_draws():
-    # A step that began in the stream of the one before would repeat a run of its draws.
+    # If a step began within the numbers of the step before, it would repeat some of its draws.
     draws = [set(uniform_indices(0, step, 500, 2**62).tolist()) for step in range(20)]
     assert sum(map(len, draws)) == len(set.union(*draws)) == 20 * 500
 
@@ -108,7 +108,7 @@ def test_uniform():
 
 
 def test_uniform_over_steps():
-    # The draws at one place of the batch, step after step.
+    # The draws at one index of the batch, over steps.
     places = np.stack([uniform_indices(3, step, 2, 20) for step in range(4000)])
     for column in places.T:
         assert 0.001 < stats.chisquare(np.bincount(column, minlength=20)).pvalue < 0.999

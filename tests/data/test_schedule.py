@@ -12,7 +12,7 @@ GIB = 2**30
 
 
 def transitions_of(sizes, fixed_bytes=0):
-    """Datasets with so many transitions each, every row one; columns of `fixed_bytes` in all."""
+    """Datasets of these numbers of transitions, one at each row, with columns of `fixed_bytes`."""
     groups = np.cumsum([0, *sizes])
     none = np.zeros(0, np.uint8)
     start = np.arange(groups[-1])
@@ -22,7 +22,7 @@ def transitions_of(sizes, fixed_bytes=0):
 
 
 def schedule_of(sizes, budget, *, row_bytes=7056, fixed_bytes=0, memory=2**60, reuse=1.0, seed=0):
-    """Their schedule; the bytes of the transitions' `start` come on top of the budget."""
+    """Their schedule. The budget does not include the bytes of the transitions' `start`."""
     of_start = 8 * sum(sizes)
     return make_schedule(
         seed, transitions_of(sizes, fixed_bytes), row_bytes=row_bytes, memory=memory + of_start,
@@ -31,7 +31,7 @@ def schedule_of(sizes, budget, *, row_bytes=7056, fixed_bytes=0, memory=2**60, r
 
 
 def tight_schedule(sizes, gib, fixed_bytes=0):
-    """The schedule for a budget in GiB, everything included."""
+    """The schedule for a budget in GiB that includes everything."""
     return make_schedule(
         0, transitions_of(sizes, fixed_bytes), row_bytes=7056, budget=int(gib * GIB),
         memory=2**60, reuse=1.0,
@@ -56,7 +56,7 @@ def test_each_block_is_buffered_equally_often_in_a_pass(sizes, affordable, posit
         assert len(np.unique(buffered)) == schedule.num_buffered
         counts[buffered] += 1
     assert set(counts) == {schedule.num_buffered}
-    # The blocks are all transitions, once; of a dataset they are of one size, but for one.
+    # The blocks hold each transition once. Their sizes in one dataset differ by at most 1.
     for size, start, edges in zip(sizes, np.cumsum([0, *sizes[:-1]]), schedule.edges, strict=True):
         assert (edges[0], edges[-1]) == (start, start + size)
         assert set(np.diff(edges)) <= {size // schedule.num_blocks, -(-size // schedule.num_blocks)}
@@ -90,7 +90,7 @@ def test_all_is_buffered_where_it_fits():
 
 
 def test_positions_by_hand():
-    # A 64th of what is affordable makes a block: 312 transitions, 99 blocks of 310.3 on average.
+    # A block is a 64th of the affordable rows: 312 transitions; 99 blocks of 310.3 on average.
     schedule = schedule_of([30_720], 20_000 * 7056)
     assert (schedule.num_blocks, schedule.draws_per_move) == (30_720 // 312 + 1, 310)
     assert [schedule.position(step, 31) for step in (0, 9, 10, 99, 100)] == [0, 0, 1, 9, 10]
@@ -112,7 +112,7 @@ def test_a_budget_that_is_too_small():
         tight_schedule([50_000], 0.01, fixed_bytes)
     least = float(str(caught.value).split("expected ")[1].split(" ")[0])
     assert tight_schedule([50_000], least, fixed_bytes).moves
-    with pytest.raises(UserError, match=r"of 16,675 rows \(a dataset of only 3 transitions has a"):
+    with pytest.raises(UserError, match=r"of 16,675 rows \(each block needs one of the 3 tra"):
         tight_schedule([3, 50_000], 0.1)
 
 

@@ -63,7 +63,7 @@ def assert_rows_equal(got, expected):
 
 @contextlib.contextmanager
 def small_files():
-    """A folder, and a format whose few rows span several chunks and files: it is fast."""
+    """A folder, and small chunks and files, so that a few rows span several of them."""
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
         patch.setattr(store, "FRAME_SHAPE", (2, 3))
         patch.setattr(store, "CHUNK_ROWS", 4)
@@ -77,7 +77,7 @@ class Killed(Exception):
 
 
 class DeadArray:
-    """In the place of an array: the writer dies where it would touch it."""
+    """Takes the place of an array; the writer dies when it uses it."""
 
     shape = (0,)
 
@@ -86,7 +86,7 @@ class DeadArray:
 
 
 def die_in_commit(path, rows, before):
-    """A commit that dies before it writes array `before`; None: before the attributes."""
+    """Commits rows, and dies before writing the array `before`; None: before the attributes."""
     writer = DatasetWriter(path, MADE)
     with pytest.MonkeyPatch.context() as patch:
         if before is None:
@@ -97,7 +97,7 @@ def die_in_commit(path, rows, before):
             writer.commit(rows)
 
 
-# What is written is read.
+# Written data are read back.
 
 
 def test_frames_on_disk_are_the_frames_in_memory(tmp_path):
@@ -115,7 +115,7 @@ def test_frames_on_disk_are_the_frames_in_memory(tmp_path):
     np.testing.assert_array_equal(frames[64:], rows.frame[64:])
     with pytest.raises(UserError, match=r"array frame cannot be read: .*frame/c/0/0/0"):
         frames[at]
-    # Zarr would have zeros for a file that goes away while it is read on.
+    # Zarr would read zeros for a file that is deleted meanwhile.
     frames = open_dataset(tmp_path).rows.frame
     (tmp_path / FILES[0]).unlink()
     with pytest.raises(UserError, match=r"array frame cannot be read: .*is missing"):
@@ -175,7 +175,7 @@ def test_zarr_reads_the_same(tmp_path):
 
 
 def test_zarr_writes_what_is_read(tmp_path):
-    # The other way round: arrays that the zarr library made, with codecs of its own choice.
+    # Arrays written by the zarr library, with its own choice of codecs.
     rows = make_rows(9)
     group = zarr.open_group(tmp_path, mode="w", zarr_format=3)
     for name, column in rows._asdict().items():
@@ -266,12 +266,12 @@ def test_fingerprint_against_hashlib(tmp_path):
     )
 
 
-# The same rows are the same bytes, whatever happened on the way.
+# The same rows have the same bytes, after any sequence of writes.
 
 
 @settings(deadline=None, derandomize=True, max_examples=25)
 @given(st.data())
-def test_same_bytes_whatever_happened_on_the_way(data):
+def test_same_bytes_after_any_sequence_of_writes(data):
     rows, junk = make_rows(21, (2, 3)), make_rows(21, (2, 3), seed=9)
     with small_files() as folder:
         write(folder / "whole", rows)
@@ -305,7 +305,7 @@ def test_same_bytes_at_full_size(tmp_path, splits):
 
 
 @pytest.mark.parametrize("before", [*Rows._fields, None])
-def test_rows_that_were_not_committed_do_not_count(before):
+def test_rows_that_were_not_committed_are_not_read(before):
     rows, junk = make_rows(21, (2, 3)), make_rows(21, (2, 3), seed=9)
     with small_files() as folder:
         write(folder, cut(rows, 0, 6))
@@ -322,7 +322,7 @@ def test_a_writer_that_died_at_once_left_an_empty_dataset():
         assert read_attributes(folder)["num_rows"] == 0
 
 
-def test_rewind_takes_rows_out_until_others_are_written():
+def test_rewind_removes_rows_until_others_are_written():
     rows, junk = make_rows(21, (2, 3)), make_rows(21, (2, 3), seed=9)
     with small_files() as folder:
         write(folder / "whole", rows)
@@ -336,7 +336,7 @@ def test_rewind_takes_rows_out_until_others_are_written():
         assert contents(path) == contents(folder / "whole")
 
 
-# Damage is seen.
+# Damage is noticed.
 
 
 @pytest.fixture(scope="module")
@@ -367,7 +367,7 @@ def test_a_flipped_bit_is_an_error_that_names_the_array(sound, data):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_flipped_bit_in_the_middle_is_no_identical_read(sound, name):
+def test_a_flipped_bit_in_the_middle_never_goes_unnoticed(sound, name):
     path, _ = sound
     raw = (path / name).read_bytes()
     damaged = bytearray(raw)
@@ -422,7 +422,7 @@ def test_an_array_with_too_few_rows(tmp_path):
     assert str(caught.value) == f"dataset {tmp_path}: array frame has 3 rows, zarr.json says 4"
 
 
-# What is not a dataset.
+# Folders that hold no dataset.
 
 COLLECT = "make one with python -m pvn.collect"
 
@@ -463,7 +463,7 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize(("source", "text"), FOREIGN)
-def test_a_foreign_folder_is_told_and_left_alone(tmp_path, source, text):
+def test_a_foreign_folder_is_refused_and_left_alone(tmp_path, source, text):
     (tmp_path / "zarr.json").write_text(source)
     (tmp_path / "frame").mkdir()
     (tmp_path / "frame" / "mine").write_text("mine")
@@ -501,7 +501,7 @@ def test_delete(tmp_path):
     assert contents(tmp_path / "d") == before
 
 
-# Known faults.
+# What must survive or be refused: foreign files, dead writers, wrong paths and metadata.
 
 
 def test_writer_leaves_what_is_not_its_own(tmp_path):
@@ -551,7 +551,7 @@ def test_frames_of_another_shape(tmp_path):
 
 
 @pytest.mark.parametrize("kept", [0, 3, 8, 13])
-def test_rows_taken_away_leave_no_trace(kept):
+def test_removed_rows_leave_no_trace(kept):
     with small_files() as folder:
         rows, junk = make_rows(kept, (2, 3)), make_rows(40, (2, 3), seed=1)
         for name, more in (("plain", 0), ("discarded", 40), ("rewound", 40)):
@@ -573,14 +573,14 @@ def test_rows_taken_away_leave_no_trace(kept):
         more = make_rows(11, (2, 3), seed=2)
         for name in ("plain", "discarded", "rewound"):
             DatasetWriter(folder / name, MADE).commit(more)
-        # The last shard may say in other bytes that a chunk is zeros: all else is the same.
+        # Only the last shard may differ: it can store a chunk of zeros in another way.
         for name in ("discarded", "rewound"):
             assert contents(folder / "plain").keys() == contents(folder / name).keys()
             first, second = (read_dataset(folder / n).rows for n in ("plain", name))
             assert_rows_equal(first, second)
 
 
-def test_what_cannot_be_written_is_told(tmp_path):
+def test_a_write_that_fails_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     message = f"^dataset {tmp_path}/file/d: {tmp_path}/file is a file, expected a directory$"
     with pytest.raises(UserError, match=message):

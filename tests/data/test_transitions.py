@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 from pvn.data.store import Rows
 from pvn.data.transitions import STACK, episode_spans, find_transitions, transition_rows
 
-SIDE = 2  # of a frame; gathering does not look at it
-ENDS = ("terminal", "truncated", "cut")  # cut: neither flag, the record just goes on elsewhere
+SIDE = 2  # of a frame; gathering does not depend on it
+ENDS = ("terminal", "truncated", "cut")  # cut: neither flag; another episode follows
 
 
 def make_rows(episodes, numbers=None):
-    """Rows of (length, end) episodes; no two frames are alike, and none is zeros."""
+    """Rows of (length, end) episodes. All frames differ, and none is zeros."""
     lengths = [length for length, _ in episodes]
     total = sum(lengths)
     last = np.cumsum(lengths) - 1
@@ -36,7 +36,7 @@ def datasets(draw):
     episodes = draw(
         st.lists(st.tuples(st.integers(1, 7), st.sampled_from(ENDS)), min_size=1, max_size=8)
     )
-    # Numbers are unique, not in order: rows of public logs need not begin at 0.
+    # Episode numbers are unique, but need not ascend or begin at 0.
     numbers = draw(st.permutations(range(-2, len(episodes) - 2)))
     rows = make_rows(episodes, numbers)
     starts = np.cumsum([0, *(length for length, _ in episodes[:-1])])
@@ -48,7 +48,7 @@ def datasets(draw):
 
 
 def slow_frame(rows, row, offset):
-    """The frame `offset` rows from `row`, walking there within the episode."""
+    """The frame `offset` rows after `row`, found by single steps within the episode."""
     step = 1 if offset > 0 else -1
     at = row
     for _ in range(abs(offset)):
@@ -85,7 +85,7 @@ def test_by_hand():
     transitions = find_transitions(rows)
     np.testing.assert_array_equal(transitions.first, [0, 1, 1, 1, 1, 1, 6, 6])
     np.testing.assert_array_equal(transitions.stop, [1, 6, 6, 6, 6, 6, 8, 8])
-    # Row 5 is no transition: its episode was cut there, and what came next is not known.
+    # No transition starts at row 5: its episode was cut there, so the next state is unknown.
     np.testing.assert_array_equal(transitions.start, [0, 1, 2, 3, 4, 6, 7])
     assert (transitions.num_transitions, transitions.num_rows) == (7, 8)
     assert transitions.groups.tolist() == [0, 7]
@@ -125,7 +125,7 @@ def test_groups_and_a_choice_of_rows():
     odd = find_transitions(rows, np.array([0, 7, 12]), np.arange(12) % 2 == 1)
     assert odd.start.tolist() == [1, 3, 5, 7, 9, 11]
     assert odd.groups.tolist() == [0, 3, 6]
-    # Seven columns less the frames: 4 + 4 + 1 + 1 + 1 + 4 bytes a row; two of 8; 8 a transition.
+    # A row: 4 + 4 + 1 + 1 + 1 + 4 bytes of columns, and `first` and `stop`. A transition: `start`.
     assert transitions.nbytes == 12 * (15 + 16) + 11 * 8
 
 
@@ -146,7 +146,7 @@ def test_gathering_leaves_the_rows_as_they_are():
         np.testing.assert_array_equal(column, copy)
 
 
-# Against loops.
+# Compared with slow loops.
 
 
 @settings(deadline=None, derandomize=True, max_examples=150)

@@ -8,7 +8,7 @@ from pvn.indicators.hashing import RandomHash, multiply_shift
 def test_against_python_integers() -> None:
     random = np.random.default_rng(0)
     observation = random.integers(0, 256, (5, 84, 84, 4), dtype=np.uint8)
-    observation[0] = 255  # the largest sums there are
+    observation[0] = 255  # the largest possible sums
     multipliers = random.integers(0, 2**32, (84 * 84 * 4, 3), dtype=np.uint32)
     multipliers[:, 0] = 2**32 - 1
     offset = random.integers(0, 2**32, 3, dtype=np.uint32)

@@ -27,7 +27,7 @@ def states() -> np.ndarray:
 
 
 def _in_integers(params: dict, observation: np.ndarray) -> np.ndarray:
-    """The architecture once more, from the parameters alone, in NumPy's int64."""
+    """The same network from its parameters, in NumPy with int64."""
     x = observation.astype(np.int64)
     names, padding = ("conv2_d", "conv2_d_1", "conv2_d_2"), ((2, 2), (1, 2), (1, 1))
     for name, pad, stride, bits in zip(names, padding, (4, 2, 1), (9, 8, 8), strict=True):
@@ -37,7 +37,7 @@ def _in_integers(params: dict, observation: np.ndarray) -> np.ndarray:
         patches = np.lib.stride_tricks.sliding_window_view(x, kernel.shape[:2], axis=(1, 2))
         patches = patches[:, ::stride, ::stride]
         sums = np.einsum("nijchw,hwco->nijo", patches, kernel.astype(np.int64), optimize=True)
-        # No sum, of whatever states, leaves what float32 counts.
+        # For any states, float32 holds every sum exactly.
         largest = 255 if name == "conv2_d" else 1023
         assert largest * np.abs(kernel).sum(axis=(0, 1, 2)).max() < 2**24
         x = np.clip(sums >> bits, 0, 1023)
@@ -64,7 +64,7 @@ def test_weights_are_normal_and_cut_off() -> None:
     for name, most in zip(names, (128, 32, 28, 256), strict=True):
         weights = np.asarray(frozen[0][name]["w"]).ravel()
         assert np.abs(weights).max() == most
-        # A normal cut off at two standard deviations keeps 0.880 of its own.
+        # A normal truncated at two standard deviations has 0.880 of its standard deviation.
         assert weights.std() == pytest.approx(0.880 * most / 2, rel=0.02)
         assert abs(weights.mean()) < 4 * weights.std() / np.sqrt(len(weights))
 
@@ -103,8 +103,8 @@ def test_responses_are_identical_in_the_step_from_the_cache_and_alone(
     for state, expected in zip(states, cached[index], strict=True):
         np.testing.assert_array_equal(tasks.response(frozen, state[None])[0], expected)
 
-    # The step has no place to look at; but if a response or a threshold were another, so would be
-    # the gradient.
+    # The step does not return responses. But if a response or a threshold differed, so would the
+    # gradient.
     network = make_proto_value_network(make_encoder("nature", width=1, num_features=8), 7, 4)
     optimizer = optax.sgd(1.0)
     real = tasks._replace(cumulant=lambda fitted, response: response + fitted[None])
@@ -143,7 +143,7 @@ def test_random_cumulants_are_standardised_over_the_dataset() -> None:
     assert tasks.fit is not None
     assert tasks.loss is None
     responses = np.random.default_rng(0).normal(3, 0.01, (500, 7)).astype(np.float32)
-    responses[:, 0] = 1  # a dead one
+    responses[:, 0] = 1  # a dead task
     cumulant = np.asarray(tasks.cumulant(tasks.fit(responses), responses))
     assert (cumulant[:, 0] == 0).all()
     np.testing.assert_allclose(cumulant[:, 1:].mean(axis=0), 0, atol=1e-3)
@@ -182,7 +182,7 @@ def test_cache_is_used_only_if_whole_and_of_the_same_key(dataset: object, tmp_pa
     key_file.write_text('{"seed": 1}')
     np.testing.assert_array_equal(responses(seed=1), first)
     assert computed[-2:] == [256, 44]
-    # What another key left is not gone on with.
+    # A computation with another key is not continued.
     file.rename(partial)
     key_file.write_text('{"seed": 0}')
     responses(seed=1)

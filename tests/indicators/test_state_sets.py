@@ -17,7 +17,7 @@ def test_random_sets() -> None:
     states = np.eye(50, dtype=np.float32)
     on = np.asarray(tasks.cumulant(fitted, tasks.response(frozen, states)))
     assert set(np.unique(on)) == {0, 1}
-    # 100,000 independent draws: standard error 0.001 in all, 0.007 a state.
+    # 100,000 independent draws: standard error 0.001 over all, 0.007 for a state.
     assert abs(on.mean() - 0.1) < 0.005
     np.testing.assert_allclose(on.mean(axis=1), 0.1, atol=0.035)
     covariance = np.cov(on)

@@ -17,7 +17,7 @@ def test_quantile_loss_by_hand() -> None:
     assert jax.jit(quantile_loss, static_argnums=2)(bias, response, 0.25) == pytest.approx(expected)
 
 
-def test_gradient_of_quantile_loss_rests_at_the_quantile() -> None:
+def test_gradient_of_quantile_loss_is_zero_at_the_quantile() -> None:
     response = jnp.arange(100.0)[:, None]
     gradient = jax.grad(lambda bias: quantile_loss(bias, response, 0.1))
     # The derivative is (1 - p) - P(u < 0): below, at and above the 90 % quantile.
@@ -52,10 +52,10 @@ def test_empirical_bias_by_hand() -> None:
 
 
 def test_ties_take_the_nearest_attainable_rate() -> None:
-    # Wanted 2 of 10; the top value is held by 3 (one too many), the next rate down is 0.
+    # Wanted 2 of 10. The largest value occurs 3 times, one too many; the next lower rate is 0.
     tied = np.array([0, 1, 2, 3, 4, 5, 6, 9, 9, 9], np.float32)[:, None]
     assert np.sum(np.asarray(indicator(jnp.array(empirical_bias(tied, 0.2)), tied))) == 3
-    # Held by 5: three too many, against two too few.
+    # It occurs 5 times: three too many, or with 0 two too few.
     tied = np.array([0, 1, 2, 3, 4, 9, 9, 9, 9, 9], np.float32)[:, None]
     assert np.sum(np.asarray(indicator(jnp.array(empirical_bias(tied, 0.2)), tied))) == 0
     constant = np.full((10, 1), 3, np.float32)
@@ -69,7 +69,7 @@ def test_ties_take_the_nearest_attainable_rate() -> None:
 )
 def test_no_other_threshold_is_nearer_to_the_proportion(column: list[float], p: float) -> None:
     values = np.array(column, np.float32)
-    # Sums with subnormal results may be flushed to zero; pixels never give such.
+    # Subnormal sums may be flushed to zero; pixels never give subnormal responses.
     values = np.round(values, 3)
     bias = empirical_bias(values[:, None], p)
     wanted = round(p * len(values))

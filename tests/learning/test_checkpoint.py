@@ -85,7 +85,7 @@ def test_a_missing_file_and_an_empty_folder_fall_back(path: Path) -> None:
     assert "is missing" in said[1]
 
 
-def test_a_save_that_was_killed_is_not_seen(path: Path) -> None:
+def test_a_save_that_was_killed_is_ignored(path: Path) -> None:
     (path / "step_0000000040.partial").mkdir()
     restored = restore_checkpoint(path, _state(0), IDENTITY, pytest.fail)
     assert restored is not None
@@ -110,7 +110,7 @@ def test_a_checkpoint_of_another_run_is_refused(path: Path) -> None:
 
 
 def _of_version_1(folder: Path, **body: object) -> None:
-    """Rewrites a checkpoint's manifest as pvn wrote it before there were identities."""
+    """Rewrites a checkpoint's manifest in version 1."""
     manifest = json.loads((folder / "manifest.json").read_text())
     del manifest["sha256"], manifest["identity"]
     manifest |= {"version": 1, **body}

@@ -31,7 +31,7 @@ def test_dead_units() -> None:
 
 
 def test_activation_metrics() -> None:
-    # Rates 0.5, 0.25, 0 and 1: the last two say nothing.
+    # Rates 0.5, 0.25, 0 and 1: the last two tasks are dead.
     cumulant = np.array([[1.0, 1, 0, 1], [1, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 1]])
     metrics = activation_metrics(cumulant)
     assert metrics["activation_mean"] == pytest.approx(0.4375)
@@ -40,7 +40,7 @@ def test_activation_metrics() -> None:
 
 
 def test_tasks_that_do_not_vary_explain_nothing() -> None:
-    """Two tasks of which the second is dead: its target's noise is not divided by."""
+    """Two tasks. The second is dead: the variance of its targets, mere noise, is no divisor."""
     network = Network(init=lambda key, x: {}, apply=lambda params, x: x[:, :, None])
     encoder = Network(init=lambda key, x: {}, apply=lambda params, x: x)
     indicator = Indicator(
@@ -64,6 +64,6 @@ def test_tasks_that_do_not_vary_explain_nothing() -> None:
     errors = np.array([2, 0, 3]) - s_tm1[:, 0]
     expected = 1 - errors.var() / np.var([2, 0, 3])
     assert diagnose(state, (), batch)["explained_variance"] == pytest.approx(expected, rel=1e-5)
-    # Where no task varies there is nothing to explain.
+    # NaN if no task varies.
     alike = batch._replace(s_tm1=np.ones((3, 2), np.float32))
     assert np.isnan(diagnose(state, (), alike)["explained_variance"])

@@ -1,4 +1,4 @@
-"""Batches on their way to the devices, from host and from device memory."""
+"""Batches for the devices, with frames in host and in device memory."""
 
 import jax
 import numpy as np
@@ -41,7 +41,7 @@ def test_frames_on_devices_are_an_array_on_the_host(num_devices: int) -> None:
         device.write(Write(at, frames, None))
         host[at : at + count] = frames
         np.testing.assert_array_equal(parallel.unreplicate(device.frames), host)
-    assert not host[-1].any()  # what place -1 means
+    assert not host[-1].any()  # place -1
 
 
 def test_a_batch_is_stacked_by_hand() -> None:
@@ -52,7 +52,7 @@ def test_a_batch_is_stacked_by_hand() -> None:
     assert made.s_tm1[:, 7, 5].tolist() == [[1, 2, 3, 4], [6, 7, 8, 9]]
     assert made.s_t[:, 7, 5].tolist() == [[2, 3, 4, 5], [7, 8, 9, 10]]
     assert (made.a_tm1.tolist(), made.a_t.tolist()) == ([3, 1], [0, 2])
-    # The same from places among frames, of which the last is of zeros.
+    # The same with places of frames in a buffer whose last row is zeros.
     held = np.concatenate([frames.reshape(10, 84, 84), np.zeros((1, 84, 84), np.uint8)])
     places = np.array([[-1, -1, 0, 1, 2], [5, 6, 7, 8, -1]], np.int32)
     made = to_transition(held, FrameBatch(None, places, *fields))
@@ -87,7 +87,7 @@ def test_a_feed_is_a_plain_gather(
             if not schedule.moves:
                 drawn = uniform_indices(3, step, 8, transitions.num_transitions)
                 row = transitions.start[drawn]
-            else:  # any row, told by its frames
+            else:  # any row, found by its frames
                 row = np.array([_row_of(transitions, s) for s in np.asarray(made.s_tm1)])
             expected = to_transition((), transitions.batch(row))
             jax.tree.map(np.testing.assert_array_equal, made, expected)

@@ -1,4 +1,4 @@
-"""The training generator: what it yields, when, and that a step is compiled once."""
+"""The training generator: what it yields and when; a step is compiled once."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pvn.errors import UserError
-from pvn.learning.loop import Due, Logged, Stepped, train
+from pvn.learning.loop import CheckpointDue, Logged, Stepped, train
 from pvn.learning.parallel import Parallel, make_parallel
 from pvn.learning.train_step import METRICS, TrainState
 
@@ -17,7 +17,7 @@ BAD = 7.0
 
 
 class Numbers:
-    """Batches of one number for each row: that of the step."""
+    """Batches of numbers: every row is the number of the step."""
 
     arrays, waited = (), 0.0
 
@@ -31,12 +31,12 @@ class Numbers:
 
 def state_at(step: int) -> TrainState:
     totals = {name: jnp.zeros(()) for name in (*METRICS, "steps", "updates")}
-    params, target_params = jnp.zeros(()), jnp.zeros(())  # each with memory of its own
+    params, target_params = jnp.zeros(()), jnp.zeros(())  # they must not share memory
     return TrainState(jnp.int32(step), params, target_params, (), (), (), totals, jnp.int32(0))
 
 
 def step_once(state: TrainState, batch: jax.Array) -> TrainState:
-    """Sums the batches' numbers as loss and parameters; step BAD is not finite."""
+    """Adds the batch's number to loss and parameters. Step BAD counts as not finite."""
     number = jnp.mean(batch)
     totals = dict(state.totals)
     totals["loss"], totals["updates"] = totals["loss"] + number, totals["updates"] + 1
@@ -67,7 +67,7 @@ def events(
 def brief(event: Any) -> tuple[Any, ...]:
     if isinstance(event, Logged):
         return "logged", event.step, event.values["loss"], float(event.state.params)
-    if isinstance(event, Due):
+    if isinstance(event, CheckpointDue):
         return "due", event.step, float(event.state.totals["updates"])
     assert isinstance(event, Stepped)
     return "stepped", event.step
@@ -85,7 +85,7 @@ def test_what_is_yielded_by_hand(num_devices: int, donate: bool) -> None:
     ]  # fmt: skip
 
 
-def test_resumed_in_between_it_goes_on_alike() -> None:
+def test_a_resumed_run_yields_the_same() -> None:
     chex.clear_trace_counter()
     whole = [brief(e) for e in events(0, 6, log_every=3, save_every=6)]
     chex.clear_trace_counter()

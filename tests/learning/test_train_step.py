@@ -1,4 +1,4 @@
-"""The step, on one device and on eight, with a network small enough to follow."""
+"""The train step, by hand with a small network, and on one and eight devices."""
 
 from typing import Any
 
@@ -68,7 +68,7 @@ def _make(**changes: Any) -> tuple[learning.TrainState, learning.Step]:
 
 def test_one_step_against_numpy() -> None:
     state, step = _make()
-    # Away from the online parameters, so that mixing up the two would show.
+    # Different from the online parameters, so that a mix-up of the two would show.
     state = state._replace(target_params={"w": state.params["w"] * 2})
     batch = _batch()
     new = jax.jit(step)(state, (), batch)
@@ -83,7 +83,7 @@ def test_one_step_against_numpy() -> None:
     for b, a in enumerate(batch.a_tm1):
         gradient[:, :, a] += batch.s_tm1[b][:, None] * error[b][None] / error.size
     np.testing.assert_allclose(new.params["w"], w - 0.1 * gradient, rtol=1e-5)
-    # From the parameters before the update, as published.
+    # From the parameters before the update.
     np.testing.assert_allclose(new.target_params["w"], 0.75 * 2 * w + 0.25 * w, rtol=1e-6)
     assert new.totals["loss"] == pytest.approx(0.5 * np.mean(error**2), rel=1e-5)
     assert new.totals["gradient_norm"] == pytest.approx(np.linalg.norm(gradient), rel=1e-5)
@@ -112,7 +112,7 @@ def test_given_responses_are_used_instead_of_computed_ones() -> None:
     assert not np.array_equal(other.params["w"], computed.params["w"])
 
 
-def test_returns_are_regressed_on_where_a_batch_brings_them() -> None:
+def test_returns_are_the_targets_if_a_batch_holds_them() -> None:
     state, step = _make()
     batch = _batch()
     returns = np.random.default_rng(1).normal(size=(8, 2)).astype(np.float32)
@@ -173,7 +173,7 @@ def test_means_do_not_count_the_warmup() -> None:
 
 
 def _real_step(axis_name: str | None) -> tuple[learning.TrainState, Any, Any]:
-    """A Nature encoder with thresholds that are learned, so that every reduction is in play."""
+    """A Nature encoder with learned thresholds, so that the step has every kind of reduction."""
     encoder = make_encoder("nature", width=1, num_features=16)
     network = make_proto_value_network(encoder, num_tasks=6, num_actions=3)
     tasks = RandomNetwork(
@@ -209,7 +209,7 @@ def _frame_batch(step: int) -> FrameBatch:
     )
 
 
-def test_eight_devices_are_as_one() -> None:
+def test_eight_devices_give_the_numbers_of_one() -> None:
     results = {}
     for count in (1, 8):
         parallel, axis_name = make_parallel(jax.devices()[:count])
@@ -239,7 +239,7 @@ def test_eight_devices_are_as_one() -> None:
             getattr(one, name),
             getattr(eight, name),
         )
-    # Twenty steps went somewhere.
+    # The twenty steps have changed the parameters.
     start = _real_step(None)[0].params
     moved = jax.tree.map(lambda a, b: float(np.max(np.abs(a - b))), start, one.params)
     assert max(jax.tree.leaves(moved)) > 1e-3

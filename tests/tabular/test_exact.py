@@ -1,4 +1,4 @@
-"""Closed forms, against chains small enough for pencil and paper and against slow sums."""
+"""Closed forms, compared with small chains by hand and with slow sums."""
 
 import numpy as np
 import pytest
@@ -74,10 +74,10 @@ def test_singular_vectors_of_a_symmetric_chain_are_its_proto_value_functions() -
     np.testing.assert_allclose(np.abs(np.sum(basis * vectors, axis=0)), 1, atol=1e-8)
 
 
-def test_top_invariant_subspace_of_what_is_not_symmetric() -> None:
+def test_top_invariant_subspace_of_a_matrix_that_is_not_symmetric() -> None:
     policy = uniform_policy_transition(GARNET.transition)
     basis, values = proto_value_functions(policy, 6)
-    # Complex pairs among them: the subspace is real all the same.
+    # Some eigenvalues are complex pairs; the subspace is real anyway.
     assert np.iscomplexobj(values)
     assert np.any(values.imag != 0)
     block = basis.T @ policy @ basis
@@ -88,8 +88,8 @@ def test_top_invariant_subspace_of_what_is_not_symmetric() -> None:
 
 @pytest.mark.parametrize("tasks", [15, 200])
 @pytest.mark.parametrize("mdp", [GARNET, four_rooms(2)])
-def test_td_rests_in_its_subspace(mdp: Mdp, tasks: int) -> None:
-    """The expected gradient of TD, heads at their fixed point, is 0 there, by the definition."""
+def test_td_has_no_gradient_in_its_subspace(mdp: Mdp, tasks: int) -> None:
+    """The expected gradient of TD is 0 there, if the heads are at their fixed point."""
     policy = uniform_policy_transition(mdp.transition)
     successor = successor_measure(policy, 0.9)
     cumulants = (np.random.default_rng(1).random((len(policy), tasks)) < 0.3).astype(float)
@@ -103,7 +103,7 @@ def test_td_rests_in_its_subspace(mdp: Mdp, tasks: int) -> None:
     np.testing.assert_allclose(features.T @ features, np.eye(dimension), atol=1e-12)
 
 
-def test_td_on_orthonormal_tasks_rests_in_the_proto_value_functions() -> None:
+def test_td_subspace_of_orthonormal_tasks_is_that_of_the_proto_value_functions() -> None:
     random = np.random.default_rng(0)
     for mdp, dimension in ((GARNET, 6), (four_rooms(4), 12)):
         policy = uniform_policy_transition(mdp.transition)
@@ -113,15 +113,15 @@ def test_td_on_orthonormal_tasks_rests_in_the_proto_value_functions() -> None:
         np.testing.assert_allclose(np.linalg.svd(found.T @ expected)[1], 1, atol=1e-9)
 
 
-def test_no_dimension_has_a_gap() -> None:
+def test_no_dimension_is_unique() -> None:
     policy = uniform_policy_transition(torus(6).transition)
-    with pytest.raises(UserError, match=r"^config.num_features: 5, expected 36 or more: of fewer"):
+    with pytest.raises(UserError, match=r"^config.num_features: 5, expected 36 or more: with few"):
         largest_dimension(policy, np.eye(36), 5)
 
 
 def test_left_singular_vectors_of_many_tasks_are_those_of_numpy() -> None:
     random = np.random.default_rng(0)
-    for tasks in (3, 9, 300):  # fewer than states; more; so many that the Gram matrix is used
+    for tasks in (3, 9, 300):  # fewer than states; equal; many, so that the Gram matrix is used
         matrix = random.random((9, tasks))
         vectors, values = left_singular_vectors(matrix, 3)
         expected, singular, _ = np.linalg.svd(matrix)
@@ -129,7 +129,7 @@ def test_left_singular_vectors_of_many_tasks_are_those_of_numpy() -> None:
         np.testing.assert_allclose(np.abs(np.sum(vectors * expected[:, :3], axis=0)), 1, atol=1e-9)
 
 
-def test_all_of_the_space() -> None:
+def test_the_whole_space() -> None:
     policy = uniform_policy_transition(GARNET.transition)
     assert proto_value_functions(policy, 20)[0].shape == (20, 20)
     assert left_singular_vectors(policy, 20)[0].shape == (20, 20)
@@ -143,25 +143,25 @@ def test_a_dimension_that_states_do_not_have(dimension: int) -> None:
         proto_value_functions(policy, dimension)
 
 
-def test_a_dimension_that_divides_equal_eigenvalues() -> None:
+def test_a_dimension_that_separates_equal_eigenvalues() -> None:
     policy = uniform_policy_transition(torus(6).transition)
     with pytest.raises(UserError) as caught:
         proto_value_functions(policy, 3)
     assert str(caught.value) == (
-        "config.dimension: 3 divides eigenvalues that are equal (0.7500), so that no subspace is "
-        "the top one; expected one of 1, 5, 9"
+        "config.dimension: 3 separates equal eigenvalues (0.7500), so the top subspace is not "
+        "unique; expected one of 1, 5, 9"
     )
-    with pytest.raises(UserError, match="3 divides singular values that are equal"):
+    with pytest.raises(UserError, match="3 separates equal singular values"):
         left_singular_vectors(successor_measure(policy, 0.9), 3)
 
 
-def test_a_dimension_that_divides_a_complex_pair() -> None:
+def test_a_dimension_that_separates_a_complex_pair() -> None:
     policy = uniform_policy_transition(GARNET.transition)
-    with pytest.raises(UserError, match="2 divides eigenvalues that are equal"):
+    with pytest.raises(UserError, match="2 separates equal eigenvalues"):
         proto_value_functions(policy, 2)
 
 
-def test_the_largest_dimension_with_a_gap() -> None:
+def test_the_largest_unique_dimension() -> None:
     policy = uniform_policy_transition(torus(6).transition)
     successor = successor_measure(policy, 0.9)
     assert [largest_dimension(policy, successor, most) for most in (1, 4, 5, 8, 99)] == [

@@ -1,4 +1,4 @@
-"""The step that trains on Atari, held against the closed forms of exact MDPs."""
+"""The train step of Atari, compared with the closed forms of exact MDPs."""
 
 from typing import Any
 
@@ -62,12 +62,12 @@ def problem_of(transition: np.ndarray, **more: Any) -> TabularProblem:
 
 
 def chain_of(mdp: Mdp) -> np.ndarray:
-    """The Markov chain of the uniform policy, [1, S, S]: its action values are state values."""
+    """P of the uniform policy, [1, S, S]: an MDP whose action values are state values."""
     return uniform_policy_transition(mdp.transition)[None]
 
 
 def learned(problem: TabularProblem, encoder: Network, **changes: Any) -> Any:
-    """The last state of training on `problem`, by default in expectation."""
+    """The last train state on `problem`, by default with `expected_batch`."""
     settings: dict[str, Any] = {
         "optimizer": optax.adam(1e-2, eps=1e-8),
         "target_update": average_target(0.0),
@@ -81,7 +81,7 @@ def learned(problem: TabularProblem, encoder: Network, **changes: Any) -> Any:
 
 
 def learned_features(problem: TabularProblem, num_features: int, **changes: Any) -> np.ndarray:
-    """[S, F]: those of a table."""
+    """The learned features of a table, [S, F]."""
     encoder = table_encoder(num_features)
     return features_of(encoder, learned(problem, encoder, **changes), problem.observation)
 
@@ -133,7 +133,7 @@ def test_the_expected_batch_is_every_state_and_action_once() -> None:
 
 
 def test_expected_gradient_of_the_td_loss_is_the_closed_form() -> None:
-    """The step itself, at every (s, a, s') alone, weighted by how often that happens."""
+    """The mean of the step's gradients over single triples (s, a, s'), with their probabilities."""
     mdp = garnet(9, 3, 4, seed=3)
     policy = uniform_policy_transition(mdp.transition)
     stationary = stationary_distribution(policy)
@@ -206,7 +206,7 @@ def test_one_hot_features_reach_the_exact_action_values() -> None:
     mdp = four_rooms(2)
     problem = problem_of(mdp.transition)
     count = mdp.num_states
-    # A step of this size puts the target in the prediction's place: value iteration.
+    # With this learning rate a step sets the prediction to the target: value iteration.
     rate = float(count * mdp.num_actions * count)
     state = learned(problem, ONE_HOT, optimizer=optax.sgd(rate), num_steps=300)
     q = np.asarray(state.params["heads"]["DenseGeneral_0"]["kernel"], np.float64)  # [S, T, A]
@@ -232,7 +232,7 @@ def test_one_hot_features_learn_from_samples_and_a_lagging_target() -> None:
         batch_size=32,
     )
     q = np.asarray(state.params["heads"]["DenseGeneral_0"]["kernel"])
-    # The moves are deterministic, so that samples bring no noise either.
+    # The moves are deterministic, so samples have no noise.
     np.testing.assert_allclose(
         q, exact_action_values(mdp.transition, np.eye(count), GAMMA), atol=1e-4
     )
@@ -252,7 +252,7 @@ def test_td_finds_the_proto_value_functions(seed: int) -> None:
 
 
 def test_a_head_for_each_action_moves_the_subspace() -> None:
-    """Action values look one step further than the chain: another, nearby subspace is best."""
+    """Action values depend on one more transition than state values, so the subspace differs."""
     mdp = four_rooms(4)
     proto_values, _ = proto_value_functions(chain_of(mdp)[0], 12)
     found = cosines(problem_of(mdp.transition), 12, proto_values, num_steps=4000)
@@ -262,15 +262,15 @@ def test_a_head_for_each_action_moves_the_subspace() -> None:
 # 4. Not symmetric.
 
 
-def test_td_and_monte_carlo_part_where_the_chain_is_not_symmetric() -> None:
-    """Le Lan et al. 2023: TD converges to an invariant subspace of P, Monte Carlo to another.
+def test_td_and_monte_carlo_differ_if_the_chain_is_not_symmetric() -> None:
+    """TD converges to an invariant subspace of P, Monte Carlo to another (Le Lan et al. 2023).
 
-    Let the S tasks be orthonormal, states uniform, heads at their fixed point. TD rests where the
-    targets I + gamma P F W leave the span of F nowhere: where P F lies in it, an invariant
-    subspace, of which that of the eigenvalues with the largest real parts is stable. Regression on
-    Psi rests at the span of its top left singular vectors (Eckart & Young). Both are the
-    proto-value functions if P is symmetric; a bootstrapped target that is not representable is
-    projected before it is backed up, a return is not.
+    Let the S tasks be orthonormal, the states uniform, and the heads at their fixed point. TD
+    converges where the span of F contains P F. That span is an invariant subspace of P, and stable
+    for the eigenvalues with the largest real parts. Regression on Psi converges to the span of its
+    top left singular vectors (Eckart & Young). If P is symmetric, both are the span of the
+    proto-value functions. They differ because the features project a bootstrapped target before
+    its backup, and do not project a return.
     """
     mdp = garnet(20, 2, 2, seed=2)
     chain = chain_of(mdp)
@@ -281,7 +281,7 @@ def test_td_and_monte_carlo_part_where_the_chain_is_not_symmetric() -> None:
     returns = exact_action_values(chain, np.eye(20), GAMMA).astype(np.float32)
     td, monte_carlo = problem_of(chain), problem_of(chain, returns=returns)
     encoder = table_encoder(6)
-    # Plain gradient descent comes to rest; Adam's steps leave the fixed point again.
+    # Plain gradient descent converges; Adam's steps leave the fixed point again.
     descent = {
         "optimizer": optax.sgd(10.0),
         "num_steps": 30_000,
@@ -306,10 +306,11 @@ def test_td_and_monte_carlo_part_where_the_chain_is_not_symmetric() -> None:
 
 
 def test_features_learned_from_random_sets_follow_their_number() -> None:
-    """Both losses learn what their closed form says of these very sets; TD has less of few sets.
+    """With both losses the features converge to the closed form for the same sets.
 
-    The tasks are not orthonormal then. As sets grow many they tend to be (but for the constant
-    direction), and the two meet.
+    With few sets the tasks are not orthonormal, and TD is farther from the proto-value functions
+    than Monte Carlo. With many sets the tasks are nearly orthonormal, except for the constant
+    function, and both approach the proto-value functions.
     """
     chain = chain_of(four_rooms(4))
     successor = successor_measure(chain[0], GAMMA)
@@ -338,7 +339,7 @@ def test_features_learned_from_random_sets_follow_their_number() -> None:
 
 
 def test_thresholds_on_the_stationary_distribution() -> None:
-    """Thresholds read off samples of a chain's states, against exact rates on its distribution."""
+    """Thresholds from sampled states; the rates are exact, on the stationary distribution."""
     mdp = garnet(60, 2, 3, seed=0)
     policy = uniform_policy_transition(mdp.transition)
     stationary = stationary_distribution(policy)
@@ -353,7 +354,7 @@ def test_thresholds_on_the_stationary_distribution() -> None:
     assert tasks.fit is not None
     on = np.asarray(is_on(jnp.asarray(tasks.fit(sample)), jnp.asarray(response)))
     rates = stationary @ on
-    # A state weighs up to a few percent: no threshold comes nearer than half of one.
+    # One state has up to a few percent of the weight, so few rates are attainable.
     for task, column in enumerate(response.T):
         falling = np.cumsum(stationary[np.argsort(-column)])
         attainable = np.min(np.abs(np.append(falling, 0) - 0.2))
@@ -369,7 +370,7 @@ def test_regressed_thresholds_on_the_stationary_distribution() -> None:
     ).indicator(20)
     frozen, bias = tasks.init(jax.random.key(0))
     response = jnp.asarray(tasks.response(frozen, render(mdp.coordinates)))
-    # In expectation: each state as often as it is visited, to 1 in 2,000.
+    # The expected visits of 2,000 draws, rounded.
     visits = np.repeat(np.arange(60), np.round(2000 * stationary).astype(int))
     optimizer = optax.adam(optax.linear_schedule(3e-3, 0.0, 4000))
     opt_state = optimizer.init(bias)
@@ -383,7 +384,7 @@ def test_regressed_thresholds_on_the_stationary_distribution() -> None:
 
     for _ in range(4000):
         bias, opt_state = update(bias, opt_state)
-    # The quantile is a state's own response, which it is on for or not: p lies between the two.
+    # The quantile is the response of one state: p lies between the rates without and with it.
     above = stationary @ np.asarray(is_on(bias - 1e-4, response))
     with_it = stationary @ np.asarray(is_on(bias + 1e-4, response))
     assert np.all(above <= 0.2 + 0.005)

@@ -23,7 +23,7 @@ SETTINGS = {"size": 4, "num_actions": 2, "branching": 2, "seed": 0, "discount": 
 
 
 def successor_of(mdp: Mdp, cell: tuple[int, int]) -> list[tuple[int, int]]:
-    """Where up, right, down and left lead from a cell."""
+    """The cells that up, right, down and left lead to."""
     cells = [tuple(int(x) for x in place) for place in mdp.coordinates]
     return [cells[int(np.argmax(move[cells.index(cell)]))] for move in mdp.transition]
 
@@ -48,7 +48,7 @@ def test_moves_on_a_chain() -> None:
 def test_four_rooms() -> None:
     rooms = four_rooms(4)
     assert (rooms.num_states, rooms.num_actions) == (68, 4)
-    # A wall above, a door below; and through the door.
+    # A wall above, a door below; then a cell in the door.
     assert successor_of(rooms, (3, 0)) == [(2, 0), (3, 1), (3, 0), (3, 0)]
     assert successor_of(rooms, (3, 1))[2] == (4, 1)
     assert successor_of(rooms, (4, 1)) == [(3, 1), (4, 1), (5, 1), (4, 1)]

@@ -1,4 +1,4 @@
-"""Drawing states: cells of a grid where they are one, else dots."""
+"""Drawing states as cells of a grid or as dots."""
 
 import numpy as np
 import pytest
