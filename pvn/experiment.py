@@ -90,6 +90,7 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
     Raises:
       UserError: a dataset, encoder or indicator cannot be used, or fields contradict each other.
     """
+    devices = jax.devices()[: c.num_devices or None]
     indicator = make_indicator(c.indicator, settings(**c[family]), c.num_tasks)
     encoder = make_encoder(c.encoder, width=c.width, num_features=c.num_features, dtype=c.dtype)
     collection = open_collection(c.dataset.split(","))
@@ -99,7 +100,6 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
     transitions = collection_transitions(
         collection, c.discount if c.loss == "monte_carlo" else None
     )
-    devices = jax.devices()[: c.num_devices or None]
     schedule = make_schedule(
         c.seed,
         transitions,

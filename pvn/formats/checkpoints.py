@@ -19,7 +19,7 @@ def choose_checkpoints(
 ) -> tuple[list[int], list[str]]:
     """Returns (checkpoints to convert, rising; a line for each run of numbers that is not there).
 
-    Checkpoints are numbered without gaps, so a gap is a checkpoint that is missing.
+    Checkpoints are numbered from 0 without gaps: a number that is not there is missing.
 
     Args:
       where: the folder, for messages.
@@ -34,7 +34,7 @@ def choose_checkpoints(
         raise UserError(f"{where}: holds no checkpoints")
     numbers = SPLITS[split] if split else tuple(wanted)
     chosen = {max(there) if n == -1 else n for n in numbers}
-    chosen = chosen or set(range(min(there), max(there) + 1))
+    chosen = chosen or set(range(max(there) + 1))
     absent = sorted(chosen - set(there))
     lines = [
         f"{where}: has no checkpoint {span}, only {spans(there)}; choose with --checkpoints"

@@ -22,7 +22,7 @@ def test_published_splits(there, split, expected):
 
 def test_chosen_checkpoints():
     choose = "choose with --checkpoints"
-    assert choose_checkpoints("x", [3, 2, 4], None, []) == ([2, 3, 4], [])
+    assert choose_checkpoints("x", [1, 0, 2], None, []) == ([0, 1, 2], [])
     assert choose_checkpoints("x", [3, 1, 7], None, [7, 1]) == ([1, 7], [])
     assert choose_checkpoints("x", [5, 3, 1, 4], None, [1, 2]) == (
         [1], [f"x: has no checkpoint 2, only 1,3-5; {choose}"]
@@ -39,6 +39,7 @@ def test_a_gap_is_a_checkpoint_that_is_missing():
     assert choose_checkpoints("x", [3, 1, 7], None, []) == (
         [1, 3, 7],
         [
+            "x: has no checkpoint 0, only 1,3,7; choose with --checkpoints",
             "x: has no checkpoint 2, only 1,3,7; choose with --checkpoints",
             "x: has no checkpoint 4-6, only 1,3,7; choose with --checkpoints",
         ],
