@@ -102,7 +102,7 @@ def write_rlds(dataset: Dataset, path: Path, raw: bool) -> None:
     for number, episodes in enumerate(np.array_split(np.unique(dataset.rows.episode), FILES)):
         content = b"".join(records(dataset.rows, episodes, raw))
         if raw:
-            file = folder / f"run_1-{number:05d}-of-00050"
+            file = folder / f"run_1-{number:05d}-of-{FILES:05d}"
             file.write_bytes(gzip.compress(content, 6))
         else:
             split = f"checkpoint_{number:02d}"

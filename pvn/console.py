@@ -59,6 +59,8 @@ def run(main: Callable[..., int | None], usage: str = "", memory: str = "") -> N
     def parse(argv: list[str]) -> list[str]:
         try:
             return flags.FLAGS(argv)
+        except SystemExit:  # --help, for which absl has another status
+            sys.exit(0)
         except Exception as error:
             print(f"error: {flag_error(error, argv)}", file=sys.stderr)
             sys.exit(1)

@@ -62,7 +62,7 @@ _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the evaluation in --w
 
 FIELDS: Fields = {
     "seed": SEED,
-    "num_envs": whole(1),
+    "num_envs": whole(1, 10_000),
     "head": choice(*LEARNERS),
     "num_steps": whole(1),
     "discount": real(0, 1, closed="[)"),

@@ -18,6 +18,7 @@ count belong to the dataset. So a writer that dies leaves a valid dataset. The n
 the rows after its end.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -109,6 +110,8 @@ def result_of(path: str | Path, problem: str, future: Any) -> Any:
         return future.result()
     except (ValueError, OSError) as error:  # a corrupt file, a full disk, or another format
         reason = str(error).split(" [")[0]
+        if (full := os.strerror(errno.ENOSPC)) in reason:
+            reason = full
         raise UserError(f"dataset {path}: {problem}: {reason}") from None
 
 

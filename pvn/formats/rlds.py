@@ -132,13 +132,15 @@ def _raw_files(path: Path, game: str, run: int) -> _Shards:
     folder = path / game
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder, expected files run_{run}-00000-of-00050 there")
-    pattern = re.compile(rf"run_{run}-(\d+)-of-\d+")
-    found = {
-        int(m[1]): [f] for f in folder.iterdir() if (m := pattern.fullmatch(f.name)) and f.is_file()
-    }
-    if not found:
+    pattern = re.compile(rf"run_{run}-(\d+)-of-(\d+)")
+    matches = [m for f in folder.iterdir() if (m := pattern.fullmatch(f.name)) and f.is_file()]
+    if not matches:
         raise UserError(f"{folder}: holds no files run_{run}-00000-of-00050")
-    return _Shards(folder, found, {}, {})
+    total = int(matches[0][2])  # every name says how many there are
+    there = {int(m[1]): [folder / m[0]] for m in matches}
+    names = {n: folder / f"run_{run}-{n:05d}-of-{total:05d}" for n in range(total)}
+    missing = {n: [f"{file}: is missing"] for n, file in names.items() if n not in there}
+    return _Shards(folder, {n: there.get(n, []) for n in names} | there, missing, {})
 
 
 class _Reading(NamedTuple):

@@ -358,5 +358,6 @@ def test_a_raw_file_that_is_missing(tmp_path):
     second.unlink()
     files, missing = inputs(tmp_path, True)
     assert [file.name[-14:] for file in files] == ["00000-of-00050", "00002-of-00050"]
-    where = second.parent
-    assert missing == [f"{where}: has no checkpoint 1, only 0,2; choose with --checkpoints"]
+    # Every name says that there are 50.
+    absent = [1, *range(3, 50)]
+    assert missing == [f"{second.parent}/run_1-{n:05d}-of-00050: is missing" for n in absent]
