@@ -41,7 +41,6 @@ def is_finite(head: LinearHead) -> bool:
 
 def make_act(features: Features) -> Act:
     """(head, uint8 [E, 84, 84, 4]) -> (features [E, F], greedy actions [E]), in one dispatch."""
-    device_params = jax.device_put(features.params)
 
     @jax.jit
     def act(
@@ -50,4 +49,4 @@ def make_act(features: Features) -> Act:
         x = features.apply(params, observation)
         return x, jnp.argmax(q_values(head, x), axis=-1)
 
-    return lambda head, observation: act(device_params, head, observation)
+    return lambda head, observation: act(features.device_params, head, observation)

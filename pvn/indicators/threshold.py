@@ -5,6 +5,7 @@ response. It is computed exactly from responses to the dataset, or learned by qu
 (Farebrother et al. 2023, appendix).
 """
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 
 def indicator(bias: jax.Array, response: jax.Array) -> jax.Array:
     """float32 [B, T]: 1 where response [B, T] + bias [T] is above 0, else 0."""
+    chex.assert_rank([bias, response], [1, 2])
     return (response + bias[None] > 0).astype(jnp.float32)
 
 
@@ -24,6 +26,8 @@ def quantile_loss(bias: jax.Array, response: jax.Array, proportion: float) -> ja
 
     bias: float32 [T]. response: float32 [B, T]. proportion: p.
     """
+    chex.assert_rank([bias, response], [1, 2])
+    chex.assert_equal_shape_suffix([bias, response], 1)
     u = response + bias[None]
     return jnp.mean(u * ((1 - proportion) - (u < 0)))
 
@@ -36,6 +40,7 @@ def empirical_bias(responses: np.ndarray, proportion: float) -> np.ndarray:
 
     responses: float32 [M, T]. proportion: p.
     """
+    chex.assert_rank(responses, 2)
     count = len(responses)
     wanted = round(proportion * count)
     biases = np.empty(responses.shape[1], np.float32)

@@ -76,3 +76,12 @@ def test_no_other_threshold_is_nearer_to_the_proportion(column: list[float], p: 
     got = int(np.sum(values[:, None] + bias > 0))
     attainable = {int(np.sum(values > v)) for v in values} | {len(values)}
     assert abs(got - wanted) == min(abs(a - wanted) for a in attainable)
+
+
+def test_wrong_shapes_are_refused() -> None:
+    with pytest.raises(AssertionError):
+        quantile_loss(jnp.zeros(3), jnp.zeros((4, 2)), 0.1)
+    with pytest.raises(AssertionError):
+        quantile_loss(jnp.zeros(()), jnp.zeros((4, 2)), 0.1)
+    with pytest.raises(AssertionError):
+        empirical_bias(np.zeros(4, np.float32), 0.1)
