@@ -23,11 +23,11 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="session")
 def compilations(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the commands of all workers share what they compiled: half of a tiny run's time."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if base.name.startswith("popen-") else base) / "compilations"
-    folder.mkdir(exist_ok=True)
-    return folder
+    """Where the commands of one worker share what they compiled: half of a tiny run's time.
+
+    Not of all workers: JAX reads an entry that another process is just writing, and warns.
+    """
+    return tmp_path_factory.mktemp("compilations")
 
 
 def _environment(compilations: Path, virtual_devices: int | None = None) -> dict[str, str]:

@@ -433,7 +433,7 @@ def test_interrupted_evaluation_leaves_no_scores_and_starts_again(
 ) -> None:
     arguments = [
         "pvn.evaluate", "--features=none", "--game=Breakout", f"--workdir={tmp_path}",
-        "--config.eval_episodes=300", "--config.num_envs=4",
+        "--config.eval_episodes=120", "--config.num_envs=4",
     ]  # fmt: skip
     process = start(*arguments)
     partial = tmp_path / "scores.jsonl.partial"
@@ -444,9 +444,9 @@ def test_interrupted_evaluation_leaves_no_scores_and_starts_again(
     assert process.returncode == 143
     assert "interrupted; the same command starts this evaluation again" in stderr
     assert not (tmp_path / "scores.jsonl").exists()
-    again = run(*arguments[:-2], "--config.eval_episodes=300", "--config.num_envs=4")
+    again = run(*arguments[:-2], "--config.eval_episodes=120", "--config.num_envs=4")
     assert again.returncode == 0, again.stderr
-    assert len(_rows(tmp_path)) == 300
+    assert len(_rows(tmp_path)) == 120
 
 
 def test_agents_can_be_named(run: Callable, tmp_path: Path) -> None:
