@@ -22,7 +22,7 @@ class Measured(NamedTuple):
     """Of one case."""
 
     seconds: float  # median of a call
-    peak_mib: float  # largest memory: of the device where it tells, else of the whole process
+    peak_mib: float  # largest memory: of the device where JAX reports it, else of the process
 
 
 def _take_turns(connection: Connection, make: Callable[[], Call]) -> None:

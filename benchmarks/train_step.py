@@ -4,8 +4,8 @@
 
 One JSON line a case. `gflops` counts multiplications and additions of the learning network by
 hand (indicator networks not counted, for ours are not in the step); `share_of_matmul` is that over
-a float32 2048^3 product timed in the same rounds; `peak_memory_mib` is the device's peak where it
-tells, else that of the case's own process, JAX itself included. `--end_to_end` also runs
+a float32 2048^3 product timed in the same rounds; `peak_memory_mib` is the device's peak where JAX
+reports it, else that of the case's own process, JAX itself included. `--end_to_end` also runs
 `python -m pvn.pretrain` for real and compares its steps/s with the bare step.
 """
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # From the emulator to a score, on a machine that has only Python and pip: collects, pretrains,
-# evaluates and reports, in 8 to 17 minutes on 2 cores. Run again, it goes on from what is there.
+# evaluates and reports, in 8 to 17 minutes on 2 cores. The same command resumes.
 # Evaluation episodes are played at epsilon 0.05, so that no policy waits for ever.
 #
 #   bash launch/quickstart.sh [--workdir=runs/quickstart] [--game=Breakout]
@@ -52,7 +52,7 @@ probe() {
 if probe --features="$workdir/pvn" && probe --features=random --like="$workdir/pvn"; then
   inputs="$inputs,$workdir/probe"
 else
-  echo "no probe: goes on without" >&2
+  echo "no probe: the report has none" >&2
 fi
 
 step "4/5 evaluate: a linear head on reward interactions, then play"
