@@ -34,6 +34,7 @@ from benchmarks.measure import Call, measure, print_row
 from pvn import console
 from pvn.data.buffer import Buffer
 from pvn.data.collection import collection_transitions, open_collection
+from pvn.data.sampler import Sampler
 from pvn.data.schedule import make_schedule
 from pvn.data.store import FRAME_BYTES, SHARD_ROWS, Dataset, Rows, open_dataset
 from pvn.data.writer import DatasetWriter
@@ -196,7 +197,7 @@ def sampling(path: str, share: float | None, on_device: bool) -> Call:
         memory=2**63,
         reuse=1.0,
     )
-    buffer = Buffer(transitions, schedule, seed=0, batch_size=BATCH, start=0, on_host=not on_device)
+    buffer = Buffer(transitions, schedule, Sampler(0, BATCH), start=0, on_host=not on_device)
     if not on_device:
         buffer.__enter__()  # until the process ends
         steps = iter(range(2**62))

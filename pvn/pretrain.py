@@ -34,7 +34,7 @@ from pvn import config as cfg
 from pvn import console
 from pvn.data.buffer import Buffer
 from pvn.data.returns import discounted_returns
-from pvn.data.sampler import Stream, uniform_indices
+from pvn.data.sampler import Sampler, Stream, uniform_indices
 from pvn.experiment import FIELDS, MAY_CHANGE, Experiment, identity_of, prepare, upgrade_identity
 from pvn.features import Features, save_features
 from pvn.indicators.registry import INDICATORS, find_family
@@ -183,10 +183,8 @@ def feed_of(
     buffer = Buffer(
         e.transitions,
         e.schedule,
-        seed=c.seed,
-        batch_size=c.batch_size,
+        Sampler(c.seed, c.batch_size, weights / weights.sum() if len(weights) else None),
         start=start,
-        shares=weights / weights.sum() if len(weights) else None,
         responses=functools.partial(read_responses, workdir / "responses")
         if c.responses == "cached"
         else None,

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pvn.data.prefetch import Prefetch
-from pvn.data.sampler import mixture_indices, uniform_indices
+from pvn.data.sampler import Sampler
 from pvn.data.schedule import AHEAD, Schedule, block_rows
 from pvn.data.store import FRAME_SHAPE
 from pvn.data.transitions import STACK, Transitions
@@ -55,11 +55,9 @@ class Buffer:
         self,
         transitions: Transitions,
         schedule: Schedule,
+        sampler: Sampler,
         *,
-        seed: int,
-        batch_size: int,
         start: int,
-        shares: np.ndarray | None = None,
         responses: ReadResponses | None = None,
         returns: np.ndarray | None = None,
         on_host: bool = True,
@@ -68,17 +66,13 @@ class Buffer:
         Args:
           transitions: of K datasets, frames on disk or in memory.
           schedule: of these transitions.
-          seed: of the draws.
-          batch_size: B, over all devices.
+          sampler: draws the batches.
           start: the first step, counted from 0.
-          shares: float64 [K], the share of each dataset in the draws, sum 1; None: uniform over
-            all transitions.
           responses: reads cached responses; None: batches hold none.
           returns: float32 [N, T], Monte Carlo returns of all rows; None: batches hold none.
           on_host: keep the frames here, for `batch`. Otherwise only `writes` yields them.
         """
-        self._transitions, self._schedule = transitions, schedule
-        self._seed, self._batch_size, self._shares = seed, batch_size, shares
+        self._transitions, self._schedule, self._sampler = transitions, schedule, sampler
         self._read_responses, self._returns = responses, returns
         self._first, stop = block_rows(transitions.start, schedule.edges)
         self._stop = np.minimum(stop, transitions.num_rows)
@@ -88,14 +82,14 @@ class Buffer:
         self.num_rows = schedule.num_buffered * self._slot_rows  # without the row of zeros
         self.write_rows = min(READ_ROWS, int(counts.max()))  # most rows of a `Write`
         self._sizes = np.diff(schedule.edges)  # [K, n]
-        self._next = schedule.position(start, batch_size)  # position that is read next
+        self._next = schedule.position(start, sampler.batch_size)  # position that is read next
         self._reader = Prefetch(self._read_from(self._next), depth=AHEAD * len(counts))
         self._read = iter(self._reader)
         self._frames: np.ndarray | None = None
         if on_host:
             self._frames = np.empty((self.num_rows + 1, *FRAME_SHAPE), np.uint8)
             self._frames[-1] = 0
-            batches = np.empty((KEPT, batch_size, STACK + 1, *FRAME_SHAPE), np.uint8)
+            batches = np.empty((KEPT, sampler.batch_size, STACK + 1, *FRAME_SHAPE), np.uint8)
             self._batches = itertools.cycle(batches)
         self._responses: np.ndarray | None = None
 
@@ -128,7 +122,7 @@ class Buffer:
         Raises:
           UserError: a file of the dataset is corrupt or missing; the message names it.
         """
-        stop = self._schedule.position(step, self._batch_size) + self._schedule.num_buffered
+        stop = self._schedule.position(step, self._sampler.batch_size) + self._schedule.num_buffered
         while self._next < stop:
             block = self._schedule.order[self._next % self._schedule.num_blocks]
             rows = int(np.sum(self._stop[:, block] - self._first[:, block]))
@@ -152,14 +146,10 @@ class Buffer:
     def _draw(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """The global batch of `step`: dataset row and place of each transition, int64 [B] each."""
         schedule = self._schedule
-        position = schedule.position(step, self._batch_size)
+        position = schedule.position(step, self._sampler.batch_size)
         blocks = schedule.buffered(position)
         sizes = self._sizes[:, blocks]  # [K, W]
-        draw = (self._seed, step, self._batch_size)
-        if self._shares is None:
-            drawn = uniform_indices(*draw, int(sizes.sum()))
-        else:
-            drawn = mixture_indices(*draw, sizes.sum(axis=1), self._shares)
+        drawn = self._sampler.draw(step, sizes.sum(axis=1))
         ends = np.cumsum(sizes)
         part = np.searchsorted(ends, drawn, side="right")  # which of the K * W parts
         k, w = np.divmod(part, len(blocks))

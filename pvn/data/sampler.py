@@ -6,6 +6,7 @@ not depend on the number of devices.
 """
 
 import enum
+from typing import NamedTuple
 
 import numpy as np
 
@@ -55,3 +56,20 @@ def mixture_indices(
     random = generator(seed, step)
     group = random.choice(len(sizes), batch_size, p=shares)
     return (np.cumsum(sizes) - sizes)[group] + random.integers(sizes[group])
+
+
+class Sampler(NamedTuple):
+    """How the batches of a run are drawn from K datasets."""
+
+    seed: int  # of the draws
+    batch_size: int  # B, over all devices
+    shares: np.ndarray | None = None  # float64 [K], of each dataset; None: all items alike
+
+    def draw(self, step: int, sizes: np.ndarray) -> np.ndarray:
+        """The global batch of a step: int64 [B], items of K groups laid end to end.
+
+        sizes: int64 [K], items of each group.
+        """
+        if self.shares is None:
+            return uniform_indices(self.seed, step, self.batch_size, int(sizes.sum()))
+        return mixture_indices(self.seed, step, self.batch_size, sizes, self.shares)

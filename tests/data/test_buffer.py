@@ -9,7 +9,7 @@ from scipy import stats
 
 from pvn.data.buffer import KEPT, READ_ROWS, Buffer
 from pvn.data.prefetch import DEPTH
-from pvn.data.sampler import uniform_indices
+from pvn.data.sampler import Sampler, uniform_indices
 from pvn.data.schedule import make_schedule
 from pvn.data.store import Rows
 from pvn.data.transitions import find_transitions
@@ -55,9 +55,9 @@ def setup(rows, budget_rows, *, split=None, reuse=1.0):
     return transitions, schedule
 
 
-def buffer_of(parts, start=0, **changes):
+def buffer_of(parts, start=0, shares=None, **changes):
     return Buffer(
-        *parts, seed=3, batch_size=B, start=start,
+        *parts, Sampler(3, B, shares), start=start,
         responses=lambda first, stop: np.arange(first, stop)[:, None] * RESPONSE, **changes,
     )  # fmt: skip
 
@@ -191,6 +191,6 @@ def test_an_error_of_the_reader_is_raised_in_batch(rows):
     def read(first, stop):
         raise Broken
 
-    buffer = Buffer(*setup(rows, 1000), seed=0, batch_size=B, start=0, responses=read)
+    buffer = Buffer(*setup(rows, 1000), Sampler(0, B), start=0, responses=read)
     with pytest.raises(Broken), buffer:
         buffer.batch(0)

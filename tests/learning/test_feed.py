@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from pvn.data.buffer import Buffer, Write
-from pvn.data.sampler import uniform_indices
+from pvn.data.sampler import Sampler, uniform_indices
 from pvn.data.schedule import make_schedule
 from pvn.data.store import Rows
 from pvn.data.transitions import Transitions, find_transitions
@@ -74,7 +74,7 @@ def test_a_feed_is_a_plain_gather(
         lambda arrays, batch: (arrays, to_transition(arrays, batch))[1], donate=False
     )
     with Feed(
-        Buffer(transitions, schedule, seed=3, batch_size=8, start=2, on_host=not on_device),
+        Buffer(transitions, schedule, Sampler(3, 8), start=2, on_host=not on_device),
         parallel, start=2, num_steps=40, on_device=on_device,
     ) as feed:  # fmt: skip
         assert sum(feed.fill()) <= feed.num_rows
