@@ -26,9 +26,7 @@ from pvn.features import random_features
 
 _GAME = flags.DEFINE_string("game", "Breakout", "Game.")
 _NUM_ENVS = flags.DEFINE_integer("num_envs", 32, "Number of environments.", lower_bound=1)
-_NUM_STEPS = flags.DEFINE_integer(
-    "num_steps", 60_000, "Agent steps a case.", lower_bound=1000
-)
+_NUM_STEPS = flags.DEFINE_integer("num_steps", 60_000, "Agent steps a case.", lower_bound=1000)
 
 
 def emulator_speed(envs: AtariEnvs, num_steps: int) -> float:

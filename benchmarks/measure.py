@@ -26,7 +26,7 @@ class Measured(NamedTuple):
 
 
 def _take_turns(connection: Connection, make: Callable[[], Call]) -> None:
-    """Runs in its own process: a turn for each True received; at the end it sends its peak memory."""
+    """Runs in its own process: a turn for each True received, then sends its peak memory."""
     call = make()
     jax.block_until_ready(call())
     connection.send(None)

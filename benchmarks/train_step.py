@@ -37,9 +37,7 @@ from pvn.networks.network import Network
 from pvn.networks.proto_value import make_proto_value_network
 from pvn.types import FrameBatch
 
-_ROUNDS = flags.DEFINE_integer(
-    "rounds", 5, "Turns of each case, of 4 timed steps.", lower_bound=1
-)
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each case, of 4 timed steps.", lower_bound=1)
 _BATCH = flags.DEFINE_integer("batch_size", 32, "Batch size.", lower_bound=1)
 _CASES = flags.DEFINE_list("cases", "nature:100,nature:1000,impala:100", "encoder:T, ...")
 _END_TO_END = flags.DEFINE_bool("end_to_end", False, "Also time python -m pvn.pretrain.")
