@@ -1,12 +1,13 @@
-"""How fast public data are converted and transitions sampled, each beside its floor.
+"""How fast public data are converted and transitions are sampled, and what limits the speed.
 
     python -m benchmarks.data [--num_frames=100000] [--rounds=6]
 
-One JSON line a case, of random play of a game. Conversion in frames/s: from Dopamine logs, RLDS and
-its raw form, made here from the same frames, beside what bounds them (decompressing one stream,
-decoding PNGs on all cores, compressing with zstd). Sampling in transitions/s, batch 256: all in
-memory, from a rotating quarter, and from device memory, beside copying the same bytes; and decoding
-zstd in frames/s, which a rotating window does once for each transition drawn.
+Prints one JSON line for each case. The data are random play of a game. Conversion is in frames/s,
+from Dopamine logs, RLDS and upstream RLDS files, all made here from the same frames. Its limits
+(`floor_...`) are decompressing one stream, decoding PNGs on all cores and compressing with zstd.
+Sampling is in transitions/s with batch 256: from all data in memory, from a rotating quarter, and
+from device memory. Its limits are copying the same bytes, and decoding zstd in frames/s, because a
+rotating buffer decodes one frame for each transition that is drawn.
 """
 
 import functools
@@ -53,11 +54,11 @@ BATCH, BATCHES_A_CALL = 256, 10
 FILES = 4  # windows or checkpoints
 
 
-# Public data from our own.
+# Public data made from a dataset.
 
 
 def write_logs(dataset: Dataset, path: Path) -> None:
-    """Windows of Dopamine logs, with gzip as Dopamine packs it."""
+    """Writes Dopamine logs of `FILES` windows or so, compressed at gzip's level of Dopamine."""
     folder = path / dataset.attributes["game"] / "1" / "replay_logs"
     folder.mkdir(parents=True)
     capacity = len(dataset.rows.action) // FILES + 1000
@@ -68,7 +69,10 @@ def write_logs(dataset: Dataset, path: Path) -> None:
 
 
 def records(rows: Rows, episodes: np.ndarray, raw: bool) -> Iterator[bytes]:
-    """Episodes of these numbers as TFRecords, prepared or raw."""
+    """Yields the episodes with these numbers as TFRecords.
+
+    raw: in the upstream form; otherwise as TFDS prepares them.
+    """
     names = (
         ("observations", "actions", "unclipped_rewards", "discounts")
         if raw
@@ -96,6 +100,7 @@ def records(rows: Rows, episodes: np.ndarray, raw: bool) -> Iterator[bytes]:
 
 
 def write_rlds(dataset: Dataset, path: Path, raw: bool) -> None:
+    """Writes RLDS files of `FILES` checkpoints. raw: in the upstream form."""
     game, name = dataset.attributes["game"], "rlu_atari_checkpoints_ordered"
     folder = path / game if raw else path / name / f"{game}_run_1" / "1.1.0"
     folder.mkdir(parents=True)
@@ -117,19 +122,26 @@ def write_rlds(dataset: Dataset, path: Path, raw: bool) -> None:
 
 
 def timed(function: Callable[[], object]) -> float:
+    """Seconds that a call takes."""
     began = time.perf_counter()
     function()
     return time.perf_counter() - began
 
 
 def command(module: str, *arguments: str) -> float:
-    """Runs one of ours; seconds."""
+    """Runs a command of pvn. Returns the seconds that it takes."""
     words = [sys.executable, "-m", module, *arguments]
     return timed(lambda: subprocess.run(words, check=True, stderr=subprocess.DEVNULL))
 
 
 def conversions(dataset: Dataset, folder: Path, pool: ThreadPoolExecutor) -> None:
-    """Prints a row for each source."""
+    """Prints a row for each source.
+
+    Args:
+      dataset: what the public data are made from.
+      folder: where they are written.
+      pool: one thread for each core.
+    """
     rows, game = dataset.rows, dataset.attributes["game"]
     frames = rows.frame[:]
     count = len(frames)
@@ -171,7 +183,7 @@ def conversions(dataset: Dataset, folder: Path, pool: ThreadPoolExecutor) -> Non
             f"--game={game}",
             f"--dataset={folder / 'converted'}",
         )
-        whole = idle = np.inf  # seconds; idle: nothing is left to convert
+        whole = idle = np.inf  # seconds; idle: of a command with nothing left to convert
         for _ in range(_ROUNDS.value):
             whole = min(whole, command("pvn.convert", *arguments, "--overwrite"))
             idle = min(idle, command("pvn.convert", *arguments))
@@ -186,7 +198,13 @@ def conversions(dataset: Dataset, folder: Path, pool: ThreadPoolExecutor) -> Non
 
 
 def sampling(path: str, share: float | None, on_device: bool) -> Call:
-    """Ten batches a call, where this share of the rows is in the buffer (None: all)."""
+    """A call that samples ten batches.
+
+    Args:
+      path: of a dataset.
+      share: of the rows that the buffer holds; None: all.
+      on_device: whether the frames are in device memory.
+    """
     transitions = collection_transitions(open_collection([path]))
     budget = None if share is None else int(share * transitions.num_rows * FRAME_BYTES)
     schedule = make_schedule(
@@ -213,14 +231,14 @@ def sampling(path: str, share: float | None, on_device: bool) -> Call:
 
 
 def copying() -> Call:
-    """The bytes of ten batches, five frames a transition, copied once."""
+    """A call that copies the bytes of ten batches, five frames for each transition, once."""
     source = np.ones((BATCHES_A_CALL * BATCH * 5, FRAME_BYTES), np.uint8)
     target = np.zeros_like(source)
     return lambda: np.copyto(target, source)
 
 
 def decoding(path: str) -> Call:
-    """A shard of frames a call."""
+    """A call that reads and decodes one shard of frames."""
     frames = open_dataset(path).rows.frame
     starts = iter(range(2**62))
     shards = max(len(frames) // SHARD_ROWS, 1)

@@ -1,10 +1,11 @@
-"""How fast linear evaluation is, against the bare emulator with as many environments.
+"""How fast linear evaluation is, compared with the bare emulator.
 
     python -m benchmarks.evaluate [--num_envs=32] [--num_steps=60000]
 
-One JSON line for each learner, in agent steps/s: the bare emulator under random actions, and the
-learning phase of `pvn.evaluate` on a Nature encoder, with all updates and fits. The emulator is
-timed before and after each learner, and the mean is taken.
+Prints one JSON line for each learner, in agent steps/s: the learning phase of `pvn.evaluate` on a
+Nature encoder, with all updates and fits, and the bare emulator with as many environments under
+random actions. The emulator is timed before and after each learner; its speed is that of both
+times together.
 """
 
 import time
@@ -24,12 +25,12 @@ from pvn.evaluation.rollout import Rollout, interact
 from pvn.features import random_features
 
 _GAME = flags.DEFINE_string("game", "Breakout", "Game.")
-_NUM_ENVS = flags.DEFINE_integer("num_envs", 32, "Environments side by side.", lower_bound=1)
+_NUM_ENVS = flags.DEFINE_integer("num_envs", 32, "Number of environments.", lower_bound=1)
 _NUM_STEPS = flags.DEFINE_integer("num_steps", 60_000, "Agent steps a case.", lower_bound=1000)
 
 
 def emulator_speed(envs: AtariEnvs, num_steps: int) -> float:
-    """Agent steps/s of random play, ended episodes restarted."""
+    """Agent steps/s of random play, with the restarts of ended episodes."""
     random = np.random.default_rng(0)
     began = time.perf_counter()
     for _ in range(num_steps // envs.num_envs):
@@ -41,7 +42,7 @@ def emulator_speed(envs: AtariEnvs, num_steps: int) -> float:
 
 
 def learning_speed(envs: AtariEnvs, head: str, num_steps: int) -> float:
-    """Agent steps/s of the learning phase of pvn.evaluate."""
+    """Agent steps/s of the learning phase of pvn.evaluate. head: "fqi" or "dqn"."""
     c = evaluate_config.get_config()
     c.num_envs = envs.num_envs
     features = random_features()

@@ -1,4 +1,4 @@
-"""Timing on a machine that is shared: cases take turns, and medians are compared."""
+"""Timing on a shared machine: cases take turns, and their medians are compared."""
 
 import json
 import multiprocessing
@@ -19,19 +19,19 @@ CALLS_A_TURN = 4
 
 
 class Measured(NamedTuple):
-    """Of one case."""
+    """The measurements of one case."""
 
     seconds: float  # median of a call
-    peak_mib: float  # largest memory: of the device where JAX reports it, else of the process
+    peak_mib: float  # peak memory: of the device if it reports it, else of the whole process
 
 
 def _take_turns(connection: Connection, make: Callable[[], Call]) -> None:
-    """In a process of its own: a turn for each True received, then the peak memory."""
+    """Runs in its own process: a turn for each True received, then sends its peak memory."""
     call = make()
     jax.block_until_ready(call())
     connection.send(None)
     while connection.recv():
-        jax.block_until_ready(call())  # not timed: the caches are full of another case
+        jax.block_until_ready(call())  # not timed: the caches hold the data of another case
         times = []
         for _ in range(CALLS_A_TURN):
             began = time.perf_counter()
@@ -44,11 +44,15 @@ def _take_turns(connection: Connection, make: Callable[[], Call]) -> None:
 
 
 def measure(cases: Mapping[str, Callable[[], Call]], rounds: int) -> dict[str, Measured]:
-    """Times the calls that `cases` make, picklable functions, `rounds` turns of each.
+    """Times each case for `rounds` turns.
 
-    Each case lives in a process of its own, as it would in use (in one process the allocator
-    that one case leaves behind slows the next down), and they take turns, so that a slow spell
-    of the machine meets all alike.
+    Each case runs in its own process, because in a shared one the state of the memory allocator
+    after one case slows the next one down. The cases take turns, so that a slow time of the machine
+    affects all of them.
+
+    Args:
+      cases: by name, picklable functions that make the call to time.
+      rounds: number of turns of each case.
     """
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # several processes on one GPU
     context = multiprocessing.get_context("spawn")
@@ -57,7 +61,7 @@ def measure(cases: Mapping[str, Callable[[], Call]], rounds: int) -> dict[str, M
         ours, theirs = context.Pipe()
         process = context.Process(target=_take_turns, args=(theirs, make), daemon=True)
         process.start()
-        theirs.close()  # so that a worker that dies is seen
+        theirs.close()  # so that `recv` fails if the worker dies
         ours.recv()
         workers[name] = (ours, process)
     times: dict[str, list[float]] = {name: [] for name in cases}
@@ -78,7 +82,7 @@ MATMUL_GFLOP = 2 * MATMUL_SIZE**3 / 1e9
 
 
 def matrix_product() -> Call:
-    """A float32 product of two square matrices: what the machine can do at best."""
+    """A call of a float32 product of two square matrices: near the machine's peak speed."""
     random = np.random.default_rng(0)
     shape = (MATMUL_SIZE, MATMUL_SIZE)
     a, b = (jax.device_put(random.normal(size=shape).astype(np.float32)) for _ in range(2))
@@ -87,6 +91,6 @@ def matrix_product() -> Call:
 
 
 def print_row(**row: object) -> None:
-    """One JSON line; floats to four digits."""
+    """Prints one JSON line, with floats rounded to four significant digits."""
     rounded = {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in row.items()}
     print(json.dumps(rounded), flush=True)

@@ -1,9 +1,9 @@
-"""The published formulation of the train step, on current JAX, to be timed beside ours.
+"""The published formulation of the train step, on current JAX, to compare with that of pvn.
 
-As Farebrother et al. 2023 describe it and their code does it: the random networks stacked and
-evaluated inside every step by `vmap` over their parameters, `nn.max_pool` in the Impala encoder,
-heads as a `vmap` of dense layers, biases by quantile regression. Loss, optimiser and target
-average are ours: they are the same.
+It follows the text and the code of Farebrother et al. (2023). The random networks are stacked and
+evaluated inside every step, by `vmap` over their parameters. The Impala encoder has `nn.max_pool`,
+the heads are a `vmap` of dense layers, and the biases are learned by quantile regression. Loss,
+optimiser and target average are the same in both, so those of pvn are used.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ from pvn.networks.network import Network, Params, as_network
 
 
 class PlainImpala(nn.Module):
-    """Impala with `nn.max_pool`."""
+    """Impala with `nn.max_pool`: uint8 [B, 84, 84, 4] to features [B, F]."""
 
     num_features: int
     width: int = 1
@@ -62,14 +62,17 @@ class PlainNetwork(nn.Module):
 
 
 def published_network(encoder: str, num_features: int, num_tasks: int, num_actions: int) -> Network:
-    """The learning network as published."""
+    """The learning network as published: uint8 [B, 84, 84, 4] to [B, T, A]."""
     return as_network(PlainNetwork(encoder, num_features, num_tasks, num_actions), encoder)
 
 
 def published_indicator(
     num_tasks: int, proportion: float, tasks_per_network: int = 10
 ) -> Indicator:
-    """Stacked random networks with a final ReLU, biases by quantile regression."""
+    """T tasks from stacked random networks with a final ReLU, biases by quantile regression.
+
+    num_tasks: T, a multiple of `tasks_per_network`.
+    """
     network = as_network(Nature(num_features=tasks_per_network), "random")
 
     def init(key: jax.Array) -> tuple[Params, jax.Array]:

@@ -1,12 +1,13 @@
-"""How fast a train step is, against a matrix product and against the published formulation.
+"""How fast a train step is, compared with a matrix product and with the published formulation.
 
     python -m benchmarks.train_step [--rounds=5] [--end_to_end]
 
-One JSON line a case. `gflops` counts multiplications and additions of the learning network by
-hand (indicator networks not counted, for ours are not in the step); `share_of_matmul` is that over
-a float32 2048^3 product timed in the same rounds; `peak_memory_mib` is the device's peak where JAX
-reports it, else that of the case's own process, JAX itself included. `--end_to_end` also runs
-`python -m pvn.pretrain` for real and compares its steps/s with the bare step.
+Prints one JSON line for each case. `gflops` is the number of multiplications and additions per
+second of the learning network, counted by hand. Indicator networks are not counted, because those
+of pvn are not in the step. `share_of_matmul` is `gflops` divided by that of a float32 2048^3 matrix
+product in the same rounds. `peak_memory_mib` is the device's peak if the device reports it, else
+that of the case's own process, which includes JAX itself. `--end_to_end` also runs the command
+`python -m pvn.pretrain` and compares its steps/s with the bare step.
 """
 
 import functools
@@ -37,7 +38,7 @@ from pvn.networks.proto_value import make_proto_value_network
 from pvn.types import FrameBatch
 
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each case, of 4 timed steps.", lower_bound=1)
-_BATCH = flags.DEFINE_integer("batch_size", 32, "B.", lower_bound=1)
+_BATCH = flags.DEFINE_integer("batch_size", 32, "Batch size.", lower_bound=1)
 _CASES = flags.DEFINE_list("cases", "nature:100,nature:1000,impala:100", "encoder:T, ...")
 _END_TO_END = flags.DEFINE_bool("end_to_end", False, "Also time python -m pvn.pretrain.")
 
@@ -45,7 +46,7 @@ NUM_FEATURES, NUM_ACTIONS = 512, 6
 
 
 def forward_flop(encoder: str) -> tuple[float, float]:
-    """FLOP of one state's forward pass by hand: (all of the encoder, its first layer)."""
+    """FLOP of one state's forward pass, counted by hand: (whole encoder, its first layer)."""
 
     def conv(side: int, kernel: int, inputs: int, outputs: int) -> float:
         return 2.0 * side**2 * kernel**2 * inputs * outputs
@@ -65,9 +66,10 @@ def forward_flop(encoder: str) -> tuple[float, float]:
 
 
 def step_flop(encoder: str, num_tasks: int, batch_size: int) -> float:
-    """FLOP of a step: online forward and backward, target forward, the heads likewise.
+    """FLOP of a step: forward and backward pass of the online network, forward pass of the target.
 
-    Backward is twice forward, less the first layer's gradient by its input, which nobody needs.
+    The heads are included. A backward pass is twice a forward pass, without the first layer's
+    gradient with respect to its input, which is not needed.
     """
     whole, first = forward_flop(encoder)
     heads = 2.0 * NUM_FEATURES * num_tasks * NUM_ACTIONS
@@ -75,7 +77,7 @@ def step_flop(encoder: str, num_tasks: int, batch_size: int) -> float:
 
 
 def random_batch(batch_size: int, num_tasks: int | None) -> FrameBatch:
-    """A batch of noise; with responses where `num_tasks` is given."""
+    """A batch of noise. num_tasks: of the responses in it; None: it has none."""
     random = np.random.default_rng(0)
     return FrameBatch(
         frames=random.integers(0, 256, (batch_size, 5, 84, 84), dtype=np.uint8),
@@ -91,7 +93,7 @@ def random_batch(batch_size: int, num_tasks: int | None) -> FrameBatch:
 
 
 def compiled(network: Network, indicator: Indicator, batch: FrameBatch) -> Call:
-    """A call that makes one step after the other."""
+    """A call that makes one training step, each time from the last step's state."""
     optimizer = optax.adam(3e-4, eps=1e-8)
     step = learning.make_train_step(
         network=network,
@@ -119,7 +121,7 @@ def compiled(network: Network, indicator: Indicator, batch: FrameBatch) -> Call:
 
 
 def ours(encoder: str, num_tasks: int, batch_size: int) -> Call:
-    """Our step, with cached responses, as `configs/pretrain.py` has it."""
+    """The step of pvn with cached responses, as in `configs/pretrain.py`."""
     network = make_proto_value_network(
         make_encoder(encoder, width=1, num_features=NUM_FEATURES), num_tasks, NUM_ACTIONS
     )
@@ -128,14 +130,14 @@ def ours(encoder: str, num_tasks: int, batch_size: int) -> Call:
 
 
 def published(encoder: str, num_tasks: int, batch_size: int) -> Call:
-    """The published step."""
+    """The published step, with the random networks in it."""
     network = published_network(encoder, NUM_FEATURES, num_tasks, NUM_ACTIONS)
     indicator = published_indicator(num_tasks, 0.05)
     return compiled(network, indicator, random_batch(batch_size, None))
 
 
 def end_to_end(batch_size: int) -> None:
-    """steps/s of the command itself, between two measurements of the bare step."""
+    """Prints the steps/s of `pvn.pretrain` and of the bare step, timed before and after it."""
     bare = {"bare": functools.partial(ours, "nature", 100, batch_size)}
     before = measure(bare, 25)["bare"].seconds
     with tempfile.TemporaryDirectory() as folder:

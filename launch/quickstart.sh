@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # From the emulator to a score, on a machine that has only Python and pip: collects, pretrains,
-# evaluates and reports, in 8 to 17 minutes on 2 cores. The same command resumes.
-# Evaluation episodes are played at epsilon 0.05, so that no policy waits for ever.
+# probes, evaluates and reports, in 8 to 17 minutes on 2 cores. The same command resumes an
+# interrupted run. Evaluation episodes are played at epsilon 0.05, because a greedy policy may wait
+# until the time limit without starting the game.
 #
 #   bash launch/quickstart.sh [--workdir=runs/quickstart] [--game=Breakout]
 set -euo pipefail
@@ -43,16 +44,16 @@ step "2/5 pretrain: a proto-value network, without rewards"
 "$python" -m pvn.pretrain --config=configs/pretrain.py --config.dataset="$workdir/data" \
   --workdir="$workdir/pvn"
 
-step "3/5 probe: do the features know the value of a state?"
+step "3/5 probe: do the features predict the value of a state?"
 inputs="$workdir/eval,$workdir/eval_random,$workdir/eval_none"
 probe() {
   "$python" -m pvn.probe --dataset="$workdir/data" --discount=0.95 --workdir="$workdir/probe" "$@"
 }
-# Random play of a hard game may see no reward: then there is no value to predict.
+# Random play of a hard game may get no reward. Then there is no value to predict.
 if probe --features="$workdir/pvn" && probe --features=random --like="$workdir/pvn"; then
   inputs="$inputs,$workdir/probe"
 else
-  echo "no probe: the report has none" >&2
+  echo "the probe failed: continuing without it" >&2
 fi
 
 step "4/5 evaluate: a linear head on reward interactions, then play"
@@ -68,7 +69,7 @@ cat <<EOF
 features: $workdir/pvn/features
 
 Try next, in $PWD:
-  # better data: play with the policy that was just learned
+  # better data: play with the learned policy
   $python -m pvn.collect --game=$game --policy=$workdir/eval --epsilon=0.05 --dataset=data/better
   # ten times the tasks
   $python -m pvn.pretrain --config.dataset=$workdir/data --config.num_tasks=1000 --workdir=runs/tasks_1000

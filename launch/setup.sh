@@ -1,5 +1,5 @@
-# Sourced by the other scripts: makes .venv beside them once and installs requirements.txt into it.
-# Sets $python. Needs Python 3.11 or newer and pip; PYTHON=... chooses another interpreter.
+# Sourced by the other scripts: makes .venv in the repository once, installs requirements.txt into
+# it, and sets $python. Needs Python 3.11 or newer and pip; PYTHON=... chooses another interpreter.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -10,10 +10,10 @@ setup() {
     return 1
   fi
   python="$PWD/.venv/bin/python"
-  # The stamp is written last: an installation that was interrupted is done again.
+  # The copy of requirements.txt is written last, so an interrupted installation is repeated.
   if ! cmp -s requirements.txt .venv/installed-requirements.txt; then
     echo "installing requirements.txt into .venv" >&2
-    # A venv that was interrupted may lack pip; it is made anew.
+    # An interrupted venv may lack pip. It is then made again.
     "$python" -m pip --version >/dev/null 2>&1 || "$base" -m venv --clear .venv
     "$python" -m pip install --quiet --disable-pip-version-check -r requirements.txt
     cp requirements.txt .venv/installed-requirements.txt

@@ -13,6 +13,8 @@ from pvn.errors import UserError
 from pvn.fields import SEED, Field, Fields, check_field, fields_of
 from pvn.paths import normalise_path, normalise_paths
 
+flags.disclaim_key_flags()  # a flag that is made here is the calling command's, for its --help
+
 
 def define_config(default: str) -> flags.FlagHolder:
     """The flag --config: a Python file with `get_config()`, whose fields --config.name=value set.

@@ -246,7 +246,7 @@ def Own(width, num_features, dtype):
             ["--config.random_network.proportion=0.0"],
             "error: config.random_network.proportion: 0.0, expected a number in (0, 1)",
         ),
-        (["--config.num_features=0"], "error: config.num_features: 0, expected a whole number, 1"),
+        (["--config.num_features=0"], "error: config.num_features: 0, expected a whole number, fr"),
         (["--config.batch_size=many"], "error: flag --config.batch_size=many: invalid literal for"),
         (
             ["--config.random_network.proportionn=0.1"],
