@@ -33,8 +33,8 @@ class MetricsWriter:
         lines = read_text(file).splitlines() if file.is_file() else []
         kept = [line for line in lines if _step_of(line) <= start_step]
         write_whole(file, "".join(line + "\n" for line in kept))
-        self._lines = LineWriter(file)
         self._events = _EventFile(workdir / "tensorboard", start_step + 1)
+        self._lines = LineWriter(file)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Writes a row. A value that is not finite becomes null, and no scalar."""

@@ -6,12 +6,18 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from pvn.data.store import open_dataset
+from pvn.envs.policies import load_own_policy
+from pvn.errors import UserError
 from pvn.features import load_features
+from pvn.indicators.registry import find_family, make_indicator
+from pvn.networks.encoders import make_encoder
 from pvn.plugins import load_plugin
+from pvn.probes.target import load_target, targets_of
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
 
@@ -146,15 +152,33 @@ def test_the_target_by_hand(make):
     assert known.tolist() == [True] * 5 + [False] * 3
 
 
+def use(kind, example, dataset):
+    """What the commands do first with a person's own thing."""
+    if kind == "encoder":
+        make_encoder(example.name, width=1, num_features=16)
+    elif kind == "indicator":
+        _, family = find_family(example.name)
+        make_indicator(example.name, family(), 3).init(jax.random.key(0))
+    elif kind == "policy":
+        load_own_policy(example.name, 4, 2)
+    else:
+        targets_of(load_target(example.name, {}), open_dataset(str(dataset)).rows)
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_file_that_does_not_load_is_one_line(make, run, kind):
+def test_what_is_on_the_page_can_be_used(make, dataset, kind):
+    use(kind, make(kind), dataset)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_that_does_not_load_is_one_line(make, dataset, kind):
     example = make(kind)
     example.file.write_text("\nimport no_such_neighbour\n")
-    done = run(example.module, *example.arguments)
-    assert (done.returncode, done.stderr) == (
-        1,
-        f"error: {kind} {example.name}: {kind}.py, line 2: ModuleNotFoundError: "
-        "No module named 'no_such_neighbour'\n",
+    with pytest.raises(UserError) as raised:
+        use(kind, example, dataset)
+    assert str(raised.value) == (
+        f"{kind} {example.name}: {kind}.py, line 2: ModuleNotFoundError: "
+        "No module named 'no_such_neighbour'"
     )
 
 
@@ -167,14 +191,24 @@ def test_a_file_that_does_not_load_is_one_line(make, run, kind):
         ("target", "row = np.arange"),
     ],
 )
-def test_a_plugin_that_raises_when_it_is_called_is_one_line(make, run, kind, line):
+def test_a_plugin_that_raises_when_it_is_called_is_one_line(make, dataset, kind, line):
     example = make(kind)
     before, after = example.file.read_text().split(line)
     example.file.write_text(f"{before}1 / 0; {line}{after}")
-    done = run(example.module, *example.arguments)
     number = before.count("\n") + 1
+    with pytest.raises(UserError) as raised:
+        use(kind, example, dataset)
+    assert str(raised.value) == (
+        f"{kind} {example.name}: {kind}.py, line {number}: ZeroDivisionError: division by zero"
+    )
+
+
+def test_the_commands_say_it_in_one_line(make, run):
+    example = make("policy")
+    example.file.write_text("\nimport no_such_neighbour\n")
+    done = run(example.module, *example.arguments)
     assert (done.returncode, done.stderr) == (
         1,
-        f"error: {kind} {example.name}: {kind}.py, line {number}: ZeroDivisionError: "
-        "division by zero\n",
+        f"error: policy {example.name}: policy.py, line 2: ModuleNotFoundError: "
+        "No module named 'no_such_neighbour'\n",
     )

@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from pvn.errors import UserError
+from pvn.evaluation.records import EpisodeRow, to_json
+from pvn.learning.checkpoint import save_checkpoint
+from pvn.metrics import MetricsWriter
 from pvn.run_directory import open_run
 
 TINY = [
@@ -55,7 +58,7 @@ def test_a_second_command_is_refused_until_the_first_is_gone(
     other_seed = arguments(dataset, workdir, "--config.num_steps=5", "--config.seed=1")
     result = run(*other_seed, "--overwrite")
     assert (result.returncode, result.stderr) == (1, refused)
-    result = run("pvn.tabular", f"--workdir={workdir}", "--config.num_steps=1")
+    result = run("pvn.report", f"--inputs={_scores(tmp_path)}", f"--workdir={workdir}")
     assert (result.returncode, result.stderr) == (1, refused)
     assert at_work.poll() is None
     assert json.loads((workdir / "config.json").read_text())["seed"] == 0
@@ -68,6 +71,15 @@ def test_a_second_command_is_refused_until_the_first_is_gone(
     names = [path.name for path in (workdir / "checkpoints").iterdir()]
     assert names == ["step_0000000005"]
     assert not (workdir / ".lock").exists()
+
+
+def _scores(tmp_path: Path) -> Path:
+    """A directory that a report can be made of."""
+    folder = tmp_path / "scores"
+    folder.mkdir()
+    row = EpisodeRow("Pong", "pvn", "fqi", 0, "eval", 0, 1.0, 5)
+    (folder / "scores.jsonl").write_text(to_json(row) + "\n")
+    return folder
 
 
 @pytest.mark.parametrize("how", ["moved", "deleted", "replaced", "without locks"])
@@ -127,7 +139,7 @@ def test_data_that_moved_and_other_spellings_resume(
     (data / "frame" / "c" / ".DS_Store").write_text("not data")
     assert run(*arguments(data, workdir, "--config.num_steps=5")).returncode == 0
     data.rename(tmp_path / "moved")
-    for spelling in (f"{tmp_path}/moved/", f"{tmp_path}/run/../moved", str(dataset)):
+    for spelling in (f"{tmp_path}/run/../moved/", str(dataset)):
         result = run(
             *arguments(Path("x"), Path(f"{workdir}/"), "--config.num_steps=5"),
             f"--config.dataset={spelling}",
@@ -166,16 +178,15 @@ def test_a_dangling_link(run: Callable, dataset: Path, tmp_path: Path) -> None:
         f"error: --workdir={tmp_path}/run: {tmp_path}/run is a link to /nowhere, which does not "
         "exist, expected a directory\n"
     )
-    for name, place in (("tensorboard", "run"), ("features", "features")):
-        workdir = tmp_path / name
-        workdir.mkdir()
-        (workdir / name).symlink_to("/nowhere")
-        result = run(*arguments(dataset, workdir, "--config.num_steps=5"))
-        assert result.returncode == 1
-        assert result.stderr == (
-            f"error: {place}: {workdir}/{name} is a link to /nowhere, which does not exist, "
-            "expected a directory\n"
-        )
+
+
+def test_a_dangling_link_in_a_run(tmp_path: Path) -> None:
+    (tmp_path / "tensorboard").symlink_to("/nowhere")
+    with pytest.raises(UserError, match=r"^run: .*/tensorboard is a link to /nowhere, which does"):
+        MetricsWriter(tmp_path, 0)
+    (tmp_path / "checkpoints").symlink_to("/nowhere")
+    with pytest.raises(UserError, match=r"^checkpoints: .*/checkpoints is a link to /nowhere, wh"):
+        save_checkpoint(tmp_path / "checkpoints", 1, {}, {}, 1)
 
 
 def opened(workdir: Path, config: dict, **more: object) -> None:
