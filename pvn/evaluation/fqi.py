@@ -129,7 +129,7 @@ def _check_squares(features: np.ndarray) -> None:
 
 
 class FqiLearner:
-    """Growing-batch fitted Q iteration: it fits to the whole replay every `refit_every` agent steps.
+    """Growing-batch fitted Q iteration: a fit to the whole replay every `refit_every` agent steps.
 
     A fit that diverges is counted in `diverged_fits` and is not used.
     """

@@ -38,7 +38,7 @@ class GreedyPolicy:
 
 
 def save_policy(path: Path, features: Features, head: LinearHead, metadata: dict[str, Any]) -> None:
-    """Writes `features/`, `head.safetensors` and then `policy.json`, which makes it valid."""
+    """Writes `features/`, `head.safetensors` and, last, `policy.json`, which makes it valid."""
     path.mkdir(parents=True, exist_ok=True)
     save_features(path / "features", features)
     tensors = {name: np.asarray(value) for name, value in head._asdict().items()}

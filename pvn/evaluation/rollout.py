@@ -15,7 +15,7 @@ from pvn.evaluation.replay import FeatureReplay
 class PlayedStep(NamedTuple):
     """One timestep of E environments."""
 
-    features: np.ndarray | None  # float32 [E, F], of the observations before the action; or None
+    features: np.ndarray | None  # float32 [E, F], before the action; None: random play
     action: np.ndarray  # int32 [E]
     reward: np.ndarray  # float32 [E], not clipped
     terminal: np.ndarray  # bool [E]
