@@ -6,7 +6,7 @@ from pvn.types import Interaction
 
 
 class FeatureReplay:
-    """A ring buffer of the last `capacity` timesteps of E environments, read as n-step interactions.
+    """A ring buffer of the last `capacity` timesteps of E environments, for n-step interactions.
 
     Row (t, e) holds the features of environment e's observation at timestep t, the action, its
     reward, and whether the action ended the episode (`terminal`, or `truncated` by the time limit).

@@ -1,7 +1,7 @@
 """Ridge regression in closed form: one eigendecomposition serves all penalties and targets.
 
-Features x [M, F] have means mu [F] and standard deviations s [F]; targets y [M] have mean m. Z holds
-the standardised features z = (x - mu) / s. For a penalty lambda:
+Features x [M, F] have means mu [F] and standard deviations s [F]. Targets y [M] have mean m. Z
+holds the standardised features z = (x - mu) / s. For a penalty lambda:
 
     minimise over w, b:   1/M |y - Z w - b|^2 + lambda |w|^2
     solution:             w = (Z'Z/M + lambda I)^-1 Z'(y - m)/M,   b = m

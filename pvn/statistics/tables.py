@@ -22,8 +22,8 @@ _R2_NOTE = (
 _PROBE_NOTE = (
     "{metric} of a probe that predicts {what} from the frozen features, on held-out data. Brackets "
     "hold the probe's interval. With several seeds, the value is the mean over seeds and the "
-    "interval spans the intervals of all seeds. A probe belongs to the features, so each head's row "
-    "shows it."
+    "interval spans the intervals of all seeds. A probe belongs to the features, so each head's "
+    "row shows it."
 )
 _RETURN_NOTE = (
     "Mean undiscounted return of the evaluation episodes, in the game's own points, with its 95 % "
