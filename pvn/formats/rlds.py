@@ -1,8 +1,8 @@
-"""Reads RLDS Atari data (rlu_atari_checkpoints_ordered), prepared by TFDS or in the upstream format.
+"""Reads RLDS Atari data (rlu_atari_checkpoints_ordered), as prepared by TFDS or as published.
 
-Prepared: `rlu_atari_checkpoints_ordered/{Game}_run_{r}/{version}/`, with one or more shards for each
-split `checkpoint_XX`, as TFRecord or ArrayRecord. Upstream: `{Game}/run_{r}-{i:05d}-of-00050`, as
-gzipped TFRecord, with one file for each checkpoint.
+Prepared: `rlu_atari_checkpoints_ordered/{Game}_run_{r}/{version}/`, with one or more shards for
+each split `checkpoint_XX`, as TFRecord or ArrayRecord. Published (the upstream format):
+`{Game}/run_{r}-{i:05d}-of-00050`, as gzipped TFRecord, with one file for each checkpoint.
 
 In both, a record is an episode: PNGs, actions, clipped rewards, and whether the game ended. If the
 game ended, the last row holds only the last frame; its action and reward have no meaning. This

@@ -97,9 +97,7 @@ def _example_class() -> Any:
         ("float_list", one, "FloatList"),
         ("int64_list", one, "Int64List"),
     )
-    message(
-        "Entry", ("key", one, "TYPE_STRING"), ("value", one, "Feature")
-    )  # the wire format of a map
+    message("Entry", ("key", one, "TYPE_STRING"), ("value", one, "Feature"))  # a map's wire format
     message("Features", ("feature", many, "Entry"))
     message("Example", ("features", one, "Features"))
     pool = descriptor_pool.DescriptorPool()

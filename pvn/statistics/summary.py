@@ -164,7 +164,7 @@ def summarise(episodes: Sequence[EpisodeRow], probes: Sequence[ProbeRow]) -> lis
 
 
 def aggregate(episodes: Sequence[EpisodeRow]) -> list[Aggregate]:
-    """Interquartile means of human-normalised scores, for (agent, head) pairs with two games or more.
+    """Interquartile means of human-normalised scores, for each (agent, head) of two or more games.
 
     A run is one seed in one game. Its score is the mean return of its evaluation episodes. Games
     without a reference are left out. The interval needs two runs of every game: a game with a
