@@ -30,7 +30,7 @@ _files: dict[str, str] = {}  # private module name -> the file in the name of a 
 
 
 def load_file(file: Path) -> ModuleType:
-    """Loads a user's file as a module. If a loaded file of its folder changed, all are loaded again.
+    """Loads a user's file as a module. If a file of its folder changed, all are loaded again.
 
     Raises:
       Exception: any error that the file raises.
