@@ -94,7 +94,7 @@ def _empty_rows(count: int) -> Rows:
 
 
 def check_same_play(dataset: str, old: Mapping[str, Any], made: Mapping[str, Any]) -> None:
-    """Raises `UserError` unless the attributes `old` of a dataset equal `made`."""
+    """Raises `UserError` unless a dataset with the attributes `old` was collected as `made`."""
     source = made["source"]
     if "head_sha256" in source:  # the weights identify the policy; its directory may have moved
         source = {**source, "policy": old.get("source", {}).get("policy")}

@@ -49,19 +49,15 @@ _SPLIT = flags.DEFINE_enum(
     "split",
     None,
     list(SPLITS),
-    "Published choice of checkpoints. weak: the first checkpoint of runs 1-5.",
+    "Published choice of checkpoints. weak: the first of runs 1-5.",
 )
-_SKIP_CORRUPT = flags.DEFINE_bool(
-    "skip_corrupt", False, "Leave out broken episodes or files, and count them."
-)
-_SKIP_MISSING = flags.DEFINE_bool(
-    "skip_missing", False, "Continue without missing files, and count them."
-)
+_SKIP_CORRUPT = flags.DEFINE_bool("skip_corrupt", False, "Leave out and count broken data.")
+_SKIP_MISSING = flags.DEFINE_bool("skip_missing", False, "Leave out and count missing files.")
 _LAST_ROW = flags.DEFINE_enum(
     "rlds_last_row",
     "frame",
     ["frame", "step"],
-    "What the last row of an RLDS game that ended holds.",
+    "What the last row of an ended RLDS game holds.",
 )
 _NUM_ACTIONS = flags.DEFINE_integer(
     "num_actions", 0, "Number of actions. 0: the minimal action set of the game.", lower_bound=0

@@ -64,7 +64,8 @@ def describe(dataset: Dataset) -> str:
         "rows": f"{count:,}, of which {len(transition_rows(rows)):,} are transitions",
         "episodes": (
             f"{len(starts):,}: {int(rows.terminal.sum()):,} ended, "
-            f"{int(rows.truncated.sum()):,} truncated, {int(rows.cut_start.sum()):,} without their start"
+            f"{int(rows.truncated.sum()):,} truncated, "
+            f"{int(rows.cut_start.sum()):,} without their start"
         ),
         "returns": spread(returns) + " (of whole episodes)",
         "lengths": spread(lengths),

@@ -227,9 +227,7 @@ def evaluate(
     summary = workdir / "summary.json"
     if summary.is_file():
         done = json.loads(read_text(summary))
-        mean = done.get(
-            "episode_return", done.get("return")
-        )  # `return`: the name in older versions
+        mean = done.get("episode_return", done.get("return"))  # older versions: `return`
         console.say(f"{workdir}: complete, mean episode return {mean:.2f}")
         return 0
 

@@ -23,7 +23,7 @@ class MetricsWriter:
     """Writes each row of metrics to metrics.jsonl and, as scalars, to TensorBoard events.
 
     A context manager. Both files are written in the calling thread: a line of metrics.jsonl
-    immediately, the events at least every 30 seconds of writing. An `OSError`, such as the error of
+    immediately, events after at most 30 seconds if more are written. An `OSError`, such as the error of
     a full disk, names the file.
     """
 

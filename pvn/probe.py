@@ -46,9 +46,7 @@ _TARGETS = flags.DEFINE_list(
 )
 _DISCOUNT = flags.DEFINE_float("discount", 0.99, "Discount of the values, in [0, 1).")
 _CLIP = flags.DEFINE_bool("clip_rewards", True, "Clip rewards to [-1, 1].")
-_MAX_ROWS = flags.DEFINE_integer(
-    "max_rows", 50_000, "Largest number of rows to use.", lower_bound=100
-)
+_MAX_ROWS = flags.DEFINE_integer("max_rows", 50_000, "Largest number of rows.", lower_bound=100)
 _SEED = cfg.define_seed("Seed of the split, and of random features.")
 _WORKDIR = cfg.define_path("workdir", None, "Directory of probes.jsonl.", required=True)
 

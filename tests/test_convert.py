@@ -238,7 +238,7 @@ def test_missing_files_are_named_or_counted(run: Callable, tmp_path: Path) -> No
         result = run(*arguments)
         assert result.returncode == 1
         more = "" if count == 1 else " (and 1 more like this)"
-        assert result.stderr == f"error: {lines[0]}{more}; --skip_missing goes on without\n"
+        assert result.stderr == f"error: {lines[0]}{more}; --skip_missing continues without them\n"
         assert not dataset.exists()
         result = run(*arguments, "--skip_missing")
         assert result.returncode == 0, result.stderr

@@ -28,7 +28,7 @@ def test_info(run: Callable, dataset: Path) -> None:
     assert found["game"] == "Breakout, 4 actions"
     assert found["rows"].startswith("3,000, of which 2,999 are transitions")
     ended = int(rows.terminal.sum())
-    assert found["episodes"] == f"{ended + 1}: {ended} ended, 1 cut, 0 without their start"
+    assert found["episodes"] == f"{ended + 1}: {ended} ended, 1 truncated, 0 without their start"
     returns = [rows.reward[rows.episode == e].sum() for e in np.unique(rows.episode[rows.terminal])]
     assert found["returns"].startswith(
         f"mean {np.mean(returns):,.2f}, median {np.median(returns):g}"
