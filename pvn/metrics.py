@@ -22,9 +22,9 @@ _RENAMED = {"td_loss": "loss"}  # older name of a metric -> name
 class MetricsWriter:
     """Writes each row of metrics to metrics.jsonl and, as scalars, to TensorBoard events.
 
-    A context manager. Both files are written in the calling thread: a line of metrics.jsonl
-    immediately, events after at most 30 seconds if more are written. An `OSError`, such as the error of
-    a full disk, names the file.
+    A context manager. Both files are written in the calling thread. Each line of metrics.jsonl is
+    written immediately; events are buffered for 30 seconds or more. An `OSError`, such as the error
+    of a full disk, names the file.
     """
 
     def __init__(self, workdir: Path, start_step: int):

@@ -90,8 +90,8 @@ def plot(curves: Sequence[Curve], styles: Mapping[tuple[str, str], int]) -> byte
         axes.set_xlim(left=0)
         axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.grid(alpha=0.25)
-        # A dollar sign would begin a formula. The labels are passed to the legend because matplotlib
-        # hides a line whose own label begins with an underscore.
+        # A dollar sign would begin a formula. The legend gets the labels as an argument, because
+        # matplotlib hides a line whose own label begins with an underscore.
         labels = [agent_label(curve.agent, curve.head).replace("$", r"\$") for curve in curves]
         axes.legend(lines, labels, frameon=False)
         file = io.BytesIO()

@@ -64,7 +64,7 @@ def test_loss_by_hand():
 
 
 def test_gradient_by_hand():
-    # Only of the value of the action taken: -error * features / B; no gradient of the target.
+    # Only the value of the taken action has a gradient, -error * features / B; the target has none.
     gradient = jax.jit(jax.grad(double_q_loss, argnums=(0, 1)))(ONLINE, TARGET, BATCH)
     kernel = np.zeros((2, 3))
     kernel[:, 2] = -ERRORS[0] * np.array([1, 1]) / 2
@@ -114,11 +114,11 @@ def as_array(head):
     return np.concatenate([head.kernel, head.bias[None]])
 
 
-def test_training_is_that_of_a_slow_reference():
+def test_training_equals_a_slow_reference():
     settings = SETTINGS._replace(max_gradient_norm=1.0)
     batches = some_batches(25, 8)
     heads, targets, losses, norms = slow_dqn(batches, settings)
-    assert 5 < np.sum(np.array(norms) > 1) < 25  # some are clipped, some are not
+    assert 5 < np.sum(np.array(norms) > 1) < 25  # some gradients are clipped, others are not
     state = init_state(3, 4, settings)
     for number in range(25):
         state, loss = update(state, part(batches, slice(number, number + 1)), settings)
@@ -131,7 +131,7 @@ def test_training_is_that_of_a_slow_reference():
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])
-def test_batches_in_one_call_are_so_many_calls(count):
+def test_batches_in_one_call_equal_separate_calls(count):
     batches = some_batches(count, 4)
     start = init_state(3, 4, SETTINGS)
     together, mean_loss = update(start, batches)
@@ -176,7 +176,7 @@ def test_the_gradient_is_clipped(reward, scale):
     assert float(loss) == 0.5 * reward**2
 
 
-def test_the_first_state_is_left_alone():
+def test_the_first_state_does_not_change():
     start = init_state(3, 4, SETTINGS)
     update(start, some_batches(4, 4))
     assert int(start.num_updates) == 0
@@ -185,7 +185,7 @@ def test_the_first_state_is_left_alone():
 
 
 def test_the_target_period_is_in_agent_steps():
-    # A period of 7 agent steps is 3 updates of one every 2 agent steps, rounded down.
+    # With one update every 2 agent steps, a period of 7 agent steps is 3 updates (rounded down).
     settings = SETTINGS._replace(update_every=2, target_period=7)
     batches = some_batches(3, 4)
     two, _ = update(init_state(3, 4, settings), part(batches, slice(0, 2)), settings)
@@ -255,7 +255,7 @@ def test_the_loss_is_logged_every_10_000_agent_steps(agent_steps):
     [
         (1e30, 1.0, 16),
         (0.05, 1e25, 13),
-    ],  # the loss overflows after one update; the gradient at once
+    ],  # the loss overflows after one update, the gradient immediately
 )
 def test_a_head_that_diverged_is_refused(learning_rate, size, agent_step):
     one = learner(SETTINGS._replace(update_every=3, batch_size=8, learning_rate=learning_rate))
