@@ -144,7 +144,7 @@ def test_epsilon_greedy(epsilon):
         assert step.action.dtype == np.int32
         taken.append(step.action)
     assert np.array_equal(taken, envs.actions)
-    # A random action equals the greedy one in one of five cases. The bound is 5 standard deviations.
+    # A random action equals the greedy one in one of five cases. Bound: 5 standard deviations.
     expected = 1 - epsilon * 4 / 5
     error = np.sqrt(expected * (1 - expected) / 4000)
     assert abs(np.mean(np.array(taken) == 4) - expected) <= 5 * error

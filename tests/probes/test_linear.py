@@ -81,7 +81,7 @@ def test_an_episode_does_not_predict_other_episodes():
 
 
 def test_the_penalty_is_chosen_and_needed():
-    # Few rows, and one useful feature among many: without a penalty, R^2 is negative.
+    # Few rows, and one useful feature among many: a fit without a penalty would overfit.
     rows = some_episodes(15, longest=30)
     random = np.random.default_rng(1)
     useful = values_of(rows) + 0.3 * random.normal(size=len(rows.reward))

@@ -6,7 +6,7 @@ from pvn.probes.score import r_squared_interval
 
 
 def episodes_of_predictions(count, length, seed):
-    """(episode, target, prediction). Most of the targets' and errors' variance is between episodes."""
+    """(episode, target, prediction). Targets and errors vary mostly between episodes."""
     random = np.random.default_rng(seed)
     episode = np.repeat(random.permutation(1000)[:count], length)
     shared, error = np.repeat(random.normal(size=(2, count)), length, axis=1)

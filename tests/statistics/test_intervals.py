@@ -70,7 +70,7 @@ def test_stratified_interval_keeps_each_game_at_its_own_runs():
 
 
 def test_stratified_interval_by_hand():
-    # Pong's two runs have the sums 0, 1, 1, 2; Breakout's single run does not change: (sum + 4) / 3.
+    # Pong's two runs have sums 0, 1, 1, 2. Breakout's single run does not change: (sum + 4) / 3.
     low, high = stratified_bootstrap({"Pong": [0, 1], "Breakout": [4]}, np.mean)
     assert (low, high) == pytest.approx((4 / 3, 2))
 

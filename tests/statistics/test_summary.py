@@ -8,7 +8,7 @@ from tests.statistics.rows import episode, probed
 def test_seeds_weigh_the_same():
     played = [episode(0.0), episode(0.0), episode(0.0), episode(10.0, seed=1)]
     (result,) = summarise(played, [])
-    # The mean of the seeds' means 0 and 10, not of four episodes. Two drawn seeds give 0, 5, 5 or 10.
+    # The mean of the seeds' means 0 and 10, not of four episodes. Resamples give 0, 5, 5 or 10.
     assert result.episode_return == (5.0, (0.0, 10.0))
     assert (result.num_episodes, result.num_seeds) == (4, 2)
 
@@ -65,7 +65,7 @@ def test_aggregate_by_hand():
     assert (result.agent, result.head, result.games) == ("pvn", "dqn", ("Breakout", "Pong"))
     assert result.num_runs == 4
     assert result.iqm.value == pytest.approx(1.0)
-    # Resamples of Pong are {00, 01, 10, 11}, of Breakout likewise. Only the middle two of four count.
+    # Resamples: Pong {00, 01, 10, 11}, Breakout likewise. Only the middle two of four runs count.
     assert result.iqm.interval == pytest.approx((0.5, 1.5))
 
 
