@@ -128,8 +128,10 @@ def test_overwrite_deletes_nothing_if_the_rest_is_wrong(
 
 
 def test_what_is_stored_is_what_the_emulator_showed(dataset: Path) -> None:
-    """The first stream again, by hand from its seeds (the emulator is held against gymnasium's
-    environment in tests/envs)."""
+    """Plays the first stream again from its seeds.
+
+    tests/envs compares the emulator with gymnasium's environment.
+    """
     rows = read_dataset(dataset).rows
     emulator, actions = np.random.SeedSequence([0, 0]).spawn(2)
     random = np.random.default_rng(actions)

@@ -178,7 +178,7 @@ def test_interrupted_and_started_again_it_is_the_same_byte_for_byte(
     if number == signal.SIGTERM:
         assert "stopped early, the same command completes it" in stderr
     assert 1 <= read_attributes(dataset)["complete"]["units"] < 4
-    # Only whole files are published, and `info` reports that the conversion is unfinished.
+    # Only whole files are published, and `verify` reports an unfinished conversion.
     found = open_dataset(dataset).rows
     assert found.terminal[-1] or found.truncated[-1]
     looked = run("pvn.dataset", "verify", str(dataset))
@@ -207,9 +207,7 @@ def test_a_bad_window_is_left_out(run: Callable, long_logs: Path, tmp_path: Path
     assert result.stderr.startswith(f"error: {file}: is broken, or no .npy in gzip (")
     assert result.stderr.endswith("; --skip_corrupt leaves it out\n")
     assert result.stderr.count("\n") == 1
-    result = run(
-        "pvn.convert", *arguments, "--skip_corrupt"
-    )  # continues where the first command stopped
+    result = run("pvn.convert", *arguments, "--skip_corrupt")  # continues
     assert result.returncode == 0, result.stderr
     assert f"left out: {file}: is broken" in result.stderr
     assert "35,727 rows in 90 episodes of Breakout; nan_rewards 6; skipped_files 1" in result.stderr

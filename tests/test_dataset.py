@@ -64,7 +64,7 @@ def test_verify_names_every_broken_file_and_rule(run: Callable, tmp_path: Path) 
     rows.terminal[[10, 4095]] = (
         True,
         False,
-    )  # a terminal row within an episode; an episode without an end
+    )  # an early terminal; an episode without an end
     rows.truncated[8191] = True
     rows.cut_start[9000] = True
     rows.episode[16384:] += 1

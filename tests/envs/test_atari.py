@@ -11,7 +11,10 @@ from pvn.errors import UserError
 
 
 def area_sums(screen):
-    """Sums over the areas of 84 x 84 pixels: a screen pixel is 2 x 21 parts, an area 5 x 40 parts."""
+    """The sum over the area of each of 84 x 84 pixels.
+
+    A pixel of the 210 x 160 screen is split into 2 x 21 parts. An area is 5 x 40 parts.
+    """
     rows = screen.astype(np.uint16).repeat(2, axis=0).reshape(84, 5, 160).sum(axis=1)
     return rows.astype(np.int32).repeat(21, axis=1).reshape(84, 84, 40).sum(axis=2)
 

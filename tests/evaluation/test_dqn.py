@@ -50,9 +50,10 @@ BATCH = Interaction(
     discount_t=jnp.array([0.5, 0]),
     features_t=jnp.array([[1.0, 0], [7, 7]]),
 )
-# First: online values at s' are (1, 4, 1), so the best action is 1, which the target network
-# values -1; its own best would be action 0, valued 7. Target 3 + 0.5 * -1 = 2.5, value of
-# action 2 at s is 2 + 2 - 1 = 3. Second: the game is over, target -1, value 2.
+# First: the online values at s' are (1, 4, 1), so the best action is 1. Its value in the target
+# network is -1; the target network's own best action is 0, with value 7. The target is
+# 3 + 0.5 * -1 = 2.5. The value of action 2 at s is 2 + 2 - 1 = 3. Second: the game ended, so the
+# target is -1; the value is 2.
 ERRORS = [2.5 - 3, -1 - 2]
 
 

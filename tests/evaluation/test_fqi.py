@@ -9,7 +9,7 @@ from pvn.types import Interaction
 
 
 def some_interactions(rows, columns, num_actions, seed=0, noise=1.0, discount=0.6):
-    """Random interactions: features of very different scales, and rewards linear in them plus noise."""
+    """Random interactions: features of different scales, and rewards linear in them plus noise."""
     random = np.random.default_rng(seed)
     scale = 10.0 ** random.uniform(-1, 1, columns)
     features_tm1 = (random.normal(size=(rows, columns)) * scale + 1).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Dopamine logs, written by a replay buffer with all its quirks, agree with a record of the play."""
+"""Dopamine logs, written by a replay buffer with all its quirks, agree with a record of play."""
 
 import gzip
 import io
@@ -101,9 +101,7 @@ def play(capacity, episodes):
             reward = {"nan": np.nan, "reward": -1.0}.get(here, 0.0)
             frame = frame_of(episode, step)
             if here == "black":
-                frame = np.zeros(
-                    (84, 84), np.uint8
-                )  # but the action is not 0, so it is not padding
+                frame = np.zeros((84, 84), np.uint8)  # not padding: the action is not 0
             terminal = last and end == "terminal"
             replay.add((episode, step), frame, action, reward, terminal, last)
             done[episode, step] = (frame, action, 0.0 if here == "nan" else reward, terminal)
@@ -489,8 +487,8 @@ def test_what_is_written_has_the_same_transitions(tmp_path_factory, episodes, ca
         split += not ends_here or cursor == capacity - 1
     expected = transition_rows(rows).tolist()
     assert taken == [at for at in expected if at in set(taken)]  # in order, without others
-    # An episode that is too long for a window loses the transition where it is split, and those
-    # one that just fits, the row that would close it.
+    # An episode longer than a window loses the transition where it is split, and the next three,
+    # whose stacks are incomplete. An episode that exactly fills a window loses its last one.
     assert len(expected) - len(taken) <= 4 * split
     if not split:
         assert taken == expected
