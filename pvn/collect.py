@@ -1,14 +1,15 @@
-"""Plays a game and stores the data as a dataset.
+r"""Plays a game and stores the data as a dataset.
 
     python -m pvn.collect --game=Pong --num_steps=100000 --policy=random --seed=0 \
         --dataset=data/pong
 
-The data are a sequence of streams. A stream is whole episodes, played from a freshly booted
-emulator until they have `STREAM_STEPS` rows. It is a function of (seed, number of the stream) and
-the policy. So the same seed gives the same bytes, an interrupted collection continues at the first
-stream that is not stored, and a larger `--num_steps` extends a dataset. Only the last stream is
-cut, and the episode that is cut is marked truncated. Random play does not depend on `--num_envs`.
-The last digits of a network's output may depend on the size of its batch.
+The data are a sequence of streams. A stream begins with a newly booted emulator, and consists of
+whole episodes until it has at least `STREAM_STEPS` rows. It depends only on the seed, the number of
+the stream and the policy. The same seed therefore gives the same bytes. An interrupted collection
+continues at the first stream that is not stored, and a larger `--num_steps` extends a dataset. Only
+the last stream is cut at `--num_steps`, and its last episode is then marked truncated. Random play
+does not depend on `--num_envs`. A network's play may, because the last digits of its output may
+depend on the size of the batch.
 """
 
 from collections.abc import Mapping
@@ -27,7 +28,7 @@ from pvn.envs.policies import Policy, load_own_policy, sample_action
 from pvn.envs.protocol import PROTOCOL
 from pvn.plugins import is_plugin
 
-_GAME = flags.DEFINE_string("game", "Pong", "Game, as gymnasium spells it: MsPacman.")
+_GAME = flags.DEFINE_string("game", "Pong", "Game, by its name in gymnasium: MsPacman.")
 _NUM_STEPS = flags.DEFINE_integer("num_steps", 100_000, "Agent steps to store.", lower_bound=1)
 _POLICY = cfg.define_path(
     "policy",
@@ -38,8 +39,8 @@ _POLICY = cfg.define_path(
 _EPSILON = flags.DEFINE_float(
     "epsilon",
     None,
-    "Probability of a uniform action instead of the policy's. Default: 0.05 under a policy of "
-    "pvn.evaluate, 0 under your own.",
+    "Probability of a uniform action instead of the policy's. Default: 0.05 for a policy of "
+    "pvn.evaluate, 0 for your own.",
     0.0,
     1.0,
 )
@@ -48,13 +49,13 @@ _DATASET = cfg.define_path(
     "dataset", None, "Directory to write (or gs://...).", required=True, local=False
 )
 _NUM_ENVS = flags.DEFINE_integer("num_envs", 8, "Number of emulators.", lower_bound=1)
-_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the dataset that is already there.")
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the dataset at --dataset first.")
 
 STREAM_STEPS = 2048
 
 
 class _Stream:
-    """One stream while it is played: its random numbers and its rows so far."""
+    """A stream that is being played: its random numbers and its rows so far."""
 
     def __init__(self, seed: int, number: int):
         self.number = number
@@ -68,7 +69,7 @@ class _Stream:
     def append(
         self, frame: np.ndarray, action: int, reward: float, terminal: bool, truncated: bool
     ) -> None:
-        """Appends a row. frame: uint8 [84, 84]."""
+        """Appends a row. frame: uint8 [84, 84], before the action."""
         if self.num_rows == len(self._rows.action):
             grown = _empty_rows(2 * self.num_rows)
             for old, new in zip(self._rows, grown, strict=True):
@@ -81,7 +82,7 @@ class _Stream:
         self._episode += terminal or truncated
 
     def rows(self, limit: int) -> Rows:
-        """The first `limit` rows. If that cuts an episode, its last row is truncated."""
+        """The first `limit` rows. If this cuts an episode, its last row is marked truncated."""
         rows = Rows(*(column[: min(limit, self.num_rows)] for column in self._rows))
         rows.truncated[-1] = not rows.terminal[-1]
         return rows
@@ -93,9 +94,9 @@ def _empty_rows(count: int) -> Rows:
 
 
 def check_same_play(dataset: str, old: Mapping[str, Any], made: Mapping[str, Any]) -> None:
-    """Raises `UserError` unless a dataset with the attributes `old` was collected in this way."""
+    """Raises `UserError` unless a dataset with the attributes `old` was collected as `made`."""
     source = made["source"]
-    if "head_sha256" in source:  # the weights are the policy, wherever its directory is now
+    if "head_sha256" in source:  # the weights identify the policy; its directory may have moved
         source = {**source, "policy": old.get("source", {}).get("policy")}
     check_same(dataset, old, {**made, "source": source})
 
@@ -104,11 +105,11 @@ class _Taken(NamedTuple):
     """Rows to store next."""
 
     rows: Rows
-    whole_streams: int | None  # number of streams that are stored then, if this is a whole one
+    whole_streams: int | None  # complete streams once these rows are stored; None: a part of one
 
 
 class _Play:
-    """Streams that are played side by side, one in each environment."""
+    """Plays streams in parallel, one in each environment."""
 
     def __init__(
         self, envs: AtariEnvs, policy: Policy | None, epsilon: float, seed: int, next_stream: int
@@ -116,15 +117,15 @@ class _Play:
         self._envs, self._policy, self._epsilon, self._seed = envs, policy, epsilon, seed
         self._next_stream = next_stream
         self._playing: list[_Stream | None] = [None] * envs.num_envs
-        self._waiting: dict[int, _Stream] = {}  # begun and not stored yet, by number
+        self._waiting: dict[int, _Stream] = {}  # number -> stream that is not stored yet
 
     @property
     def num_rows(self) -> int:
-        """Rows that are played and not stored yet."""
+        """Number of rows that are played but not stored yet."""
         return sum(stream.num_rows for stream in self._waiting.values())
 
     def begin_streams(self) -> None:
-        """Begins a new stream in each environment that plays none."""
+        """Begins a new stream in each environment without one."""
         begun = []
         idle = np.array([stream is None for stream in self._playing])
         for env in np.flatnonzero(idle).tolist():
@@ -136,7 +137,7 @@ class _Play:
             self._envs.reset(np.array(begun), idle)
 
     def step(self) -> None:
-        """Plays one step in each environment."""
+        """Plays one timestep."""
         envs = self._envs
         choices = self._policy(envs.observation) if self._policy else [None] * envs.num_envs
         action = np.array(
@@ -147,7 +148,7 @@ class _Play:
                 for stream, choice in zip(self._playing, choices, strict=True)
             ]
         )
-        frame = envs.frame.copy()  # the one before the action
+        frame = envs.frame.copy()  # before the action
         reward, terminal, truncated = envs.step(action)
         ended = terminal | truncated
         for env, stream in enumerate(self._playing):
@@ -160,7 +161,10 @@ class _Play:
             envs.restart(ended)
 
     def take(self, room: int) -> _Taken | None:
-        """The rows of the next stream, if it is whole or fills `room` rows; each is taken once."""
+        """Removes the next stream, if it is complete or has at least `room` rows; else None.
+
+        Returns at most `room` rows of it.
+        """
         if not self._waiting:
             return None
         first = self._waiting[min(self._waiting)]
@@ -182,14 +186,20 @@ def collect(
     epsilon: float,
     seed: int,
 ) -> tuple[int, int]:
-    """Extends the dataset to `num_steps` rows. Returns (rows now, exit status).
+    """Extends the dataset to `num_steps` rows. Returns (number of rows, exit status).
 
     Args:
-      made: attributes of the dataset (game, protocol, source). A second call must give the same.
-      policy: actions or probabilities for observations, or None for uniform play.
+      envs: the environments.
+      dataset: directory or gs:// path; made if it does not exist.
+      num_steps: number of rows at the end.
+      made: attributes of the dataset (game, protocol, source). They must equal the attributes of an
+        existing dataset.
+      policy: maps observations to actions or probabilities; None for uniformly random actions.
+      epsilon: probability of a uniform action instead of the policy's.
+      seed: seed of the streams.
 
     Raises:
-      UserError: `dataset` was collected in another way or is not ours.
+      UserError: `dataset` was collected in another way, or is not a dataset of pvn.
     """
     writer = DatasetWriter(
         dataset,
@@ -237,7 +247,7 @@ def _store(writer: DatasetWriter, taken: _Taken) -> None:
 
 
 def episode_returns(rows: Rows) -> list[float]:
-    """Undiscounted returns of the episodes that ended."""
+    """Undiscounted returns of the episodes with a terminal row. `rows` holds whole episodes."""
     sums = np.bincount(rows.episode - rows.episode[0], rows.reward)
     return list(sums[rows.episode[rows.terminal] - rows.episode[0]])
 
@@ -245,12 +255,21 @@ def episode_returns(rows: Rows) -> list[float]:
 def load_policy(
     name: str, game: str, num_actions: int, num_envs: int
 ) -> tuple[Policy | None, dict[str, object], float]:
-    """(the policy, or None for uniform play; its identity; its epsilon unless one is given)"""
+    """Returns (policy, or None for uniform play; its identity; its default epsilon).
+
+    Args:
+      name: the value of --policy.
+      game, num_actions: the policy must fit them.
+      num_envs: E.
+
+    Raises:
+      UserError: there is no such policy, it does not load, or it does not fit the game.
+    """
     if name == "random":
         return None, {"policy": name}, 0.0
     if is_plugin(name):
         return *load_own_policy(name, num_actions, num_envs), 0.0
-    from pvn.evaluation import policy  # only this needs JAX
+    from pvn.evaluation import policy  # imported here because it imports JAX
 
     loaded = policy.load_policy(name)
     loaded.check_game(game, num_actions)

@@ -1,4 +1,4 @@
-"""The flags --config, of paths and of seeds, and the check of a config where it enters."""
+"""Defines the flag --config, flags for paths and seeds, and the check of a config."""
 
 import re
 import sys
@@ -17,12 +17,12 @@ flags.disclaim_key_flags()  # a flag that is made here is the calling command's,
 
 
 def define_config(default: str) -> flags.FlagHolder:
-    """The flag --config: a Python file with `get_config()`, whose fields --config.name=value set.
+    """Defines --config, a Python file with `get_config()`. --config.name=value sets a field.
 
-    Without the flag the file is `default`.
+    default: the file without the flag.
     """
-    # ml_collections wants the file before the first field, and would read fields at import if it
-    # were given a default: the flag goes to the front of the command line.
+    # ml_collections needs the file before the first field. A default value would make it read the
+    # fields at import. Therefore the flag moves to the front of the command line.
     words = [i for i, word in enumerate(sys.argv) if word.split("=")[0] in ("--config", "-config")]
     taken = [f"--config={default}"]
     if words:
@@ -75,35 +75,39 @@ def define_path(
     words: Sequence[str] = (),
     local: bool = True,
 ) -> flags.FlagHolder[str]:
-    """A flag that holds a path, normalised (see `pvn.paths`), or one of `words` as it is.
+    """Defines a flag that holds a path.
 
-    local: whether `gs://` is refused.
+    Args:
+      name, default, help_text, required: as in `absl.flags`.
+      words: values that are not paths, such as `random`. Any other value is normalised (see
+        `pvn.paths`).
+      local: whether `gs://` is refused.
     """
     parser = _PathParser(name, words, local)
     return flags.DEFINE(parser, name, default, help_text, required=required)
 
 
 def define_paths(name: str, help_text: str, *, required: bool = False) -> flags.FlagHolder[Any]:
-    """A flag that holds local paths, comma-separated, each normalised and none twice."""
+    """Defines a flag that holds different local paths, comma-separated. Each is normalised."""
     return flags.DEFINE(_PathsParser(name), name, None, help_text, required=required)
 
 
 def define_seed(help_text: str) -> flags.FlagHolder[int]:
-    """The flag --seed, 0 without it: a whole number in the range of `pvn.fields.SEED`."""
+    """Defines --seed: an integer in the range of `pvn.fields.SEED`. The default is 0."""
     return flags.DEFINE(_SeedParser("seed"), "seed", 0, help_text)
 
 
 def unreadable_config(error: OSError) -> str:
-    """One line for ml_collections' complaint about a file, which it raises at the first use."""
+    """The message for ml_collections' error about a file. It is raised when the config is used."""
     *_, file, _ = (line.strip() for line in str(error).strip().splitlines())
     return f"--config={file}: cannot be loaded, expected a Python file with get_config()"
 
 
 def name_in(config: ml_collections.ConfigDict, field: str, expected: Field) -> str:
-    """A name that has to be known before the rest of the config can be checked.
+    """Reads a field that must be known before the rest of the config can be checked.
 
     Raises:
-      UserError: as `check_config`, for this field alone.
+      UserError: as in `check_config`, but only for this field.
     """
     try:
         given = config.to_dict().get(field)
@@ -113,9 +117,9 @@ def name_in(config: ml_collections.ConfigDict, field: str, expected: Field) -> s
 
 
 def flag_error(error: Exception, argv: Sequence[str]) -> str:
-    """One line for what absl and ml_collections raise in many lines and types.
+    """A message of one line for an error that absl or ml_collections raises while it reads flags.
 
-    argv: the command line whose flags could not be read.
+    argv: the command line.
     """
     text = str(error.args[0] if error.args else error).strip()
     lines = [line.strip() for line in text.splitlines()]
@@ -133,7 +137,7 @@ def flag_error(error: Exception, argv: Sequence[str]) -> str:
 
 
 def _missing_field(argv: Sequence[str]) -> str | None:
-    """The first field that the command line sets and the config does not have: `config.dqn.rat`."""
+    """The first field on the command line that the config lacks, such as `config.dqn.rat`."""
     file = argv[1].partition("=")[2] or argv[2]  # `define_config` puts --config first
     config = flags.FLAGS["config"].parser.parse(file)
     for word in argv:
@@ -151,12 +155,13 @@ def _missing_field(argv: Sequence[str]) -> str | None:
 def check_config(
     config: ml_collections.ConfigDict, fields: Fields
 ) -> ml_collections.FrozenConfigDict:
-    """The config, frozen, if its fields are exactly `fields` and each holds what it may.
+    """Checks that a config has exactly these fields with valid values. Returns it frozen.
 
-    A section (`config.dqn`) or a field of one may be left out: its owner's default is filled in.
+    A section (`config.dqn`), or a field of a section, may be left out. It then gets its default.
 
     Raises:
-      UserError: naming the first field that is missing, unknown, of a wrong type or out of range.
+      UserError: a field is missing, unknown, of a wrong type or out of range. The message names the
+        first such field.
     """
     try:
         values = config.to_dict()

@@ -1,4 +1,4 @@
-"""What every command shares: one line for bad input, live progress, an orderly stop."""
+"""Shared by all commands: error messages of one line, progress bars, an orderly stop."""
 
 import contextlib
 import io
@@ -18,23 +18,25 @@ from pvn.errors import UserError
 
 
 def run(main: Callable[..., int | None], usage: str = "", memory: str = "") -> None:
-    """Runs a command: absl flags, exit status, and one line on stderr for a `UserError`.
+    """Runs a command: parses absl flags, calls `main`, and exits with its status.
 
-    A full disk, memory that does not suffice, and an accelerator that is not there are one line
-    too; every other error keeps its traceback.
+    A `UserError` is one line on stderr and exit status 1. So are a full disk, too little memory and
+    a missing accelerator. Every other error keeps its traceback.
 
     Args:
-      usage: of a command that takes words besides flags, `main`'s arguments: "python -m x a|b DIR".
-      memory: the flags and fields that the command's memory depends on, for a line that says so.
+      main: gets the positional arguments; returns the exit status, or None for 0.
+      usage: of a command with positional arguments, for example "python -m x a|b DIR".
+      memory: the flags and fields that determine the command's memory, for the message about too
+        little memory.
     """
     _speak_utf8()
     words = max(0, len(usage.split()) - 3)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal may not know every letter
+        if isinstance(stream, io.TextIOWrapper):  # the encoding may lack a letter
             stream.reconfigure(errors="backslashreplace")
 
     def guarded(argv: list[str]) -> int:
-        logging.set_verbosity(logging.WARNING)  # Orbax logs every file that it touches
+        logging.set_verbosity(logging.WARNING)  # Orbax logs every file that it writes
         try:
             if len(argv) < 1 + words:
                 raise UserError(f"expected {usage}")
@@ -69,23 +71,23 @@ def run(main: Callable[..., int | None], usage: str = "", memory: str = "") -> N
 
 
 def _speak_utf8() -> None:
-    """Starts the command anew in Python's UTF-8 mode where the locale has another encoding.
+    """Restarts the command in Python's UTF-8 mode if the locale has another encoding.
 
-    There, Orbax and tensorstore could not write to a path with an `é` in it.
+    With another encoding, Orbax and tensorstore cannot write to a path that contains an `é`.
     """
     if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode:
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def error_line(error: Exception, memory: str = "") -> str | None:
-    """The line for an error that a person can mend; None for any other.
+    """The message for an error that the user can fix; None for any other error.
 
-    memory: see `run`.
+    memory: as in `run`.
     """
     text = str(error)
     if isinstance(error, UserError):
         return text
-    if isinstance(error, OSError) and error.strerror:  # a full disk, a folder that is not ours
+    if isinstance(error, OSError) and error.strerror:  # a full disk, a folder without permission
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
         what = text.partition("RESOURCE_EXHAUSTED:")[2].strip() or text
@@ -109,14 +111,14 @@ def _finds_no_device() -> bool:
 
 
 def _exit_now(status: int) -> NoReturn:
-    """Ends the process at once: threads that a full disk has left behind would print more."""
+    """Ends the process immediately. After a full disk, other threads would print more errors."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
 
 
 def progress(total: int, unit: str, description: str, initial: int = 0) -> tqdm:
-    """A live bar with rate and ETA on stderr; nothing where that is no terminal."""
+    """A progress bar with rate and ETA on stderr. It is hidden if stderr is not a terminal."""
     return tqdm(
         total=total,
         initial=initial,
@@ -135,7 +137,7 @@ def say(text: str) -> None:
 
 
 class Stop:
-    """True once SIGTERM or Ctrl-C has asked for an end; `status` is the exit status to return."""
+    """True after SIGTERM or Ctrl-C has asked the command to stop."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -145,6 +147,7 @@ class Stop:
 
     @property
     def status(self) -> int:
+        """The exit status: 0 without a signal, else 128 plus its number."""
         return 0 if self.signal is None else 128 + self.signal
 
 

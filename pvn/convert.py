@@ -1,13 +1,13 @@
-"""Converts public datasets to the format of this project, and back to Dopamine's.
+r"""Converts public datasets to the format of pvn, and datasets of pvn to Dopamine's format.
 
     python -m pvn.convert --source=dopamine --path=DIR --game=Pong --runs=1 --checkpoints=0-49 \
         --dataset=data/pong
     python -m pvn.convert --to=dopamine --dataset=data/pong --path=DIR
 
-Sources: `dopamine` (DIR holds {Game}/{run}/replay_logs), `rlds` (the TFDS data_dir, which holds
-rlu_atari_checkpoints_ordered) and `rlds_raw` (DIR holds {Game}/run_{r}-...). Files are streamed, in
-a GiB of memory. The same command continues an interrupted conversion at the first file that is
-not stored, and the result is the same, byte for byte.
+Sources: `dopamine` (DIR holds {Game}/{run}/replay_logs), `rlds` (DIR is the TFDS data_dir, which
+holds rlu_atari_checkpoints_ordered) and `rlds_raw` (DIR holds {Game}/run_{r}-...). Files are
+streamed and need about 1 GiB of memory. After an interruption, the same command continues at the
+first file that is not stored. The result is the same, byte for byte.
 """
 
 import os
@@ -37,21 +37,27 @@ from pvn.formats.findings import Findings
 from pvn.formats.inputs import CorruptError, InputFile, Inputs, Selection
 
 _SOURCE = flags.DEFINE_enum("source", None, ["dopamine", "rlds", "rlds_raw"], "Format to read.")
-_TO = flags.DEFINE_enum("to", None, ["dopamine"], "Write --dataset in this format to --path.")
-_PATH = cfg.define_path("path", None, "Folder of the public format.", required=True)
+_TO = flags.DEFINE_enum("to", None, ["dopamine"], "Format to write --dataset in, to --path.")
+_PATH = cfg.define_path("path", None, "Folder of the public data.", required=True)
 _DATASET = cfg.define_path(
-    "dataset", None, "Our dataset (or gs://...).", required=True, local=False
+    "dataset", None, "Dataset directory of pvn (or gs://...).", required=True, local=False
 )
-_GAME = flags.DEFINE_string("game", None, "Game, spelled as in the folder names: MsPacman.")
+_GAME = flags.DEFINE_string("game", None, "Game, as in the names of the folders: MsPacman.")
 _RUNS = flags.DEFINE_string("runs", "1", "Runs of the public data: 1, or 1,3, or 1-5.")
 _CHECKPOINTS = flags.DEFINE_string("checkpoints", None, "0-49, or 0,24,49. Default: all.")
 _SPLIT = flags.DEFINE_enum(
-    "split", None, list(SPLITS), "Published choice of checkpoints; weak is the first of runs 1-5."
+    "split",
+    None,
+    list(SPLITS),
+    "Published choice of checkpoints. weak: the first of runs 1-5.",
 )
-_SKIP_CORRUPT = flags.DEFINE_bool("skip_corrupt", False, "Leave bad episodes out, and count them.")
-_SKIP_MISSING = flags.DEFINE_bool("skip_missing", False, "Go on without files that are missing.")
+_SKIP_CORRUPT = flags.DEFINE_bool("skip_corrupt", False, "Leave out and count broken data.")
+_SKIP_MISSING = flags.DEFINE_bool("skip_missing", False, "Leave out and count missing files.")
 _LAST_ROW = flags.DEFINE_enum(
-    "rlds_last_row", "frame", ["frame", "step"], "What the last row of an ended RLDS game is."
+    "rlds_last_row",
+    "frame",
+    ["frame", "step"],
+    "What the last row of an ended RLDS game holds.",
 )
 _NUM_ACTIONS = flags.DEFINE_integer(
     "num_actions", 0, "Number of actions. 0: the minimal action set of the game.", lower_bound=0
@@ -60,16 +66,21 @@ _THREADS = flags.DEFINE_integer(
     "num_threads", 0, "Threads that decode RLDS frames. 0: one for each core.", 0
 )
 _CAPACITY = flags.DEFINE_integer(
-    "capacity", 1_000_000, "Rows of a Dopamine window; give the reader the same number.", 100
+    "capacity", 1_000_000, "Rows of a Dopamine window; use the same number in Dopamine.", 100
 )
-_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the dataset that is already there.")
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the data at the target first.")
 
 
 def parse_numbers(flag: str, text: str, low: int) -> list[int]:
-    """[0, 1, 2, 7] for "0-2,7".
+    """Parses a list of numbers and ranges: "0-2,7" is [0, 1, 2, 7].
+
+    Args:
+      flag: name of the flag, for messages.
+      text: its value.
+      low: smallest valid number.
 
     Raises:
-      UserError: the text is not of this form, or has a number below `low`.
+      UserError: the text has another form, or contains a number below `low`.
     """
     numbers: list[int] = []
     for part in text.split(","):
@@ -89,12 +100,19 @@ def convert(
     *,
     skip_corrupt: bool,
 ) -> int:
-    """Appends the files that are not stored yet, and returns the exit status.
+    """Appends the files that are not stored yet. Returns the exit status.
 
     The rows of a file become part of the dataset when the whole file is converted.
 
+    Args:
+      files: all input files in order, including those that are stored.
+      writer: of the dataset.
+      num_actions: number of actions of the game.
+      findings: gets the counts and the messages.
+      skip_corrupt: whether to leave out files with broken data.
+
     Raises:
-      UserError: broken data, unless it is left out; an action that the game does not have.
+      UserError: data are broken and not left out, or the game does not have an action of the data.
     """
     start = writer.attributes["complete"]["units"]
     appender = Appender(writer)
@@ -141,7 +159,11 @@ def _say_left_out(findings: Findings) -> None:
 
 
 def find_inputs(game: str) -> Inputs:
-    """The files that the flags ask for."""
+    """The input files that the flags describe.
+
+    Raises:
+      UserError: a flag is invalid, or a run has no files.
+    """
     split = _SPLIT.value
     if split and _CHECKPOINTS.value:
         raise UserError("--split and --checkpoints: expected one of them")
@@ -162,24 +184,24 @@ def find_inputs(game: str) -> Inputs:
 
 
 def _num_cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)  # fewer than the machine has, in a job
+    affinity = getattr(os, "sched_getaffinity", None)  # a job may have fewer than the machine
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _check_missing(missing: Sequence[str], findings: Findings) -> None:
-    """Counts what is missing, if the person asks to go on without it; else raises `UserError`."""
+    """Counts the missing files with --skip_missing; without the flag, raises `UserError`."""
     if missing and not _SKIP_MISSING.value:
         more = f" (and {len(missing) - 1} more like this)" if len(missing) > 1 else ""
-        raise UserError(f"{missing[0]}{more}; --skip_missing goes on without")
+        raise UserError(f"{missing[0]}{more}; --skip_missing continues without them")
     findings.left_out += missing
     if missing:
-        findings.counts["missing_files"] = len(missing)  # of all files that are asked for
+        findings.counts["missing_files"] = len(missing)  # in the whole conversion
     else:
         findings.counts.pop("missing_files", None)
 
 
 def _check_extends(path: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    """Raises `UserError` unless the dataset was made in this way, of these or the first files."""
+    """Raises `UserError` unless the dataset was made in this way from the first of these files."""
     source, files = new["source"], old.get("source", {}).get("files", [])
     check_same(path, old, {**new, "source": {**source, "files": files}})
     if files != source["files"][: len(files)]:
@@ -191,7 +213,7 @@ def _check_extends(path: str, old: Mapping[str, Any], new: Mapping[str, Any]) ->
 
 
 def import_dataset() -> int:
-    """--source: converts a public dataset to --dataset."""
+    """--source: converts a public dataset to --dataset. Returns the exit status."""
     if not _GAME.value:
         raise UserError("--game: is missing, expected a game as its folders spell it: MsPacman")
     game, path = find_game(_GAME.value), _DATASET.value
@@ -248,7 +270,7 @@ def _say_result(writer: DatasetWriter, findings: Findings, *, stopped: bool) -> 
 
 
 def export_dataset() -> int:
-    """--to=dopamine: writes --dataset as the logs of run --runs under --path."""
+    """--to=dopamine: writes --dataset as the logs of run --runs to --path. Returns 0."""
     dataset = open_dataset(_DATASET.value)
     runs = parse_numbers("runs", _RUNS.value, 1)
     if len(runs) > 1:

@@ -4,9 +4,9 @@
     python -m pvn.dataset verify data/pong
     python -m pvn.dataset view data/pong --episode=3 --output=episode.gif
 
-`info` prints what the dataset holds. `verify` reads all of it and checks every checksum and
-invariant; it prints a line for each fault and then exits with status 1. `view` draws an episode as
-an animated GIF, or as a contact sheet if the output ends in .png.
+`info` prints statistics of the dataset. `verify` reads the whole dataset and checks every checksum
+and invariant. It prints a line for each error and then exits with status 1. `view` draws an episode
+as an animated GIF, or as a contact sheet if the output ends in .png.
 """
 
 import io
@@ -32,17 +32,17 @@ _OUTPUT = cfg.define_path("output", "episode.gif", "view: file to write, .gif or
 _MAX_FRAMES = flags.DEFINE_integer(
     "max_frames",
     1000,
-    "view: number of frames: the first of a GIF, evenly spread in a PNG.",
+    "view: largest number of frames. A GIF shows the first ones, a PNG at most 100, evenly spaced.",
     1,
 )
 
 _USAGE = "python -m pvn.dataset info|verify|view DIR"
-_FRAME_MS = 67  # of an agent step: four emulator frames at 60 Hz
+_FRAME_MS = 67  # duration of an agent step: four emulator frames at 60 Hz
 _SCALE = 2
 
 
 def describe(dataset: Dataset) -> str:
-    """What a dataset holds, as lines of text."""
+    """Statistics of a dataset, as lines of text."""
     rows, attributes = dataset.rows, dataset.attributes
     starts, stops = episode_spans(rows.episode)
     whole = rows.terminal[stops - 1] & ~rows.cut_start[starts]
@@ -64,7 +64,8 @@ def describe(dataset: Dataset) -> str:
         "rows": f"{count:,}, of which {len(transition_rows(rows)):,} are transitions",
         "episodes": (
             f"{len(starts):,}: {int(rows.terminal.sum()):,} ended, "
-            f"{int(rows.truncated.sum()):,} cut, {int(rows.cut_start.sum()):,} without their start"
+            f"{int(rows.truncated.sum()):,} truncated, "
+            f"{int(rows.cut_start.sum()):,} without their start"
         ),
         "returns": spread(returns) + " (of whole episodes)",
         "lengths": spread(lengths),
@@ -83,7 +84,7 @@ def describe(dataset: Dataset) -> str:
 
 
 def verify(dataset: Dataset) -> int:
-    """Prints a line for each fault of a dataset. Returns the exit status."""
+    """Prints a line for each error in a dataset. Returns the exit status."""
     with console.progress(len(dataset.rows.action), "rows", "verify") as bar:
         found = 0
         for problem in problems(dataset, bar.update):
@@ -97,8 +98,14 @@ def verify(dataset: Dataset) -> int:
 def view(dataset: Dataset, episode: int, output: Path, max_frames: int) -> None:
     """Draws an episode to a .gif or .png file.
 
+    Args:
+      dataset: holds the episode.
+      episode: its number.
+      output: the file, whose folder must exist.
+      max_frames: largest number of frames.
+
     Raises:
-      UserError: there is no such episode, or the output is another kind of file.
+      UserError: there is no such episode or no such folder, or the output has another ending.
     """
     rows = np.flatnonzero(dataset.rows.episode == episode)
     if not len(rows):
@@ -126,7 +133,7 @@ def view(dataset: Dataset, episode: int, output: Path, max_frames: int) -> None:
 
 
 def contact_sheet(frames: np.ndarray) -> np.ndarray:
-    """uint8 [H, W]: frames [n, 84, 84] from left to right, ten a row, with white lines between."""
+    """uint8 [H, W] with n frames [n, 84, 84], ten in each row, with white lines between them."""
     columns = min(len(frames), 10)
     count = -(-len(frames) // columns)
     tiles = np.full((count * columns, 86, 86), 255, np.uint8)

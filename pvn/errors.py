@@ -1,8 +1,8 @@
-"""The one exception that a person, not a programmer, is meant to read."""
+"""The exception for errors that the user can fix."""
 
 
 class UserError(Exception):
-    """Bad input. The message is one line: what was wrong, where, what would be right.
+    """Invalid input. The message is one line: what is wrong, where, and what is expected.
 
-    Commands print it and exit with status 1; everything else keeps its traceback.
+    Commands print the message and exit with status 1. Other exceptions keep their traceback.
     """

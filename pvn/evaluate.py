@@ -1,12 +1,13 @@
-"""Fits a linear head to rewards on frozen features, and plays with it.
+r"""Evaluates frozen features: fits a linear head to rewards, and plays with it.
 
     python -m pvn.evaluate --config=configs/evaluate.py --features=runs/pong \
         --workdir=runs/pong/eval
 
 `--features` is a run or features directory, `random` (untrained; `--like=RUN` copies that run's
 architecture), or `none` (uniformly random play; needs `--game`). Every episode is a row of
-scores.jsonl. The head and its features go to policy/, which `python -m pvn.collect --policy=` plays
-with. A finished evaluation is left alone. An interrupted one starts again, for its replay is gone.
+scores.jsonl. The head and its features are saved in policy/; to play with them, give the workdir to
+`python -m pvn.collect --policy=`. A finished evaluation is not repeated. An interrupted evaluation
+starts again from the beginning, because its replay buffer is not saved.
 """
 
 import json
@@ -87,7 +88,7 @@ class Scores:
     """Writes played episodes to an open scores.jsonl."""
 
     def __init__(self, lines: LineWriter, row: EpisodeRow, run: Run):
-        """row: gives the columns that are the same for all episodes."""
+        """row: the fields that are the same for all episodes; the other fields are ignored."""
         self._lines, self._row, self._run = lines, row, run
 
     def write(self, phase: str, agent_step: int, episodes: list[PlayedEpisode]) -> None:
@@ -100,7 +101,7 @@ class Scores:
 
 
 def linear_epsilon(step: int, start: float, end: float, decay_steps: int) -> float:
-    """Linear from `start` at step 0 to `end` at `decay_steps`, then `end`."""
+    """Epsilon at an agent step: linear from `start` to `end` over `decay_steps`, then `end`."""
     return start + min(step / decay_steps, 1.0) * (end - start)
 
 
@@ -127,7 +128,11 @@ def learn_head(
     metrics: MetricsWriter,
     stop: console.Stop,
 ) -> None:
-    """Lets the learner interact with the game until `num_steps` are played or `stop` is set."""
+    """Plays and learns until `num_steps` agent steps are played or `stop` is set.
+
+    Raises:
+      UserError: a feature is not finite, or the learner cannot continue.
+    """
     size = min(c.replay_capacity, c.num_steps)
     replay = FeatureReplay(
         max(size // c.num_envs, c.n_step + 2),
@@ -191,12 +196,12 @@ def play_episodes(
     scores: Scores,
     stop: console.Stop,
 ) -> list[float]:
-    """Plays `eval_episodes` episodes, or fewer if `stop` is set. Returns their returns.
+    """Plays `eval_episodes` episodes, or fewer if `stop` is set. Returns the episode returns.
 
-    learner: gives the head; None for uniformly random play.
+    learner: holds the head; None for uniformly random play.
     """
     head = learner.head if learner else None
-    agent_step = c.num_steps // c.num_envs * c.num_envs if learner else 0  # of all interactions
+    agent_step = c.num_steps // c.num_envs * c.num_envs if learner else 0  # at the end of learning
     returns: list[float] = []
     with console.progress(c.eval_episodes, "episodes", "evaluate") as bar:
         for episodes in play(rollout, head, num_episodes=c.eval_episodes, epsilon=c.eval_epsilon):
@@ -213,16 +218,16 @@ def play_episodes(
 def evaluate(
     c: ml_collections.FrozenConfigDict, subject: Subject, envs: AtariEnvs, run: Run
 ) -> int:
-    """Runs the evaluation `c` in an open run directory. Returns the exit status.
+    """Runs the evaluation with config `c` in an open run directory. Returns the exit status.
 
     Raises:
-      UserError: features or the head are not finite, or every fit diverged.
+      UserError: a feature or a weight of the head is not finite, or every fit diverged.
     """
     workdir, features = run.workdir, subject.features
     summary = workdir / "summary.json"
     if summary.is_file():
         done = json.loads(read_text(summary))
-        mean = done.get("episode_return", done.get("return"))  # `return`: of an older pvn
+        mean = done.get("episode_return", done.get("return"))  # older versions: `return`
         console.say(f"{workdir}: complete, mean episode return {mean:.2f}")
         return 0
 
@@ -230,7 +235,8 @@ def evaluate(
     learner: Learner | None = None
     head_name = c.head if features is not None else "none"
     row = EpisodeRow(subject.game, subject.agent, head_name, c.seed, "", 0, 0.0, 0)
-    # Under another name until it is whole: the first episodes to end are the short ones.
+    # The file has another name until it is complete: the first episodes that end are short, so an
+    # incomplete file would be biased.
     partial = workdir / "scores.jsonl.partial"
     partial.unlink(missing_ok=True)
     with (
@@ -287,7 +293,7 @@ def main() -> int:
         "agent": subject.agent,
         "like": like or "",
         **features_identity(subject.features),
-        "features": name,  # for the record: where the features were found
+        "features": name,  # for information only: the path of the features
     }
     with open_run(
         Path(_WORKDIR.value),

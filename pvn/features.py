@@ -1,12 +1,12 @@
-"""What people share: learned features as a callable on uint8 observations.
+"""Learned features: a callable on uint8 observations, and the directory that stores it.
 
     features = pvn.load_features("runs/pong")
     features(observations)  # uint8 [N, 84, 84, 4] -> float32 [N, F]
 
 A features directory holds `model.safetensors` (the encoder's weights), `features.json` (the
-architecture, the observation protocol, where the features come from) and a model card. If the
-encoder is a person's own it also holds `encoder.py`, or a folder `encoder/` where that file imports
-others beside it. A features directory loads without Orbax, an emulator or the training code.
+architecture, the protocol of the observations, the origin of the features) and a model card. For a
+user's own encoder it also holds `encoder.py`, or a folder `encoder/` if that file imports files
+beside it. A features directory can be loaded without Orbax, an emulator or the training code.
 """
 
 import functools
@@ -36,14 +36,14 @@ FORMAT = "pvn-features"
 VERSION = 1
 
 _ARCHITECTURE = ("encoder", "width", "num_features", "dtype")
-_RENAMED = {"method": "agent", "observation": "protocol"}  # fields of older features.json files
+_RENAMED = {"method": "agent", "observation": "protocol"}  # older name of a field -> name
 
 
 class Features:
-    """A frozen encoder: call it with uint8 [N, 84, 84, 4], any N, to get float32 [N, F].
+    """A frozen encoder: a callable from uint8 [N, 84, 84, 4], for any N, to float32 [N, F].
 
-    `metadata` is what features.json says. Under a `jit` of your own, use
-    `apply(device_params, observation)`; `params` are the same weights as they were given.
+    `metadata` is the content of features.json. Inside your own `jax.jit`, use
+    `apply(device_params, observation)`. `params` are the same weights, where the caller put them.
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class Features:
         Args:
           encoder: from `make_encoder`.
           params: its weights, float32.
-          metadata: names the architecture (encoder, width, num_features, dtype), and what else is
-            to be saved.
-          folder: what a file that `metadata["encoder"]` names is relative to.
-          batch_size: observations in each call of the encoder.
+          metadata: the architecture (encoder, width, num_features, dtype), and other fields to
+            save.
+          folder: the folder that a relative file name in `metadata["encoder"]` starts from.
+          batch_size: number of observations in each call of the encoder.
         """
         self.params, self.apply = params, encoder.apply
         self.metadata = dict(metadata)
@@ -72,37 +72,37 @@ class Features:
 
     @property
     def num_features(self) -> int:
-        """F."""
+        """F, the number of features."""
         return int(self.metadata["num_features"])
 
     @functools.cached_property
     def device_params(self) -> Params:
-        """`params` on JAX's default device, put there once, when first asked for."""
+        """`params` on JAX's default device. The first access copies them there."""
         return jax.device_put(self.params)
 
     def __call__(self, observation: np.ndarray) -> np.ndarray:
-        """float32 [N, F]. Works in batches of one size, so the encoder is compiled once.
+        """The features float32 [N, F]. All batches have one size, so it is compiled once.
 
         Raises:
-          UserError: not uint8, or not [N, 84, 84, 4].
+          UserError: `observation` is not uint8 [N, 84, 84, 4].
         """
         check_observation(observation)
         states = np.asarray(observation)
         out = np.empty((len(states), self.num_features), np.float32)
-        done = 0
+        start = 0
         for part in map_states(
             functools.partial(self._jitted, self.device_params),
             states.__getitem__,
             np.arange(len(states)),
             self._batch_size,
         ):
-            out[done : done + len(part)] = part
-            done += len(part)
+            out[start : start + len(part)] = part
+            start += len(part)
         return out
 
 
 def check_observation(observation: Any) -> None:
-    """Raises `UserError` unless uint8 [N, 84, 84, 4]."""
+    """Raises `UserError` unless `observation` is uint8 [N, 84, 84, 4]."""
     shape, dtype = np.shape(observation), getattr(observation, "dtype", type(observation))
     if len(shape) != 4 or shape[1:] != OBSERVATION_SHAPE or dtype != np.uint8:
         raise UserError(
@@ -120,12 +120,12 @@ def random_features(
     seed: int = 0,
     like: str | Path | None = None,
 ) -> Features:
-    """The same architecture untrained: the baseline that learned features have to beat.
+    """Features of an untrained encoder: the baseline for learned features.
 
     Args:
       encoder, width, num_features, dtype: as in the config of `pvn.pretrain`.
-      seed: of the weights.
-      like: a run or features directory to take the architecture from instead.
+      seed: seed of the weights.
+      like: a run or features directory. If it is given, the architecture is taken from it.
 
     Raises:
       UserError: there is no such encoder, `like` holds no features, or the seed is out of range.
@@ -145,17 +145,17 @@ def random_features(
 
 
 def resolve_features(name: str, like: str | None = None, seed: int = 0) -> Features:
-    """The features that a command's `--features`, `--like` and seed name.
+    """The features that the flags of a command describe.
 
     Args:
-      name: `random` (untrained), or a run or features directory.
-      like: with `random`: a run or features directory whose architecture to take; None or empty
-        for the default one.
-      seed: of random weights.
+      name: the value of --features: `random` (untrained), or a run or features directory.
+      like: the value of --like, for `random` only: a run or features directory whose architecture
+        is copied; None or empty for the default architecture.
+      seed: seed of random weights.
 
     Raises:
-      UserError: `like` is given with features that are not random; as `random_features` and
-        `load_features`.
+      UserError: `like` is given with features that are not random, or the features cannot be made
+        or loaded (see `random_features` and `load_features`).
     """
     if name == "random":
         return random_features(like=like or None, seed=seed)
@@ -168,12 +168,12 @@ def load_features(path: str | Path) -> Features:
     """Loads the features of a run directory or of a features directory.
 
     Args:
-      path: local directory. A person's own encoder in it (`encoder.py` or `encoder/`) is executed:
-        load only what you trust as you would trust code.
+      path: a local directory. The code in it (`encoder.py` or `encoder/`) is executed: load only
+        features from sources that you trust.
 
     Raises:
-      UserError: there are no features, their format is newer, the weights are corrupt or do not
-        fit, or the person's own encoder does not load.
+      UserError: there are no features, their format is newer, the weights are corrupt or do not fit
+        the architecture, or the user's own encoder does not load.
     """
     folder, metadata = _read_metadata(path)
     file = folder / "model.safetensors"
@@ -198,18 +198,21 @@ def load_features(path: str | Path) -> Features:
 
 
 def save_features(path: str | Path, features: Features, card: str | None = None) -> str:
-    """Writes a features directory. `features.json`, which makes it valid, comes last.
+    """Writes a features directory. `features.json` is written last and makes the directory valid.
 
-    A person's own encoder from a file is copied, with the files beside it that it imports.
+    A user's own encoder from a file is copied, together with the files beside it that it imports.
 
     Args:
-      path: made if it is not there.
-      features: what to save; `metadata` should hold game, dataset and so on.
-      card: the model card, Markdown; None for a short one.
+      path: the directory; made if it does not exist.
+      features: the features to save; `metadata` should hold game, dataset and so on.
+      card: the model card as Markdown; None for a short one.
 
     Returns:
-      One line that says which packages must be there to load the features, because the encoder
-      imports them and they are not copied. Empty if there are none.
+      A line that names the packages that the encoder imports and that are not copied. They must be
+      installed where the features are loaded. Empty if there are none.
+
+    Raises:
+      OSError: a file cannot be written; the error names the file.
     """
     folder = Path(path)
     make_folder(folder, "features")
@@ -239,7 +242,7 @@ def save_features(path: str | Path, features: Features, card: str | None = None)
 
 
 def _requires(metadata: Mapping[str, Any]) -> str:
-    """Which packages must be there to load the features; empty if none besides pvn's."""
+    """A line that names the packages needed besides those of pvn; empty if there are none."""
     packages = ", ".join(metadata.get("requires", ()))
     return packages and (
         f"to load these features elsewhere, bring {packages}: encoder {metadata['encoder']} "
@@ -248,7 +251,7 @@ def _requires(metadata: Mapping[str, Any]) -> str:
 
 
 def weights_sha256(features: Features) -> str:
-    """SHA-256 of the weights as they are or would be saved, in hexadecimal."""
+    """SHA-256 of the file model.safetensors, in hexadecimal. The file need not exist."""
     known = features.metadata.get("sha256")
     return known or hashlib.sha256(save_tensors(_flatten(features.params))).hexdigest()
 
@@ -275,7 +278,7 @@ def _make_encoder(metadata: Mapping[str, Any], folder: Path) -> Network:
 
 
 def _read_metadata(path: str | Path) -> tuple[Path, dict[str, Any]]:
-    """The features directory at or under `path`, and what its features.json says."""
+    """The features directory, `path` or `path`/features, and the content of its features.json."""
     for folder in (Path(path), Path(path) / "features"):
         file = folder / "features.json"
         if not file.is_file():
@@ -303,10 +306,10 @@ def _read_metadata(path: str | Path) -> tuple[Path, dict[str, Any]]:
 
 
 def _read_tensors(file: Path, raw: bytes) -> dict[str, np.ndarray]:
-    """Arrays of a safetensors file by name.
+    """The arrays of a safetensors file by name, float32.
 
     Raises:
-      UserError: it is not one, or an array in it is not float32.
+      UserError: it is not a safetensors file, or an array in it is not float32.
     """
     try:
         tensors = deserialize(raw)
@@ -327,7 +330,7 @@ def _flatten(
     prefix: str = "",
     leaf: Callable[[Any], Any] = lambda x: np.asarray(x, order="C"),
 ) -> dict[str, Any]:
-    """Nested parameters as `a.b.c -> leaf`; module names hold no dot."""
+    """Nested parameters as {"a.b.c": leaf}. Names of modules contain no dot."""
     flat: dict[str, Any] = {}
     for key, value in params.items():
         if isinstance(value, Mapping):

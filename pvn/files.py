@@ -1,4 +1,4 @@
-"""Writing files whole or not at all, and locks on directories."""
+"""Atomic writes of files, and locks on directories."""
 
 import contextlib
 import fcntl
@@ -14,7 +14,7 @@ from typing import Any
 
 @contextlib.contextmanager
 def naming(file: Path) -> Iterator[None]:
-    """Adds the file's name to an `OSError` that has none, such as that of a full disk."""
+    """Adds the file's name to an `OSError` without one, such as the error of a full disk."""
     try:
         yield
     except OSError as error:
@@ -24,9 +24,13 @@ def naming(file: Path) -> Iterator[None]:
 
 
 def write_whole(file: Path, content: bytes | str) -> None:
-    """Writes under another name, then renames: a reader sees the old file or the new one.
+    """Writes a file under another name, then renames it: a reader sees the old or the new file.
 
-    Text is written as UTF-8. A path in it keeps the bytes that it has on disk.
+    Text is written as UTF-8. Lone surrogates, as in the path of a file whose name is not UTF-8,
+    become the original bytes.
+
+    Raises:
+      OSError: the file cannot be written; the error names the file.
     """
     partial = file.with_name(file.name + ".partial")
     if isinstance(content, str):
@@ -56,18 +60,18 @@ def sha256(file: Path) -> str:
 
 
 class LineWriter:
-    """Appends lines to a text file, each at once: a line is there whole or not at all.
+    """Appends lines to a text file without buffering. If a write fails, no part of the line stays.
 
-    An `OSError`, such as that of a full disk, names the file.
+    An `OSError`, such as the error of a full disk, names the file.
     """
 
     def __init__(self, file: Path):
-        """file: made if it is not there."""
+        """file: made if it does not exist."""
         self._file = file
         self._stream = file.open("ab", buffering=0)
 
     def write(self, line: str) -> None:
-        """Appends the line and its end."""
+        """Appends the line and a newline."""
         raw = memoryview((line + "\n").encode("utf-8", "surrogateescape"))
         start = os.fstat(self._stream.fileno()).st_size
         try:
@@ -91,25 +95,25 @@ class LineWriter:
 
 
 class Locked(Exception):
-    """Another process, or another place in this one, holds the lock. The message says who."""
+    """Another process, or another `Lock` of this process, holds the lock. The message says who."""
 
 
 class Lock:
-    """An exclusive lock on a directory, or on a file of it, held until `release`.
+    """An exclusive lock on a directory, or on a file in it, held until `release`.
 
-    The kernel releases it when the process ends, in whatever way. A file system without locks
-    locks nobody out.
+    The kernel releases the lock when the process ends, even if it is killed. On a file system
+    without locks, the lock always succeeds.
     """
 
     def __init__(self, path: Path):
-        """Takes the lock at once or not at all.
+        """Takes the lock without waiting.
 
         Args:
-          path: an existing directory; or a file, which is made, and removed at the release. The
-            file holds the process id and host of the holder. Network file systems lock files only.
+          path: an existing directory, or a file. A file is made, and removed by `release`. It holds
+            the process id and the host of the holder. Network file systems can lock only files.
 
         Raises:
-          Locked: it is taken; the message is `process 12 on host x`, or nothing where unknown.
+          Locked: the lock is taken. The message is `process 12 on host x`, or empty if unknown.
           OSError: `path` cannot be opened.
         """
         self._path, self._is_file = path, not path.is_dir()
@@ -126,10 +130,10 @@ class Lock:
                 pass  # a file system without locks
             if self.is_held():
                 break
-            os.close(self._descriptor)  # its holder removed the file before we had the lock
+            os.close(self._descriptor)  # the previous holder removed the file before we locked it
         self._close = weakref.finalize(self, os.close, self._descriptor)
         if self._is_file:
-            with contextlib.suppress(OSError):  # a full disk: the lock holds all the same
+            with contextlib.suppress(OSError):  # a full disk: the lock is still held
                 os.ftruncate(self._descriptor, 0)
                 me = f"process {os.getpid()} on host {socket.gethostname()}\n"
                 os.write(self._descriptor, me.encode())
@@ -143,7 +147,7 @@ class Lock:
         return os.path.samestat(there, os.fstat(self._descriptor))
 
     def release(self) -> None:
-        """Gives the lock back. Safe to call twice."""
+        """Releases the lock. A second call has no effect."""
         if self._close.alive:
             if self._is_file and self.is_held():
                 with contextlib.suppress(OSError):

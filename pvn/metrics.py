@@ -1,4 +1,4 @@
-"""metrics.jsonl and TensorBoard events: written together, read back by today's names."""
+"""Writes metrics to metrics.jsonl and to TensorBoard, and reads metrics.jsonl of any version."""
 
 import json
 import math
@@ -16,19 +16,20 @@ from pvn.files import LineWriter, naming, read_text, write_whole
 from pvn.paths import make_folder
 
 _FILE = "metrics.jsonl"
-_FLUSH_SECONDS = 30  # a flush waits for the disk
-_RENAMED = {"td_loss": "loss"}  # names of older versions
+_FLUSH_SECONDS = 30  # time between flushes, because a flush waits for the disk
+_RENAMED = {"td_loss": "loss"}  # older name of a metric -> name
 
 
 class MetricsWriter:
     """Writes each row of metrics to metrics.jsonl and, as scalars, to TensorBoard events.
 
-    Both are written at once, in the calling thread. An `OSError`, such as that of a full disk,
-    names the file. A context manager.
+    A context manager. Both files are written in the calling thread. Each line of metrics.jsonl is
+    written immediately; events are buffered for 30 seconds or more. An `OSError`, such as the error
+    of a full disk, names the file.
     """
 
     def __init__(self, workdir: Path, start_step: int):
-        """Drops the rows of steps after `start_step`: they will be made again."""
+        """Removes the rows of steps after `start_step`, because these steps are repeated."""
         file = workdir / _FILE
         lines = read_text(file).splitlines() if file.is_file() else []
         kept = [line for line in lines if _step_of(line) <= start_step]
@@ -37,7 +38,7 @@ class MetricsWriter:
         self._lines = LineWriter(file)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes a row. A value that is not finite becomes null, and no scalar."""
+        """Writes a row. A value that is not finite is null in JSON and missing in TensorBoard."""
         row = {name: _finite(value) for name, value in values.items()}
         self._lines.write(json.dumps({"step": step, **row}, allow_nan=False))
         self._events.write(step, {name: x for name, x in row.items() if x is not None})
@@ -54,10 +55,10 @@ class MetricsWriter:
 
 
 def read_metrics(file: Path) -> list[dict[str, float | None]]:
-    """The rows of a metrics.jsonl, under today's names whatever version wrote them.
+    """The rows of a metrics.jsonl of any version, with the current names.
 
-    `td_loss` is read as `loss`, and what is not finite as None. A last line that a kill cut short
-    is left out.
+    `td_loss` of older versions becomes `loss`. Values that are not finite become None. Lines that
+    are not JSON objects are left out, such as a last line that was cut off when a run was killed.
     """
     rows = [_parse(line) for line in read_text(file).splitlines()]
     return [
@@ -70,12 +71,12 @@ def read_metrics(file: Path) -> list[dict[str, float | None]]:
 class _EventFile:
     """A TensorBoard event file that is written in the calling thread.
 
-    tensorboardX's SummaryWriter writes in a thread of its own; where that thread dies of a full
-    disk, the next event is waited for without end.
+    The SummaryWriter of tensorboardX writes in its own thread. If that thread ends because the disk
+    is full, the next event waits forever.
     """
 
     def __init__(self, folder: Path, purge_step: int):
-        """purge_step: events of earlier files from this step on are hidden."""
+        """purge_step: TensorBoard hides the events of earlier files from this step on."""
         make_folder(folder, "run")
         prefix, number = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}", 0
         while (file := folder / f"{prefix}.{number}").exists():
@@ -115,7 +116,7 @@ def _finite(value: float | None) -> float | None:
 
 
 def _parse(line: str) -> dict[str, Any] | None:
-    """The row of a line; None if it is none."""
+    """The row in a line; None if the line is not a JSON object."""
     try:
         row = json.loads(line)
     except ValueError:
@@ -124,6 +125,6 @@ def _parse(line: str) -> dict[str, Any] | None:
 
 
 def _step_of(line: str) -> float:
-    """The step of a line; infinity for a line that a kill cut short."""
+    """The step of a line; infinity if it has none, because the line was cut off."""
     step = (_parse(line) or {}).get("step")
     return step if isinstance(step, int) else math.inf

@@ -1,8 +1,8 @@
-"""Runs a person's Python file so that it finds the files beside it.
+"""Runs a user's Python file so that it can import its neighbours: the files beside it.
 
-Each folder becomes a package of its own with a private name, and an import statement in one of its
-files looks into the folder first. `sys.path` stays as it is. So files of the same name in two
-folders never meet, also where a function imports one later, and each file is run only once.
+Each folder becomes a package with a private name. An import statement in a file of the folder
+searches the folder first. `sys.path` does not change. Files of the same name in two folders are
+therefore different modules, even if a function imports them later. Each file is run only once.
 """
 
 import builtins
@@ -19,21 +19,21 @@ from types import CodeType, ModuleType
 from typing import Any
 
 PREFIX = "pvn_plugin_"
-"""What the private names of folders begin with."""
+"""The prefix of the private names of folders."""
 
 INSTALLED = frozenset(
     ("pvn", "jax", "jaxlib", "flax", "haiku", "optax", "orbax", "chex", "numpy", "scipy")
 ) | frozenset(sys.stdlib_module_names)
-"""Packages that are always there. A file beside a person's file never takes their place."""
+"""Packages that are always available. A file of the same name never replaces one of them."""
 
-_files: dict[str, str] = {}  # private module name -> the file that a plugin's name points to
+_files: dict[str, str] = {}  # private module name -> the file in the name of a plugin
 
 
 def load_file(file: Path) -> ModuleType:
-    """The module of a person's file. A folder whose files changed since is loaded again.
+    """Loads a user's file as a module. If a file of its folder changed, all are loaded again.
 
     Raises:
-      Exception: whatever the file raises.
+      Exception: any error that the file raises.
     """
     file = file.resolve()
     package = PREFIX + hashlib.sha256(str(file.parent).encode()).hexdigest()[:16]
@@ -48,14 +48,14 @@ def load_file(file: Path) -> ModuleType:
     if _finder not in sys.meta_path:
         sys.meta_path.insert(0, _finder)
     importlib.invalidate_caches()
-    # A file name may hold dots, which would part a module name.
+    # A dot in a file name would split the module name.
     name = f"{package}.{file.stem.replace('.', '_dot_')}"
     _files[name] = str(file)
     return importlib.import_module(name)
 
 
 def read_source(file: Path) -> bytes:
-    """The content of a person's file: as it was when it was loaded, or else as it is on disk."""
+    """The content of a user's file when it was loaded. If it is not loaded, its content on disk."""
     for name, module in list(sys.modules.items()):
         if name.startswith(PREFIX):
             loader = getattr(module.__spec__, "loader", None)
@@ -65,12 +65,12 @@ def read_source(file: Path) -> bytes:
 
 
 def is_neighbour(folder: Path, top: str) -> bool:
-    """Whether `import top` in a file of `folder` means a file or folder in it."""
+    """Whether `import top` in a file of `folder` imports a file or folder of `folder`."""
     if top in INSTALLED:
         return False
     if (folder / f"{top}.py").is_file() or (folder / top / "__init__.py").is_file():
         return True
-    # A folder without __init__.py is a package only if nothing else is called so.
+    # A folder without __init__.py is a package only if no other package has its name.
     return (folder / top).is_dir() and not _is_regular(top)
 
 
@@ -83,12 +83,12 @@ def _is_regular(top: str) -> bool:
 
 
 class _Loader(SourceFileLoader):
-    """Runs a file as it is now, with an import statement that finds its neighbours."""
+    """Runs the current content of a file, with an import statement that finds its neighbours."""
 
     source: bytes | None = None
 
     def get_code(self, fullname: str) -> CodeType:
-        # Not by way of __pycache__, which misses an edit of the same length in the same second.
+        # __pycache__ is not used: it misses an edit of the same length in the same second.
         self.source = self.get_data(self.path)
         return self.source_to_code(self.source, self.path)
 
@@ -127,10 +127,10 @@ def _import(
     fromlist: Sequence[str] | None = (),
     level: int = 0,
 ) -> ModuleType:
-    """What an import statement calls in a file of the folder that is called `package`."""
+    """Implements the import statement in files of the folder with the private name `package`."""
     top = name.partition(".")[0]
     folder = Path(sys.modules[package].__path__[0])
-    loaded = f"{package}.{top}" in sys.modules and top not in INSTALLED  # its file may be gone
+    loaded = f"{package}.{top}" in sys.modules and top not in INSTALLED  # its file may be deleted
     if level == 0 and (loaded or is_neighbour(folder, top)):
         found = builtins.__import__(f"{package}.{name}", globals, locals, fromlist or (), 0)
         return found if fromlist else sys.modules[f"{package}.{top}"]
@@ -138,7 +138,7 @@ def _import(
 
 
 def _changed(module: ModuleType) -> bool:
-    """Whether its file is another than the one that was run."""
+    """Whether the module's file differs from the content that was run."""
     loader = getattr(module.__spec__, "loader", None)
     if not isinstance(loader, _Loader):
         return False

@@ -1,6 +1,6 @@
-"""Paths as a person writes them, in one spelling.
+"""Normalises the paths that a user writes.
 
-A path is normalised once, where it enters: at the flag or at the config field.
+A path is normalised only once, when the flag or the config field is read.
 """
 
 import os
@@ -13,17 +13,17 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 def normalise_path(text: str, place: str, *, local: bool = False) -> str:
-    """The path in its one spelling: no `~`, no inner `..`, no trailing slash.
+    """The normalised path: without `~`, inner `..` or a trailing slash.
 
-    `..` is resolved in the text, without looking at links. A relative path stays relative.
+    `..` is resolved in the text; links are not followed. A relative path stays relative.
 
     Args:
       text: a local path or `gs://bucket/path`.
-      place: the flag or field that holds it, for messages: `--workdir`, `config.dataset`.
+      place: the flag or field of the path, for messages: `--workdir`, `config.dataset`.
       local: whether `gs://` is refused too.
 
     Raises:
-      UserError: empty, of another scheme, or in the home folder of nobody.
+      UserError: the path is empty, has another scheme, or names a home folder that does not exist.
     """
     text = text.strip()
     expected = "a local path" if local else "a local path or gs://bucket/path"
@@ -47,7 +47,7 @@ def normalise_paths(text: str, place: str, *, local: bool = False) -> tuple[str,
     """The paths of a comma-separated list, each normalised.
 
     Raises:
-      UserError: as `normalise_path`; or two of them are the same directory, in any spelling.
+      UserError: as in `normalise_path`, or two paths are the same directory.
     """
     paths = tuple(normalise_path(part, place, local=local) for part in text.split(","))
     seen: dict[str, str] = {}
@@ -66,10 +66,14 @@ def make_folder(path: str | os.PathLike[str], place: str) -> None:
 
 
 def check_folder(path: str | os.PathLike[str], place: str) -> None:
-    """Checks that `path` is a local directory or can become one.
+    """Checks that `path` is a local directory, or that it can be made.
+
+    Args:
+      path: the directory.
+      place: the beginning of the message.
 
     Raises:
-      UserError: it or a folder above it is a file, or a link to nothing. `place` begins the line.
+      UserError: the path, or a folder above it, is a file or a link to something missing.
     """
     path = os.path.abspath(path)
     while not os.path.isdir(path):

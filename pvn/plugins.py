@@ -1,6 +1,6 @@
-"""A person's own things: `path/to/file.py:Name` or `package.module:Name`, loaded in one way.
+"""Loads plugins: objects from a user's own code, `path/to/file.py:Name` or `package.module:Name`.
 
-Encoders, indicator families, policies and probe targets all enter here (docs/extending.md).
+Encoders, indicator families, policies and probe targets can be plugins (docs/extending.md).
 """
 
 import ast
@@ -24,24 +24,24 @@ R = TypeVar("R")
 
 
 def is_plugin(name: str) -> bool:
-    """Whether a name is that of a person's own thing, not one of pvn's."""
+    """Whether a name is the name of a plugin. The names of pvn's own objects have no colon."""
     return ":" in name
 
 
 def load_plugin(kind: str, name: str, known: Iterable[str] = (), folder: str | Path = ".") -> Any:
     """The object that `path/to/file.py:Name` or `package.module:Name` names.
 
-    The file may import the files beside it. A file that changed since it was loaded is loaded
-    again.
+    The file may import the files beside it. If one of them has changed since it was loaded, they
+    are loaded again.
 
     Args:
-      kind: what the object is, for messages: "encoder", "indicator", "policy", "target".
-      name: of the object.
-      known: names that pvn itself has for this kind, for messages.
-      folder: what a relative file name is relative to.
+      kind: the kind of object, for messages: "encoder", "indicator", "policy", "target".
+      name: the name of the object.
+      known: the names of pvn's own objects of this kind, for messages.
+      folder: the folder that a relative file name starts from.
 
     Raises:
-      UserError: there is no such file, module or object, or the person's code raises.
+      UserError: there is no such file, module or object, or the user's code raises.
     """
     where, _, attribute = name.rpartition(":")
     if not where:
@@ -70,7 +70,7 @@ def load_plugin(kind: str, name: str, known: Iterable[str] = (), folder: str | P
 
 @contextlib.contextmanager
 def plugin_errors(kind: str, name: str, folder: str | Path = ".") -> Iterator[None]:
-    """Turns what a person's code raises into one line: the file, the line and the error.
+    """Turns an error of the user's code into one line: the file, the line and the error.
 
     It leaves errors alone if `name` is one of pvn's.
 
@@ -114,25 +114,25 @@ def guarded(
 
 
 def plugin_file(name: str) -> Path | None:
-    """The file that the name of a plugin points to; None for `package.module:Name`."""
+    """The file in the name of a plugin; None for `package.module:Name`."""
     where = name.rpartition(":")[0]
     return Path(where) if where.endswith(".py") else None
 
 
 class Sources(NamedTuple):
-    """What a plugin is made of."""
+    """The source files of a plugin."""
 
-    beside: dict[str, Path]  # the plugin's file and those it imports from its folder, by path there
-    elsewhere: dict[str, Path]  # the person's other modules, by dotted name
-    packages: list[str]  # top-level packages that must be there besides those of pvn, sorted
+    beside: dict[str, Path]  # path in the plugin's folder -> its file, and files that it imports
+    elsewhere: dict[str, Path]  # dotted name -> another module of the user
+    packages: list[str]  # top-level packages that it needs besides those of pvn, sorted
 
 
 def plugin_sources(name: str, folder: str | Path = ".") -> Sources:
-    """The files of a plugin, by its import statements, followed from file to file.
+    """Finds the source files of a plugin by following its import statements.
 
-    A file counts as the person's own unless it belongs to Python or pvn, or is installed in
-    `site-packages`. Import statements within functions count; `importlib.import_module` is not
-    seen. Empty for a thing of pvn.
+    A file is the user's own unless it belongs to Python or pvn, or is installed in `site-packages`.
+    Import statements in functions are followed; calls of `importlib.import_module` are not. The
+    result is empty if `name` is not the name of a plugin.
 
     Args:
       name, folder: as in `load_plugin`.
@@ -140,7 +140,7 @@ def plugin_sources(name: str, folder: str | Path = ".") -> Sources:
     sources = Sources({}, {}, [])
     file = plugin_file(name)
     home: Path | None = None
-    waiting: list[tuple[Path, Path]] = []  # (where its imports start, file)
+    waiting: list[tuple[Path, Path]] = []  # (folder that its imports start from, file)
     packages: set[str] = set()
     if file is not None:
         file = (Path(folder) / file).resolve()
@@ -176,10 +176,13 @@ def plugin_sources(name: str, folder: str | Path = ".") -> Sources:
 
 
 def plugin_identity(name: str, folder: str | Path = ".") -> dict[str, str]:
-    """SHA-256 of each of the person's files that a plugin is made of, by name, as loaded.
+    """SHA-256 of each of the user's files that a plugin consists of, by name, as it was loaded.
 
-    Part of a run's identity: a plugin that changed is another. Empty for a thing of pvn, and for
-    one that is installed in `site-packages`.
+    It is part of a run's identity, because a changed plugin is a different one. It is empty for an
+    object that is installed in `site-packages` or belongs to pvn.
+
+    Args:
+      name, folder: as in `load_plugin`.
     """
     sources = plugin_sources(name, folder)
     files = {**sources.beside, **sources.elsewhere}
@@ -187,7 +190,7 @@ def plugin_identity(name: str, folder: str | Path = ".") -> dict[str, str]:
 
 
 def _place(error: BaseException, home: Path) -> str:
-    """`file, line 3: ` of the last line of the person's own that an error passed; or nothing."""
+    """The innermost line of the user's code in a traceback, as `file, line 3: `; or empty."""
     places = [
         (frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)
     ]
@@ -201,7 +204,7 @@ def _place(error: BaseException, home: Path) -> str:
 
 
 def _is_own(file: str) -> bool:
-    """Whether a source file is a person's, not Python's, pvn's or an installed package's."""
+    """Whether a source file is the user's own, not of Python, pvn or an installed package."""
     if file.startswith("<"):  # <frozen importlib._bootstrap>, <string>
         return False
     path = Path(file).resolve()
@@ -211,7 +214,7 @@ def _is_own(file: str) -> bool:
 
 
 def _own_roots(top: str) -> list[Path]:
-    """The folders in which a top-level package or module of the person's own lies."""
+    """The folders that hold a top-level package or module, if it is the user's own."""
     if not _is_there(top):
         return []
     spec = importlib.util.find_spec(top)
@@ -221,7 +224,7 @@ def _own_roots(top: str) -> list[Path]:
 
 
 def _is_there(top: str) -> bool:
-    """Whether there is such a top-level package that is not one of pvn's or Python's."""
+    """Whether a top-level package exists and is not in `INSTALLED`."""
     try:
         return top not in INSTALLED and importlib.util.find_spec(top) is not None
     except (ImportError, ValueError):
@@ -229,7 +232,7 @@ def _is_there(top: str) -> bool:
 
 
 def _files_of(root: Path, dotted: str) -> Iterator[Path]:
-    """The files that `import dotted` runs if it is found in the folder `root`."""
+    """The files that `import dotted` runs if the folder `root` is searched."""
     place = root
     for part in dotted.split("."):
         package, module = place / part / "__init__.py", place / f"{part}.py"
@@ -244,11 +247,11 @@ def _files_of(root: Path, dotted: str) -> Iterator[Path]:
 
 
 def _imports(root: Path, file: Path) -> Iterator[tuple[str, bool]]:
-    """(dotted name from the root, whether it is of the root for sure) of each import in a file."""
+    """Yields (dotted name, whether the import is relative and so below `root`) for each import."""
     try:
         tree = ast.parse(read_source(file))
     except SyntaxError:
-        return  # an import of it raises, and so says where
+        return  # importing the file raises this error, with its place
     package = file.parent.relative_to(root).parts
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

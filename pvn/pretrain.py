@@ -1,4 +1,4 @@
-"""Pretrains an encoder, without rewards, on the successor measures of many auxiliary tasks.
+r"""Pretrains an encoder, without rewards, on the successor measures of many auxiliary tasks.
 
     python -m pvn.pretrain --config=configs/pretrain.py \
         --config.dataset=data/breakout --workdir=runs/breakout

@@ -1,12 +1,12 @@
-"""Probes frozen features: how well does a linear function of them predict a target?
+r"""Probes frozen features: measures how well a linear function of them predicts a target.
 
     python -m pvn.probe --features=runs/pong --dataset=data/pong --workdir=runs/pong/probe
     python -m pvn.probe --features=random --like=runs/pong --dataset=data/pong \
         --workdir=runs/pong/probe
 
-The target is the behaviour policy's value, or a person's own (docs/extending.md). A probe is a row
-of probes.jsonl in the workdir. It replaces the row of the same probe: same features, dataset,
-target, settings, agent and seed. As a function on any callable: `pvn.probes.linear.probe`.
+The target is the behaviour policy's value, or a user's own (docs/extending.md). A probe is a row of
+probes.jsonl in the workdir. It replaces an older row with the same features, dataset, target,
+settings, agent and seed. To probe any callable, call `pvn.probes.linear.probe`.
 """
 
 from pathlib import Path
@@ -42,17 +42,17 @@ _AGENT = flags.DEFINE_string(
 )
 _DATASET = cfg.define_path("dataset", None, "Dataset directory.", required=True, local=False)
 _TARGETS = flags.DEFINE_list(
-    "targets", ["value"], "What to predict: value or path/to/file.py:Name, comma-separated."
+    "targets", ["value"], "Targets to predict: value or path/to/file.py:Name, comma-separated."
 )
 _DISCOUNT = flags.DEFINE_float("discount", 0.99, "Discount of the values, in [0, 1).")
 _CLIP = flags.DEFINE_bool("clip_rewards", True, "Clip rewards to [-1, 1].")
-_MAX_ROWS = flags.DEFINE_integer("max_rows", 50_000, "Rows to use at most.", lower_bound=100)
+_MAX_ROWS = flags.DEFINE_integer("max_rows", 50_000, "Largest number of rows.", lower_bound=100)
 _SEED = cfg.define_seed("Seed of the split, and of random features.")
 _WORKDIR = cfg.define_path("workdir", None, "Directory of probes.jsonl.", required=True)
 
 
 def _describe(features: Features, path: str) -> dict[str, Any]:
-    """What defines the features as a function, for a row: weights, encoder, a person's code."""
+    """Fields of a row that identify the features: weights, encoder, a user's own code."""
     name = str(features.metadata["encoder"])
     described = {
         "path": path,
@@ -68,7 +68,11 @@ def _describe(features: Features, path: str) -> dict[str, Any]:
 def probe_target(
     named: NamedTarget, features: Features, described: dict[str, Any], dataset: Dataset, agent: str
 ) -> ProbeRow:
-    """Probes one target, with the settings of the flags."""
+    """Probes one target with the settings of the flags. `described` is from `_describe`.
+
+    Raises:
+      UserError: see `targets_of` and `probe`.
+    """
     targets, known = targets_of(named, dataset.rows)
     total = min(len(targets), _MAX_ROWS.value)
     with console.progress(total, "states", f"features for {named.name}") as bar:

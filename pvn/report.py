@@ -1,11 +1,11 @@
-"""Sets scores and probes side by side: tables, learning curves, one page to pass on.
+r"""Compares scores and probes of several runs: tables, learning curves and one page.
 
     python -m pvn.report --inputs=runs/pong/eval,runs/pong/eval_random,runs/pong/probe \
         --workdir=runs/report
 
-An input is a directory that holds `scores.jsonl`, `probes.jsonl`, or both. Writes `report.md`,
-`report.html` (self-contained), `scores.csv`, and `learning_curves_<game>.png` for each game with
-training episodes. The same inputs give the same report.
+An input is a directory that holds `scores.jsonl`, `probes.jsonl`, or both. The command writes
+`report.md`, `report.html` (self-contained), `scores.csv`, and `learning_curves_<game>.png` for each
+game with training episodes. The same inputs give the same report.
 """
 
 import io
@@ -47,23 +47,23 @@ _INPUTS = cfg.define_paths(
 )
 _WORKDIR = cfg.define_path("workdir", None, "Directory to write.", required=True)
 
-# Okabe and Ito's palette without yellow: told apart by colour-blind readers too.
+# Okabe and Ito's palette without yellow. Colour-blind readers can distinguish its colours.
 _COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"]
 _LINES = ["-", "--", ":", "-."]
 
 _CURVES_NOTE = (
-    "Return of training episodes against agent steps of reward interaction. A point is the mean of "
-    "a bin of episodes, the band its 95 % bootstrap interval."
+    "Return of training episodes against agent steps with rewards. A point is the mean over a bin "
+    "of episodes. The band is its 95 % bootstrap interval."
 )
 _AGGREGATE_NOTE = (
-    "Interquartile mean (IQM) of the human-normalised scores of all runs, a run being a seed in a "
-    "game, with a 95 % interval by resampling runs within each game (Agarwal et al. 2021). A row "
-    "without an interval has a game with a single run. Compare rows that cover the same games."
+    "Interquartile mean (IQM) of the human-normalised scores of all runs. A run is one seed in one "
+    "game. The 95 % interval resamples runs within each game (Agarwal et al. 2021). A row without "
+    "an interval has a game with a single run. Compare only rows that cover the same games."
 )
 
 
 def plot(curves: Sequence[Curve], styles: Mapping[tuple[str, str], int]) -> bytes:
-    """A PNG of one game's learning curves; `styles` numbers each (agent, head)."""
+    """Draws the learning curves of one game as a PNG. `styles`: (agent, head) -> number."""
     with matplotlib.rc_context({"font.size": 12}):
         figure = Figure(figsize=(8, 4.5), layout="constrained")
         axes = figure.subplots()
@@ -85,13 +85,13 @@ def plot(curves: Sequence[Curve], styles: Mapping[tuple[str, str], int]) -> byte
                 curve.agent_step, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0
             )
         axes.set_title(curves[0].game)
-        axes.set_xlabel("agent steps of reward interaction")
+        axes.set_xlabel("agent steps with rewards")
         axes.set_ylabel("return of training episodes")
         axes.set_xlim(left=0)
         axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.grid(alpha=0.25)
-        # A dollar sign would begin a formula. Labels are given here because matplotlib hides a line
-        # whose own label begins with an underscore.
+        # A dollar sign would begin a formula. The legend gets the labels as an argument, because
+        # matplotlib hides a line whose own label begins with an underscore.
         labels = [agent_label(curve.agent, curve.head).replace("$", r"\$") for curve in curves]
         axes.legend(lines, labels, frameon=False)
         file = io.BytesIO()
@@ -116,15 +116,15 @@ def contents(
 
 
 def report(inputs: Sequence[str], workdir: Path) -> str:
-    """Writes the report. Returns its tables in Markdown.
+    """Writes the report to `workdir`. Returns its tables in Markdown.
 
     Raises:
-      UserError: see `load_rows`; another command is at work in `workdir`.
-      OSError: `workdir` cannot be written.
+      UserError: the inputs are invalid (see `load_rows`), or another command works in `workdir`.
+      OSError: a file cannot be written.
     """
     episodes, probes = load_rows(inputs)
     results, curves = summarise(episodes, probes), learning_curves(episodes)
-    # One colour for the same thing in every game.
+    # An (agent, head) has the same colour in every game.
     styles = {pair: i for i, pair in enumerate(dict.fromkeys(curve[1:3] for curve in curves))}
     pictures = [
         Picture(

@@ -1,4 +1,4 @@
-"""A run directory: who is at work in it, its config, its versions and its command line."""
+"""A run directory: its lock, its config, its versions and its command line."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "dm-haiku", "orbax-checkpoint", "
 
 
 def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on, and the git revision where there is one."""
+    """Versions of the packages that results depend on, and the git revision if there is one."""
     from pvn import __version__
 
     found = {"pvn": __version__, "python": sys.version.split()[0]}
@@ -35,30 +35,31 @@ def versions() -> dict[str, str]:
         )
         found["git"] = revision.stdout.strip()
     except (OSError, subprocess.CalledProcessError):
-        pass  # no git, or not a checkout
+        pass  # git is not installed, or this is not a checkout
     return found
 
 
 class Run:
-    """A run directory that this process holds: no other command works in it."""
+    """A run directory that this process has locked."""
 
     def __init__(self, workdir: Path, identity: Mapping[str, Any], lock: Lock, holder: str):
-        """See `open_run`, which makes it.
+        """Made by `open_run`.
 
         Args:
-          identity: what the run is a function of; it names the run's checkpoints.
-          lock: on the directory.
+          workdir: the directory.
+          identity: the config fields that define the run. They are stored in its checkpoints.
+          lock: the lock on the directory.
           holder: the random id that this process wrote to run.json.
         """
         self.workdir, self.identity = workdir, dict(identity)
         self._lock, self._holder = lock, holder
 
     def check_held(self) -> None:
-        """Checks that the directory is still this run's. Call it before each write.
+        """Checks that the directory still belongs to this run. Call it before each write.
 
         Raises:
-          UserError: the directory was deleted, moved or replaced, or another run was started in it
-            (possible on file systems without locks).
+          UserError: the directory was deleted, moved or replaced, or another run was started in it.
+            The last case is possible only on file systems without locks.
         """
         holder = None
         if self._lock.is_held():
@@ -73,10 +74,10 @@ class Run:
 
 @contextlib.contextmanager
 def lock_workdir(workdir: Path) -> Iterator[Lock]:
-    """Keeps other commands out of `workdir`, which is made if it does not exist.
+    """Locks `workdir` for this command. The directory is made if it does not exist.
 
     Raises:
-      UserError: another command is at work there, or it cannot be a directory.
+      UserError: another command works there, or `workdir` cannot be a local directory.
     """
     if str(workdir).startswith("gs:"):
         raise UserError(f"--workdir={workdir}: runs are written to local directories only")
@@ -106,24 +107,24 @@ def open_run(
     may_change: tuple[str, ...] = (),
     upgrade: Callable[[dict[str, Any]], dict[str, Any]] = lambda config: config,
 ) -> Iterator[Run]:
-    """Opens `workdir` as the directory of a run with this config, new or resumed.
+    """Opens `workdir` for a run with this config: a new run, or a run to resume.
 
     Args:
-      workdir: made if it does not exist. No other command can open it until this one leaves.
-      kind: the command; a directory holds runs of one kind.
+      workdir: made if it does not exist. It stays locked until the context ends.
+      kind: name of the command. A directory holds a run of one command.
       config: plain values; written to config.json.
-      overwrite: delete the run that is there.
-      owns: the files and folders of such a run; nothing else is ever deleted.
-      may_change: fields that may differ from those of the run that is there; the others are the
-        run's identity.
-      upgrade: maps the config.json of an older pvn to what it would be today.
+      overwrite: whether to delete the run in the directory.
+      owns: names of the files and folders of a run. Nothing else is deleted.
+      may_change: fields that may differ from those of the run in the directory. The other fields
+        are the run's identity.
+      upgrade: converts a config.json of any version to the current format.
 
     Raises:
-      UserError: another command is at work in `workdir`, it holds a run of another kind or with
-        another config (the message names the fields), or it cannot be a directory.
+      UserError: another command works in `workdir`, it holds a run of another command or with
+        another config (the message names the fields), or it cannot be a local directory.
     """
     with lock_workdir(workdir) as lock:
-        config = json.loads(json.dumps(config))  # as it is read back: tuples become lists
+        config = json.loads(json.dumps(config))  # as config.json is read: tuples become lists
         identity = {key: value for key, value in config.items() if key not in may_change}
         _check_resumes(workdir, kind, identity, overwrite, may_change, upgrade)
         if overwrite and (workdir / "config.json").is_file():
@@ -144,7 +145,7 @@ def _check_resumes(
     may_change: tuple[str, ...],
     upgrade: Callable[[dict[str, Any]], dict[str, Any]],
 ) -> None:
-    """Raises `UserError` if a run is there that this one can neither resume nor overwrite."""
+    """Raises `UserError` if `workdir` holds a run that cannot be resumed or overwritten."""
     if not (workdir / "config.json").is_file():
         return
     try:

@@ -1,8 +1,8 @@
-"""Settings under which all tests run, and the small real dataset that several share."""
+"""Settings of all tests, and the small real dataset that several tests share."""
 
 import os
 
-# Before JAX is imported: eight devices, so that the parallel path is really taken.
+# Set before JAX is imported: with eight devices, tests run the parallel code path.
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 os.environ["JAX_PLATFORMS"] = "cpu"
 
@@ -23,15 +23,15 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="session")
 def compilations(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the commands of one worker share what they compiled: half of a tiny run's time.
+    """The compilation cache that the commands of one worker share; it halves a tiny run's time.
 
-    Not of all workers: JAX reads an entry that another process is just writing, and warns.
+    Not all workers share it: JAX reads an entry that another process is just writing, and warns.
     """
     return tmp_path_factory.mktemp("compilations")
 
 
 def _environment(compilations: Path, virtual_devices: int | None = None) -> dict[str, str]:
-    """Commands run as a person's do, with the devices that there are, unless a number is given."""
+    """The environment of a command: the machine's devices, unless a number of devices is given."""
     environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
     environment["JAX_COMPILATION_CACHE_DIR"] = str(compilations)
     environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
@@ -63,7 +63,7 @@ def run(compilations: Path) -> Run:
 
 @pytest.fixture(scope="session")
 def start(compilations: Path) -> Callable[..., subprocess.Popen[str]]:
-    """Like `run`, but leaves the command running, for tests that interrupt it."""
+    """Like `run`, but does not wait for the command, so that a test can interrupt it."""
 
     def command(module: str, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(

@@ -1,4 +1,4 @@
-"""That the benchmarks run and print what they promise; how fast is no test's business."""
+"""The benchmarks run and print all their lines. Speed is not tested."""
 
 import json
 from collections.abc import Callable

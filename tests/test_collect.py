@@ -32,7 +32,7 @@ def test_what_is_stored(dataset: Path) -> None:
     last = np.append(np.diff(rows.episode) == 1, True)
     # An episode's last row says why it ended, and no other row does.
     np.testing.assert_array_equal(last, rows.terminal | rows.truncated)
-    # Only the cut at the end is one.
+    # Only the last episode is truncated.
     assert np.flatnonzero(rows.truncated).tolist() == [2999]
     assert rows.reward.sum() > 0
 
@@ -109,7 +109,7 @@ def test_bad_input(run: Callable, tmp_path: Path, arguments: list[str], message:
     assert not (tmp_path / "data").exists()
 
 
-def test_a_dataset_made_otherwise_is_left_alone(run: Callable, dataset: Path) -> None:
+def test_a_dataset_made_otherwise_does_not_change(run: Callable, dataset: Path) -> None:
     before = _files(dataset)
     result = run("pvn.collect", "--game=Pong", "--num_steps=5000", f"--dataset={dataset}")
     assert result.returncode == 1
@@ -128,8 +128,10 @@ def test_overwrite_deletes_nothing_if_the_rest_is_wrong(
 
 
 def test_what_is_stored_is_what_the_emulator_showed(dataset: Path) -> None:
-    """The first stream again, by hand from its seeds (the emulator is held against gymnasium's
-    environment in tests/envs)."""
+    """Plays the first stream again from its seeds.
+
+    tests/envs compares the emulator with gymnasium's environment.
+    """
     rows = read_dataset(dataset).rows
     emulator, actions = np.random.SeedSequence([0, 0]).spawn(2)
     random = np.random.default_rng(actions)
@@ -166,7 +168,7 @@ class ByBrightness:
 """
 
 
-def test_a_persons_own_policy(run: Callable, tmp_path: Path) -> None:
+def test_a_users_own_policy(run: Callable, tmp_path: Path) -> None:
     file = tmp_path / "own.py"
     file.write_text(OWN)
     arguments = ["pvn.collect", "--game=Breakout", f"--policy={file}:always_fire"]
@@ -179,7 +181,7 @@ def test_a_persons_own_policy(run: Callable, tmp_path: Path) -> None:
     assert source["policy"] == "own.py:always_fire"
     assert source["epsilon"] == 0
     assert len(source["policy_files"]["own.py"]) == 64
-    # The same policy extends the dataset, another one does not.
+    # The same policy extends the dataset. Another policy is refused.
     assert run(*fire, "--num_steps=600").returncode == 0
     file.write_text(OWN + "# changed")
     result = run(*fire, "--num_steps=700")
@@ -187,8 +189,8 @@ def test_a_persons_own_policy(run: Callable, tmp_path: Path) -> None:
     assert result.stderr.startswith(f"error: dataset {tmp_path / 'fire'}: was made with another so")
 
 
-def test_probabilities_of_a_persons_own_policy(run: Callable, tmp_path: Path) -> None:
-    """The data are a function of the seed, whatever the number of emulators."""
+def test_probabilities_of_a_users_own_policy(run: Callable, tmp_path: Path) -> None:
+    """The data depend on the seed and not on the number of emulators."""
     file = tmp_path / "own.py"
     file.write_text(OWN)
     arguments = ["pvn.collect", "--game=Breakout", f"--policy={file}:ByBrightness"]
@@ -202,7 +204,7 @@ def test_probabilities_of_a_persons_own_policy(run: Callable, tmp_path: Path) ->
     share = np.bincount(rows.action, minlength=4) / len(rows.action)
     assert share[2] == 0
     assert share[0] > 0
-    # Five standard deviations of a mean of 2,500.
+    # The bound is five standard deviations of a mean over 2,500.
     assert abs(share[3] - 0.5) < 0.05
     assert abs(share[0] + share[1] - 0.5) < 0.05
 

@@ -33,7 +33,7 @@ def check(**changes):
 
 
 def accepts(field, value):
-    """Whether a config of this one field is let through."""
+    """Whether a config with only this field is accepted."""
     config = ml_collections.ConfigDict()
     config.x = value
     try:
@@ -106,7 +106,7 @@ def test_a_missing_field(name):
 
 
 class Learner(NamedTuple):
-    """The owner of a section."""
+    """The settings class of a section."""
 
     rate: Annotated[float, real(0, math.inf, closed="()")] = 0.25
     period: Annotated[int, whole(1)] = 4
@@ -162,7 +162,7 @@ def test_a_field_that_refers_to_another():
 
 @pytest.mark.parametrize("file", sorted(Path("configs").glob("*.py")), ids=lambda file: file.stem)
 def test_no_field_is_hidden_by_a_method_of_the_config(file):
-    # config.values would be a bound method, and equal to no value.
+    # config.values would be a bound method, which equals no value.
     config = importlib.import_module(f"configs.{file.stem}").get_config()
     assert not set(config.keys()) & set(dir(ml_collections.FrozenConfigDict()))
 
@@ -186,7 +186,7 @@ def test_bounds_of_whole_numbers(low, high, value):
 )
 def test_bounds_of_numbers(closed, low, high, value):
     inside = low < value < high
-    if value in (low, high) and low <= high:  # of an empty interval, both brackets are asked
+    if value in (low, high) and low <= high:  # in an empty interval, both brackets matter
         inside = all(
             bracket in "[]"
             for bracket, end in zip(closed, (low, high), strict=True)

@@ -1,4 +1,4 @@
-"""What the commands say in one line, whatever the machine and its locale."""
+"""Error messages of one line, on any machine and in any locale."""
 
 import json
 import signal
@@ -54,7 +54,7 @@ def test_paths_that_the_locale_cannot_spell(
     result = run("pvn.collect", "--game=Pong", "--num_steps=200", f"--dataset={data}")
     assert result.returncode == 0, result.stderr
     command = ["pvn.pretrain", f"--config.dataset={data}", f"--workdir={workdir}", *TINY]
-    for steps in (2, 4):  # it is made, and resumed
+    for steps in (2, 4):  # the run is started, then resumed
         result = run(*command, "--config.batch_size=4", f"--config.num_steps={steps}")
         assert result.returncode == 0, result.stderr
     assert json.loads((workdir / "config.json").read_text("utf-8"))["dataset"] == str(data)

@@ -1,4 +1,4 @@
-"""Public data through the command line, held against the record of the programs that played."""
+"""Converted public data agree with the records of the programs that played."""
 
 import gzip
 import io
@@ -64,7 +64,7 @@ def assert_is_the_truth(rows: Rows, source: str) -> None:
     np.testing.assert_array_equal(rows.frame, truth["frames"][kept])
     for name in ("action", "reward", "terminal"):
         np.testing.assert_array_equal(getattr(rows, name), truth[name][kept], strict=True)
-    # Windows are never joined: a fragment of an episode is one of its own.
+    # Windows are never joined: every fragment becomes a separate episode.
     piece = np.cumsum(np.diff(episode * 10 + part, prepend=-1) != 0) - 1
     np.testing.assert_array_equal(rows.episode, piece)
     first, last = np.diff(piece, prepend=-1) != 0, np.diff(piece, append=-1) != 0
@@ -111,12 +111,12 @@ def test_chosen_checkpoints_and_the_other_reading_of_a_last_row(
     here = truth["part"] == 1
     np.testing.assert_array_equal(rows.frame, truth["frames"][here])
     np.testing.assert_array_equal(rows.terminal, truth["is_terminal"][here])
-    assert len(transition_rows(rows)) == here.sum() - 2  # two of the four were cut
+    assert len(transition_rows(rows)) == here.sum() - 2  # two of the four episodes are truncated
 
 
 @pytest.fixture(scope="module")
 def long_logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four windows of 12,000 rows, episodes of 400; with two rewards that are not numbers."""
+    """Four windows of 12,000 rows, with episodes of 400 rows and two NaN rewards."""
     path = tmp_path_factory.mktemp("long")
     frames = np.load(FIXTURES / "dopamine" / "truth.npz")["frames"]
     folder = path / LOGS
@@ -169,10 +169,10 @@ def test_interrupted_and_started_again_it_is_the_same_byte_for_byte(
     def some_units() -> bool:
         try:
             return read_attributes(dataset)["complete"]["units"] > 0
-        except UserError:  # not there yet
+        except UserError:  # the dataset does not exist yet
             return False
 
-    # In the second of four windows, each of which takes a tenth of a second.
+    # The interruption is in the second of four windows. Each window takes about 0.1 s.
     wait_for(some_units)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
@@ -180,7 +180,7 @@ def test_interrupted_and_started_again_it_is_the_same_byte_for_byte(
     if number == signal.SIGTERM:
         assert "stopped early, the same command completes it" in stderr
     assert 1 <= read_attributes(dataset)["complete"]["units"] < 4
-    # What counts is whole files, and whoever reads it is told.
+    # Only whole files are published, and `verify` reports an unfinished conversion.
     found = open_dataset(dataset).rows
     assert found.terminal[-1] or found.truncated[-1]
     looked = run("pvn.dataset", "verify", str(dataset))
@@ -189,7 +189,7 @@ def test_interrupted_and_started_again_it_is_the_same_byte_for_byte(
     stderr = convert(run, "dopamine", long_logs, dataset)
     assert "; nan_rewards 8" in stderr
     assert contents(dataset) == contents(long_dataset)
-    # And once more: nothing is left to do.
+    # A further run has nothing to do.
     convert(run, "dopamine", long_logs, dataset)
     assert contents(dataset) == contents(long_dataset)
 
@@ -198,7 +198,7 @@ def test_a_bad_window_is_left_out(run: Callable, long_logs: Path, tmp_path: Path
     shutil.copytree(long_logs, tmp_path / "logs")
     file = log_file(tmp_path / "logs" / LOGS, "observation", 1)
     raw = bytearray(file.read_bytes())
-    raw[-5] ^= 1  # in gzip's checksum: all rows were read before it is seen
+    raw[-5] ^= 1  # in gzip's checksum, which is read after all rows
     file.write_bytes(raw)
     arguments = [
         "--source=dopamine", f"--path={tmp_path / 'logs'}", "--game=Breakout",
@@ -209,7 +209,7 @@ def test_a_bad_window_is_left_out(run: Callable, long_logs: Path, tmp_path: Path
     assert result.stderr.startswith(f"error: {file}: is broken, or no .npy in gzip (")
     assert result.stderr.endswith("; --skip_corrupt leaves it out\n")
     assert result.stderr.count("\n") == 1
-    result = run("pvn.convert", *arguments, "--skip_corrupt")  # goes on where that stopped
+    result = run("pvn.convert", *arguments, "--skip_corrupt")  # continues
     assert result.returncode == 0, result.stderr
     assert f"left out: {file}: is broken" in result.stderr
     assert "35,727 rows in 90 episodes of Breakout; nan_rewards 6; skipped_files 1" in result.stderr
@@ -240,7 +240,7 @@ def test_missing_files_are_named_or_counted(run: Callable, tmp_path: Path) -> No
         result = run(*arguments)
         assert result.returncode == 1
         more = "" if count == 1 else " (and 1 more like this)"
-        assert result.stderr == f"error: {lines[0]}{more}; --skip_missing goes on without\n"
+        assert result.stderr == f"error: {lines[0]}{more}; --skip_missing continues without them\n"
         assert not dataset.exists()
         result = run(*arguments, "--skip_missing")
         assert result.returncode == 0, result.stderr
@@ -269,8 +269,8 @@ def test_datasets_prepared_as_array_record(run: Callable, tmp_path: Path) -> Non
     assert_is_the_truth(read_dataset(tmp_path / "d").rows, "rlds")
 
 
-def test_there_and_back(run: Callable, dataset: Path, tmp_path: Path) -> None:
-    """Our own data as Dopamine logs, and those read again."""
+def test_round_trip_through_dopamine_logs(run: Callable, dataset: Path, tmp_path: Path) -> None:
+    """Writes our own data as Dopamine logs, and reads the logs."""
     out = run(
         "pvn.convert", "--to=dopamine", f"--dataset={dataset}", f"--path={tmp_path}",
         "--capacity=1000", "--runs=2",
@@ -293,8 +293,8 @@ def test_there_and_back(run: Callable, dataset: Path, tmp_path: Path) -> None:
     )
 
 
-def test_a_disk_that_is_full_is_told_in_a_line(dataset: Path, tmp_path: Path) -> None:
-    """Here as a limit of 20 KiB a file."""
+def test_a_full_disk_is_an_error_of_one_line(dataset: Path, tmp_path: Path) -> None:
+    """A limit of 20 KiB for each file replaces a full disk."""
     words = [
         *(sys.executable, "-m", "pvn.convert", "--to=dopamine", f"--dataset={dataset}"),
         *(f"--path={tmp_path}", "--capacity=4000"),
@@ -315,7 +315,7 @@ def test_a_disk_that_is_full_is_told_in_a_line(dataset: Path, tmp_path: Path) ->
     assert not folder.with_name("replay_logs").exists()
 
 
-def test_a_rewarded_last_row_is_warned_of(run: Callable, tmp_path: Path) -> None:
+def test_a_last_row_with_a_reward_gives_a_warning(run: Callable, tmp_path: Path) -> None:
     from tests.formats.test_rlds import episode_of, payload_of, record
 
     episodes = [episode_of(seed, 6, True) for seed in range(3)]
@@ -389,7 +389,7 @@ def test_bad_input(run: Callable, tmp_path: Path, arguments: list[str], message:
 
 
 def test_the_same_dataset_again(run: Callable, tmp_path: Path) -> None:
-    """More files extend a dataset; others, or others of the same name, are refused."""
+    """More files extend a dataset. Other files, also of the same name, are refused."""
     arguments = ["--source=dopamine", "--game=Breakout", f"--dataset={tmp_path / 'd'}"]
     path = f"--path={FIXTURES / 'dopamine'}"
     for checkpoints in ("0", "0-2"):

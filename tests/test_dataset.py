@@ -1,4 +1,4 @@
-"""Looking at a dataset through the command line."""
+"""The command pvn.dataset."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ def test_info(run: Callable, dataset: Path) -> None:
     assert found["game"] == "Breakout, 4 actions"
     assert found["rows"].startswith("3,000, of which 2,999 are transitions")
     ended = int(rows.terminal.sum())
-    assert found["episodes"] == f"{ended + 1}: {ended} ended, 1 cut, 0 without their start"
+    assert found["episodes"] == f"{ended + 1}: {ended} ended, 1 truncated, 0 without their start"
     returns = [rows.reward[rows.episode == e].sum() for e in np.unique(rows.episode[rows.terminal])]
     assert found["returns"].startswith(
         f"mean {np.mean(returns):,.2f}, median {np.median(returns):g}"
@@ -61,7 +61,10 @@ def test_verify_names_every_broken_file_and_rule(run: Callable, tmp_path: Path) 
         cut_start=bad.copy(),
         episode=(np.arange(count) // 4096).astype(np.int32),
     )
-    rows.terminal[[10, 4095]] = True, False  # within an episode; and one that has no end
+    rows.terminal[[10, 4095]] = (
+        True,
+        False,
+    )  # an early terminal; an episode without an end
     rows.truncated[8191] = True
     rows.cut_start[9000] = True
     rows.episode[16384:] += 1
@@ -94,7 +97,7 @@ def test_verify_names_every_broken_file_and_rule(run: Callable, tmp_path: Path) 
     ]
 
 
-def test_verify_tells_of_a_missing_file(run: Callable, dataset: Path, tmp_path: Path) -> None:
+def test_verify_reports_a_missing_file(run: Callable, dataset: Path, tmp_path: Path) -> None:
     shutil.copytree(dataset, tmp_path / "d")
     (tmp_path / "d" / "reward" / "c" / "0").unlink()
     result = run("pvn.dataset", "verify", str(tmp_path / "d"))
@@ -112,7 +115,7 @@ def test_view(run: Callable, dataset: Path, tmp_path: Path) -> None:
     assert result.stdout == f"{tmp_path / 'e.gif'}: 30 of the {len(at)} frames of episode 2\n"
     with Image.open(tmp_path / "e.gif") as gif:
         assert gif.size == (168, 168)
-        # Equal frames in a row are one that lasts longer.
+        # A GIF joins consecutive equal frames into one longer frame.
         assert 1 < gif.n_frames <= 30
         np.testing.assert_array_equal(np.array(gif.convert("L"))[::2, ::2], frames[0])
     result = run(*arguments, f"--output={tmp_path / 'e.png'}", "--max_frames=12")

@@ -1,4 +1,4 @@
-"""Probe and evaluation through their command lines, on features that were really pretrained."""
+"""Runs the commands pvn.probe and pvn.evaluate on features of a real pretraining run."""
 
 import json
 import os
@@ -32,7 +32,7 @@ TINY = [
 
 @pytest.fixture(scope="session")
 def run_script(compilations: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable:
-    """run_script(source, "--features=...", ...): a person's own script around the command."""
+    """run_script(source, "--features=...", ...): a user's own script that runs the command."""
     script = tmp_path_factory.mktemp("script") / "script.py"
 
     def command(source: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -90,11 +90,11 @@ def test_head_scores_and_policy(run: Callable, features: Path, tmp_path: Path, h
     assert {(r["game"], r["agent"], r["head"]) for r in rows} == {("Breakout", "pvn", head)}
     assert sum(r["phase"] == "eval" for r in rows) == 6
     assert all(r["agent_step"] <= 1200 for r in rows)
-    if head == "fqi":  # at learn_after, at each multiple of refit_every, and at the end
+    if head == "fqi":  # fits: at learn_after, at each multiple of refit_every, and at the end
         fits = [row["step"] for row in _rows(tmp_path / "a", "metrics.jsonl")]
         assert fits == [200, 400, 800, 1200]
 
-    # The same seed plays the same episodes; a finished evaluation is left alone.
+    # The same seed plays the same episodes. A finished evaluation is not repeated.
     run(*arguments, f"--workdir={tmp_path / 'b'}")
     assert _rows(tmp_path / "b") == rows
     again = run(*arguments, f"--workdir={tmp_path / 'a'}")
@@ -102,7 +102,7 @@ def test_head_scores_and_policy(run: Callable, features: Path, tmp_path: Path, h
     assert "complete, mean episode return" in again.stderr
     assert _rows(tmp_path / "a") == rows
 
-    # And its policy plays.
+    # Its policy can play.
     data = tmp_path / "data"
     collect = ["pvn.collect", "--game=Breakout", "--num_steps=300", "--num_envs=2"]
     played = run(*collect, f"--policy={tmp_path / 'a'}", "--epsilon=0.0", f"--dataset={data}")
@@ -128,7 +128,7 @@ def test_baselines_and_report(run: Callable, dataset: Path, features: Path, tmp_
     assert all(r["phase"] == "eval" for r in _rows(tmp_path / "none"))
     assert {r["agent"] for r in _rows(tmp_path / "random")} == {"random_features"}
     probe = ["pvn.probe", f"--dataset={dataset}", f"--workdir={tmp_path / 'probe'}"]
-    for _ in range(2):  # a probe that is made again replaces its row
+    for _ in range(2):  # a repeated probe replaces its row
         assert run(*probe, f"--features={features}", "--discount=0.9").returncode == 0
     result = run(*probe, "--features=random", f"--like={features}", "--discount=0.9")
     assert result.returncode == 0, result.stderr
@@ -155,7 +155,7 @@ def test_random_play_is_the_known_one(run: Callable, tmp_path: Path) -> None:
         "--config.num_envs=10",
     )
     assert result.returncode == 0, result.stderr
-    # 1.2 to 1.7 in the literature; standard error here 0.17.
+    # The literature reports 1.2 to 1.7. The standard error here is 0.17.
     assert 0.7 < np.mean([r["episode_return"] for r in _rows(tmp_path)]) < 2.3
 
 
@@ -236,7 +236,7 @@ def broken_features(features: Path, copy: Path, bias: float) -> Path:
         ("dqn", 0, ["--config.dqn.learning_rate=1e30"], "dqn: the head diverged: its loss, grad"),
     ],
 )
-def test_no_head_that_diverged_is_played_or_reported(
+def test_a_head_that_diverged_is_not_played_or_reported(
     run: Callable,
     features: Path,
     tmp_path: Path,
@@ -271,7 +271,7 @@ def test_no_head_that_diverged_is_played_or_reported(
 def test_an_evaluation_of_an_older_pvn_is_complete(
     run: Callable, tmp_path: Path, old_features: str, change: str, differs: str
 ) -> None:
-    # As pvn 0.1.0 wrote it.
+    # The format of pvn 0.1.0.
     old = {
         "game": "Breakout", "like": "", "method": "", "seed": 0, "num_envs": 32, "head": "fqi",
         "num_steps": 60000, "discount": 0.99, "n_step": 5, "clip_rewards": True,
@@ -292,7 +292,7 @@ def test_an_evaluation_of_an_older_pvn_is_complete(
     result = run("pvn.evaluate", *arguments)
     assert result.returncode == 0, result.stderr
     assert result.stderr == f"{tmp_path}: complete, mean episode return 1.25\n"
-    other = run("pvn.evaluate", *arguments, change)  # config.json is that of today now
+    other = run("pvn.evaluate", *arguments, change)  # config.json now has the current format
     assert other.returncode == 1
     assert f"holds a run with another config: {differs}" in other.stderr
 
@@ -369,7 +369,7 @@ def test_a_new_learner_with_a_setting_touches_two_files(
 ) -> None:
     (tmp_path / "config.py").write_text(OWN_CONFIG)
 
-    # Without a section of the config it has its default.
+    # Without a section in the config, the learner has its default settings.
     default = run_script(
         OWN_LEARNER, f"--features={features}", f"--workdir={tmp_path / 'default'}", *TINY,
         "--config.head=always", "--config.eval_episodes=1",

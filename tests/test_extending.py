@@ -1,4 +1,4 @@
-"""The examples of docs/extending.md, run by the commands that the page gives."""
+"""Runs the examples of docs/extending.md with the commands of the page."""
 
 import json
 import re
@@ -21,7 +21,7 @@ from pvn.probes.target import load_target, targets_of
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
 
-# Appended to the page's commands; the last value of a flag counts.
+# Appended to the page's commands. The last value of a flag is used.
 TINY = {
     "pvn.pretrain": [
         "--config.num_steps=20",
@@ -43,7 +43,7 @@ KINDS = {
 
 
 class Example:
-    """One section of the page: its files, written into `folder`, and its command."""
+    """Writes the files of a section of the page into `folder`. Returns the section's command."""
 
     def __init__(self, kind: str, folder: Path, dataset: Path):
         sections = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S))
@@ -78,7 +78,7 @@ def test_own_encoder(make, run, tmp_path):
     features = load_features(tmp_path / "runs" / "own_encoder")
     assert features.metadata["encoder"] == "encoder/encoder.py:Small"
     assert features.metadata["step"] == 20
-    # 84 pixels, every fourth, stride 2: 11 by 11 by 16 channels.
+    # Every fourth of 84 pixels, then stride 2: 11 by 11 by 16 channels.
     assert features.params["Dense_0"]["kernel"].shape == (11 * 11 * 16, 16)
 
     # Files that moved are the same encoder.
@@ -89,7 +89,7 @@ def test_own_encoder(make, run, tmp_path):
     assert load_features(tmp_path / "runs" / "own_encoder").metadata["step"] == 30
     (tmp_path / "moved").rename(tmp_path / "own")
 
-    # A neighbour that changed between start and resumption.
+    # A neighbour changes between the start and the resumption of a run.
     layers = tmp_path / "own" / "layers.py"
     layers.write_text(layers.read_text().replace("/ 255", "/ 256"))
     again = run(example.module, *example.arguments)
@@ -116,7 +116,7 @@ def test_own_policy(make, run, tmp_path):
     done = run(example.module, *example.arguments)
     assert done.returncode == 0, done.stderr
     rows = open_dataset(str(tmp_path / "data" / "follow_ball")).rows
-    # The policy looks at the newest frame alone.
+    # The policy depends only on the newest frame.
     frames = np.asarray(rows.frame[:])
     expected = load_plugin("policy", example.name)(np.repeat(frames[..., None], 4, axis=-1))
     np.testing.assert_array_equal(expected, rows.action)
@@ -148,7 +148,7 @@ def test_the_target_by_hand(make):
     assert known.tolist() == [True] * 8
     soon, known = make_target(horizon=4).targets(rows._replace(reward=0 * reward))
     assert not soon.any()
-    # Row 4 ended the first episode; the second is cut, and no row has four rewards from it on.
+    # Row 4 ends the first episode. The second is truncated, and no row has four rewards after it.
     assert known.tolist() == [True] * 5 + [False] * 3
 
 

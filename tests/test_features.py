@@ -68,7 +68,7 @@ def own(tmp_path):
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """A small features directory, and the rows that it gives."""
+    """A small features directory, and its output."""
     folder = tmp_path_factory.mktemp("features")
     (folder / "own_features.py").write_text(OWN)
     features = random_features(f"{folder}/own_features.py:FlaxOwn", num_features=5)
@@ -78,7 +78,7 @@ def saved(tmp_path_factory):
 
 
 def make_features(encoder, num_features, **metadata):
-    """Features with weights from NumPy, which are there sooner than those that JAX draws."""
+    """Features with weights from NumPy, which are faster to draw than with JAX."""
     network = make_encoder(encoder, width=1, num_features=num_features)
     shape = jax.ShapeDtypeStruct((1, 84, 84, 4), np.uint8)
     rng = np.random.default_rng(0)
@@ -131,7 +131,7 @@ def test_what_a_features_directory_says(tmp_path):
     assert "[N, 8]" in card
     assert "| game | Pong |" in card
 
-    # What is loaded can be saved: the same weights, a card of one's own.
+    # Loaded features can be saved: with the same weights and another card.
     save_features(tmp_path / "copy", loaded, card="# Mine\n")
     assert (tmp_path / "copy" / "README.md").read_text() == "# Mine\n"
     assert load_features(tmp_path / "copy").metadata == expected
@@ -281,7 +281,7 @@ def test_what_does_not_travel_is_named(own, tmp_path, monkeypatch):
         assert load_features(tmp_path / "g").metadata == loaded.metadata
 
 
-# Calling.
+# Calling features.
 
 
 @pytest.fixture(scope="module")
@@ -357,7 +357,7 @@ WANTED = "expected uint8 [N, 84, 84, 4] (unscaled, newest frame last)"
         ([1, 2], "<class 'list'> [2]"),
     ],
 )
-def test_what_are_no_observations(saved, wrong, text):
+def test_wrong_observations_are_refused(saved, wrong, text):
     with pytest.raises(UserError) as caught:
         load_features(saved[0])(wrong)
     assert str(caught.value) == f"observations are {text}, {WANTED}"
@@ -373,7 +373,7 @@ def test_random_features_are_a_function_of_the_seed(own):
     assert (first(observations(2)) != other(observations(2))).all()
     assert_same_tree(
         first.params, init_encoder(make_encoder(name, width=1, num_features=5), 4)
-    )  # as pretraining draws them
+    )  # as pretraining does
 
 
 def test_random_features_like_others(saved, tmp_path):
@@ -465,7 +465,7 @@ def test_a_bad_header(copy, raw, text):
     assert line.startswith(place + text)
 
 
-# Damage.
+# Damaged files.
 
 
 @settings(deadline=None, derandomize=True, max_examples=60)
@@ -555,7 +555,7 @@ def test_own_encoder_is_gone(copy):
 
 
 def test_description_comes_last(saved, tmp_path, monkeypatch):
-    # Whoever dies while saving leaves no features that would load.
+    # An interrupted save leaves no features that can be loaded.
     features = load_features(saved[0])
 
     def die(file, value):
@@ -583,7 +583,7 @@ def test_description_lacks_a_field(copy, field):
         load_features(copy)
 
 
-# The package's face.
+# The names in the package pvn.
 
 
 def test_names_of_the_package():

@@ -1,4 +1,4 @@
-"""Files that are written whole, and locks."""
+"""Atomic writes of files, and locks."""
 
 import os
 import resource
@@ -19,7 +19,7 @@ def test_a_path_that_is_not_utf8_keeps_its_bytes(tmp_path: Path) -> None:
 
 
 def test_a_line_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
-    """A limit on the size of files stands for a full disk."""
+    """A limit on the size of files replaces a full disk."""
     file = tmp_path / "lines"
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     with LineWriter(file) as lines:
@@ -50,7 +50,7 @@ def test_a_lock_names_its_holder_and_ends_with_it(tmp_path: Path) -> None:
         with pytest.raises(Locked, match=f"^process {other.pid} on host {os.uname().nodename}$"):
             Lock(file)
         other.kill()
-    assert file.exists()  # what the kill left behind locks nobody out
+    assert file.exists()  # the file that a killed process leaves does not lock
     lock = Lock(file)
     with pytest.raises(Locked, match=f"^process {os.getpid()} on host "):
         Lock(file)

@@ -1,4 +1,4 @@
-"""A file system that is full, under the real commands: one line that names the file, status 1."""
+"""With a full disk, every command exits with status 1 and one line that names the file."""
 
 import shutil
 import subprocess
@@ -25,7 +25,7 @@ BLOCK = 4096
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, of 24 MiB."""
+    """A separate file system of 24 MiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)]
@@ -77,7 +77,7 @@ def test_pretraining_stops_in_one_line_and_resumes(
 def test_a_disk_that_fills_while_metrics_are_written(
     start: Callable, dataset: Path, disk: Path
 ) -> None:
-    """The events of TensorBoard once were written in a thread, and waited for without end."""
+    """A full disk must not block the writer of TensorBoard events."""
     workdir = disk / "run"
     process = start(
         "pvn.pretrain",

@@ -1,4 +1,4 @@
-"""The scripts' own arguments; what they run is tested command by command."""
+"""The arguments of the scripts. Other tests cover the commands that the scripts run."""
 
 import subprocess
 from pathlib import Path

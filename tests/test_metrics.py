@@ -1,4 +1,4 @@
-"""Rows of metrics: strict JSON, today's names, and the same numbers as TensorBoard events."""
+"""Rows of metrics: strict JSON, current names, and the same numbers as TensorBoard events."""
 
 import json
 import math
@@ -16,7 +16,7 @@ def events(workdir: Path) -> list[tuple[int, str, float]]:
     found = []
     for file in sorted((workdir / "tensorboard").iterdir()):
         raw = file.read_bytes()
-        while raw:  # length, its checksum, the event, its checksum
+        while raw:  # a record: length, its checksum, event, its checksum
             (length,) = struct.unpack("<Q", raw[:8])
             event = Event.FromString(raw[12 : 12 + length])
             found += [(event.step, v.tag, v.simple_value) for v in event.summary.value]
@@ -44,7 +44,7 @@ def test_rows_after_the_start_are_dropped(tmp_path: Path) -> None:
         for step in (10, 20, 30):
             metrics.write(step, {"x": step})
     with (tmp_path / "metrics.jsonl").open("a") as stream:
-        stream.write('{"step": 4')  # a kill
+        stream.write('{"step": 4')  # the run was killed here
     assert [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")] == [10, 20, 30]
     with MetricsWriter(tmp_path, 20) as metrics:
         metrics.write(30, {"x": 31})

@@ -1,4 +1,4 @@
-"""One spelling of a path, whatever a person types."""
+"""Paths are normalised, in whatever form the user writes them."""
 
 from pathlib import Path
 

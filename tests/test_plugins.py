@@ -1,4 +1,4 @@
-"""The one loader of a person's own things. What encoders add is in tests/networks."""
+"""The loader of plugins. tests/networks tests what is special to encoders."""
 
 import hashlib
 import sys
@@ -31,7 +31,7 @@ def digests(folder, *names):
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A folder on Python's path, whose modules are forgotten afterwards."""
+    """A folder on Python's path. Its modules are removed from sys.modules after the test."""
     folder = tmp_path / "path"
     folder.mkdir()
     before = set(sys.modules)
@@ -86,7 +86,7 @@ def test_neighbours_are_found(tmp_path):
 
 
 def test_neighbours_of_the_same_name_in_two_folders_never_meet(tmp_path):
-    # `layers` is imported at once, `later` when the functions run, in either order.
+    # `layers` is imported immediately, `later` when the functions run, in either order.
     mine = "import layers\ndef name():\n    import later\n    return layers.name + later.name\n"
     for folder in ("a", "b"):
         text = f"name = {folder!r}\n"
@@ -112,7 +112,7 @@ def test_a_file_is_run_once(tmp_path):
 
 @pytest.mark.parametrize("changed", ["mine", "layers"])
 def test_a_file_that_changed_is_loaded_again(tmp_path, changed):
-    # Of the same length and within a second: Python's own cache would miss it.
+    # The new text has the same length and the same second: Python's cache would miss the change.
     write(tmp_path, mine="from layers import x\nvalue = (x, 1)", layers="x = 1")
     assert load_plugin("target", "mine.py:value", folder=tmp_path) == (1, 1)
     before = plugin_identity("mine.py:value", tmp_path)
@@ -125,7 +125,7 @@ def test_a_file_that_changed_is_loaded_again(tmp_path, changed):
 
 
 def test_what_is_installed_is_not_hidden_by_a_neighbour(tmp_path):
-    # The standard library, pvn and what pvn is made of; and a folder that is no package.
+    # The standard library, pvn, the packages that pvn uses, and a folder that is not a package.
     write(tmp_path, mine="import json, jax, pvn, pytest\nvalue = [json, jax, pvn, pytest]")
     write(tmp_path, json="", jax="", pvn__x="", pytest__x="")
     import json
@@ -177,7 +177,7 @@ def test_what_is_installed_has_no_identity(name):
     assert plugin_identity(name) == {}
 
 
-# What a person's code raises.
+# Errors of the user's code.
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_what_is_installed_has_no_identity(name):
         ({"mine": "\nraise ValueError('one\\ntwo')"}, "mine.py, line 2: ValueError: one"),
         ({"mine": "assert False"}, "mine.py, line 1: AssertionError"),
         ({"mine": "import sys; sys.exit('no')"}, "mine.py, line 1: SystemExit: no"),
-        # The last line of the person's own counts, not that of a library.
+        # The message names the last line of the user's code, not a line of a library.
         (
             {"mine": "import json\njson.loads('')"},
             "mine.py, line 2: JSONDecodeError: Expecting value: line 1 column 1 (char 0)",
@@ -239,7 +239,7 @@ def test_errors_while_a_plugin_is_called(tmp_path):
         plugin_errors("policy", "mine.py:policy", tmp_path),
     ):
         policy({})
-    with pytest.raises(KeyError), plugin_errors("policy", "random"):  # one of pvn's own
+    with pytest.raises(KeyError), plugin_errors("policy", "random"):  # a policy of pvn
         policy({})
 
 

@@ -1,4 +1,4 @@
-"""The command, on real frames."""
+"""The command pvn.probe on real frames."""
 
 import json
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def _rows(workdir: Path) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Untrained features, saved as a run saves them: a small network is enough here."""
+    """Untrained features of a small network, saved as a run saves them."""
     path = tmp_path_factory.mktemp("features")
     save_features(path, pvn.random_features(num_features=16, seed=1))
     return path
@@ -54,7 +54,7 @@ def test_a_row_is_replaced_by_the_same_probe_only(
     assert made[1]["settings"].keys() == {"code", "max_rows"}
     assert "random_features: value probe R^2" in first.stderr
 
-    # The same probe, with its features in another folder.
+    # The same probe with its features in another folder replaces its row.
     moved = tmp_path / "moved"
     features.rename(moved)
     again = run(*common, f"--features={moved}")
@@ -64,7 +64,7 @@ def test_a_row_is_replaced_by_the_same_probe_only(
     assert [row["target"] for row in rows] == ["Bricks", "value"]
     assert rows[1] == made[0] | {"features": made[0]["features"] | {"path": str(moved)}}
 
-    # Other settings, other features: further rows.
+    # Other settings or other features add rows.
     assert run(*common, f"--features={features}", "--noclip_rewards").returncode == 0
     assert run(*common, "--features=random", f"--like={features}").returncode == 0
     rows = _rows(tmp_path)

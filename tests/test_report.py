@@ -37,7 +37,7 @@ def test_command_end_to_end(run, tmp_path):
         + ["Episode return", "Episodes", "Seeds", "Human-normalised"],
         ["-" * 4, "-" * 23, "-" * 4, "-" * 29 + ":", "-" * 13 + ":"]
         + ["-" * 7 + ":", "-" * 4 + ":", "-" * 15 + ":"],
-        # (1 + 20.7) / (14.6 + 20.7); two episodes' resampled means are 0, 1, 1 or 2.
+        # (1 + 20.7) / (14.6 + 20.7). The resampled means of two episodes are 0, 1, 1 or 2.
         ["Pong", "PVN features", "dqn", "0.500 [0.375, 0.625]", "1.0 [0.0, 2.0]", "2", "1"]
         + ["0.615"],
         ["Pong", "random-network features", "dqn", "0.250 [0.125, 0.375]", "-9.0", "1", "1"]
@@ -75,7 +75,7 @@ def test_command_end_to_end(run, tmp_path):
 
 
 class Page(HTMLParser):
-    """What a reader of the page gets; every tag must be closed in order."""
+    """Collects the content of a page, and checks that every tag is closed in order."""
 
     def __init__(self, source):
         super().__init__()
@@ -182,7 +182,7 @@ def test_older_rows_give_the_same_report(tmp_path):
         tables = report([data], tmp_path / name / "out")
         assert "Value-probe R² (discount 0.99)" in tables
         (tmp_path / name / "out" / "report.md").write_text(tables)
-        (tmp_path / name / "out" / "report.html").unlink()  # it names the inputs
+        (tmp_path / name / "out" / "report.html").unlink()  # it lists the inputs
     for path in (tmp_path / "old" / "out").iterdir():
         assert path.read_bytes() == (tmp_path / "new" / "out" / path.name).read_bytes()
 
@@ -214,11 +214,11 @@ def test_every_probe_has_a_column(tmp_path):
     assert table[0]["value_r2_clip_rewards_True_0.9"] == "0.75"
     assert table[1]["lives_accuracy_high"] == "0.25"
     text = (tmp_path / "out" / "report.md").read_text()
-    assert "- **Value-probe R²**: How much of the variance of the discounted return" in text
+    assert "- **Value-probe R²**: The share of the variance of the discounted return that" in text
     assert "- **Lives-probe accuracy**: accuracy of a probe that predicts the target lives" in text
 
 
-def test_a_target_called_as_one_of_ours_is_told_apart(tmp_path):
+def test_a_target_with_the_name_of_one_of_ours_has_its_own_column(tmp_path):
     ours, own = {"discount": 0.99}, {"discount": 0.99, "code": {"own.py": "ab"}}
     probes = [probe_row(0.5, settings=ours), probe_row(0.25, target="Value", settings=own)]
     tables = report([write(tmp_path / "in", probes=probes)], tmp_path / "out")
@@ -226,12 +226,12 @@ def test_a_target_called_as_one_of_ours_is_told_apart(tmp_path):
     assert re.fullmatch(r"Value-probe R² \(code [0-9a-f]{8}, discount 0\.99\)", header[0])
     assert header[1] == "Value-probe R² (discount 0.99)"
     text = (tmp_path / "out" / "report.md").read_text()
-    assert "variance of the target Value a" in text
-    assert "variance of the discounted return a" in text
+    assert "variance of the target Value that a" in text
+    assert "variance of the discounted return that a" in text
 
 
 def test_every_curve_has_its_entry_in_the_legend(monkeypatch):
-    # Matplotlib leaves out lines whose label begins with an underscore.
+    # Matplotlib hides lines whose label begins with an underscore.
     drawn = []
     save = matplotlib.figure.Figure.savefig
 

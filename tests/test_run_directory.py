@@ -1,4 +1,4 @@
-"""A workdir holds one run of one command at a time, through the real commands."""
+"""A workdir holds one run of one command at a time. Tests run the real commands."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def files(folder: Path) -> dict[Path, bytes]:
 
 @pytest.fixture
 def at_work(start: Callable, dataset: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A run with seed 0 in tmp_path/run that has saved a checkpoint and has long to go."""
+    """A long run with seed 0 in tmp_path/run that has saved a checkpoint."""
     workdir = tmp_path / "run"
     process = start(*arguments(dataset, workdir, "--config.num_steps=100000"))
     while not (workdir / "features" / "features.json").is_file() and process.poll() is None:
@@ -96,7 +96,7 @@ def test_a_job_whose_run_was_taken_away_stops(
         workdir.rename(tmp_path / "away")
         with open_run(workdir, "pretrain", {"seed": 1}, overwrite=False, owns=()):
             pass
-    else:  # two jobs may then hold the same directory
+    else:  # without locks, two jobs may use the same directory
         story = json.loads((workdir / "run.json").read_text())
         (workdir / "run.json").write_text(json.dumps(story | {"holder": "another"}))
     _, stderr = at_work.communicate(timeout=60)
@@ -114,7 +114,7 @@ def test_a_job_whose_run_was_taken_away_stops(
 def test_checkpoints_of_another_run_are_refused(
     run: Callable, dataset: Path, tmp_path: Path
 ) -> None:
-    """As a job with seed 0 left them that went on behind an `--overwrite` with seed 1."""
+    """The state after a job with seed 0 continued while another used `--overwrite` with seed 1."""
     zero, one = tmp_path / "zero", tmp_path / "one"
     assert run(*arguments(dataset, zero, "--config.num_steps=5")).returncode == 0
     mine = arguments(dataset, one, "--config.num_steps=10", "--config.seed=1")

@@ -1,7 +1,7 @@
-"""The Atari 2600 behind one small interface, played under `pvn.envs.protocol`.
+"""A small interface to the Atari 2600 emulator, which runs under `pvn.envs.protocol`.
 
-The defaults of `AtariVectorEnv` differ from that protocol in sticky actions, no-op starts, FIRE and
-reward clipping, so all of it is given explicitly.
+The defaults of `AtariVectorEnv` differ from the protocol in sticky actions, no-op starts, FIRE and
+reward clipping. All options are therefore given explicitly.
 """
 
 from typing import NamedTuple
@@ -17,17 +17,17 @@ from pvn.envs.protocol import PROTOCOL as PROTOCOL
 class TimeStep(NamedTuple):
     """The outcome of one step of E environments."""
 
-    reward: np.ndarray  # float32 [E], as the game gives it
-    terminal: np.ndarray  # bool [E], the game is over
-    truncated: np.ndarray  # bool [E], cut by the time limit; never together with terminal
+    reward: np.ndarray  # float32 [E], not clipped
+    terminal: np.ndarray  # bool [E], the game ended
+    truncated: np.ndarray  # bool [E], the time limit ended the episode; never with terminal
 
 
 class AtariEnvs:
-    """E emulators in step, on the emulator's own thread pool.
+    """E emulators that take steps together, in the emulator's own thread pool.
 
-    The caller must restart an ended environment before the next step. The next episode then begins
-    at once. So the emulator's autoreset never happens, whose fake step would have to be masked out
-    of data, replay and counts.
+    The caller must restart an environment whose episode ended before the next step. The next
+    episode then begins immediately, and the emulator's autoreset never happens. An autoreset adds a
+    fake step, which would have to be masked out of data, replay and counts.
     """
 
     def __init__(self, game: str, num_envs: int):
@@ -39,7 +39,10 @@ class AtariEnvs:
 
     @property
     def observation(self) -> np.ndarray:
-        """uint8 [E, 84, 84, 4], newest frame last. Of an ended environment, its last one."""
+        """uint8 [E, 84, 84, 4], newest frame last.
+
+        After the end of an episode, and before `restart`, it is the episode's last observation.
+        """
         return np.moveaxis(self._stacks, 1, -1)
 
     @property
@@ -48,19 +51,22 @@ class AtariEnvs:
         return self._stacks[:, -1]
 
     def reset(self, seeds: np.ndarray, where: np.ndarray) -> None:
-        """Boots the emulators of `where` (bool [E]) anew, each with its seed: about 0.1 s each.
+        """Boots emulators again, each with its own seed. It takes about 0.1 s each.
 
-        What follows is a function of the seed and the actions alone, whatever ran before.
-        seeds: int [number of True in where], below 2**31.
+        All that follows depends only on the seed and the actions, not on earlier episodes.
+
+        Args:
+          seeds: int [number of True in `where`], below 2**31.
+          where: bool [E], the emulators to boot.
         """
         self._stacks, _ = self._envs.reset(seed=seeds, options=self._mask(where))
 
     def restart(self, where: np.ndarray) -> None:
-        """Begins new episodes in the environments of `where` (bool [E]): about 5 ms each."""
+        """Begins a new episode where `where`, bool [E], is True. It takes about 5 ms each."""
         self._stacks, _ = self._envs.reset(options=self._mask(where))
 
     def step(self, action: np.ndarray) -> TimeStep:
-        """Takes one action [E] in each environment. Ended ones must be restarted before."""
+        """Takes one action, int [E], in each environment. Every episode must be running."""
         self._stacks, reward, terminal, truncated, _ = self._envs.step(action.astype(np.int64))
         return TimeStep(reward.astype(np.float32), terminal, truncated & ~terminal)
 

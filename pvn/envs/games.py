@@ -1,4 +1,4 @@
-"""The games of the emulator by name, from a table, without starting the emulator."""
+"""The table of games. It is read without starting the emulator."""
 
 import csv
 import difflib
@@ -12,8 +12,8 @@ from pvn.errors import UserError
 class Game(NamedTuple):
     """One row of games.csv."""
 
-    name: str  # as gymnasium and the public datasets spell it: MsPacman
-    rom_id: str  # as the emulator spells it: ms_pacman
+    name: str  # the name in gymnasium and in public datasets: MsPacman
+    rom_id: str  # the name in the emulator: ms_pacman
     num_actions: int  # size of the minimal action set
 
 

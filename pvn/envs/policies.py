@@ -1,4 +1,4 @@
-"""Policies that play: how their output is checked, and how an action is drawn from it."""
+"""A user's own policies, checks of a policy's output, and how an action is drawn from it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,19 +15,24 @@ from pvn.plugins import (
 )
 
 Policy = Callable[[np.ndarray], np.ndarray]
-"""Maps uint8 [E, 84, 84, 4] to actions int [E], or to probabilities float [E, A]."""
+"""Maps observations uint8 [E, 84, 84, 4] to actions int [E] or probabilities float [E, A]."""
 
 
 def load_own_policy(name: str, num_actions: int, num_envs: int) -> tuple[Policy, dict[str, object]]:
-    """A person's own policy, `path/to/file.py:Name` or `package.module:Name`, and its identity.
+    """Loads a user's own policy. Returns the policy and its identity.
 
-    `Name` is a callable from observations uint8 [E, 84, 84, 4] to actions or to probabilities, or a
-    class whose instances are; the class is called without arguments. It must be a function of the
-    observations alone, so that the data are a function of the seed. It is called once with blank
-    observations, to check its output before anything is written.
+    `Name` is a `Policy`, or a class whose instances are; the class is called without arguments. The
+    output must depend only on the observations, so that the data depend only on the seed. The
+    policy is called once with blank observations, to check its output before anything is written.
+
+    Args:
+      name: `path/to/file.py:Name` or `package.module:Name`.
+      num_actions: A.
+      num_envs: E.
 
     Raises:
-      UserError: there is no such object, it is not callable, or its output is wrong.
+      UserError: there is no such object, its code raises, it is not callable, or its output is
+        invalid. The returned policy raises it too.
     """
     found = load_plugin("policy", name, ("random", "the workdir of a pvn.evaluate run"))
     with plugin_errors("policy", name):
@@ -42,16 +47,22 @@ def load_own_policy(name: str, num_actions: int, num_envs: int) -> tuple[Policy,
 
     policy(np.zeros((num_envs, 84, 84, 4), np.uint8))
     file = plugin_file(name)
-    # The name without its folder: a file that moved is the same policy.
+    # The folder is not part of the identity: a file that moved is the same policy.
     short = f"{Path(file).name}:{name.rpartition(':')[2]}" if file else name
     return policy, {"policy": short, "policy_files": plugin_identity(name)}
 
 
 def check_choice(name: str, choice: object, num_envs: int, num_actions: int) -> np.ndarray:
-    """The output of a policy as an array: actions int [E], or probabilities float64 [E, A].
+    """Checks the output of a policy: actions int [E], or probabilities, returned as float64 [E, A].
+
+    Args:
+      name: the policy, for messages.
+      choice: the output.
+      num_envs: E.
+      num_actions: A.
 
     Raises:
-      UserError: another shape or type; an action or a probability that cannot be.
+      UserError: the output has another shape or type, or an action or probability is invalid.
     """
     found = np.asarray(choice)
     problem = ""
@@ -85,8 +96,10 @@ def sample_action(
     """Draws the action of one environment.
 
     Args:
-      choice: an action int [], probabilities float64 [A], or None for uniform play.
+      choice: an action int [], probabilities float64 [A], or None for a uniform action.
       epsilon: probability of a uniform action instead of the policy's.
+      num_actions: A.
+      random: the generator; one or two numbers are drawn from it.
     """
     if choice is None or random.random() < epsilon:
         return int(random.integers(num_actions))

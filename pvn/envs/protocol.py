@@ -1,10 +1,11 @@
-"""The protocol under which games are played, in the terms of the emulator's options.
+"""The protocol under which games are played, as options of the emulator.
 
-Machado et al., "Revisiting the Arcade Learning Environment" (2018), as Dopamine runs it for the DQN
-replay data: sticky actions 0.25, minimal action set, four emulator frames an action, the maximum of
-the last two grey frames, 84 x 84 by area interpolation, stacks of four with zeros before an
-episode's start, no no-op starts, no FIRE on reset, no end at a lost life, and truncation after
-108,000 emulator frames.
+It is the protocol of Machado et al., "Revisiting the Arcade Learning Environment" (2018), as
+Dopamine used it for the DQN Replay Dataset. Actions are sticky with probability 0.25, and come from
+the minimal action set. An action lasts four emulator frames. An observation is the maximum of the
+last two grey frames, resized to 84 x 84 by area interpolation. Four of them are stacked, with zeros
+before the start of an episode. There are no no-op starts, and reset does not press FIRE. A lost
+life does not end an episode. An episode is truncated after 108,000 emulator frames.
 """
 
 from typing import Any

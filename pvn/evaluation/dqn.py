@@ -33,17 +33,19 @@ class DqnSettings(NamedTuple):
 
 
 class DqnState(NamedTuple):
-    """What an update changes."""
+    """The values that an update changes."""
 
     head: LinearHead
     target_head: LinearHead
     opt_state: optax.OptState
     num_updates: jax.Array  # int32
-    diverged_at: jax.Array  # int32, the first update with a loss or gradient not finite, or -1
+    diverged_at: jax.Array  # int32, the first update whose loss or gradient is not finite; or -1
 
 
 def double_q_loss(head: LinearHead, target_head: LinearHead, batch: Interaction) -> jax.Array:
     """Mean of 1/2 (r + discount * Q_target(s', argmax_a Q(s', a)) - Q(s, a))^2 over the batch.
+
+    Features are float32 [B, F], all other arrays [B]. Returns float32 [].
 
     van Hasselt et al., "Deep Reinforcement Learning with Double Q-learning" (2016).
     """
@@ -82,7 +84,10 @@ def update(
 ) -> tuple[DqnState, jax.Array]:
     """Makes K updates with K batches [K, B, ...]. Returns the new state and the mean loss.
 
-    most: the loss above which the head has diverged; see `largest_loss`.
+    `target_period` counts agent steps; it is rounded down to whole updates, at least one.
+
+    Args:
+      most: the loss above which the head has diverged; see `largest_loss`.
     """
     optimizer = _optimizer(settings)
     target_period = max(1, settings.target_period // settings.update_every)  # updates
@@ -93,7 +98,7 @@ def update(
         head = optax.apply_updates(state.head, steps)
         num_updates = state.num_updates + 1
         target_head = optax.periodic_update(head, state.target_head, num_updates, target_period)
-        # An infinite gradient is clipped to zero: the head would stay finite and never learn.
+        # Clipping turns an infinite gradient into zero: the head stays finite but never learns.
         sound = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradient)) & (loss <= most)
         first = (state.diverged_at < 0) & ~sound
         diverged_at = jnp.where(first, num_updates, state.diverged_at)
@@ -113,7 +118,7 @@ def _optimizer(settings: DqnSettings) -> optax.GradientTransformation:
 class DqnLearner:
     """One gradient update every `update_every` agent steps."""
 
-    diverged_fits = 0  # a run whose head diverged ends at once
+    diverged_fits = 0  # a run ends at once when its head diverges
 
     def __init__(self, context: LearnerContext, settings: DqnSettings):
         self._context, self._settings = context, settings
@@ -132,7 +137,7 @@ class DqnLearner:
         """Makes the updates that are due, in one dispatch.
 
         Raises:
-          UserError: a loss or gradient was NaN or infinite (checked when the loss is logged).
+          UserError: a loss or gradient was NaN or infinite. The check runs when the loss is logged.
         """
         due = self._num_due(agent_step) - self.num_fits
         if due <= 0:
@@ -149,16 +154,16 @@ class DqnLearner:
         return {"loss": float(loss)}
 
     def finish(self, replay: FeatureReplay, agent_step: int) -> Mapping[str, float]:
-        """Checks the head; all updates are made.
+        """Checks the head. It makes no update: `learn` has already made all of them.
 
         Raises:
-          UserError: a loss or gradient was NaN or infinite, or the head is.
+          UserError: a loss, a gradient or a weight of the head is NaN or infinite.
         """
         self._check_finite(agent_step)
         return {}
 
     def _num_due(self, agent_step: int) -> int:
-        """Updates that should have been made by this agent step."""
+        """Number of updates that must be complete at this agent step."""
         return (agent_step - self._context.learn_after) // self._settings.update_every
 
     def _check_finite(self, agent_step: int) -> None:

@@ -1,9 +1,10 @@
 """Fitted Q iteration with a linear head in closed form (Ernst et al. 2005).
 
-Each iteration makes one ridge regression for each action, from features to bootstrapped targets, on
-all interactions in the replay. It has no step size and needs far fewer interactions than gradients
-do. With function approximation and a maximum it may diverge. Targets are therefore clipped to a
-bound, and a fit counts as diverged when more than a few targets are clipped.
+Each iteration fits one ridge regression for each action, from features to bootstrapped targets, on
+all interactions in the replay. The method has no step size. It needs far fewer interactions than
+gradient descent. It may diverge, because it combines function approximation, bootstrapping and a
+maximum. Targets are therefore clipped to a bound. A fit has diverged if more than `DIVERGED_SHARE`
+of its last targets are clipped, or if a weight is not finite.
 """
 
 from collections.abc import Mapping
@@ -22,9 +23,9 @@ from pvn.fields import real, whole
 from pvn.probes.ridge import PENALTIES, Ridge
 from pvn.types import Interaction
 
-DIVERGED_SHARE = 0.01  # of the targets clipped to the bound; above it the fit has diverged
+DIVERGED_SHARE = 0.01  # a fit has diverged if a larger share of its targets is clipped
 
-_HELD_OUT_STEPS = 64  # timesteps of one environment that are held out or fitted together
+_HELD_OUT_STEPS = 64  # consecutive timesteps of one environment; held out or fitted as a whole
 
 
 class FqiSettings(NamedTuple):
@@ -32,17 +33,17 @@ class FqiSettings(NamedTuple):
 
     refit_every: Annotated[int, whole(1)] = 10_000  # agent steps
     iterations: Annotated[int, whole(1)] = 30  # regressions in one fit
-    held_out: Annotated[float, real(0, 1, closed="()")] = 0.2  # share; chooses the penalty
+    held_out: Annotated[float, real(0, 1, closed="()")] = 0.2  # share used to choose the penalty
 
 
 class FqiFit(NamedTuple):
-    """A head and how its fit went."""
+    """A fitted head and statistics of its fit."""
 
     head: LinearHead  # NumPy arrays
-    held_out_r2: float  # of the last regression, on interactions not fitted
-    penalty: float  # chosen on the held-out interactions in the last iteration
-    change: float  # of the targets in the last iteration, relative to their standard deviation
-    bounded_share: float  # of the targets in the last iteration that were clipped to the bound
+    held_out_r2: float  # R^2 of the last iteration on the held-out interactions
+    penalty: float  # the last iteration chose it on the held-out interactions
+    change: float  # RMS change of the targets in the last iteration / their standard deviation
+    bounded_share: float  # share of the last iteration's targets that were clipped to the bound
     diverged: bool
 
 
@@ -60,15 +61,17 @@ def fit_fqi(
 
     Args:
       batch: M interactions; features float32 [M, F].
-      held_out: bool [M], the interactions that are not fitted. Each iteration chooses on them one
-        penalty for all actions. Neither all nor none are held out.
+      held_out: bool [M], the interactions that are not fitted. Each iteration uses them to choose
+        one penalty for all actions. At least one interaction is held out, and at least one is
+        fitted.
+      num_actions: A.
       bound: targets are clipped to [-bound, bound]; r_max / (1 - gamma) bounds every true value.
-      num_iterations: number of regressions.
+      num_iterations: number of iterations; each fits one regression for each action.
       penalties: float64 [P], the penalties to choose from.
       start: the head to start from; None for zeros.
 
     Raises:
-      UserError: the features are so large that their squares overflow, or are not finite.
+      UserError: a feature is not finite, or the squares of the features overflow.
     """
     chex.assert_rank([batch.features_tm1, batch.a_tm1], [2, 1])
     chex.assert_equal_shape([batch.features_tm1, batch.features_t])
@@ -128,7 +131,7 @@ def _check_squares(features: np.ndarray) -> None:
 class FqiLearner:
     """Growing-batch fitted Q iteration: a fit to the whole replay every `refit_every` agent steps.
 
-    A fit that diverges is counted in `diverged_fits` and not used.
+    A fit that diverges is counted in `diverged_fits` and is not used.
     """
 
     def __init__(self, context: LearnerContext, settings: FqiSettings):
@@ -147,7 +150,7 @@ class FqiLearner:
         return self._fit(replay, agent_step)
 
     def finish(self, replay: FeatureReplay, agent_step: int) -> Mapping[str, float]:
-        """Makes the last fit, to the whole replay, unless it was just made."""
+        """Makes the last fit to the whole replay, unless `learn` made it at this agent step."""
         return {} if self._fitted_at == agent_step else self._fit(replay, agent_step)
 
     def _fit(self, replay: FeatureReplay, agent_step: int) -> Mapping[str, float]:
@@ -170,20 +173,20 @@ class FqiLearner:
         return {name: float(x) for name, x in fit._asdict().items() if name != "head"}
 
     def _choose_held_out(self, time: np.ndarray, env: np.ndarray) -> np.ndarray:
-        """bool [M]: which interactions, that start at these rows [M], are held out.
+        """bool [M]: whether the interaction that starts at each of these rows [M] is held out.
 
-        Neighbours in time are alike, so a block of timesteps is held out as a whole. A block is
-        drawn by the seed, the same way at every fit.
+        Consecutive timesteps are correlated, so a group of them is held out as a whole. The seed
+        alone decides which groups: they are the same at every fit.
         """
-        block = (time // _HELD_OUT_STEPS) * self._context.num_envs + env
-        chance = np.random.default_rng([self._context.seed, 2]).random(int(block.max()) + 1)
-        held_out = chance[block] < self._settings.held_out
+        group = (time // _HELD_OUT_STEPS) * self._context.num_envs + env
+        chance = np.random.default_rng([self._context.seed, 2]).random(int(group.max()) + 1)
+        held_out = chance[group] < self._settings.held_out
         if held_out.all() or not held_out.any():
             held_out = np.arange(len(time)) % 5 == 0
         return held_out
 
     def _bound(self, batch: Interaction) -> float:
-        """What no true value can exceed."""
+        """An upper bound on |Q|. With unclipped rewards it uses the largest n-step return seen."""
         discount = self._context.discount
         if self._context.clip_rewards:
             return 1 / (1 - discount)

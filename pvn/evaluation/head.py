@@ -1,4 +1,4 @@
-"""The linear head that every learner fits, and how an agent acts with it."""
+"""The linear head that every learner fits, and greedy actions from it."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -20,22 +20,23 @@ class LinearHead(NamedTuple):
 
 
 Act = Callable[[LinearHead, np.ndarray], tuple[jax.Array, jax.Array]]
+"""(head, observations uint8 [E, 84, 84, 4]) -> (features float32 [E, F], greedy actions [E])."""
 
 
 def zero_head(num_features: int, num_actions: int) -> LinearHead:
-    """A head that gives every action the value 0."""
+    """A head whose action values are all 0."""
     return LinearHead(jnp.zeros((num_features, num_actions)), jnp.zeros(num_actions))
 
 
 def q_values(head: LinearHead, features: jax.Array) -> jax.Array:
-    """float32 [B, A] of features [B, F]."""
+    """Action values float32 [B, A] of features float32 [B, F]."""
     chex.assert_rank([features, head.kernel, head.bias], [2, 2, 1])
     chex.assert_shape(head.kernel, (features.shape[1], head.bias.shape[0]))
     return features @ head.kernel + head.bias[None]
 
 
 def is_finite(head: LinearHead) -> bool:
-    """Whether no weight is NaN or infinite."""
+    """Whether all weights are finite."""
     return all(bool(np.isfinite(weights).all()) for weights in head)
 
 

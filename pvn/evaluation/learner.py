@@ -1,7 +1,8 @@
-"""What a learner is: it fits a linear head to the interactions in a replay, while they are made.
+"""The interface of a learner: it fits a linear head to a replay while the agent plays.
 
-A learner is one file: its settings, a NamedTuple whose annotations carry their fields, and a class
-that is made from a `LearnerContext` and these settings. `pvn.evaluation.registry` names it.
+A learner is one file with two classes. The settings are a NamedTuple; its annotations say which
+values are valid. The learner is made from a `LearnerContext` and its settings.
+`pvn.evaluation.registry` lists all learners.
 """
 
 from collections.abc import Mapping
@@ -12,43 +13,45 @@ from pvn.evaluation.replay import FeatureReplay
 
 
 class LearnerContext(NamedTuple):
-    """What every learner is given besides its own settings."""
+    """The arguments that every learner gets besides its own settings."""
 
     num_features: int
     num_actions: int
     num_envs: int
     discount: float  # gamma of one agent step
-    n_step: int  # rewards summed before bootstrapping
+    n_step: int  # number of rewards that are summed before bootstrapping
     clip_rewards: bool  # whether the replay's rewards are clipped to [-1, 1]
     learn_after: int  # agent steps before the first update or fit
     seed: int
 
 
 class Learner(Protocol):
-    """Fits a head. `learn` is called after every timestep, `finish` once, after the last one.
+    """Fits a head.
 
-    Both return what to log, perhaps nothing. They raise `UserError` where learning cannot go on.
+    `learn` is called after every timestep, as soon as the replay holds a whole interaction.
+    `finish` is called once, after the last timestep. Both return the metrics to log by name; the
+    mapping may be empty. Both raise `UserError` if learning cannot continue.
     """
 
     @property
     def head(self) -> LinearHead:
-        """Zeros until the first fit."""
+        """The current head. All its weights are 0 before the first fit."""
         ...
 
     @property
     def num_fits(self) -> int:
-        """Fits or updates that made `head`. While it is 0 the agent plays at random."""
+        """Number of fits or updates behind `head`. While it is 0 the agent plays at random."""
         ...
 
     @property
     def diverged_fits(self) -> int:
-        """Fits that diverged and were not used."""
+        """Number of fits that diverged and were not used."""
         ...
 
     def learn(self, replay: FeatureReplay, agent_step: int) -> Mapping[str, float]:
-        """Makes the updates or the fit that is due at this agent step."""
+        """Makes the updates, or the fit, that are due at this agent step."""
         ...
 
     def finish(self, replay: FeatureReplay, agent_step: int) -> Mapping[str, float]:
-        """Makes the last fit. Then `head` is finite, if `num_fits` is not 0."""
+        """Makes the last fit. Afterwards `head` is finite, or `num_fits` is 0."""
         ...

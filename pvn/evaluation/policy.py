@@ -20,7 +20,7 @@ VERSION = 1
 
 
 class GreedyPolicy:
-    """A callable: observations uint8 [E, 84, 84, 4] -> the actions [E] of the highest value."""
+    """A callable: observations uint8 [E, 84, 84, 4] -> the actions int [E] of highest value."""
 
     def __init__(self, features: Features, head: LinearHead, metadata: dict[str, Any]):
         self.features, self.head, self.metadata = features, head, metadata
@@ -39,7 +39,7 @@ class GreedyPolicy:
 
 
 def save_policy(path: Path, features: Features, head: LinearHead, metadata: dict[str, Any]) -> None:
-    """Writes `head.safetensors`, `features/`, and last `policy.json`."""
+    """Writes `features/`, `head.safetensors` and, last, `policy.json`, which makes it valid."""
     make_folder(path, "policy")
     save_features(path / "features", features)
     tensors = {name: np.asarray(value) for name, value in head._asdict().items()}
@@ -52,10 +52,11 @@ def save_policy(path: Path, features: Features, head: LinearHead, metadata: dict
 
 
 def load_policy(path: str | Path) -> GreedyPolicy:
-    """The policy of a `pvn.evaluate` run directory, or of the `policy/` in it.
+    """The policy of a `pvn.evaluate` run directory, or of its `policy/` directory.
 
     Raises:
-      UserError: no policy there, a newer format, or a head that diverged.
+      UserError: there is no policy, its format is newer, its features do not load, or its head
+        diverged.
     """
     for folder in (Path(path), Path(path) / "policy"):
         if (folder / "policy.json").is_file():

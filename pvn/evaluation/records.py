@@ -1,7 +1,7 @@
 """The rows of results: an episode is a line of scores.jsonl, a probe is a line of probes.jsonl.
 
-This file alone knows how a row is spelled. Fields that it does not know are ignored. It also reads
-rows with the older names: `method` (now `agent`), `return` (now `episode_return`), and probes with
+This file defines the fields of a row, writes rows and reads them. Unknown fields are ignored. It
+also reads older rows: `method` (now `agent`), `return` (now `episode_return`), and probes with
 `targets`, `r2`, `r2_low` and `r2_high`.
 """
 
@@ -28,7 +28,7 @@ class EpisodeRow(NamedTuple):
     head: str  # the name of the learner, or "none"
     seed: int
     phase: str  # "train" or "eval"
-    agent_step: int  # agent steps of reward interaction when the episode ended
+    agent_step: int  # agent steps with rewards that were played when the episode ended
     episode_return: float  # undiscounted, in the game's own points
     length: int  # agent steps
 
@@ -36,25 +36,25 @@ class EpisodeRow(NamedTuple):
 class ProbeRow(NamedTuple):
     """A line of probes.jsonl: how well a probe of frozen features predicts a target.
 
-    The mappings hold what JSON can hold.
+    The mappings hold JSON values.
     """
 
     game: str
     agent: str  # the name of the features
     seed: int
-    target: str  # what is predicted: "value", or the name of a person's own target
-    settings: Mapping[str, Any]  # of target and probe: discount, clip_rewards, max_rows, ...
-    features: Mapping[str, Any]  # path, sha256 of the weights, and what else defines the function
+    target: str  # what is predicted: "value", or the name of a user's own target
+    settings: Mapping[str, Any]  # of the target and the probe: discount, max_rows, ...
+    features: Mapping[str, Any]  # path, sha256 of the weights, encoder, dtype, ...
     dataset: Mapping[str, Any]  # path, fingerprint
     metric: str  # what `value` is: "r2", "accuracy", "f1", ...
     value: float
-    low: float  # of the 95 % interval
-    high: float
-    details: Mapping[str, Any]  # facts about the result: num_test_rows, penalty, step, ...
+    low: float  # lower end of the 95 % interval
+    high: float  # upper end
+    details: Mapping[str, Any]  # more about the result: num_test_rows, penalty, step, ...
 
     @property
     def identity(self) -> str:
-        """All that the result depends on, as text. Paths are left out: data may move."""
+        """Everything that the result depends on, as JSON. Without paths: data may move."""
         facts = {name: getattr(self, name) for name in ("game", "agent", "seed", "target")}
         facts |= {"settings": self.settings, "metric": self.metric}
         for name in ("features", "dataset"):
@@ -63,7 +63,7 @@ class ProbeRow(NamedTuple):
 
 
 def to_json(row: EpisodeRow | ProbeRow) -> str:
-    """The row as one line of JSON, without the line's end.
+    """The row as one line of JSON, without the newline.
 
     Raises:
       ValueError: a number is not finite, which JSON cannot hold.
@@ -72,15 +72,20 @@ def to_json(row: EpisodeRow | ProbeRow) -> str:
 
 
 def append(lines: LineWriter, row: EpisodeRow | ProbeRow) -> None:
-    """Writes the row as the next line of a file, at once."""
+    """Writes the row as the next line of a file, without buffering.
+
+    Raises:
+      ValueError: as `to_json`.
+      OSError: the line cannot be written; the error names the file.
+    """
     lines.write(to_json(row))
 
 
 def put_probe(file: Path, row: ProbeRow) -> None:
-    """Adds `row` to a file of probes, or replaces the row of the same identity.
+    """Adds `row` to a file of probes, or replaces the row that has the same identity.
 
-    The file is written whole or not at all. It and its folder are made if they are missing. Other
-    rows keep their text.
+    The file is replaced atomically. The file and its folder are made if they are missing. The text
+    of other rows does not change.
 
     Raises:
       UserError: the file holds a line that is not a probe.
@@ -100,7 +105,7 @@ class _Kind(NamedTuple):
 
 
 def _is_finite(value: Any) -> bool:
-    # The comparison is false for NaN. It also refuses whole numbers that no float can hold.
+    # The comparison is false for NaN, and for integers that are too large for a float.
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and abs(value) <= sys.float_info.max
 
@@ -119,7 +124,7 @@ _OBJECT = _Kind(lambda x: isinstance(x, dict), "an object")
 
 
 def _take(fields: Mapping[str, Any], name: str, kind: _Kind, old: str | None = None) -> Any:
-    """The field `name`; where it is missing, the field by its older name."""
+    """The field `name`, or the field `old` if `name` is missing. `ValueError` if it is invalid."""
     found = old if old is not None and name not in fields and old in fields else name
     if found not in fields:
         raise ValueError(f"lacks the field {name!r}")
@@ -132,10 +137,10 @@ def _take(fields: Mapping[str, Any], name: str, kind: _Kind, old: str | None = N
 
 
 def parse_episode(fields: Mapping[str, Any]) -> EpisodeRow:
-    """The row of scores.jsonl that a JSON object is.
+    """The row of scores.jsonl in a JSON object.
 
     Raises:
-      ValueError: naming the first field that is missing or wrong.
+      ValueError: a field is missing or invalid; the message names the first one.
     """
     return EpisodeRow(
         game=_take(fields, "game", _GAME),
@@ -150,10 +155,10 @@ def parse_episode(fields: Mapping[str, Any]) -> EpisodeRow:
 
 
 def parse_probe(fields: Mapping[str, Any]) -> ProbeRow:
-    """The row of probes.jsonl that a JSON object is.
+    """The row of probes.jsonl in a JSON object.
 
     Raises:
-      ValueError: naming the first field that is missing or wrong.
+      ValueError: a field is missing or invalid; the message names the first one.
     """
     if "target" not in fields and fields.get("targets") == "value":
         return _parse_old_probe(fields)
@@ -174,7 +179,7 @@ def parse_probe(fields: Mapping[str, Any]) -> ProbeRow:
 
 
 def _parse_old_probe(fields: Mapping[str, Any]) -> ProbeRow:
-    """A value probe as it was spelled before rows had `target`, `metric` and `settings`."""
+    """A row of a value probe in the older format, without `target`, `metric` and `settings`."""
     settings = {"discount": float(_take(fields, "discount", _NUMBER))}
     known = ("penalty", "num_train_rows", "num_test_rows", "num_test_episodes")
     return ProbeRow(
@@ -194,12 +199,13 @@ def _parse_old_probe(fields: Mapping[str, Any]) -> ProbeRow:
 
 
 def read_rows(file: Path, parse: Callable[[Mapping[str, Any]], Row]) -> Iterator[tuple[str, Row]]:
-    """Yields (file:line, row) for each line of a file of results.
+    """Yields ("file:line", row) for each line of a file of results.
 
     parse: `parse_episode` or `parse_probe`.
 
     Raises:
-      UserError: the file cannot be read, or a line is not such a row; naming file and line.
+      UserError: the file cannot be read, or a line is not such a row. The message names the file
+        and the line.
     """
     try:
         lines = file.read_bytes().split(b"\n")

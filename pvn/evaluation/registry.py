@@ -1,4 +1,4 @@
-"""The learners by the names that `config.head` may have."""
+"""All learners, by their names in `config.head`."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,10 +11,16 @@ LEARNERS: dict[str, tuple[type, Callable[[LearnerContext, Any], Learner]]] = {
     "fqi": (FqiSettings, FqiLearner),
     "dqn": (DqnSettings, DqnLearner),
 }
-"""Each learner's settings (the section of the config with its name) and its class."""
+"""name -> (class of the settings, class of the learner). The config has a section of each name."""
 
 
 def make_learner(name: str, context: LearnerContext, settings: Mapping[str, Any]) -> Learner:
-    """The learner of this name, with settings by their names."""
+    """Makes a learner.
+
+    Args:
+      name: a key of `LEARNERS`.
+      context: what every learner gets.
+      settings: the learner's own settings by name.
+    """
     settings_class, learner_class = LEARNERS[name]
     return learner_class(context, settings_class(**settings))

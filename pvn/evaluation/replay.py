@@ -1,4 +1,4 @@
-"""The replay of a linear head: features, not frames, of environments that run side by side."""
+"""The replay buffer of a linear head: features, not frames, of E environments."""
 
 import numpy as np
 
@@ -6,11 +6,12 @@ from pvn.types import Interaction
 
 
 class FeatureReplay:
-    """A ring buffer of the last `capacity` timesteps of E environments; gives n-step interactions.
+    """A ring buffer of the last `capacity` timesteps of E environments, for n-step interactions.
 
-    Row (t, e) holds the features of environment e's observation at timestep t, the action taken,
-    its reward, and whether it ended the episode (`terminal`, or `truncated` by the time limit).
-    After an end, row (t + 1, e) is the first of the next episode; nothing bootstraps across.
+    Row (t, e) holds the features of environment e's observation at timestep t, the action, its
+    reward, and whether the action ended the episode (`terminal`, or `truncated` by the time limit).
+    After the end of an episode, row (t + 1, e) is the first row of the next episode. No interaction
+    crosses the end of an episode.
     """
 
     def __init__(
@@ -25,15 +26,15 @@ class FeatureReplay:
         self._truncated = np.zeros(shape, bool)
         self._capacity, self._num_envs = capacity, num_envs
         self._n_step, self._discount = n_step, discount
-        self._added = 0  # timesteps added so far, overwritten ones too
+        self._added = 0  # timesteps added so far, including overwritten ones
 
     def __len__(self) -> int:
-        """Rows held: timesteps times environments."""
+        """Number of rows in the buffer: timesteps times environments."""
         return min(self._added, self._capacity) * self._num_envs
 
     @property
     def has_starts(self) -> bool:
-        """Whether an interaction can start at some row: n more timesteps follow it."""
+        """Whether n more timesteps follow some row, so that an interaction can start there."""
         return self._added > self._n_step
 
     def add(
@@ -44,7 +45,7 @@ class FeatureReplay:
         terminal: np.ndarray,
         truncated: np.ndarray,
     ) -> None:
-        """Adds one timestep: features [E, F], and the other arrays [E]."""
+        """Adds one timestep: features float32 [E, F], the other arrays [E]."""
         at = self._added % self._capacity
         self._features[at] = features
         self._action[at] = action
@@ -54,7 +55,10 @@ class FeatureReplay:
         self._added += 1
 
     def starts(self) -> tuple[np.ndarray, np.ndarray]:
-        """(timesteps, environments) of all rows where an interaction can start, oldest first."""
+        """(timesteps, environments), int64 [M]: all rows where an interaction can start.
+
+        The oldest row is first. A truncated row is not among them: its next state is not stored.
+        """
         times = np.arange(max(0, self._added - self._capacity), self._added - self._n_step)
         time = np.repeat(times, self._num_envs)
         env = np.tile(np.arange(self._num_envs), len(times))
@@ -62,7 +66,7 @@ class FeatureReplay:
         return time[usable], env[usable]
 
     def sample(self, random: np.random.Generator, batch_size: int) -> Interaction:
-        """B interactions, drawn uniformly with replacement from all rows where one can start."""
+        """Draws B rows of `starts` uniformly with replacement; returns their interactions."""
         low, high = max(0, self._added - self._capacity), self._added - self._n_step
         time = random.integers(low, high, batch_size)
         env = random.integers(self._num_envs, size=batch_size)
@@ -72,11 +76,12 @@ class FeatureReplay:
         return self.gather(time, env)
 
     def gather(self, time: np.ndarray, env: np.ndarray) -> Interaction:
-        """The interactions that start at these rows [B], each of which `starts` gives.
+        """The interactions that start at these rows [B], which must be rows of `starts`.
 
-        Rewards are summed over n steps. The sum stops where the game ends (discount 0). It stops
-        before a truncated row, and bootstraps from that row's features, because the row after it
-        belongs to another episode.
+        Rewards are summed over n steps. The sum stops where the game ends (discount 0). It also
+        stops before a truncated row, k < n steps after the start. The interaction then bootstraps
+        from the features of that row with discount gamma^k, because the row's next state is not
+        stored.
         """
         count = len(time)
         total, scale = np.zeros(count, np.float32), np.ones(count, np.float32)

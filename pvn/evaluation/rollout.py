@@ -1,4 +1,4 @@
-"""Environments side by side under an epsilon-greedy linear policy on frozen features."""
+"""Plays E environments in parallel with an epsilon-greedy linear policy on frozen features."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
@@ -15,9 +15,9 @@ from pvn.evaluation.replay import FeatureReplay
 class PlayedStep(NamedTuple):
     """One timestep of E environments."""
 
-    features: np.ndarray | None  # float32 [E, F] of the observations acted on; None: random play
+    features: np.ndarray | None  # float32 [E, F], before the action; None: random play
     action: np.ndarray  # int32 [E]
-    reward: np.ndarray  # float32 [E], as the game gives it
+    reward: np.ndarray  # float32 [E], not clipped
     terminal: np.ndarray  # bool [E]
     truncated: np.ndarray  # bool [E]
 
@@ -26,23 +26,29 @@ class PlayedEpisode(NamedTuple):
     """An episode that has ended."""
 
     env: int
-    episode_return: float  # undiscounted sum of rewards as the game gives them
+    episode_return: float  # sum of rewards, undiscounted and not clipped
     length: int  # agent steps
 
 
 class Progress(NamedTuple):
-    """What happened at one timestep of `interact`."""
+    """The outcome of one timestep of `interact`."""
 
-    agent_step: int  # agent steps so far, over all environments
-    episodes: list[PlayedEpisode]  # that ended at this timestep
-    metrics: Mapping[str, float]  # of the learner, perhaps none
+    agent_step: int  # agent steps so far, summed over environments
+    episodes: list[PlayedEpisode]  # the episodes that ended at this timestep
+    metrics: Mapping[str, float]  # of the learner; may be empty
 
 
 class Rollout:
-    """Steps E environments and sums up their rewards; ended ones are restarted at once."""
+    """Steps E environments, sums their rewards, and restarts an environment when it ends."""
 
     def __init__(self, envs: AtariEnvs, act: Act | None, seed: int):
-        """act: from `make_act`; None for uniformly random actions. seed: of games and actions."""
+        """Boots the emulators.
+
+        Args:
+          envs: the environments; this object resets them.
+          act: from `make_act`; None for uniformly random actions.
+          seed: seed of the emulators and of the random actions.
+        """
         self._envs, self._act = envs, act
         self.num_envs = envs.num_envs
         games, actions = np.random.SeedSequence(seed).spawn(2)
@@ -56,7 +62,7 @@ class Rollout:
     def step(
         self, head: LinearHead | None, epsilon: float
     ) -> tuple[PlayedStep, list[PlayedEpisode]]:
-        """Plays one timestep. Returns it, and the episodes that ended with it.
+        """Plays one timestep. Returns the timestep and the episodes that ended at it.
 
         head: None for uniformly random actions.
 
@@ -111,16 +117,16 @@ def interact(
 ) -> Iterator[Progress]:
     """Plays and learns for `num_steps` agent steps; yields after every timestep.
 
-    Actions are uniformly random until the learner's first fit. The learner's last fit is made
-    after the last timestep; if it has metrics, they are yielded too. Whoever stops iterating
-    earlier gets no last fit.
+    `num_steps` is rounded down to whole timesteps of E agent steps. Actions are uniformly random
+    until the learner's first fit. The learner makes its last fit after the last timestep; its
+    metrics, if any, are yielded last. If the caller stops iterating earlier, there is no last fit.
 
     Args:
       epsilon: agent step -> probability of a random action.
-      clip_rewards: whether the replay gets rewards clipped to [-1, 1].
+      clip_rewards: whether rewards are clipped to [-1, 1] in the replay.
 
     Raises:
-      UserError: a feature is NaN or infinite, or the learner cannot go on.
+      UserError: a feature is NaN or infinite, or the learner cannot continue.
     """
     agent_step = 0
     while agent_step + rollout.num_envs <= num_steps:
@@ -142,9 +148,13 @@ def play(
 ) -> Iterator[list[PlayedEpisode]]:
     """Plays `num_episodes` episodes, the first ones of each environment.
 
-    Yields after every timestep the episodes that ended with it, often none, so that whoever
-    iterates can stop at any timestep. Which episodes count is fixed beforehand, because the
-    first ones to end would be the short ones.
+    After every timestep, yields the counted episodes that ended at it. The list is often empty; it
+    lets the caller stop at any timestep. The number of episodes of each environment is fixed in
+    advance: to count the first episodes that end would favour short episodes.
+
+    Args:
+      head: None for uniformly random actions.
+      epsilon: probability of a random action.
 
     Raises:
       UserError: a feature is NaN or infinite.

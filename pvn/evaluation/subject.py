@@ -1,4 +1,4 @@
-"""What an evaluation evaluates: features, a game, and the name that tables give them."""
+"""The subject of an evaluation: features, a game, and the agent's name in tables."""
 
 from typing import Any, NamedTuple
 
@@ -9,20 +9,25 @@ from pvn.plugins import plugin_identity
 
 
 class Subject(NamedTuple):
-    """What is evaluated."""
+    """The features and the game of an evaluation."""
 
     features: Features | None  # None: uniformly random play
     game: str
-    agent: str  # what tables call it
+    agent: str  # name in tables
 
 
 def resolve_subject(
     name: str, *, like: str | None, game: str | None, agent: str | None, seed: int
 ) -> Subject:
-    """What the flags --features, --like, --game and --agent name.
+    """The subject that the flags --features, --like, --game and --agent describe.
+
+    Args:
+      name: the value of --features: a run or features directory, `random` or `none`.
+      like, game, agent: the values of the flags; None where a flag is not given.
+      seed: seed of random features.
 
     Raises:
-      UserError: no such features, or no game is known.
+      UserError: there are no such features, or neither the flag nor the features name a game.
     """
     if name == "none":
         features, metadata = None, {"agent": "random_policy"}
@@ -53,9 +58,9 @@ def check_features_fit(features: Features, name: str, game: str, num_actions: in
 
 
 def features_identity(features: Features | None) -> dict[str, Any]:
-    """What the features are as a function: their weights, and the code of a person's own encoder.
+    """Identifies the features: SHA-256 of the weights, and of the code of a user's own encoder.
 
-    `features_sha256` is `random` or `none` for features without a file.
+    `features_sha256` is `random` for random features and `none` without features.
     """
     if features is None:
         return {"features_sha256": "none"}
@@ -65,10 +70,10 @@ def features_identity(features: Features | None) -> dict[str, Any]:
 
 
 def upgrade_config(old: dict[str, Any], subject: Subject) -> dict[str, Any]:
-    """An evaluation's config.json of any version, as this version writes it.
+    """Converts an evaluation's config.json of any version to the current format.
 
-    Older ones are flat (`dqn_learning_rate`), say `method` for `agent`, and leave game and agent
-    empty where the features name them.
+    Older configs are flat (`dqn_learning_rate`) and call the agent `method`. Their game and agent
+    are empty where the features name them.
     """
     if "method" not in old:
         return old

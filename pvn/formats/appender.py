@@ -1,4 +1,4 @@
-"""Collects blocks of any length into whole shards of a dataset."""
+"""Writes episodes of public formats to a dataset, in whole shards."""
 
 from collections.abc import Generator, Iterator
 
@@ -13,15 +13,15 @@ from pvn.formats.findings import Findings
 from pvn.formats.inputs import InputFile
 from pvn.formats.packing import unpack
 
-_BLOCKS_AHEAD = 16  # blocks that a thread reads ahead
+_BLOCKS_AHEAD = 16  # blocks that a background thread reads ahead
 
 
 class Appender:
-    """Buffers rows and writes them shard by shard, so that each shard is written once."""
+    """Buffers rows until a shard is full, so that each shard is written once."""
 
     def __init__(self, writer: DatasetWriter):
         self._writer = writer
-        # One buffer is used again and again: fresh memory costs more than copying into it.
+        # One buffer is reused: new memory costs more time than copying into it.
         self._rows = Rows(
             np.empty((SHARD_ROWS, *FRAME_SHAPE), np.uint8),
             *(np.empty(SHARD_ROWS, dtype) for dtype in COLUMNS.values()),
@@ -34,13 +34,16 @@ class Appender:
         return int(self._writer.attributes["num_episodes"])
 
     def append(self, block: Block, first_episode: int) -> None:
-        """Adds rows. `first_episode` is added to their episode numbers."""
+        """Adds rows to the buffer, and writes each shard that becomes full.
+
+        first_episode: is added to the block's episode numbers.
+        """
         rows, start, stop = None, 0, len(block.action)
         while start < stop:
             room = SHARD_ROWS - self._writer.num_written % SHARD_ROWS - self._count
             taken = min(room, stop - start)
             span = slice(self._count, self._count + taken)
-            if taken == stop:  # the whole block, as nearly always: decompress it in place
+            if taken == stop:  # the whole block, the usual case: decompress it in place
                 unpack(block.packed, self._rows.frame[span])
             else:
                 rows = rows or block.rows()
@@ -60,13 +63,13 @@ class Appender:
             self._count = 0
 
     def discard(self) -> None:
-        """Drops all rows that are not published."""
+        """Removes all rows that are not published."""
         self._count = 0
         self._writer.discard()
 
 
 def read_blocks(file: InputFile, findings: Findings) -> Iterator[Block]:
-    """The rows of a file block by block. Its episodes are numbered from 0."""
+    """Yields the rows of a file block by block. Its episodes are numbered from 0."""
     for number, episode in enumerate(file.read(findings)):
         yield from episode.blocks(number, findings)
 
@@ -77,8 +80,8 @@ def append_file(
     """Appends the rows of a file to the dataset, and yields after each block.
 
     Raises:
-      CorruptError: broken data.
-      UserError: an action that the game does not have.
+      CorruptError: the data are broken.
+      UserError: the game does not have an action of the file.
     """
     first_episode = appender.num_episodes
     with Prefetch(read_blocks(file, findings), _BLOCKS_AHEAD) as blocks:

@@ -1,4 +1,4 @@
-"""Reads ArrayRecord files, the other format that TFDS prepares datasets in."""
+"""Reads ArrayRecord files. TFDS prepares datasets as TFRecord or ArrayRecord."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,15 +7,17 @@ from pathlib import Path
 from pvn.errors import UserError
 from pvn.formats.tfrecord import Record
 
-# One record is in memory at a time.
+# Only one record is in memory at a time.
 _OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
 
 
 def read_array_records(file: Path) -> Iterator[tuple[Record, int]]:
-    """(record, about how many bytes of the file are read) of each record, in order.
+    """Yields (record, approximate number of bytes of the file read so far), in order.
+
+    A broken record, or a broken file, is yielded as a `Record` with a problem.
 
     Raises:
-      UserError: the package array_record is not installed; some platforms have none.
+      UserError: the package array_record is not installed. It does not exist for some platforms.
     """
     try:
         from array_record.python.array_record_module import ArrayRecordReader
@@ -38,5 +40,5 @@ def read_array_records(file: Path) -> Iterator[tuple[Record, int]]:
                 record = Record(number, b"", str(error).splitlines()[0])
             yield record, size * (number + 1) // count
     finally:
-        with contextlib.suppress(RuntimeError):  # raises the file's error once more
+        with contextlib.suppress(RuntimeError):  # it raises the file's error again
             reader.close()

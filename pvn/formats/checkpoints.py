@@ -1,10 +1,10 @@
-"""Published choices of checkpoints, and which of the chosen ones are there."""
+"""Published choices of checkpoints, and the selection of checkpoints in a folder."""
 
 from collections.abc import Collection, Iterable
 
 from pvn.errors import UserError
 
-# SGI (arXiv 2106.04799). -1: the last checkpoint of the game, 48, 49 or 50.
+# The splits of SGI (arXiv 2106.04799). -1: the game's last checkpoint, which is 48, 49 or 50.
 SPLITS = {
     "full": (),
     "mixed": (0, 9, 19, 29, 39, -1),
@@ -17,15 +17,15 @@ WEAK_RUNS = (1, 2, 3, 4, 5)
 def choose_checkpoints(
     where: str, there: Collection[int], split: str | None, wanted: Iterable[int]
 ) -> tuple[list[int], list[str]]:
-    """Returns (checkpoints to convert, rising; a line for each run of numbers that is not there).
+    """Returns (checkpoints to convert, ascending; a message for each range of missing checkpoints).
 
-    Checkpoints are numbered from 0 without gaps: a number that is not there is missing.
+    Checkpoints are numbered without gaps. A gap in the numbers means a missing checkpoint.
 
     Args:
       where: the folder, for messages.
       there: numbers of the checkpoints in the folder.
-      split: a name of `SPLITS`, or None.
-      wanted: without a split, the numbers to convert; empty: all.
+      split: a key of `SPLITS`, or None.
+      wanted: the numbers to convert if there is no split; empty for all.
 
     Raises:
       UserError: the folder holds no checkpoint.

@@ -1,16 +1,17 @@
-"""Reads replay logs of Dopamine: the DQN Replay Dataset, and a person's own.
+"""Reads replay logs of Dopamine: the DQN Replay Dataset, and a user's own logs.
 
 The files are `{Game}/{run}/replay_logs/{name}_ckpt.{N}.gz`, each a `.npy` stream in gzip. Window N
-is a replay buffer of C rows (1,000,000 as published), saved when its cursor reached the last slot,
-or at the end of the run. Row i holds the frame before the action, the action, the clipped reward,
-and whether that ended the game. The reader relies on these facts:
+is a replay buffer of C rows (1,000,000 as published). It was saved when its cursor reached the last
+slot, or at the end of the run. Row i holds the frame before the action, the action, the clipped
+reward, and whether the action ended the game. The reader relies on these facts:
 
-- Only rows before the cursor (add_count mod C) belong to the window. The others are stale or were
-  never written. So the indices in `invalid_range` are not needed.
-- Three all-zero rows stand before each episode. They are recognised by their content, after a
-  terminal row or anywhere in threes, because newer logs do not mark a truncation. Up to three such
-  rows at the start of a window are padding too.
-- A window that starts otherwise starts in the middle of an episode. Windows are never joined.
+- Only rows before the cursor (add_count mod C) belong to the window. The other rows are stale or
+  were never written. The indices in `invalid_range` are therefore not needed.
+- Three all-zero rows, the padding, precede each episode. They are recognised by their content. They
+  may follow a terminal row. Three all-zero rows elsewhere mark a truncation, because newer logs
+  have no other mark of it. Up to three all-zero rows at the start of a window are padding too.
+- A window that starts with another row starts in the middle of an episode. Windows are never
+  joined.
 - `episode_end_indices` of newer logs is a pickle, and is not read.
 """
 
@@ -37,26 +38,28 @@ from pvn.formats.inputs import CorruptError, InputFile, Inputs, Selection
 from pvn.formats.packing import pack
 
 PADDING = 3  # all-zero rows before an episode
-BLOCK_ROWS = 2048  # frames decompressed at once
+BLOCK_ROWS = 2048  # frames that are decompressed together
 
-_COLUMNS = {"action": "iu", "reward": "f", "terminal": "iub", "add_count": "iu"}  # kinds of dtype
+# The valid kinds of dtype of each file, as in `numpy.dtype.kind`.
+_COLUMNS = {"action": "iu", "reward": "f", "terminal": "iub", "add_count": "iu"}
 
 
 def log_file(folder: Path, name: str, number: int) -> Path:
-    """The file of a column of window `number`, or of add_count or invalid_range."""
+    """The file of window `number` that holds a column, add_count, or invalid_range."""
     stored = f"$store$_{name}" if name in ("observation", "action", "reward", "terminal") else name
     return folder / f"{stored}_ckpt.{number}.gz"
 
 
 def find_windows(selection: Selection, *, skip_corrupt: bool) -> Inputs:
-    """The windows to convert, in order. Windows are Dopamine's checkpoints.
+    """The windows to convert, in order. A window is a checkpoint of Dopamine.
 
     Args:
       selection: its `path` holds `{Game}/{run}/replay_logs`.
-      skip_corrupt: of an observation file that ends too early, read the whole episodes.
+      skip_corrupt: whether to read the complete episodes of an observation file that ends too
+        early.
 
     Raises:
-      UserError: a run has no logs at all.
+      UserError: a run has no logs.
     """
     found = Inputs([], [])
     needed = ("observation", *_COLUMNS)
@@ -64,7 +67,7 @@ def find_windows(selection: Selection, *, skip_corrupt: bool) -> Inputs:
         folder = selection.path / selection.game / str(run) / "replay_logs"
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder, expected Dopamine's replay logs there")
-        # Any file of a window shows that the window should be there.
+        # If any file of a window exists, all of its files should exist.
         names = (re.fullmatch(r".+_ckpt\.(\d+)\.gz", file.name) for file in folder.iterdir())
         there = {int(match[1]) for match in names if match}
         chosen, missing = choose_checkpoints(
@@ -84,19 +87,19 @@ def find_windows(selection: Selection, *, skip_corrupt: bool) -> Inputs:
 
 
 class _Truncated(CorruptError):
-    """A file that ends too early. What comes before its end is good."""
+    """A file ends too early. Its content up to that point is valid."""
 
 
 @contextlib.contextmanager
 def _named(file: Path) -> Iterator[None]:
-    """Turns the errors of broken files into one line that names the file."""
+    """Turns the errors of a broken file into errors of one line that name the file."""
     try:
         yield
     except EOFError:
         raise _Truncated(f"{file}: is cut off before its end") from None
     except (gzip.BadGzipFile, ValueError, zlib.error, ZlibError) as error:  # type: ignore[misc]
         raise CorruptError(f"{file}: is broken, or no .npy in gzip ({error})") from None
-    except OSError as error:  # the disk failed: the file may be good
+    except OSError as error:  # the disk failed; the file may be valid
         raise UserError(f"{file}: {error.strerror or error}") from None
 
 
@@ -125,7 +128,7 @@ def _read_frames(file: Path, num_rows: int, findings: Findings) -> Iterator[np.n
         while left:
             block = np.empty((min(left, BLOCK_ROWS), *FRAME_SHAPE), np.uint8)
             found = 0
-            # One by one, so that all frames before an early end are kept.
+            # Frames are read one by one, so that all frames before an early end are kept.
             with contextlib.suppress(EOFError):
                 while found < len(block) and stream.readinto(block[found].data) == FRAME_BYTES:
                     found += 1
@@ -139,10 +142,10 @@ def _read_frames(file: Path, num_rows: int, findings: Findings) -> Iterator[np.n
 
 
 def _read_columns(folder: Path, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """The actions, rewards and terminals of a window [C], and its cursor, checked.
+    """Reads and checks the actions, rewards and terminals of a window, [C] each, and its cursor.
 
     Raises:
-      CorruptError: a file is broken, or its content cannot be that of a log.
+      CorruptError: a file is broken, or a log cannot have this content.
     """
     action, reward, terminal, add_count = (
         _load(log_file(folder, name, number), kinds) for name, kinds in _COLUMNS.items()
@@ -180,10 +183,17 @@ def _read_columns(folder: Path, number: int) -> tuple[np.ndarray, np.ndarray, np
 def read_window(
     folder: Path, number: int, skip_corrupt: bool, findings: Findings
 ) -> Iterator[RecordedEpisode]:
-    """The episodes of a window, and the fragments of episodes at its edges.
+    """Yields the episodes of a window, and the fragments of episodes at its start and end.
+
+    Args:
+      folder: `replay_logs`.
+      number: N.
+      skip_corrupt: as in `find_windows`.
+      findings: gets the counts and the messages.
 
     Raises:
-      CorruptError: a file is broken. The checksum at its very end may be what shows it.
+      CorruptError: a file is broken. The error may come after the last episode, because the
+        checksum is at the end of a file.
     """
     action, reward, terminal, cursor = _read_columns(folder, number)
     file = log_file(folder, "observation", number)
@@ -205,7 +215,7 @@ def read_window(
     except _Truncated as error:
         if not skip_corrupt:
             raise
-        # Counted by terminals: truncated episodes have no mark but their padding.
+        # Terminals are counted: only padding marks a truncated episode.
         ended = terminal[:cursor] != 0
         lost = int(ended.sum() + (not ended[-1:].all())) - yielded
         findings.leave_out("skipped_episodes", str(error), max(lost, 1))
@@ -216,11 +226,16 @@ def split_episodes(
 ) -> Iterator[RecordedEpisode]:
     """Splits the rows of a window into episodes.
 
-    blocks: frames uint8 [n, 84, 84], actions int [n], rewards float [n], terminals bool [n].
+    Args:
+      blocks: frames uint8 [n, 84, 84], actions int [n], rewards float [n], terminals bool [n].
+      findings: counts the truncations that only padding marks, as `cuts_at_padding`.
+
+    Raises:
+      ValueError: an episode is longer than any game allows.
     """
     episode = RecordedEpisode(cut_start=True)
-    padding = PADDING  # how many more rows of padding may follow before the next episode
-    blanks = 0  # how many all-zero rows the episode ends with so far
+    padding = PADDING  # number of padding rows that may still come before the next episode
+    blanks = 0  # number of all-zero rows at the end of the episode so far
     for frames, action, reward, terminal in blocks:
         blank = (action == 0) & (reward == 0) & ~terminal
         blank[blank] = ~frames[blank].any(axis=(1, 2))

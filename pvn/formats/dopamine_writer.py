@@ -1,10 +1,10 @@
-"""Writes a dataset as Dopamine logs that hold exactly its transitions, for Dopamine's own reader.
+"""Writes a dataset as Dopamine logs. Dopamine's own reader finds exactly the dataset's transitions.
 
-That reader takes every row for a transition, but not the rows of `invalid_range` (the last row that
-was written and the first three) and not those with a terminal row among the three rows before. So
-the writer packs whole episodes into windows. A truncated episode ends its window, because its last
-row has no next frame. An episode whose start is missing begins a window. A row of zeros follows the
-last terminal row of a window.
+That reader treats every row as a transition, with two exceptions. It skips the rows of
+`invalid_range` (the last row that was written and the first three). It also skips a row if one of
+the three rows before it is terminal. The writer therefore packs whole episodes into windows. A
+truncated episode ends its window, because its last row has no next frame. An episode whose start is
+missing begins a window. A row of zeros follows the last terminal row of a window.
 """
 
 import io
@@ -31,13 +31,21 @@ class Span(NamedTuple):
 
 
 def plan_windows(rows: Rows, capacity: int) -> list[list[Span]]:
-    """What each window holds: at most capacity - 1 rows, with the closing row of zeros.
+    """Plans the windows. A window holds at most capacity - 1 rows, with its last row of zeros.
 
-    Only an episode of capacity - 4 rows or more loses transitions, where it is split or closed.
+    Only an episode of capacity - 4 rows or more loses transitions: it is split, or the last row of
+    zeros does not fit.
+
+    Args:
+      rows: the whole dataset.
+      capacity: rows of a window, C.
+
+    Returns:
+      The spans of rows in each window.
     """
     firsts, stops = episode_spans(rows.episode)
     windows: list[list[Span]] = []
-    room = 0  # rows left in the last window; 0: the next episode begins a new one
+    room = 0  # free rows in the last window; with 0, the next episode begins a new window
     for start, stop in zip(firsts.tolist(), stops.tolist(), strict=True):
         padding = 0 if rows.cut_start[start] else PADDING
         if room < padding + stop - start + 1 or not padding:
@@ -54,7 +62,18 @@ def plan_windows(rows: Rows, capacity: int) -> list[list[Span]]:
 
 
 def write_window(folder: Path, number: int, window: list[Span], rows: Rows, capacity: int) -> None:
-    """Writes the seven files of window `number`. rows: the whole dataset, its frames on disk."""
+    """Writes the seven files of window `number`.
+
+    Args:
+      folder: `replay_logs`.
+      number: of the window, from 0.
+      window: from `plan_windows`.
+      rows: the whole dataset, with its frames on disk.
+      capacity: rows of a window, C.
+
+    Raises:
+      OSError: a file cannot be written; the error names the file.
+    """
     action = np.zeros(capacity, np.int32)
     reward = np.zeros(capacity, np.float32)
     terminal = np.zeros(capacity, np.uint8)
@@ -68,7 +87,7 @@ def write_window(folder: Path, number: int, window: list[Span], rows: Rows, capa
         cursor = here.stop
         ends.add(cursor - 1)
     if terminal[cursor - 1] and cursor < capacity - 1:
-        cursor += 1  # the reader never draws the last row, so let it be the row of zeros
+        cursor += 1  # the reader never samples the last row, so the last row is the row of zeros
 
     def frames() -> Iterator[np.ndarray]:
         written = 0
@@ -93,7 +112,7 @@ def write_window(folder: Path, number: int, window: list[Span], rows: Rows, capa
         stream = io.BytesIO()
         np.save(stream, array)
         _write(log_file(folder, name, number), stream.getvalue())
-    # Newer readers expect the ends of episodes as a pickle.
+    # Newer versions of Dopamine read the ends of episodes from a pickle.
     _write(log_file(folder, "episode_end_indices", number), pickle.dumps(ends))
     observations = log_file(folder, "observation", number)
     with (

@@ -1,4 +1,4 @@
-"""An episode as the readers of public formats hand it over."""
+"""An episode as the readers of public formats return it."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -9,33 +9,35 @@ from pvn.data.store import FRAME_SHAPE, Rows
 from pvn.formats.findings import Findings
 from pvn.formats.packing import pack, unpack
 
-TIME_LIMIT = 27_000  # agent steps; Dopamine logs mark an episode that it ended as a game over
-MOST_ROWS = 65_536  # of an episode, which is held in memory until its end is known
+TIME_LIMIT = 27_000  # agent steps; Dopamine logs mark an episode of this length as terminal
+MOST_ROWS = 65_536  # limit of an episode, which is in memory until its end is known
 TOO_LONG = f"an episode has more than {MOST_ROWS:,} rows; games are cut after {TIME_LIMIT:,} steps"
 
 
 class Block(NamedTuple):
     """n `Rows` of one episode with compressed frames."""
 
-    packed: bytes
-    action: np.ndarray
-    reward: np.ndarray
-    terminal: np.ndarray
-    truncated: np.ndarray
-    cut_start: np.ndarray
-    episode: np.ndarray
+    packed: bytes  # from `pack`
+    action: np.ndarray  # int32 [n]
+    reward: np.ndarray  # float32 [n]
+    terminal: np.ndarray  # bool [n]
+    truncated: np.ndarray  # bool [n]
+    cut_start: np.ndarray  # bool [n]
+    episode: np.ndarray  # int32 [n]
 
     def rows(self) -> Rows:
-        """The same rows with frames uint8 [n, 84, 84]."""
+        """The same rows with decompressed frames, uint8 [n, 84, 84]."""
         frames = np.empty((len(self.action), *FRAME_SHAPE), np.uint8)
         return Rows(unpack(self.packed, frames), *self[1:])
 
 
 class RecordedEpisode:
-    """The rows of one episode, or of a fragment of one, while they are read.
+    """The rows of one episode, or of a fragment of an episode, while they are read.
 
-    cut_start: the episode began before its record does.
-    terminal: the game ended after the last row.
+    Attributes:
+      cut_start: whether the start of the episode is missing.
+      terminal: whether the game ended after the last row.
+      num_rows: number of rows so far.
     """
 
     def __init__(self, cut_start: bool = False):
@@ -48,7 +50,7 @@ class RecordedEpisode:
         """Appends n > 0 rows: frames from `pack`, int32 [n], float32 [n].
 
         Raises:
-          ValueError: more rows than an episode of any game has.
+          ValueError: the episode has more than `MOST_ROWS` rows.
         """
         self._parts.append((packed, action, reward))
         self.num_rows += len(action)
@@ -67,16 +69,20 @@ class RecordedEpisode:
                 self._parts.append((pack(frames[:keep]), action[:keep], reward[:keep]))
 
     def blocks(self, number: int, findings: Findings) -> Iterator[Block]:
-        """Yields the rows block by block under this episode number, and releases them.
+        """Yields the rows block by block, and releases their memory.
 
-        A reward that is not finite becomes 0, and an end by the time limit a truncation. Both are
-        counted.
+        A reward that is not finite becomes 0. An episode that the time limit ended becomes
+        truncated. `findings` counts both.
+
+        Args:
+          number: the episode number of the rows.
+          findings: gets the counts `nan_rewards` and `time_outs`.
         """
         terminal = self.terminal
         if terminal and not self.cut_start and self.num_rows == TIME_LIMIT:
             terminal = False
             findings.add("time_outs")
-        done = 0
+        num_yielded = 0
         while self._parts:
             packed, action, reward = self._parts.pop(0)
             count = len(action)
@@ -85,9 +91,9 @@ class RecordedEpisode:
             reward[undefined] = 0
             findings.add("nan_rewards", int(undefined.sum()))
             ends, starts = np.zeros((2, count), bool)
-            starts[0] = self.cut_start and done == 0
-            done += count
-            ends[-1] = done == self.num_rows
+            starts[0] = self.cut_start and num_yielded == 0
+            num_yielded += count
+            ends[-1] = num_yielded == self.num_rows
             yield Block(
                 packed=packed,
                 action=action.astype(np.int32),

@@ -1,4 +1,4 @@
-"""Which files a conversion reads."""
+"""The input files of a conversion."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,29 +10,29 @@ from pvn.formats.findings import Findings
 
 
 class CorruptError(UserError):
-    """The data of an input file are broken: nothing of it can be trusted."""
+    """The data of an input file are broken. No row of the file can be trusted."""
 
 
 class InputFile(NamedTuple):
-    """A file, or the files of one Dopamine window: converted as a whole or left out as a whole."""
+    """A file, or the files of one Dopamine window. It is converted or left out as a whole."""
 
     name: str  # unique within the game
     num_bytes: int
-    read: Callable[[Findings], Iterator[RecordedEpisode]]
+    read: Callable[[Findings], Iterator[RecordedEpisode]]  # yields the episodes in order
 
 
 class Inputs(NamedTuple):
-    """What there is to convert, and what should be there."""
+    """The files to convert, and messages about missing files."""
 
-    files: list[InputFile]  # in the order of play
-    missing: list[str]  # one line for each window or file that is not there, or not complete
+    files: list[InputFile]  # in the order in which they were recorded
+    missing: list[str]  # one line for each window or file that is missing or incomplete
 
 
 class Selection(NamedTuple):
-    """What a person asks for."""
+    """The user's choice of files."""
 
     path: Path  # folder of the public format
-    game: str  # CamelCase, as the folders spell it
+    game: str  # CamelCase, as in the names of the folders
     runs: list[int]
-    split: str | None  # a published split (see `checkpoints.SPLITS`)
-    checkpoints: list[int]  # without a split: their numbers; empty: all
+    split: str | None  # a key of `checkpoints.SPLITS`
+    checkpoints: list[int]  # numbers of checkpoints if there is no split; empty for all

@@ -1,12 +1,14 @@
-"""Reads RLDS Atari data (rlu_atari_checkpoints_ordered), prepared by TFDS or in the upstream form.
+"""Reads RLDS Atari data (rlu_atari_checkpoints_ordered), as prepared by TFDS or as published.
 
-Prepared: `rlu_atari_checkpoints_ordered/{Game}_run_{r}/{version}/`, with one shard or more of each
-split `checkpoint_XX`, TFRecord or ArrayRecord. Upstream: `{Game}/run_{r}-{i:05d}-of-00050`, gzipped
-TFRecord, one file for each checkpoint. In both, a record is an episode: PNGs, actions, clipped
-rewards, and whether the game ended. If the game ended, only the frame of the last row counts. The
-TFDS source says so; real upstream files could not be inspected, and `last_row="step"` reads that
-row as an ordinary step. If the game did not end, the episode was truncated, and its last row has no
-next frame.
+Prepared: `rlu_atari_checkpoints_ordered/{Game}_run_{r}/{version}/`, with one or more shards for
+each split `checkpoint_XX`, as TFRecord or ArrayRecord. Published (the upstream format):
+`{Game}/run_{r}-{i:05d}-of-00050`, as gzipped TFRecord, with one file for each checkpoint.
+
+In both, a record is an episode: PNGs, actions, clipped rewards, and whether the game ended. If the
+game ended, the last row holds only the last frame; its action and reward have no meaning. This
+follows the source code of TFDS and was not checked on real upstream files. `last_row="step"` reads
+the last row as an ordinary step instead. If the game did not end, the episode was truncated, and
+its last row has no next frame.
 """
 
 import functools
@@ -34,26 +36,26 @@ from pvn.formats.tfrecord import Record, read_records
 
 _NAME = "rlu_atari_checkpoints_ordered"
 _SHARD = re.compile(rf"{_NAME}-checkpoint_(\d+)\.(tfrecord|array_record)-(\d+)-of-(\d+)")
-_DECODED = 256  # frames that one task of the pool decodes
-_AHEAD = 32_768  # frames that are decoded ahead, at most
+_DECODED = 256  # frames that the thread pool decodes in one task
+_AHEAD = 32_768  # largest number of frames that are decoded ahead
 
 
 class Options(NamedTuple):
     """How to read the files."""
 
-    raw: bool = False  # the upstream form
-    last_row: str = "frame"  # what the last row of an ended game is, `frame` or `step`
-    skip_corrupt: bool = False  # leave broken episodes out
-    num_threads: int = 2  # decode frames; decoding releases the interpreter's lock
+    raw: bool = False  # whether the files have the upstream format
+    last_row: str = "frame"  # what the last row of a game that ended holds, `frame` or `step`
+    skip_corrupt: bool = False  # whether to leave broken episodes out
+    num_threads: int = 2  # threads that decode frames; decoding releases the GIL
 
 
 class _Shards(NamedTuple):
     """The files of one run."""
 
     folder: Path
-    files: dict[int, list[Path]]  # of each checkpoint that should be there, in order
-    missing: dict[int, list[str]]  # a line for each file of it that is not there
-    lengths: dict[str, int]  # number of episodes of a file by its name, where known
+    files: dict[int, list[Path]]  # checkpoint -> its files that exist, in order
+    missing: dict[int, list[str]]  # checkpoint -> a message for each file that is missing
+    lengths: dict[str, int]  # file name -> number of episodes, where known
 
 
 def find_files(selection: Selection, options: Options) -> Inputs:
@@ -61,10 +63,11 @@ def find_files(selection: Selection, options: Options) -> Inputs:
 
     Args:
       selection: its `path` is the TFDS data_dir, which holds `rlu_atari_checkpoints_ordered`. For
-        the upstream form it holds `{Game}/run_{r}-...`.
+        the upstream format, it is the folder that holds `{Game}/run_{r}-...`.
+      options: how to read the files.
 
     Raises:
-      UserError: a run has no files at all.
+      UserError: a run has no files, or its dataset_info.json cannot be read.
     """
     found = Inputs([], [])
     for run in selection.runs:
@@ -108,7 +111,7 @@ def _prepared_files(path: Path, game: str, run: int) -> _Shards:
 
 
 def _listed_splits(folder: Path) -> tuple[dict[int, list[int]], str]:
-    """Episodes in each shard of each checkpoint, and the file format, by dataset_info.json."""
+    """dataset_info.json: episodes in each shard of each checkpoint, and the file format."""
     file = folder / "dataset_info.json"
     try:
         info = json.loads(file.read_text(encoding="utf-8"))
@@ -148,11 +151,13 @@ class _Reading(NamedTuple):
 
     file: Path
     options: Options
-    num_episodes: int | None  # where known
+    num_episodes: int | None  # in the file; None: not known
     findings: Findings
 
     def leave_out(self, number: int, problem: str, count: int = 1) -> None:
-        """Leaves `count` records from `number` on out, or raises `CorruptError`."""
+        """Leaves out `count` records, the first being `number`. Raises `CorruptError` without
+        `skip_corrupt`.
+        """
         text = f"{self.file}: record {number}: {problem}"
         if not self.options.skip_corrupt:
             raise CorruptError(text)
@@ -162,10 +167,16 @@ class _Reading(NamedTuple):
 def read_file(
     file: Path, findings: Findings, *, options: Options, num_episodes: int | None
 ) -> Iterator[RecordedEpisode]:
-    """The episodes of one file, in order. num_episodes: how many it holds, where known.
+    """Yields the episodes of one file, in order.
+
+    Args:
+      file: to read.
+      findings: gets the counts and the messages.
+      options: how to read the file.
+      num_episodes: number of episodes in the file; None if it is not known.
 
     Raises:
-      CorruptError: a broken record, which it names, if those are not to be left out.
+      CorruptError: a record is broken, and `options.skip_corrupt` is False. The message names it.
     """
     reading = _Reading(file, options, num_episodes, findings)
     pool = ThreadPoolExecutor(options.num_threads)
@@ -182,7 +193,7 @@ def read_file(
 
 
 def _parse_records(reading: _Reading) -> Iterator[tuple[int, Columns]]:
-    """(number of the record, its columns) of each good record."""
+    """Yields (number of the record, its columns) for each valid record."""
     parse = parse_raw if reading.options.raw else parse_prepared
     expected, count = reading.num_episodes, 0
     for number, payload, problem, is_last in _read_records(reading):
@@ -196,7 +207,7 @@ def _parse_records(reading: _Reading) -> Iterator[tuple[int, Columns]]:
         if columns is not None:
             yield number, columns
         else:
-            # No record after a break in the framing can be found.
+            # After an error in the framing, no later record can be found.
             lost = max(expected - number, 1) if is_last and expected else 1
             count = number + lost
             reading.leave_out(number, problem, lost)
@@ -222,7 +233,7 @@ def _read_records(reading: _Reading) -> Iterator[Record]:
 def _decode_ahead(
     records: Iterator[tuple[int, Columns]], pool: ThreadPoolExecutor
 ) -> Iterator[tuple[int, Columns, list[Future[bytes]]]]:
-    """Adds the decoded frames of each record, in parts. Up to `_AHEAD` frames are read ahead."""
+    """Adds the decoded frames of each record, in parts, and reads up to `_AHEAD` frames ahead."""
     waiting: deque[tuple[int, Columns, list[Future[bytes]]]] = deque()
     ahead = 0
     for number, columns in records:
@@ -254,7 +265,8 @@ def _episode(
         findings.add("ended_games")
         last = columns.reward[-1]
         rewarded = bool(np.isfinite(last)) and last != 0
-        # The time limit ends a game after so many steps. One more frame follows.
+        # A game that the time limit ends has TIME_LIMIT steps and one more row for its last frame.
+        # If it has TIME_LIMIT rows, its last row is probably a step.
         findings.add("step_like_last_rows", int(rewarded or len(columns.action) == TIME_LIMIT))
         if last_row == "frame":
             episode.drop_last(1)

@@ -1,4 +1,4 @@
-"""Episodes of RLDS Atari data as `tf.train.Example`s: parsing and checking one record."""
+"""Parses and checks one record of RLDS Atari data, a `tf.train.Example`."""
 
 from typing import NamedTuple
 
@@ -11,16 +11,16 @@ from pvn.formats.tfrecord import parse_example
 
 
 class Columns(NamedTuple):
-    """An episode whose frames are not decoded yet."""
+    """An episode with encoded frames."""
 
     images: list[bytes]  # n PNGs
     action: np.ndarray  # int32 [n]
     reward: np.ndarray  # float32 [n]
-    terminal: bool  # the game ended
+    terminal: bool  # whether the game ended
 
 
 def parse_prepared(payload: bytes) -> Columns:
-    """An episode as TFDS stores it. Raises `ValueError` with what is wrong."""
+    """The episode in a record that TFDS prepared. Raises `ValueError` if it is invalid."""
     features = parse_example(payload)
     return _checked(
         _images(features, "steps/observation"),
@@ -31,9 +31,9 @@ def parse_prepared(payload: bytes) -> Columns:
 
 
 def parse_raw(payload: bytes) -> Columns:
-    """An episode of the upstream files. Raises `ValueError` with what is wrong.
+    """The episode in a record of an upstream file. Raises `ValueError` if it is invalid.
 
-    The rewards are `unclipped_rewards`, as in TFDS. They are clipped in spite of their name.
+    The rewards are the field `unclipped_rewards`, as in TFDS. Despite the name, they are clipped.
     """
     features = parse_example(payload)
     return _checked(
@@ -74,7 +74,7 @@ def _checked(
 
 
 def decode_frames(images: list[bytes]) -> np.ndarray:
-    """uint8 [n, 84, 84] of n PNGs. Raises `ValueError` for an image of another kind or size."""
+    """Decodes n PNGs to uint8 [n, 84, 84]. Raises `ValueError` for another kind or size."""
     frames = np.empty((len(images), *FRAME_SHAPE), np.uint8)
     for frame, image in zip(frames, images, strict=True):
         try:

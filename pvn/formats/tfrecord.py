@@ -1,7 +1,7 @@
 """TFRecord files of `tf.train.Example`s, without TensorFlow.
 
-A record is: length u64, its masked CRC-32C u32, the payload, its masked CRC-32C u32, all little
-endian. In some files the whole stream is gzipped.
+A record has four parts, all little-endian: the length as u64, the masked CRC-32C of the length as
+u32, the payload, and the masked CRC-32C of the payload as u32. Some files are gzipped as a whole.
 """
 
 import gzip
@@ -15,27 +15,27 @@ import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
-_MOST_BYTES = 2**31 - 1  # protobuf reads no larger message
+_MOST_BYTES = 2**31 - 1  # the largest message that protobuf reads
 _LABELS = descriptor_pb2.FieldDescriptorProto
 
 
 class Record(NamedTuple):
-    """One record of a file, or what is wrong with it."""
+    """One record of a file, or a description of its problem."""
 
     number: int  # from 0
-    payload: bytes
+    payload: bytes  # empty if there is a problem
     problem: str = ""
-    is_last: bool = False  # no record after this one can be found: the framing is broken
+    is_last: bool = False  # True: the framing is broken, so no later record can be found
 
 
 def masked_crc(data: bytes) -> int:
-    """The CRC-32C of data, masked as TFRecord files store it."""
+    """The CRC-32C of `data` with the mask of TFRecord files."""
     crc = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def read_records(stream: BinaryIO | gzip.GzipFile) -> Iterator[Record]:
-    """The records of a (decompressed) stream in order, each checked against its CRCs."""
+    """Yields the records of a stream in order, and checks their CRCs."""
     number = 0
     while True:
         try:
@@ -63,7 +63,10 @@ def read_records(stream: BinaryIO | gzip.GzipFile) -> Iterator[Record]:
 
 
 def _read(stream: BinaryIO | gzip.GzipFile, count: int) -> bytes:
-    """`count` bytes, or fewer at the end of the file. Parts: a wrong length costs no memory."""
+    """Reads `count` bytes, or fewer at the end of the file.
+
+    It reads in parts, so that a wrong length does not allocate memory.
+    """
     parts = []
     while count and (part := stream.read(min(count, 2**24))):
         parts.append(part)
@@ -72,7 +75,7 @@ def _read(stream: BinaryIO | gzip.GzipFile, count: int) -> bytes:
 
 
 def _example_class() -> Any:
-    """The message class of `tf.train.Example`, a map from names to lists of one of three kinds."""
+    """The message class of `tf.train.Example`: a map from names to lists of three kinds."""
     file = descriptor_pb2.FileDescriptorProto(name="pvn/example.proto", package="pvn")
 
     def message(name: str, *fields: tuple[str, int, str]) -> None:
@@ -94,7 +97,7 @@ def _example_class() -> Any:
         ("float_list", one, "FloatList"),
         ("int64_list", one, "Int64List"),
     )
-    message("Entry", ("key", one, "TYPE_STRING"), ("value", one, "Feature"))  # as a map is sent
+    message("Entry", ("key", one, "TYPE_STRING"), ("value", one, "Feature"))  # a map's wire format
     message("Features", ("feature", many, "Entry"))
     message("Example", ("features", one, "Features"))
     pool = descriptor_pool.DescriptorPool()
@@ -106,7 +109,7 @@ Example = _example_class()
 
 
 def parse_example(payload: bytes) -> dict[str, np.ndarray | list[bytes]]:
-    """The features of an example by name: a list of bytes, float32 [n] or int64 [n].
+    """The features of an example by name. Each is a list of bytes, float32 [n] or int64 [n].
 
     Raises:
       ValueError: the payload is not a `tf.train.Example`.

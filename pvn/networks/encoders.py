@@ -1,4 +1,4 @@
-"""The encoders by name: those of pvn, and a person's own."""
+"""Encoders by name: those of pvn, and a user's own."""
 
 import operator
 from collections.abc import Callable
@@ -31,18 +31,18 @@ def make_encoder(
     """The encoder called `name`: uint8 [B, 84, 84, 4] to float32 [B, F].
 
     Args:
-      name: `nature`, `impala`, or a person's own as `path/to/file.py:Name` or
-        `package.module:Name`: a callable that takes the keywords width, num_features and dtype
-        and returns a Flax module or a Haiku transform that scales the pixels itself
-        (docs/extending.md).
+      name: `nature`, `impala`, or a user's own encoder, `path/to/file.py:Name` or
+        `package.module:Name`. A user's own encoder is a callable with the keywords width,
+        num_features and dtype. It returns a Flax module or a Haiku transform, which must scale the
+        pixels (docs/extending.md).
       width: multiplies the channels of the convolutions.
       num_features: F.
-      dtype: of the computation, `float32` or `bfloat16`. Parameters are always float32.
-      folder: what a relative file name is relative to.
+      dtype: type of the computation, `float32` or `bfloat16`. Parameters are always float32.
+      folder: the folder that a relative file name starts from.
 
     Raises:
-      UserError: there is no such encoder, its code raises, its output is not [B, F], or its
-        parameters are not float32.
+      UserError: there is no such encoder, its code raises, its output is not [B, F], a parameter
+        is not float32, or it keeps state besides its parameters.
     """
     factory = ENCODERS.get(name) or load_plugin("encoder", name, ENCODERS, folder)
     observation = jax.ShapeDtypeStruct((2, *OBSERVATION_SHAPE), jnp.uint8)
@@ -71,7 +71,7 @@ def make_encoder(
 
 
 def init_encoder(network: Network, seed: int) -> Params:
-    """Parameters of an encoder, a pure function of the seed.
+    """The initial parameters of an encoder. They depend only on the network and the seed.
 
     Raises:
       UserError: the seed is outside `pvn.fields.SEED`.

@@ -1,4 +1,4 @@
-"""The residual encoder of Espeholt et al., "IMPALA" (2018), in the published PVN code's form."""
+"""The residual encoder of Espeholt et al., "IMPALA" (2018), as in the published PVN code."""
 
 from typing import Any
 
@@ -8,16 +8,16 @@ from flax import linen as nn
 
 
 def max_pool(x: jax.Array) -> jax.Array:
-    """Maximum over 3 x 3 windows of [B, H, W, C], stride 2, padding SAME.
+    """Maximum over 3 x 3 windows of [B, H, W, C], with stride 2 and padding SAME.
 
-    It pools one axis after the other. Output i is the maximum of rows 2i, 2i + 1 and 2i + 2, which
-    are pair i and the first row of pair i + 1. The values equal those of `nn.max_pool`, but the
-    gradient of `nn.max_pool` (select-and-scatter) takes a quarter of a training step on a CPU.
-    Equal maxima share the gradient here; `nn.max_pool` gives all of it to the first.
+    It pools one axis after the other. Along an axis, output i is the maximum of the padded entries
+    2i, 2i + 1 and 2i + 2: pair i, and the first entry of pair i + 1. The values equal those of
+    `nn.max_pool`. Its gradient (select-and-scatter) would take a quarter of a training step on a
+    CPU. Equal maxima share the gradient here; in `nn.max_pool` the first one gets all of it.
     """
     for axis in (1, 2):
         pads = [(0, 0)] * 4
-        pads[axis] = (x.shape[axis] % 2, 0)  # with an odd size, SAME pads one row in front
+        pads[axis] = (x.shape[axis] % 2, 0)  # for an odd size, SAME pads one row in front
         x = jnp.pad(x, pads, constant_values=-jnp.inf)
         pairs = x.reshape(*x.shape[:axis], -1, 2, *x.shape[axis + 1 :])
         first, second = (jax.lax.index_in_dim(pairs, i, axis + 1, False) for i in (0, 1))
@@ -29,11 +29,11 @@ def max_pool(x: jax.Array) -> jax.Array:
 
 
 class Impala(nn.Module):
-    """Maps uint8 [B, 84, 84, 4] to [B, F]; scales the pixels to [0, 1].
+    """Maps uint8 [B, 84, 84, 4] to [B, F] in `dtype`, and scales the pixels to [0, 1].
 
-    Three stages of (16, 32, 32) times width channels, relu, dense layer to F, relu. A stage is a
-    3x3 convolution, a 3x3 max-pool of stride 2 and two residual blocks. There is no normalisation.
-    Kernels are drawn Xavier-uniform.
+    Three stages have (16, 32, 32) times `width` channels. A relu, a dense layer to F and a relu
+    follow. A stage is a 3x3 convolution, a 3x3 max-pool of stride 2 and two residual blocks. There
+    is no normalisation. Kernels are initialised Xavier-uniform.
     """
 
     num_features: int = 512

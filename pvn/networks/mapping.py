@@ -1,4 +1,4 @@
-"""States mapped through a network, in batches of one shape."""
+"""Maps states through a network in batches of one shape."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,7 +15,7 @@ def map_states(
     """Yields the results for the states at `index`, in order, one batch at a time.
 
     Every call of `function` gets a full batch, so a jitted function is compiled once. The last
-    batch is filled up with its first state, and the results of the filling are cut off.
+    batch is padded with copies of its first state, and the results of the padding are removed.
 
     Args:
       function: maps a batch of states [B, ...] to an array [B, ...].
@@ -25,5 +25,5 @@ def map_states(
     """
     for start in range(0, len(index), batch_size):
         part = np.asarray(index[start : start + batch_size], np.int64)
-        filling = np.full(batch_size - len(part), part[0])
-        yield np.asarray(function(states(np.concatenate([part, filling]))))[: len(part)]
+        padding = np.full(batch_size - len(part), part[0])
+        yield np.asarray(function(states(np.concatenate([part, padding]))))[: len(part)]

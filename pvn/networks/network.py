@@ -1,4 +1,4 @@
-"""What a network is here: an (init, apply) pair of pure functions, from Flax or from Haiku."""
+"""A network: a pair (init, apply) of pure functions, made with Flax or Haiku."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ Params = Any
 
 
 class Network(NamedTuple):
-    """A pure function of parameters and one input, and how to draw the parameters."""
+    """A pure function of parameters and one input, and a function that draws the parameters."""
 
     init: Callable[[jax.Array, jax.Array], Params]
     """(key, input [B, ...]) -> parameters, a nested dictionary of arrays."""
@@ -23,18 +23,18 @@ class Network(NamedTuple):
 
 
 def as_network(module: Any, name: str) -> Network:
-    """The `Network` of a Flax module or of a Haiku transform.
+    """Makes a `Network` from a Flax module or a Haiku transform.
 
     Args:
-      module: a `flax.linen.Module` or a `haiku.Transformed` of one input.
-      name: what error messages call it.
+      module: a `flax.linen.Module` or a `haiku.Transformed` with one input.
+      name: the encoder's name in error messages.
 
     Raises:
       UserError: `module` is neither. The returned `init` raises it if the module keeps state
         besides its parameters.
     """
     if isinstance(module, hk.Transformed):
-        # Haiku gives parameters of its own mapping type; plain dicts travel and save.
+        # Haiku may return its own mapping type. pvn saves and compares plain dictionaries.
         transformed: Any = hk.without_apply_rng(module)
         return Network(
             lambda *inputs: jax.tree.map(lambda x: x, dict(transformed.init(*inputs))),

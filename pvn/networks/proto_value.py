@@ -1,4 +1,4 @@
-"""The network that is pretrained: an encoder, and T linear heads of A values as one block."""
+"""The network that is pretrained: an encoder, and T linear heads of A values in one array."""
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +10,9 @@ from pvn.networks.network import Network, Params, as_network
 class TaskHeads(nn.Module):
     """One dense layer to A values for each of T tasks: float32 [B, F] to [B, T, A].
 
-    The kernel [F, T, A] is one array, so 100,000 heads are one matrix product. Each head is
+    The kernel [F, T, A] is one array, so all heads together are one matrix product. Each head is
     initialised like a single dense layer (fan-in F). Heads always compute in float32, because
-    their values sum over a horizon.
+    their values are sums over a horizon.
     """
 
     num_tasks: int
@@ -36,8 +36,8 @@ def make_proto_value_network(
       encoder: maps observations to features [B, F].
       num_tasks: T.
       num_actions: A.
-      use_bias: whether heads have a bias. A bias acts as one more, constant feature, which the
-        theory that `pvn.tabular` checks leaves out.
+      use_bias: whether heads have a bias. A bias acts as an additional constant feature. The theory
+        that `pvn.tabular` checks has no such feature.
     """
     heads = as_network(TaskHeads(num_tasks, num_actions, use_bias), "heads")
 

@@ -1,4 +1,4 @@
-"""A linear probe: ridge regression from frozen features to any target, scored on new episodes."""
+"""A linear probe: ridge regression from frozen features to any target, scored on held-out data."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -12,18 +12,18 @@ from pvn.probes.ridge import PENALTIES, Ridge
 from pvn.probes.score import r_squared_interval
 from pvn.probes.split import split_episodes
 
-_BATCH = 1024  # observations in memory at a time
+_BATCH = 1024  # observations that are in memory together
 
 FeatureFunction = Callable[[np.ndarray], np.ndarray]
 """uint8 [B, 84, 84, 4] -> float [B, F]."""
 
 
 class ProbeResult(NamedTuple):
-    """How well a linear function of the features predicts the targets of unseen episodes."""
+    """How well a linear function of the features predicts the targets of the test episodes."""
 
     r2: float
-    low: float  # 95 % bootstrap interval over test episodes
-    high: float
+    low: float  # lower end of the 95 % bootstrap interval over test episodes
+    high: float  # upper end
     penalty: float
     num_train_rows: int
     num_test_rows: int
@@ -40,24 +40,25 @@ def probe(
     seed: int = 0,
     on_progress: Callable[[int], object] = lambda count: None,
 ) -> ProbeResult:
-    """Fits a ridge regression from frozen features to targets, and scores it on other episodes.
+    """Fits a ridge regression from frozen features to targets, and scores it on test episodes.
 
-    Episodes are split 60 : 20 : 20. The regression is fitted on the first part. Its penalty is the
-    one that predicts the second part best. The score is on the third part.
+    Episodes are split 60 : 20 : 20 into train, validation and test. The regression is fitted on the
+    train rows. Its penalty is the one that predicts the validation rows best. The score is measured
+    on the test rows.
 
     Args:
-      features: maps observations to features. Any callable.
+      features: maps observations to features; any callable.
       rows: N rows of a dataset, with the frames in memory or on disk.
-      targets: float [N], what to predict at each row.
-      known: bool [N], where `targets` holds. Other rows are left out, and so are those whose stack
-        of frames is not complete.
-      max_rows: rows to use at most, drawn without replacement.
-      seed: of the split, the draw and the interval.
+      targets: float [N], the number to predict at each row.
+      known: bool [N], whether the target of a row is known. Rows without a known target, or without
+        a complete stack of frames, are left out.
+      max_rows: largest number of rows to use; they are drawn without replacement.
+      seed: seed of the split, the draw and the interval.
       on_progress: called with the number of rows just mapped to features.
 
     Raises:
-      UserError: fewer than ten episodes with known targets; targets that do not vary within a part;
-        features that are not finite.
+      UserError: fewer than ten episodes with known targets; a part without rows; targets that do
+        not vary within a part; features that are not float [B, F], not finite or too large.
     """
     candidates = np.flatnonzero(known & has_stack(rows))
     split = split_episodes(rows.episode, candidates, max_rows=max_rows, seed=seed)
@@ -94,7 +95,7 @@ def _map_rows(
     index: np.ndarray,
     on_progress: Callable[[int], object],
 ) -> Iterator[np.ndarray]:
-    """Yields the features of the rows at `index`, float [B, F], in order."""
+    """Yields the features of the rows at `index`, float [B, F], batch by batch, in order."""
     transitions = find_transitions(rows)
     for start in range(0, len(index), _BATCH):
         batch = index[start : start + _BATCH]

@@ -1,4 +1,4 @@
-"""How much of the variance of a target a prediction explains, and how sure that is."""
+"""The share of a target's variance that a prediction explains (R^2), with an interval."""
 
 import numpy as np
 
@@ -11,15 +11,15 @@ def r_squared_interval(
     num_resamples: int = 2000,
     seed: int = 0,
 ) -> tuple[float, float, float]:
-    """(R^2, low, high): a 95 % percentile bootstrap interval that resamples whole episodes.
+    """Returns (R^2, low, high) with a 95 % percentile bootstrap interval over whole episodes.
 
-    Rows of an episode are alike. Resampling rows would make the interval far too narrow.
+    Rows of one episode are correlated. Resampling rows would make the interval far too narrow.
 
     Args:
       episode: int [M], the episode of each row.
       target, prediction: float [M].
-      num_resamples: of the bootstrap.
-      seed: of the bootstrap.
+      num_resamples: number of bootstrap resamples.
+      seed: seed of the bootstrap.
     """
     _, group = np.unique(episode, return_inverse=True)
     target, prediction = target.astype(np.float64), prediction.astype(np.float64)

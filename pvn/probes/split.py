@@ -1,4 +1,4 @@
-"""Which rows a probe is fitted on, chosen with and scored on: whole episodes, 60 : 20 : 20."""
+"""Splits the rows of a probe by episode, 60 : 20 : 20, into train, validation and test."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ MIN_EPISODES = 10
 class Split(NamedTuple):
     """M rows of a dataset in three parts. No episode is in two parts."""
 
-    row: np.ndarray  # int64 [M], of the dataset, ascending
+    row: np.ndarray  # int64 [M], numbers of the rows in the dataset, ascending
     train: np.ndarray  # bool [M]
     validation: np.ndarray  # bool [M]
     test: np.ndarray  # bool [M]
@@ -21,16 +21,16 @@ class Split(NamedTuple):
 def split_episodes(
     episode: np.ndarray, candidates: np.ndarray, *, max_rows: int, seed: int
 ) -> Split:
-    """Draws episodes into three parts, and at most `max_rows` rows.
+    """Splits episodes at random into three parts, and draws at most `max_rows` rows.
 
     Args:
       episode: int [N], the episode of each row of a dataset.
       candidates: int64 [K], ascending, the rows that may be used.
-      max_rows: rows to draw, without replacement, if there are more candidates.
-      seed: of both draws.
+      max_rows: number of rows to draw without replacement, if there are more candidates.
+      seed: seed of the split and of the draw.
 
     Raises:
-      UserError: the candidates are of fewer than ten episodes, or a part gets no row.
+      UserError: the candidates belong to fewer than ten episodes, or a part gets no row.
     """
     random = np.random.default_rng(seed)
     episodes = random.permutation(np.unique(episode[candidates]))

@@ -1,8 +1,8 @@
-"""What a probe may predict: targets by name, and a person's own.
+"""Targets of a probe: those of pvn by name, and a user's own.
 
-A target is a class that can be made without arguments. Its method `targets(rows)` says for each
-row of a dataset what to predict there, and whether that is known. If the class is a NamedTuple, its
-fields are its settings.
+A target is a class that can be called without arguments. Its method `targets(rows)` returns, for
+each row of a dataset, the number to predict and whether it is known. If the class is a NamedTuple,
+its fields are its settings.
 """
 
 from collections.abc import Mapping
@@ -17,33 +17,33 @@ from pvn.probes.value import ValueTarget
 
 
 class Target(Protocol):
-    """What to predict from features."""
+    """Computes the numbers that a probe predicts from features."""
 
     def targets(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-        """The targets of N rows, real numbers [N], and where they are known, bool [N]."""
+        """Returns the targets of N rows, real numbers [N], and whether each is known, bool [N]."""
 
 
 TARGETS: dict[str, type[Target]] = {"value": ValueTarget}
 
 
 class NamedTarget(NamedTuple):
-    """A target and what identifies it."""
+    """A target with its name and settings."""
 
-    name: str  # as in rows of results: "value", or the `Name` of `path/to/file.py:Name`
+    name: str  # in rows of results: "value", or the `Name` of `path/to/file.py:Name`
     target: Target
-    settings: dict[str, Any]  # its fields; of a person's own also `code`, SHA-256 by file
-    source: str  # the name as it was given: "value", `path/to/file.py:Name`, ...
+    settings: dict[str, Any]  # its fields; for a user's own target also `code`, SHA-256 by file
+    source: str  # the name as the user wrote it: "value", `path/to/file.py:Name`, ...
 
 
 def load_target(name: str, settings: Mapping[str, Any]) -> NamedTarget:
-    """The target of this name.
+    """Makes the target of this name.
 
     Args:
       name: one of `TARGETS`, `path/to/file.py:Name` or `package.module:Name`.
-      settings: values by name. A target takes those that it has fields for.
+      settings: values by name. A target ignores the names that are not its fields.
 
     Raises:
-      UserError: there is no such target, or it is not one.
+      UserError: there is no such object, its code raises, or it has no method `targets`.
     """
     known: Any = TARGETS.get(name) or load_plugin("target", name, TARGETS)
     fields = getattr(known, "_fields", ())
@@ -58,10 +58,13 @@ def load_target(name: str, settings: Mapping[str, Any]) -> NamedTarget:
 
 
 def targets_of(target: NamedTarget, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-    """What the target says of N rows: targets [N], and where they are known, bool [N].
+    """The targets of N rows, float [N], and whether each is known, bool [N]. Both are checked.
+
+    Integers and bools become float32.
 
     Raises:
-      UserError: its answer is not of this form, or a known target is not finite.
+      UserError: the target's code raises, it returns another shape or type, or a known target is
+        not finite.
     """
     with plugin_errors("target", target.source):
         targets, known = (np.asarray(x) for x in target.target.targets(rows))

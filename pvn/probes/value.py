@@ -10,13 +10,13 @@ from pvn.fields import flag, real
 
 
 class ValueTarget(NamedTuple):
-    """Monte Carlo returns: the discounted sums of rewards from a state on."""
+    """Monte Carlo returns: the discounted sum of the rewards that follow a state."""
 
     discount: Annotated[float, real(0, 1, closed="[)")] = 0.99
-    clip_rewards: Annotated[bool, flag()] = True  # to [-1, 1], as the learning agents do
+    clip_rewards: Annotated[bool, flag()] = True  # to [-1, 1], as in training
 
     def targets(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-        """The returns from each row on, float32 [N], and where they are known, bool [N]."""
+        """The return that follows each row, float32 [N], and whether it is known, bool [N]."""
         reward = np.clip(rows.reward, -1, 1) if self.clip_rewards else rows.reward
         reward = np.asarray(reward, np.float64)
         returns = discounted_returns(reward, rows.episode, self.discount)

@@ -1,7 +1,8 @@
 """Statistics of episode returns: intervals, and aggregates over games.
 
 After Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice".
-All intervals are percentile bootstraps and a pure function of their arguments, `seed` included.
+All intervals are percentile bootstraps. They are pure functions of their arguments, which include
+`seed`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,9 +21,9 @@ def _sample(values: ArrayLike) -> np.ndarray:
 
 def _resampled_means(sample: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     means = np.empty(count)
-    block = max(2**22 // sample.size, 1)  # 32 MB of draws at a time, however long the sample
-    for start in range(0, count, block):
-        part = means[start : start + block]
+    batch = max(2**22 // sample.size, 1)  # limits the draws in memory to 32 MB
+    for start in range(0, count, batch):
+        part = means[start : start + batch]
         draws = rng.integers(sample.size, size=(part.size, sample.size))
         part[:] = sample[draws].mean(axis=1)
     return means
@@ -41,15 +42,15 @@ def bootstrap_interval(
     num_resamples: int = 2000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Interval of the mean of independent values [N], say the returns of N episodes.
+    """Interval of the mean of independent values [N], for example the returns of N episodes.
 
-    A single value gives an interval of no width, which says nothing.
+    A single value gives an interval of width 0, which carries no information.
 
     Returns:
       (low, high), in the unit of the values.
 
     Raises:
-      ValueError: no values.
+      ValueError: there are no values.
     """
     return nested_bootstrap(
         [_sample(values)], confidence=confidence, num_resamples=num_resamples, seed=seed
@@ -63,19 +64,19 @@ def nested_bootstrap(
     num_resamples: int = 2000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Interval of the mean of the groups' means, for the episodes of several seeds.
+    """Interval of the mean of the groups' means, for example of the episodes of several seeds.
 
-    Draws groups with replacement, then values within each drawn group, so that the spread between
-    seeds counts as well as that between episodes. With one group it is `bootstrap_interval`.
+    Draws groups with replacement, then values within each drawn group. The interval so includes the
+    variation between seeds and between episodes. With one group it equals `bootstrap_interval`.
 
     Args:
-      groups: one vector for each seed; their lengths may differ, their weights do not.
+      groups: one vector for each seed. Lengths may differ; every group has the same weight.
 
     Returns:
       (low, high), in the unit of the values.
 
     Raises:
-      ValueError: no groups, or an empty one.
+      ValueError: there are no groups, or one is empty.
     """
     samples = [_sample(group) for group in groups]
     if not samples:
@@ -99,15 +100,16 @@ def stratified_bootstrap(
     """Interval of an aggregate over games (Agarwal et al. 2021, section 4.1).
 
     Args:
-      scores: for each game the scores of its runs [R]; R may differ. Runs are resampled within
-        their game, so a game with one run adds nothing to the width.
-      statistic: of all runs of all games, one vector; say `interquartile_mean`.
+      scores: the scores [R] of each game's runs; R may differ between games. Runs are resampled
+        within their game, so a game with one run adds nothing to the width.
+      statistic: maps the scores of all runs of all games, one vector, to a number; for example
+        `interquartile_mean`.
 
     Returns:
       (low, high), in the unit of the statistic.
 
     Raises:
-      ValueError: no games, or one without runs.
+      ValueError: there are no games, or a game has no runs.
     """
     samples = [_sample(runs) for runs in scores.values()]
     if not samples:
@@ -123,11 +125,11 @@ def stratified_bootstrap(
 
 
 def interquartile_mean(values: ArrayLike) -> float:
-    """Mean without the lowest and the highest quarter, each rounded down to whole values.
+    """Mean without the lowest and the highest quarter of the values, each count rounded down.
 
-    Of fewer than four values it is the plain mean.
+    For fewer than four values it is the plain mean.
 
     Raises:
-      ValueError: no values.
+      ValueError: there are no values.
     """
     return float(stats.trim_mean(_sample(values), 0.25))

@@ -1,4 +1,4 @@
-"""The rows of results in several directories, each counted once."""
+"""Reads the rows of results in several directories, and refuses to count a row twice."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,8 +24,8 @@ def load_rows(inputs: Sequence[str]) -> tuple[list[EpisodeRow], list[ProbeRow]]:
 
     Raises:
       UserError: a directory is missing, is named twice, or holds neither file; a line is not a row;
-        a run is there twice, which would count it twice; two probes claim the same cell of a
-        report; there is no row at all.
+        a run is in two directories, which would count it twice; two probes belong in the same cell
+        of a report; there are no rows.
     """
     episodes: list[EpisodeRow] = []
     probes: list[ProbeRow] = []
@@ -69,7 +69,7 @@ def _directories(inputs: Sequence[str]) -> list[Path]:
 
 
 def _claim(probe: ProbeRow, place: str, other: ProbeRow) -> str:
-    """Says that a probe claims the cell of another one, at `place`, and what to do."""
+    """The message that `probe` belongs in the same cell as `other` at `place`, with a remedy."""
     settings = (f"{name} {value}" for name, value in probe.settings.items() if name != "code")
     what = ", ".join([probe.game, probe.agent, f"seed {probe.seed}", probe.target, *settings])
     if probe.identity == other.identity:

@@ -1,4 +1,4 @@
-"""A page made of parts, written as Markdown or as HTML."""
+"""A page that consists of parts, and its Markdown and HTML."""
 
 import base64
 import html
@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 
 class Heading(NamedTuple):
-    """Of a section."""
+    """The heading of a section."""
 
     text: str
 
 
 class Table(NamedTuple):
-    """Text only, ready to render. The first `num_names` columns are names, the rest numbers."""
+    """A table of text. The first `num_names` columns hold names, the others numbers."""
 
     header: list[str]
     rows: list[list[str]]
@@ -27,7 +27,7 @@ class Note(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A PNG, and the name of its file beside the report."""
+    """A PNG image, and the name of its file in the report's directory."""
 
     game: str
     file: str
@@ -35,13 +35,13 @@ class Picture(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """(term, what it means)."""
+    """A list of (term, meaning)."""
 
     pairs: list[tuple[str, str]]
 
 
 class Files(NamedTuple):
-    """Names of files, as they were given."""
+    """A list of file names."""
 
     names: list[str]
 
@@ -50,7 +50,7 @@ Part = Heading | Table | Note | Picture | Terms | Files
 
 
 def to_markdown(table: Table) -> str:
-    """The table in Markdown, padded to be read in a terminal too."""
+    """The table in Markdown, with aligned columns for reading in a terminal."""
 
     def line(cells: Sequence[str], fill: str = " ") -> str:
         padded = [
@@ -88,7 +88,7 @@ def _markdown(part: Part) -> str:
 
 
 def markdown_page(parts: Sequence[Part]) -> str:
-    """The report as Markdown, with pictures in files of their own."""
+    """The report as Markdown. It refers to the files of the pictures."""
     return "\n\n".join(["# Report", *map(_markdown, parts)]) + "\n"
 
 
@@ -149,7 +149,7 @@ def _html(part: Part) -> str:
 
 
 def html_page(title: str, parts: Sequence[Part]) -> str:
-    """The report as one page that needs nothing else."""
+    """The report as one self-contained page."""
     title = html.escape(title)
     body = "\n".join([f"<h1>{title}</h1>", *map(_html, parts)])
     return (

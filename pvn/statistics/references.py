@@ -1,4 +1,4 @@
-"""The returns of a random policy and of a human, by game, and scores relative to them."""
+"""Reference returns of a random policy and of a human for each game, and normalised scores."""
 
 import csv
 import functools
@@ -9,9 +9,9 @@ _FILE = Path(__file__).with_name("atari_scores.csv")
 
 @functools.cache
 def reference_scores() -> dict[str, tuple[float, float]]:
-    """The returns of a random policy and of a human, {game: (random, human)}, 57 games.
+    """{game: (return of a random policy, return of a human)} for 57 games.
 
-    They were measured with 30 no-op starts and without sticky actions.
+    The returns were measured with 30 no-op starts and without sticky actions.
     """
     with _FILE.open(newline="", encoding="utf-8") as file:
         return {
@@ -20,10 +20,11 @@ def reference_scores() -> dict[str, tuple[float, float]]:
 
 
 def human_normalised(episode_return: float, game: str) -> float | None:
-    """(return - random) / (human - random): 0 is random play, 1 is a human's. None: no reference.
+    """(return - random) / (human - random), or None if the game has no reference.
 
-    Approximate: the reference was measured with 30 no-op starts and without sticky actions. The
-    protocol here has sticky actions and no no-op starts. There is no such reference for it.
+    0 is the score of random play, 1 that of a human. The score is approximate. The references were
+    measured with 30 no-op starts and without sticky actions, but our protocol has sticky actions
+    and no no-op starts. There are no references for our protocol.
     """
     if game not in reference_scores():
         return None

@@ -1,4 +1,4 @@
-"""From rows of results to the numbers of a report."""
+"""Computes the numbers of a report from rows of results."""
 
 import json
 from collections import defaultdict
@@ -16,13 +16,13 @@ AGENTS = {
     "random_features": "random-network features",
     "random_policy": "random policy",
 }
-"""The agents that the commands name by themselves, in the order of a report, with its words."""
+"""Default agent name -> its label in a report. A report lists agents in this order."""
 
-_BUDGET = ("max_rows",)  # settings that say how exactly a probe measures, not what it measures
+_BUDGET = ("max_rows",)  # settings that change how precise a probe is, not what it measures
 
 
 class ProbeKind(NamedTuple):
-    """What a probe measures. Results of one kind share a column of a report."""
+    """The quantity that a probe measures. Results of one kind share a column of a report."""
 
     target: str
     metric: str
@@ -30,56 +30,56 @@ class ProbeKind(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """A value and its 95 % interval, or None where there is nothing to take one from."""
+    """A value and its 95 % interval."""
 
     value: float
-    interval: tuple[float, float] | None
+    interval: tuple[float, float] | None  # None: too few values for an interval
 
 
 class Result(NamedTuple):
-    """What is known of one head of one agent in one game."""
+    """All results of one head of one agent in one game."""
 
     game: str
     agent: str
     head: str
     probes: dict[ProbeKind, Estimate]
     episode_return: Estimate | None  # None: no evaluation episodes
-    num_episodes: int
+    num_episodes: int  # evaluation episodes
     num_seeds: int
-    normalised: float | None
+    normalised: float | None  # human-normalised episode return; None: no reference or no episodes
 
 
 class Aggregate(NamedTuple):
-    """Human-normalised scores of one head of one agent over several games."""
+    """The human-normalised score of one head of one agent over several games."""
 
     agent: str
     head: str
     games: tuple[str, ...]
-    num_runs: int
-    iqm: Estimate
+    num_runs: int  # pairs of game and seed
+    iqm: Estimate  # interquartile mean over runs
 
 
 class Curve(NamedTuple):
-    """Returns of training episodes of one head of one agent in one game, in K bins."""
+    """Returns of the training episodes of one head of one agent in one game, in K bins."""
 
     game: str
     agent: str
     head: str
     agent_step: np.ndarray  # [K], mean over the bin's episodes
-    episode_return: np.ndarray  # [K]
+    episode_return: np.ndarray  # [K], likewise
     low: np.ndarray  # [K], NaN where a bin has one episode
     high: np.ndarray  # [K]
 
 
 def probe_kind(row: ProbeRow) -> ProbeKind:
-    """What the probe measures."""
+    """The kind of a probe."""
     settings = {k: json.dumps(v, sort_keys=True) for k, v in row.settings.items()}
     kept = sorted((name, text) for name, text in settings.items() if name not in _BUDGET)
     return ProbeKind(row.target, row.metric, tuple(kept))
 
 
 def probe_order(kind: ProbeKind) -> tuple[Any, ...]:
-    """Sorts kinds by target and metric, then by their settings, numbers as numbers."""
+    """A sort key: target, metric, then settings. Numbers are compared as numbers."""
     keys = []
     for name, text in kind.settings:
         value = json.loads(text)
@@ -89,7 +89,7 @@ def probe_order(kind: ProbeKind) -> tuple[Any, ...]:
 
 
 def _by_seed(episodes: Sequence[EpisodeRow]) -> list[np.ndarray]:
-    """The returns of each seed's episodes, seeds in order."""
+    """The returns of each seed's episodes; seeds in ascending order."""
     seeds: defaultdict[int, list[float]] = defaultdict(list)
     for episode in episodes:
         seeds[episode.seed].append(episode.episode_return)
@@ -97,14 +97,14 @@ def _by_seed(episodes: Sequence[EpisodeRow]) -> list[np.ndarray]:
 
 
 def _estimate(episodes: Sequence[EpisodeRow]) -> Estimate:
-    """Mean over seeds of their mean returns, with its interval from two episodes on."""
+    """The mean over seeds of each seed's mean return. The interval needs two episodes."""
     groups = _by_seed(episodes)
     mean = float(np.mean([group.mean() for group in groups]))
     return Estimate(mean, nested_bootstrap(groups) if len(episodes) > 1 else None)
 
 
 def _order(key: tuple[str, ...]) -> tuple[Any, ...]:
-    """Sorts (..., agent, head): ours first, then the baselines, then others by name."""
+    """A sort key for (..., agent, head): agents in the order of `AGENTS`, then others by name."""
     *games, agent, head = key
     known = list(AGENTS)
     rank = known.index(agent) if agent in known else len(known)
@@ -125,8 +125,8 @@ def _grouped(
 def summarise(episodes: Sequence[EpisodeRow], probes: Sequence[ProbeRow]) -> list[Result]:
     """One result for each (game, agent, head), sorted.
 
-    Features that were probed but never played have the head "none". With several seeds the value of
-    a probe is the mean over seeds, and its interval reaches from their lowest end to their highest.
+    Features that were probed but not evaluated have the head "none". With several seeds, the value
+    of a probe is the mean over seeds. Its interval spans the intervals of all seeds.
     """
     evaluated = _grouped(episodes, "eval")
     probed: defaultdict[tuple[str, str], defaultdict[ProbeKind, list[ProbeRow]]]
@@ -164,17 +164,17 @@ def summarise(episodes: Sequence[EpisodeRow], probes: Sequence[ProbeRow]) -> lis
 
 
 def aggregate(episodes: Sequence[EpisodeRow]) -> list[Aggregate]:
-    """Interquartile means of human-normalised scores, of what was played in two games or more.
+    """Interquartile means of human-normalised scores, for each (agent, head) of two or more games.
 
-    A run is a seed in a game, its score the mean return of its evaluation episodes. Games without
-    a reference are left out. The interval needs two runs of every game: resampling a single one
-    shows no spread, and the interval would look better than it is.
+    A run is one seed in one game. Its score is the mean return of its evaluation episodes. Games
+    without a reference are left out. The interval needs two runs of every game: a game with a
+    single run does not vary under resampling, so the interval would be too narrow.
     """
     runs: defaultdict[tuple[str, str], dict[str, np.ndarray]] = defaultdict(dict)
     for (game, agent, head), played in _grouped(episodes, "eval").items():
         scores = (human_normalised(float(group.mean()), game) for group in _by_seed(played))
         known = [score for score in scores if score is not None]
-        if known:  # all of a game or none
+        if known:  # a game has a reference for all of its scores or for none
             runs[agent, head][game] = np.array(known)
     aggregates = []
     for agent, head in sorted(runs, key=_order):
@@ -190,10 +190,11 @@ def aggregate(episodes: Sequence[EpisodeRow]) -> list[Aggregate]:
 
 
 def learning_curves(episodes: Sequence[EpisodeRow], max_bins: int = 20) -> list[Curve]:
-    """Training returns against agent steps, in bins of equal width, sorted.
+    """Training returns against agent steps, in bins of equal width.
 
-    There are at most `max_bins`, and fewer where they would hold fewer than five episodes on
-    average. Empty bins are left out. Means and intervals are those of `summarise`.
+    There are at most `max_bins` bins, and fewer if a bin would hold fewer than five episodes on
+    average. Empty bins are left out. Means and intervals are computed as in `summarise`. Curves are
+    sorted by game, agent and head.
     """
     curves = []
     for key, trained in _grouped(episodes, "train").items():

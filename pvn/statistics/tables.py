@@ -1,4 +1,4 @@
-"""The tables of a report: results and aggregates in words, and results as CSV."""
+"""The tables of a report, and the results as CSV."""
 
 import csv
 import hashlib
@@ -14,28 +14,28 @@ _METRICS = {"r2": "R²"}
 _TARGETS = {"value": "the discounted return"}
 
 _R2_NOTE = (
-    "How much of the variance of {what} a linear (ridge) probe of the frozen features explains on "
-    "held-out data: 1 is all of it, 0 no more than a constant. In brackets the probe's interval; "
-    "with several seeds the mean over seeds, and the interval from their lowest end to their "
-    "highest. A probe belongs to the features, so each head's row shows it."
+    "The share of the variance of {what} that a linear (ridge) probe of the frozen features "
+    "explains on held-out data: 1 is all of it, 0 is no better than a constant. Brackets hold the "
+    "probe's interval. With several seeds, the value is the mean over seeds and the interval spans "
+    "the intervals of all seeds. A probe belongs to the features, so each head's row shows it."
 )
 _PROBE_NOTE = (
-    "{metric} of a probe that predicts {what} from the frozen features, on held-out data. In "
-    "brackets the probe's interval; with several seeds the mean over seeds, and the interval from "
-    "their lowest end to their highest. A probe belongs to the features, so each head's row shows "
-    "it."
+    "{metric} of a probe that predicts {what} from the frozen features, on held-out data. Brackets "
+    "hold the probe's interval. With several seeds, the value is the mean over seeds and the "
+    "interval spans the intervals of all seeds. A probe belongs to the features, so each head's "
+    "row shows it."
 )
 _RETURN_NOTE = (
     "Mean undiscounted return of the evaluation episodes, in the game's own points, with its 95 % "
-    "percentile bootstrap interval over episodes (2,000 resamples). With several seeds: the mean "
-    "of the seeds' means, each seed weighing the same, and seeds are resampled first, then the "
-    "episodes of each drawn seed. With one seed the interval does not cover training again with "
-    "another."
+    "percentile bootstrap interval over episodes (2,000 resamples). With several seeds, the value "
+    "is the mean of the seeds' means, and every seed has the same weight. The bootstrap then "
+    "resamples the seeds first and the episodes of each drawn seed second. With one seed, the "
+    "interval does not include the variation between training seeds."
 )
 _NORMALISED_NOTE = (
-    "(return - random) / (human - random): 0 is random play, 1 is a human's. Approximate: the "
-    "reference scores were measured with 30 no-op starts and without sticky actions, unlike the "
-    "protocol used here. Games without a reference have none."
+    "(return - random) / (human - random): 0 is the score of random play, 1 that of a human. The "
+    "score is approximate: the references were measured with 30 no-op starts and without sticky "
+    "actions, unlike the protocol used here. Games without a reference have no score."
 )
 
 
@@ -44,7 +44,7 @@ def _name(agent: str) -> str:
 
 
 def agent_label(agent: str, head: str) -> str:
-    """An agent and its head in words, for a legend."""
+    """The label of an agent and its head in a legend."""
     return _name(agent) if head == "none" else f"{_name(agent)}, {head}"
 
 
@@ -66,7 +66,7 @@ class _Column(NamedTuple):
 
 
 def _setting(name: str, text: str) -> str:
-    """A setting's value in words; of code, the beginning of its hash."""
+    """The text of a setting's value; for code, the beginning of its hash."""
     value = json.loads(text)
     if name == "code":
         return hashlib.sha256(text.encode()).hexdigest()[:8]
@@ -74,7 +74,10 @@ def _setting(name: str, text: str) -> str:
 
 
 def _columns(results: Sequence[Result]) -> list[_Column]:
-    """A column for each kind of probe. Its title names the discount, and what tells kinds apart."""
+    """A column for each kind of probe.
+
+    The title names the discount, and the settings in which kinds of the same title differ.
+    """
     kinds = sorted({kind for result in results for kind in result.probes}, key=probe_order)
     columns = []
     for kind in kinds:
@@ -95,13 +98,13 @@ def _columns(results: Sequence[Result]) -> list[_Column]:
 
 
 def _title(kind: ProbeKind) -> str:
-    """As "Value-probe R²"."""
+    """For example "Value-probe R²"."""
     target = kind.target[:1].upper() + kind.target[1:]
     return f"{target}-probe {_METRICS.get(kind.metric, kind.metric)}"
 
 
 def results_table(results: Sequence[Result]) -> Table:
-    """One row a result, one column for each kind of probe."""
+    """One row for each result, one column for each kind of probe."""
     columns = _columns(results)
     header = ["Game", "Agent", "Head", *(column.title for column in columns)]
     header += ["Episode return", "Episodes", "Seeds", "Human-normalised"]
@@ -137,7 +140,7 @@ def aggregate_table(aggregates: Sequence[Aggregate]) -> Table:
 
 
 def notes(results: Sequence[Result]) -> list[tuple[str, str]]:
-    """(column, what it means), for the columns that the results have."""
+    """(column, its meaning) for the columns that the results have."""
     probes = []
     for kind, *_ in _columns(results):
         what = _TARGETS.get(kind.target, f"the target {kind.target}")
@@ -146,13 +149,13 @@ def notes(results: Sequence[Result]) -> list[tuple[str, str]]:
     return [
         *dict.fromkeys(probes),
         ("Episode return", _RETURN_NOTE),
-        ("Episodes, Seeds", "How many evaluation episodes there are, and of how many seeds."),
+        ("Episodes, Seeds", "The number of evaluation episodes, and of seeds that they come from."),
         ("Human-normalised", _NORMALISED_NOTE),
     ]
 
 
 def to_csv(results: Sequence[Result]) -> str:
-    """The results in full precision, raw names; an empty cell is a missing value."""
+    """The results in full precision with unchanged names. An empty cell is a missing value."""
     columns = _columns(results)
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")

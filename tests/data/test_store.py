@@ -64,7 +64,10 @@ def assert_rows_equal(got, expected):
 @contextlib.contextmanager
 def small_files():
     """A folder, and small chunks and files, so that a few rows span several of them."""
-    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+    ):
         patch.setattr(store, "FRAME_SHAPE", (2, 3))
         patch.setattr(store, "CHUNK_ROWS", 4)
         patch.setattr(store, "SHARD_ROWS", 8)

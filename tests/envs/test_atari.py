@@ -11,17 +11,19 @@ from pvn.errors import UserError
 
 
 def area_sums(screen):
-    """84 x 84 by area: 210 x 160 pixels, cut into 2 x 21 pieces, make pixels of 5 x 40 pieces."""
+    """The sum over the area of each of 84 x 84 pixels.
+
+    A pixel of the 210 x 160 screen is split into 2 x 21 parts. An area is 5 x 40 parts.
+    """
     rows = screen.astype(np.uint16).repeat(2, axis=0).reshape(84, 5, 160).sum(axis=1)
     return rows.astype(np.int32).repeat(21, axis=1).reshape(84, 84, 40).sum(axis=2)
 
 
 def assert_is_resized(observed, screens):
-    """Each pixel is the integer nearest to the exact mean over its area, [N, 84, 84].
+    """Each pixel of `observed` [N, 84, 84] is the integer nearest to the mean over its area.
 
-    The emulator's OpenCV does this in float32: where the mean lies exactly between two integers
-    (0.2 % of the pixels at most), rounding errors decide, and here either integer is right.
-    (Real OpenCV gave identical frames, ties and all.)
+    The emulator computes the mean in float32 with OpenCV. If the exact mean is halfway between two
+    integers (at most 0.2 % of the pixels), rounding errors decide, and both integers are accepted.
     """
     for frame, screen in zip(observed, screens, strict=True):
         assert (np.abs(200 * frame.astype(int) - area_sums(screen)) <= 100).all()
@@ -30,7 +32,7 @@ def assert_is_resized(observed, screens):
 def single_environment(game, seed, actions):
     """Plays gymnasium's single environment under the protocol of the DQN replay data.
 
-    Returns (grey screens at full size, rewards, ends), one entry a step and one a new episode.
+    Returns (grey screens at full size, rewards, ends), with an entry for each step and each reset.
     """
     gymnasium.register_envs(ale_py)
     env = gymnasium.make(
@@ -40,7 +42,7 @@ def single_environment(game, seed, actions):
         full_action_space=False,
         obs_type="grayscale",
     )
-    # Gymnasium would hash the seed; the emulator takes it when the ROM is loaded.
+    # Gymnasium would hash the seed. The emulator reads the seed when it loads the ROM.
     env.unwrapped.ale.setInt("random_seed", seed)
     env.unwrapped.ale.loadROM(roms.get_rom_path(find_game(game).rom_id))
     seen = []
@@ -58,7 +60,7 @@ def single_environment(game, seed, actions):
             total += reward
             assert not truncated
             if end:
-                break  # before its screen is taken, as in Dopamine
+                break  # before the screen is stored, as in Dopamine
             if frame >= 2:
                 buffer[frame - 2] = screen
         seen.append((np.maximum(*buffer), total, end))
@@ -69,9 +71,10 @@ def single_environment(game, seed, actions):
 
 
 def play(envs, actions):
-    """Steps [N, E] actions, restarting what ends. For each environment what it went through:
+    """Takes the actions [N, E], and restarts environments that end.
 
-    (stacks, rewards, ends), one entry for where it begins, a step, and a new episode.
+    Returns for each environment (stacks, rewards, ends), with an entry for the first observation,
+    for each step and for each restart.
     """
     seen = [[(stack, 0.0, False)] for stack in envs.observation.copy()]
     for action in actions:
@@ -122,7 +125,7 @@ def test_play_is_that_of_a_single_environment(game, num_actions, steps):
         assert stacks.dtype == np.uint8
         assert_is_resized(stacks[..., -1], screens)
 
-        # The older frames of a stack are the newest ones of the steps before.
+        # The older frames of a stack are the newest frames of earlier steps.
         expected, episode = np.zeros_like(stacks), []
         for number, end in enumerate(ends):
             episode = [*episode, number][-4:]
@@ -131,7 +134,7 @@ def test_play_is_that_of_a_single_environment(game, num_actions, steps):
                 episode = []
         assert np.array_equal(stacks, expected)
 
-        assert any(ends) == (game == "Breakout")  # Pong and MsPacman end later than this
+        assert any(ends) == (game == "Breakout")  # Pong and MsPacman take longer
         if game == "Pong":
             assert min(rewards) < 0
         if game == "MsPacman":
@@ -144,7 +147,8 @@ def test_reset_makes_play_a_function_of_seed_and_actions():
     [expected] = play(alone, actions)
     assert any(expected[2])
 
-    # After other play, in another slot, among others, which go on as if nothing had happened.
+    # The play is the same after other episodes, in another slot, beside other environments. The
+    # reset does not change the other environments.
     def among_three(reset):
         envs = booted("Breakout", [1, 2, 3])
         play(envs, some_actions(envs, 230, seed=1))
@@ -190,7 +194,7 @@ def test_an_end_and_a_restart():
     assert ended.sum() == 1
     over = int(np.flatnonzero(ended)[0])
     final = envs.observation.copy()
-    # What is seen after the end is still the episode that ended.
+    # After the end, the observation still belongs to the episode that ended.
     np.testing.assert_array_equal(final[over, ..., :3], before[over, ..., 1:])
     assert final[over].any(axis=(0, 1)).all()
 
@@ -198,7 +202,7 @@ def test_an_end_and_a_restart():
     assert not envs.observation[over, ..., :3].any()
     assert envs.observation[over, ..., 3].any()
     np.testing.assert_array_equal(envs.observation[1 - over], final[1 - over])
-    # The step after is a real one: actions count and the clock of the others goes on.
+    # The next step is a real step: it takes the actions, and the other environment continues.
     step = envs.step(np.array([1, 1]))
     assert not step.terminal.any()
     assert envs.observation.any(axis=(1, 2))[over].tolist() == [False, False, True, True]
@@ -211,7 +215,7 @@ def test_time_limit_is_in_emulator_frames_and_truncates(monkeypatch):
     envs = booted("Pong", [5, 6])
     for number in range(1, 151):
         if number == 51:
-            envs.restart(np.array([False, True]))  # its clock starts anew
+            envs.restart(np.array([False, True]))  # its time limit starts again
         step = envs.step(np.zeros(2, np.int64))
         assert step.truncated.tolist() == [number == 100, number == 150]
         assert not step.terminal.any()

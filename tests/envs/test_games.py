@@ -1,4 +1,4 @@
-"""The table of games against the emulator."""
+"""The table of games agrees with the emulator."""
 
 import ale_py
 import gymnasium

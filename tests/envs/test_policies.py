@@ -1,4 +1,4 @@
-"""A person's own policy: what it may return, and how actions are drawn from it."""
+"""A user's own policy: what it may return, and how actions are drawn from it."""
 
 import re
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_uniform_play_and_greedy_actions():
     assert {sample_action(np.int64(3), 0.0, 5, random) for _ in range(50)} == {3}
     explored = [sample_action(np.int64(3), 0.5, 5, random) for _ in range(4000)]
     counts = np.bincount(explored, minlength=5)
-    # 3 with probability 0.5 + 0.5 / 5, the others 0.1 each: within five standard deviations.
+    # Action 3 has probability 0.5 + 0.5 / 5, the others 0.1 each. Bound: 5 standard deviations.
     np.testing.assert_allclose(counts / 4000, [0.1, 0.1, 0.1, 0.6, 0.1], atol=5 * 0.0078)
 
 

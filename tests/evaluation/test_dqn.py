@@ -56,9 +56,10 @@ BATCH = Interaction(
     discount_t=jnp.array([0.5, 0]),
     features_t=jnp.array([[1.0, 0], [7, 7]]),
 )
-# First: online values at s' are (1, 4, 1), so the best action is 1, which the target network
-# values -1; its own best would be action 0, valued 7. Target 3 + 0.5 * -1 = 2.5, value of
-# action 2 at s is 2 + 2 - 1 = 3. Second: the game is over, target -1, value 2.
+# First: the online values at s' are (1, 4, 1), so the best action is 1. Its value in the target
+# network is -1; the target network's own best action is 0, with value 7. The target is
+# 3 + 0.5 * -1 = 2.5. The value of action 2 at s is 2 + 2 - 1 = 3. Second: the game ended, so the
+# target is -1; the value is 2.
 ERRORS = [2.5 - 3, -1 - 2]
 
 
@@ -70,7 +71,7 @@ def test_loss_by_hand():
 
 
 def test_gradient_by_hand():
-    # Only of the value of the action taken: -error * features / B; no gradient of the target.
+    # Only the value of the taken action has a gradient, -error * features / B; the target has none.
     gradient = jax.jit(jax.grad(double_q_loss, argnums=(0, 1)))(ONLINE, TARGET, BATCH)
     kernel = np.zeros((2, 3))
     kernel[:, 2] = -ERRORS[0] * np.array([1, 1]) / 2
@@ -120,11 +121,11 @@ def as_array(head):
     return np.concatenate([head.kernel, head.bias[None]])
 
 
-def test_training_is_that_of_a_slow_reference():
+def test_training_equals_a_slow_reference():
     settings = SETTINGS._replace(max_gradient_norm=1.0)
     batches = some_batches(25, 8)
     heads, targets, losses, norms = slow_dqn(batches, settings)
-    assert 5 < np.sum(np.array(norms) > 1) < 25  # some are clipped, some are not
+    assert 5 < np.sum(np.array(norms) > 1) < 25  # some gradients are clipped, others are not
     state = init_state(3, 4, settings)
     for number in range(25):
         state, loss = update(state, part(batches, slice(number, number + 1)), settings)
@@ -137,7 +138,7 @@ def test_training_is_that_of_a_slow_reference():
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])
-def test_batches_in_one_call_are_so_many_calls(count):
+def test_batches_in_one_call_equal_separate_calls(count):
     batches = some_batches(count, 4)
     start = init_state(3, 4, SETTINGS)
     together, mean_loss = update(start, batches)
@@ -182,7 +183,7 @@ def test_the_gradient_is_clipped(reward, scale):
     assert float(loss) == 0.5 * reward**2
 
 
-def test_the_first_state_is_left_alone():
+def test_the_first_state_does_not_change():
     start = init_state(3, 4, SETTINGS)
     update(start, some_batches(4, 4))
     assert int(start.num_updates) == 0
@@ -191,7 +192,7 @@ def test_the_first_state_is_left_alone():
 
 
 def test_the_target_period_is_in_agent_steps():
-    # A period of 7 agent steps is 3 updates of one every 2 agent steps, rounded down.
+    # With one update every 2 agent steps, a period of 7 agent steps is 3 updates (rounded down).
     settings = SETTINGS._replace(update_every=2, target_period=7)
     batches = some_batches(3, 4)
     two, _ = update(init_state(3, 4, settings), part(batches, slice(0, 2)), settings)

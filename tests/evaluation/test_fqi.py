@@ -9,7 +9,7 @@ from pvn.types import Interaction
 
 
 def some_interactions(rows, columns, num_actions, seed=0, noise=1.0, discount=0.6):
-    """Random ones: features of very different scales, rewards linear in them plus noise."""
+    """Random interactions: features of different scales, and rewards linear in them plus noise."""
     random = np.random.default_rng(seed)
     scale = 10.0 ** random.uniform(-1, 1, columns)
     features_tm1 = (random.normal(size=(rows, columns)) * scale + 1).astype(np.float32)
@@ -45,7 +45,7 @@ def q(head, features):
 
 
 def slow_fqi(batch, held_out, num_actions, bound, num_iterations, penalties):
-    """The same in float64, plainly. Also the penalties that were chosen, one an iteration."""
+    """A slow reference in float64. Also returns the penalty that each iteration chose."""
     x, later, reward, discount = (
         np.asarray(field, np.float64)
         for field in (batch.features_tm1, batch.features_t, batch.r_t, batch.discount_t)
@@ -104,7 +104,7 @@ def test_the_penalty_is_the_one_that_predicts_held_out_interactions_best(
     held_out = np.arange(rows) % 4 == 0
     penalties = [1e-6, 1.0]
     (kernel, bias), r2, _, _, chosen = slow_fqi(batch, held_out, 2, 1e3, 6, penalties)
-    assert chosen[-1] == best  # or the case shows nothing
+    assert chosen[-1] == best  # otherwise this case tests nothing
     for order in (penalties, penalties[::-1]):
         fit = fit_fqi(batch, held_out, 2, bound=1e3, num_iterations=6, penalties=np.array(order))
         assert fit.penalty == best
@@ -141,7 +141,7 @@ def test_iterations_can_be_continued():
 
 
 def test_optimal_values_of_a_small_mdp():
-    """6 states, 3 actions, two equally likely successors each; one of them may end the game."""
+    """6 states, 3 actions, two equally likely successors each; one successor may end the game."""
     states, actions, gamma = 6, 3, 0.9
     random = np.random.default_rng(3)
     successor = random.integers(states, size=(states, actions, 2))
@@ -153,8 +153,8 @@ def test_optimal_values_of_a_small_mdp():
     for _ in range(400):
         optimal = np.mean(reward + discount * optimal.max(axis=1)[successor], axis=2)
 
-    # Each transition once to fit and once to hold out; features are one-hot, so ridge with a
-    # negligible penalty is the mean over the two outcomes.
+    # Each transition is fitted once and held out once. Features are one-hot, so ridge regression
+    # with a negligible penalty is the mean over the two outcomes.
     state, action, outcome, held_out = (
         index.ravel() for index in np.indices((states, actions, 2, 2))
     )
@@ -185,7 +185,7 @@ def test_optimal_values_of_a_small_mdp():
 
 
 def line(*transitions):
-    """One action, one feature; (feature, reward, next feature), each to fit and to hold out."""
+    """One action, one feature. Each (feature, reward, next feature) is fitted and held out."""
     x, reward, later = np.array(transitions * 2, np.float32).T
     batch = Interaction(
         features_tm1=x[:, None],
@@ -199,7 +199,7 @@ def line(*transitions):
 
 # After Tsitsiklis and Van Roy (1996): the successor looks like three times the state, so the
 # fitted slope w becomes 0.9 * 3 w in each iteration, though every true value is at most 1.
-# Feature 0 stays where it is and brings nothing; feature 1 brings 0.1 and leads to feature 3.
+# Feature 0 leads to itself with reward 0; feature 1 leads to feature 3 with reward 0.1.
 DIVERGES = [(0, 0, 0), (1, 0.1, 3)]
 
 
@@ -226,14 +226,14 @@ def test_divergence_is_bounded_and_reported(num_iterations, slope, share):
 
 def test_the_bound_holds_on_both_sides():
     batch, held_out = line(*[(x, -reward, later) for x, reward, later in DIVERGES])
-    # One action, so the maximum is its value, and the signs are just turned.
+    # There is one action, so the maximum is its value, and only the signs change.
     fit = fit_fqi(batch, held_out, 1, bound=1.0, num_iterations=9, penalties=np.array([1e-12]))
     np.testing.assert_allclose(fit.head.kernel, [[-1]], rtol=1e-5)
     assert fit.diverged is True
 
 
 def test_the_same_features_converge_on_data_of_the_policy():
-    # Seeing feature 3, where the game stays, as often as it is visited, holds the slope.
+    # If feature 3, where the game stays, is as frequent as under the policy, the slope converges.
     batch, held_out = line(*DIVERGES, *[(3, 0, 3)] * 20)
     fit = fit_fqi(batch, held_out, 1, bound=1.0, num_iterations=200, penalties=np.array([1e-12]))
     assert not fit.diverged
@@ -241,7 +241,7 @@ def test_the_same_features_converge_on_data_of_the_policy():
 
 
 def test_few_targets_at_the_bound_are_no_divergence():
-    # 4 of 400 are the 1 % that may be cut, 5 are not.
+    # 4 of 400 targets are the 1 % that may be clipped; 5 are more.
     for number, diverged in ((4, False), (5, True)):
         batch = some_interactions(400, 2, 1, noise=0)
         reward = np.clip(batch.r_t, -1, 1)
@@ -252,7 +252,7 @@ def test_few_targets_at_the_bound_are_no_divergence():
         assert fit.diverged is diverged
 
 
-def test_an_action_never_taken_is_worth_nothing():
+def test_an_action_that_was_never_taken_has_value_zero():
     batch = some_interactions(200, 4, 2)
     held_out = np.arange(200) % 5 == 0
     fit = fit_fqi(batch, held_out, 3, bound=1e3, num_iterations=4)
@@ -297,7 +297,7 @@ def learner(iterations):
 
 
 def diverging_replay():
-    """Those of `DIVERGES`: environment 0 goes from feature 1 to 3, environment 1 stays at 0."""
+    """The interactions of `DIVERGES`: environment 0 goes from feature 1 to 3, 1 stays at 0."""
     replay = FeatureReplay(100, 2, 1, n_step=1, discount=0.9)
     action, terminal = np.zeros(2, np.int32), np.zeros(2, bool)
     for number in range(90):
@@ -313,18 +313,18 @@ def test_fits_fall_due_at_multiples_of_refit_every():
     assert not one.head.kernel.any()
     fitted = [step for step in range(2, 202, 2) if one.learn(replay, step)]
     assert fitted == [20, 50, 100, 150, 200]
-    assert one.finish(replay, 200) == {}  # was just made
+    assert one.finish(replay, 200) == {}  # the fit was already made
 
 
 def test_a_fit_that_diverged_is_not_used():
-    # One regression more, so the slopes are those of the table above; the bound is 1 / (1 - 0.9).
+    # With one more regression, the slopes are those of the table above. The bound is 1 / (1 - 0.9).
     replay, one = diverging_replay(), learner(iterations=2)
     metrics = one.learn(replay, 20)
     assert set(metrics) == {"held_out_r2", "penalty", "change", "bounded_share", "diverged"}
     assert (metrics["diverged"], one.num_fits, one.diverged_fits) == (0, 1, 0)
     fitted = one.head
     np.testing.assert_allclose(fitted.kernel, [[0.37]], rtol=1e-4)
-    # From there 0.1 + 2.7 w is above 10 after four regressions more.
+    # From there, 0.1 + 2.7 w exceeds 10 after four more regressions.
     for step, diverged_fits in ((50, 0), (100, 1), (150, 1)):
         metrics = one.learn(replay, step)
         assert metrics["diverged"] == (one.diverged_fits > 0)

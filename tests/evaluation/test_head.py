@@ -40,7 +40,7 @@ def test_finite(value):
     assert not is_finite(LinearHead(kernel, bias.at[1].set(value)))
 
 
-def test_acting_is_the_best_action_on_the_features():
+def test_act_takes_the_best_action_on_the_features():
     features = random_features(num_features=8, seed=1)
     observation = np.random.default_rng(0).integers(256, size=(5, 84, 84, 4), dtype=np.uint8)
     random = np.random.default_rng(1)
@@ -49,12 +49,12 @@ def test_acting_is_the_best_action_on_the_features():
     np.testing.assert_allclose(x, features(observation), rtol=1e-4, atol=1e-5)
     expected = np.asarray(x) @ head.kernel
     assert action.tolist() == expected.argmax(axis=1).tolist()
-    # A constant that outweighs the rest decides.
+    # A large bias decides the action.
     biased = head._replace(bias=np.array([0, 0, 1e6, 0, 0, 0], np.float32))
     assert make_act(features)(biased, observation)[1].tolist() == [2] * 5
 
 
-def test_acting_is_traced_once_for_all_heads_and_observations(monkeypatch):
+def test_act_is_traced_once_for_all_heads_and_observations(monkeypatch):
     chex.clear_trace_counter()
     counted = chex.assert_max_traces(q_values, n=1)
     monkeypatch.setattr("pvn.evaluation.head.q_values", counted)

@@ -50,7 +50,7 @@ def test_a_probe_of_any_target():
     assert parse_probe(json.loads(to_json(PROBE))) == PROBE
 
 
-def test_no_row_holds_what_json_cannot():
+def test_a_row_that_json_cannot_hold_is_refused():
     with pytest.raises(ValueError, match="JSON compliant"):
         to_json(EPISODE._replace(episode_return=float("nan")))
     with pytest.raises(ValueError, match="JSON compliant"):
@@ -113,7 +113,7 @@ def test_a_probe_made_again_replaces_its_row(tmp_path):
     put_probe(file, other)
     put_probe(file, PROBE._replace(value=0.625))
     assert file.read_text() == to_json(other) + "\n" + to_json(PROBE._replace(value=0.625)) + "\n"
-    # Other rows keep their text, whatever else they hold.
+    # The text of other rows does not change, even with unknown fields.
     older = json.dumps(old_probe_row(0.5, clip_rewards=True))
     file.write_text(older)
     put_probe(file, PROBE)
@@ -219,7 +219,7 @@ def test_last_line_cut_off(tmp_path):
     )
 
 
-def test_bytes_that_are_no_text(tmp_path):
+def test_bytes_that_are_not_text(tmp_path):
     (tmp_path / "scores.jsonl").write_bytes(b'{"game": "\xff"}\n')
     with pytest.raises(UserError, match=r"scores\.jsonl:1: is not JSON$"):
         list(read_rows(tmp_path / "scores.jsonl", parse_episode))

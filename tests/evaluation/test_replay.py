@@ -11,7 +11,7 @@ FEATURES = 2
 
 
 class Play(NamedTuple):
-    """T time steps of E environments."""
+    """T timesteps of E environments."""
 
     features: np.ndarray  # [T, E, F]
     action: np.ndarray  # [T, E]
@@ -20,7 +20,7 @@ class Play(NamedTuple):
 
 
 def some_play(end, rewards=None):
-    """No two rows alike; rewards are integers, which float32 adds exactly."""
+    """All rows differ. Rewards are integers, which float32 adds exactly."""
     steps, num_envs = end.shape
     number = np.arange(1, end.size + 1, dtype=np.float32).reshape(steps, num_envs)
     random = np.random.default_rng(end.size)
@@ -40,7 +40,7 @@ def filled(play, capacity, n_step, discount):
 
 
 def slow_interactions(play, capacity, n_step, discount):
-    """{(time, env): interaction}, following each episode row by row.
+    """A slow reference, {(time, env): interaction}, that follows each episode row by row.
 
     The interaction is (features, action, return, discount, features later).
     """
@@ -49,11 +49,11 @@ def slow_interactions(play, capacity, n_step, discount):
     for env in range(num_envs):
         for start in range(max(0, steps - capacity), steps):
             if start + n_step > steps - 1:
-                continue  # its n-th next row has not been seen
+                continue  # the replay does not hold its n-th next row yet
             total, weight, row = 0.0, 1.0, start
             for _ in range(n_step):
                 if play.end[row, env] == TRUNCATED:
-                    break  # what this action led to was never seen: stop before it
+                    break  # the state after this action is not stored: stop before it
                 total += weight * play.reward[row, env]
                 weight *= discount
                 row += 1
@@ -61,7 +61,7 @@ def slow_interactions(play, capacity, n_step, discount):
                     weight = 0.0
                     break
             if row == start:
-                continue  # nothing was seen of this action
+                continue  # the state after the first action is not stored
             found[start, env] = (
                 play.features[start, env],
                 play.action[start, env],
@@ -73,7 +73,7 @@ def slow_interactions(play, capacity, n_step, discount):
 
 
 def assert_holds(replay, found):
-    """starts() gives these rows in order, and gather() their interactions."""
+    """starts() returns these rows in order, and gather() their interactions."""
     time, env = replay.starts()
     assert list(zip(time.tolist(), env.tolist(), strict=True)) == sorted(found)
     if not found:
@@ -93,7 +93,7 @@ def assert_holds(replay, found):
 @st.composite
 def cases(draw):
     steps, num_envs = draw(st.integers(0, 24)), draw(st.integers(1, 3))
-    # Ends are frequent, so that they fall into most windows; and some plays have none.
+    # Ends are frequent, so that most n-step windows contain one. Some plays have none.
     kinds = draw(st.sampled_from([[0], [0, 1], [0, 0, 2], [0, 0, 0, 1, 2], [0, 1, 2, 2]]))
     ends = draw(
         st.lists(st.sampled_from(kinds), min_size=steps * num_envs, max_size=steps * num_envs)
@@ -106,7 +106,7 @@ def cases(draw):
 
 @settings(deadline=None, derandomize=True, max_examples=300)
 @given(cases())
-@example((np.zeros((20, 2), int), 6, 5, 0.9))  # exactly one time step to start from
+@example((np.zeros((20, 2), int), 6, 5, 0.9))  # exactly one timestep to start from
 @example((np.full((9, 1), TRUNCATED), 20, 2, 0.9))  # nothing to start from
 @example((np.full((9, 1), TERMINAL), 4, 3, 0.9))  # episodes of one step
 def test_slow_reference(case):
@@ -162,14 +162,14 @@ def test_samples_are_uniform_over_the_starts():
 
 def test_by_hand():
     # One environment; the row's reward and end. gamma = 1/2, three steps.
-    #   row      0  1  2  3T 4  5  6C 7  8  9        (T ends the game, C cuts the record)
+    #   row      0  1  2  3T 4  5  6C 7  8  9        (T is terminal, C truncated)
     rewards = [[4], [8], [2], [6], [1], [2], [9], [5], [4], [7]]
     end = np.zeros((10, 1), int)
     end[3], end[6] = TERMINAL, TRUNCATED
     play = some_play(end, rewards)
     replay = filled(play, 100, 3, 0.5)
     time, env = replay.starts()
-    # Not 6, which was cut, and not 7, 8, 9: their third next row is not there yet.
+    # Row 6 is truncated. The third next row of rows 7, 8 and 9 does not exist yet.
     assert time.tolist() == [0, 1, 2, 3, 4, 5]
     assert env.tolist() == [0] * 6
     batch = replay.gather(time, env)
@@ -178,11 +178,11 @@ def test_by_hand():
         8 + 2 / 2 + 6 / 4,
         2 + 6 / 2,
         6,
-        1 + 2 / 2,  # stops before row 6, and bootstraps there, two steps on
+        1 + 2 / 2,  # stops before row 6 and bootstraps from it, two steps later
         2,
     ]
     assert batch.discount_t.tolist() == [1 / 8, 0, 0, 0, 1 / 4, 1 / 2]
-    later = batch.features_t[:, 0] - 1  # features are one more than the row
+    later = batch.features_t[:, 0] - 1  # features are the number of the row plus 1
     assert later[[0, 4, 5]].tolist() == [3, 6, 6]
     assert batch.features_tm1[:, 0].tolist() == [1, 2, 3, 4, 5, 6]
     assert batch.a_tm1.tolist() == play.action[:6, 0].tolist()
@@ -197,7 +197,7 @@ def test_what_follows_an_end_does_not_matter():
         altered.features[first:, env] += 1000
         altered.reward[first:, env] += 1000
         altered.action[first:, env] += 1
-    altered.reward[6, 1] += 1000  # nor what the cut row brought
+    altered.reward[6, 1] += 1000  # the reward of the truncated row does not matter either
     before = np.repeat(np.arange(5), 2), np.tile([0, 1], 5)
     one = filled(play, 12, 5, 0.9).gather(*before)
     other = filled(altered, 12, 5, 0.9).gather(*before)

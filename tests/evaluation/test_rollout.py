@@ -8,9 +8,9 @@ from pvn.evaluation.rollout import PlayedEpisode, Rollout, check_finite, interac
 
 
 class ScriptedEnvs:
-    """In place of the emulator. Environment e's episodes last e + 2 steps and end as scripted;
+    """Replaces the emulator. Episodes of environment e last e + 2 steps and end as scripted.
 
-    its rewards are 10^e at each step, and its observation spells (episode, step, e).
+    The reward of each step is 10^e. The observation is (episode, step, e).
     """
 
     num_actions = 5
@@ -32,12 +32,12 @@ class ScriptedEnvs:
         self.restart(where)
 
     def restart(self, where):
-        assert self._over[where].all()  # none is torn out of an episode
+        assert self._over[where].all()  # no running episode is restarted
         self._episode[where] += 1
         self._step[where], self._over[where] = 0, False
 
     def step(self, action):
-        assert not self._over.any()  # an ended one must have been restarted
+        assert not self._over.any()  # every environment that ended was restarted
         self.actions.append(action.tolist())
         self._step += 1
         self._over = self._step == np.arange(self.num_envs) + 2
@@ -47,7 +47,7 @@ class ScriptedEnvs:
 
 
 def assert_episodes_are_sums(played):
-    """Each episode's return and length are the sums over its environment's steps."""
+    """The return and length of each episode are sums over the steps of its environment."""
     num_envs = len(played[0][0].reward)
     returns, length = [0.0] * num_envs, [0] * num_envs
     count = 0
@@ -68,7 +68,7 @@ def test_scripted_episodes():
     envs = ScriptedEnvs(3, ["terminal", "truncated", "terminal"])
     rollout = Rollout(envs, None, seed=0)
     played = [rollout.step(None, 0.0) for _ in range(12)]
-    # Lengths 2, 3, 4, rewards 1, 10, 100 a step.
+    # Lengths are 2, 3 and 4; rewards of a step are 1, 10 and 100.
     first, second, third = PlayedEpisode(0, 2, 2), PlayedEpisode(1, 30, 3), PlayedEpisode(2, 400, 4)
     by_step = [[], [first], [second], [first, third], [], [first, second]]
     by_step += [[], [first, third], [second], [first], [], [first, second, third]]
@@ -93,7 +93,7 @@ def test_random_play_on_the_emulator():
     for step, _ in played:
         assert step.features is None
         assert step.action.dtype == np.int32
-    # A function of the seed: of the actions and of the games.
+    # Actions and games depend on the seed.
     again = play(3)
     assert [episodes for _, episodes in again] == [episodes for _, episodes in played]
     for (one, _), (other, _) in zip(played, again, strict=True):
@@ -113,7 +113,7 @@ def test_random_actions_are_uniform_and_seeded():
     counts = np.bincount(taken.ravel(), minlength=5)
     # Chi-square with 4 degrees of freedom: 18.5 is exceeded once in 1,000 seeds.
     assert np.sum(np.square(counts - 2000) / 2000) < 18.5
-    # Environments do not copy each other: the same action by chance, one time in five.
+    # Environments act independently: they take the same action in one of five cases.
     same = np.mean(taken[:, 0] == taken[:, 1])
     assert abs(same - 0.2) < 0.04
     [seeds] = games
@@ -127,7 +127,7 @@ def test_random_actions_are_uniform_and_seeded():
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.25, 1.0])
 def test_epsilon_greedy(epsilon):
-    # The head's action is 4, and features are the observation, of before the step.
+    # The head's action is 4. The features are those of the observation before the step.
     def act(head, observation):
         assert head == "head"
         return observation.astype(np.float32), np.full(len(observation), 4)
@@ -144,7 +144,7 @@ def test_epsilon_greedy(epsilon):
         assert step.action.dtype == np.int32
         taken.append(step.action)
     assert np.array_equal(taken, envs.actions)
-    # A random action is the greedy one in one case of five. Five standard deviations.
+    # A random action equals the greedy one in one of five cases. Bound: 5 standard deviations.
     expected = 1 - epsilon * 4 / 5
     error = np.sqrt(expected * (1 - expected) / 4000)
     assert abs(np.mean(np.array(taken) == 4) - expected) <= 5 * error
@@ -192,7 +192,7 @@ def test_no_timestep_is_played_on_features_that_are_not_finite():
 
 
 class ScriptedLearner:
-    """Notes what it is given; its first fit is at agent step 8, its head's action is 4."""
+    """Records its arguments. Its first fit is at agent step 8."""
 
     diverged_fits = 0
 
@@ -240,15 +240,15 @@ def test_interaction(at_the_end):
     assert [[episode.env for episode in episodes] for _, episodes, _ in progress[:6]] == [
         [], [0], [1], [0], [], [0, 1],
     ]  # fmt: skip
-    # Nothing can be learned from one timestep; the fit is asked for once more at the end.
+    # One timestep holds no interaction, so `learn` is not called. `finish` is called at the end.
     expected = [(step, step) for step in range(4, 22, 2)]
     assert learner.calls == [*expected, ("finish", 20)]
-    # Random play until the first fit at agent step 8, then the head's action alone.
+    # Actions are random until the first fit at agent step 8, then the head's action.
     assert asked == list(range(10, 22, 2))
     actions = np.array(envs.actions)
     assert (actions[4:] == 4).all()
     assert not (actions[:4] == 4).all()
-    # Rewards are 1 and 10; the replay has them clipped, the episodes do not.
+    # Rewards are 1 and 10. They are clipped in the replay, but not in the episodes.
     assert set(replay.gather(*replay.starts()).r_t) == {1}
     assert {e.episode_return for _, episodes, _ in progress for e in episodes} == {2, 30}
 
@@ -274,6 +274,6 @@ def test_interaction_that_is_stopped_makes_no_last_fit():
 def test_play_counts_the_first_episodes_of_each_environment():
     envs = ScriptedEnvs(3, ["terminal", "truncated", "terminal"])
     played = list(play(Rollout(envs, None, seed=0), None, num_episodes=5, epsilon=0.0))
-    # Two of environments 0 and 1, one of environment 2; lengths 2, 3, 4. Every timestep is given.
+    # Two episodes of environments 0 and 1, one of environment 2; lengths 2, 3, 4.
     first, second, third = PlayedEpisode(0, 2, 2), PlayedEpisode(1, 30, 3), PlayedEpisode(2, 400, 4)
     assert played == [[], [first], [second], [first, third], [], [second]]

@@ -9,7 +9,7 @@ OLD = {
 }  # fmt: skip
 
 
-def test_a_flat_config_is_nested_and_named_as_today():
+def test_a_flat_config_is_upgraded():
     subject = Subject(None, "Pong", "pvn")
     expected = {
         "game": "Pong", "like": "", "agent": "pvn", "seed": 3, "num_envs": 32, "head": "dqn",

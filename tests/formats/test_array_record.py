@@ -1,4 +1,4 @@
-"""ArrayRecord files as the library that TFDS uses writes them, whole and broken."""
+"""Valid and broken ArrayRecord files, written by the library that TFDS uses."""
 
 import sys
 
@@ -36,7 +36,7 @@ def test_records_in_order(file, payloads):
     assert progress[-1] == file.stat().st_size
 
 
-def test_a_broken_record_does_not_touch_the_next(file, payloads):
+def test_records_after_a_broken_record_are_read(file, payloads):
     data = bytearray(file.read_bytes())
     data[data.index(payloads[1]) + 500] ^= 1
     file.write_bytes(data)

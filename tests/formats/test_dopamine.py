@@ -1,4 +1,4 @@
-"""Dopamine logs as a replay buffer writes them, with every quirk, against a record of the play."""
+"""Dopamine logs, written by a replay buffer with all its quirks, agree with a record of play."""
 
 import gzip
 import io
@@ -24,7 +24,7 @@ PAD = (-1, -1)
 
 
 class Replay:
-    """A logging circular buffer, after the published one, that remembers what is in each slot."""
+    """A logging circular buffer like the published one. It also records what is in each slot."""
 
     def __init__(self, capacity):
         self.capacity, self.added, self.due = capacity, 0, True
@@ -35,7 +35,7 @@ class Replay:
             "terminal": np.full(capacity, JUNK["terminal"], np.uint8),
         }
         self.slots = [None] * capacity  # (episode, step) or PAD
-        self.windows = []  # of each saved one: columns, add_count, slots before the cursor
+        self.windows = []  # for each saved window: columns, add_count, slots before the cursor
 
     def _put(self, slot, frame, action, reward, terminal):
         at = self.added % self.capacity
@@ -82,7 +82,7 @@ def frame_of(episode, step):
 
 @st.composite
 def plays(draw):
-    """(capacity, episodes of (length, how they end, odd steps))."""
+    """(capacity, episodes), where an episode is (length, how it ends, odd steps)."""
     lengths = st.integers(1, 14)
     ends = st.sampled_from(["terminal", "terminal", "cut"])
     odd = st.sampled_from(["nothing", "black", "noop", "nan", "reward"])
@@ -91,7 +91,7 @@ def plays(draw):
 
 
 def play(capacity, episodes):
-    """The buffer after the play, and what was done: (episode, step) -> action, reward, terminal."""
+    """The buffer after the play, and {(episode, step): (action, reward, terminal)}."""
     replay, done = Replay(capacity), {}
     for episode, (length, end, odd) in enumerate(episodes):
         for step in range(length):
@@ -101,7 +101,7 @@ def play(capacity, episodes):
             reward = {"nan": np.nan, "reward": -1.0}.get(here, 0.0)
             frame = frame_of(episode, step)
             if here == "black":
-                frame = np.zeros((84, 84), np.uint8)  # but the action is not 0: no padding
+                frame = np.zeros((84, 84), np.uint8)  # not padding: the action is not 0
             terminal = last and end == "terminal"
             replay.add((episode, step), frame, action, reward, terminal, last)
             done[episode, step] = (frame, action, 0.0 if here == "nan" else reward, terminal)
@@ -110,7 +110,7 @@ def play(capacity, episodes):
 
 
 def expected_fragments(slots):
-    """Runs of steps that follow on, each with whether its start is known, in a window's rows."""
+    """The fragments of episodes in a window's slots, each with whether its start is known."""
     fragments, known = [], False
     for slot in slots:
         if slot == PAD:
@@ -151,8 +151,8 @@ def test_random_logs_with_every_quirk(tmp_path_factory, case):
         assert findings.counts.get("nan_rewards", 0) == len(nans)
 
 
-def test_the_cases_that_are_rare_do_come_up():
-    """The property above would be empty without them."""
+def test_rare_cases_occur():
+    """The property test above covers the rare cases."""
     lost = part = whole = 0
     for capacity in range(6, 20):
         replay, _ = play(capacity, [(5, "terminal", "nothing")] * 12)
@@ -172,7 +172,7 @@ def blocks_of(frames, action, reward, terminal, size):
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 100])
 def test_blocks_do_not_matter(size):
-    # Two episodes, the first cut (newer logs have no mark there), each after its padding.
+    # Two episodes, each after its padding. The first is truncated, which newer logs do not mark.
     frames = np.zeros((13, 84, 84), np.uint8)
     frames[3:7] = frames[10:13] = 5
     terminal = np.arange(13) == 12
@@ -211,7 +211,7 @@ def test_the_time_limit_is_a_cut(length, is_cut):
 
 @pytest.fixture
 def logs(tmp_path):
-    """A folder with one window of three episodes, 31 of its 40 rows in use."""
+    """A folder with one window of three episodes, which use 31 of its 40 rows."""
     replay, _ = play(40, [(5, "terminal", "reward"), (8, "terminal", "reward"), (9, "cut", "noop")])
     folder = tmp_path / "Pong" / "1" / "replay_logs"
     replay.write(folder)
@@ -240,7 +240,7 @@ def test_a_broken_file_is_named(logs, name):
         assert str(caught.value).startswith(f"{file}: is ")
         assert "\n" not in str(caught.value)
     raw = bytearray(good)
-    raw[-6] ^= 1  # gzip's checksum, at the very end
+    raw[-6] ^= 1  # gzip's checksum, at the end of the file
     file.write_bytes(raw)
     with pytest.raises(CorruptError, match="is broken"):
         read(logs)
@@ -255,10 +255,10 @@ def test_arrays_that_do_not_fit(logs):
         read(logs)
 
 
-def test_frames_that_are_fewer_than_told(logs):
+def test_fewer_frames_than_the_header_says(logs):
     file = log_file(logs, "observation", 0)
     whole = gzip.decompress(file.read_bytes())
-    file.write_bytes(gzip.compress(whole[: 128 + 7056 * 10]))  # a good gzip stream
+    file.write_bytes(gzip.compress(whole[: 128 + 7056 * 10]))  # a valid gzip stream
     with pytest.raises(CorruptError, match="is cut off before its end"):
         read(logs)
 
@@ -280,14 +280,14 @@ def test_foreign_arrays(logs, name, array, message):
 
 
 @pytest.mark.parametrize("action", [-1, 2**31])
-def test_actions_that_none_can_be(logs, action):
+def test_impossible_actions(logs, action):
     stored = np.load(io.BytesIO(gzip.decompress(log_file(logs, "action", 0).read_bytes())))
     actions = stored.astype(np.int64)
     actions[5] = action
     save(log_file(logs, "action", 0), actions)
     with pytest.raises(CorruptError, match=rf"action_ckpt.0.gz: row 5 holds the action {action}$"):
         read(logs)
-    # Rows past the cursor hold anything.
+    # Rows after the cursor may hold anything.
     actions[5], actions[38] = 1, action
     save(log_file(logs, "action", 0), actions)
     assert [episode.num_rows for episode in read(logs)[0]] == [5, 8, 9]
@@ -300,7 +300,7 @@ def test_an_episode_without_end_is_named(logs, monkeypatch):
 
 
 def test_a_disk_that_fails_is_no_corrupt_file(logs):
-    """It would be left out for good."""
+    """Otherwise, --skip_corrupt would leave the file out permanently."""
     file = log_file(logs, "reward", 0)
     file.unlink()
     file.mkdir()
@@ -310,7 +310,7 @@ def test_a_disk_that_fails_is_no_corrupt_file(logs):
 
 
 def test_cut_episodes_that_a_cut_off_file_loses(tmp_path):
-    """Without a terminal to tell them they are counted as one at least."""
+    """Without a terminal they cannot be counted exactly; the count is at least one."""
     replay, _ = play(60, [(5, "cut", "nothing")] * 5)
     replay.write(tmp_path)
     file = log_file(tmp_path, "observation", 0)
@@ -340,20 +340,20 @@ def test_whole_episodes_before_a_cut_off_are_kept(logs):
     file = log_file(logs, "observation", 0)
     stream = io.BytesIO()
     np.save(stream, np.load(io.BytesIO(gzip.decompress(file.read_bytes()))))
-    # Frames differ in few bytes, so that a cut stream holds whole rows: cut it uncompressed.
-    stored = gzip.compress(stream.getvalue(), 0)  # of headers, 5 bytes a 64 KiB block
+    # The stream is stored uncompressed, so that a cut leaves a known number of whole rows.
+    stored = gzip.compress(stream.getvalue(), 0)  # headers take 5 bytes for each 64 KiB
     file.write_bytes(stored[: 128 + 7056 * 20 + 500])
     with pytest.raises(CorruptError, match="is cut off"):
         read(logs)
     found, findings = read(logs, skip_corrupt=True)
-    # Rows 0-2 are padding, 3-7 an episode, 8-10 padding, 11-18 another, and 20 rows are whole.
+    # Rows 0-2 and 8-10 are padding, 3-7 and 11-18 are episodes, and 20 rows are complete.
     assert [episode.num_rows for episode in found] == [5, 8]
     assert findings.counts == {"skipped_episodes": 1}
     assert findings.left_out == [f"{file}: is cut off before its end"]
 
 
 def inputs(path, **changes):
-    """(names of the windows to convert, what is missing)"""
+    """Returns (names of the windows to convert, messages about missing files)."""
     given = {"game": "Pong", "runs": [1], "split": None, "checkpoints": []} | changes
     found = find_windows(Selection(path, **given), skip_corrupt=False)
     return [file.name for file in found.files], found.missing
@@ -395,7 +395,7 @@ def test_several_missing_files_are_named_in_one_line(tmp_path, logs):
     )
 
 
-# Writing.
+# Writing logs.
 
 
 def rows_of(episodes):
@@ -421,7 +421,7 @@ def rows_of(episodes):
 
 
 def accepted(columns, cursor, capacity):
-    """Rows that Dopamine's reader takes for transitions (circular_replay_buffer, not full)."""
+    """Rows that Dopamine's reader treats as transitions (circular_replay_buffer, not full)."""
     found = []
     for row in range(3, cursor - 1):
         if not columns["terminal"][row - 3 : row].any():
@@ -471,7 +471,7 @@ def test_what_is_written_has_the_same_transitions(tmp_path_factory, episodes, ca
             assert stored["terminal"][row] == rows.terminal[at]
             if not rows.terminal[at]:
                 np.testing.assert_array_equal(stored["observation"][row + 1], rows.frame[at + 1])
-            # The stack, zeros before the start.
+            # The stack, with zeros before the start.
             for back in range(4):
                 inside = at - back >= number_of
                 expected = rows.frame[at - back] if inside else np.zeros((84, 84))
@@ -486,9 +486,9 @@ def test_what_is_written_has_the_same_transitions(tmp_path_factory, episodes, ca
         )
         split += not ends_here or cursor == capacity - 1
     expected = transition_rows(rows).tolist()
-    assert taken == [at for at in expected if at in set(taken)]  # in order, and no others
-    # An episode that no window holds loses its transition at the seam, and the stacks after it;
-    # one that just fits, the row that would close it.
+    assert taken == [at for at in expected if at in set(taken)]  # in order, without others
+    # An episode longer than a window loses the transition where it is split, and the next three,
+    # whose stacks are incomplete. An episode that exactly fills a window loses its last one.
     assert len(expected) - len(taken) <= 4 * split
     if not split:
         assert taken == expected

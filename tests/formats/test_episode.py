@@ -6,7 +6,7 @@ from pvn.formats.packing import pack
 
 
 def numbers(episode):
-    """Of its rows, which are told apart by their actions and by their frames."""
+    """An episode whose rows differ in their actions and frames."""
     rows = [block.rows() for block in episode.blocks(5, Findings())]
     for each in rows:
         np.testing.assert_array_equal(each.frame[:, 3, 4], each.action)
@@ -32,7 +32,7 @@ def test_undefined_rewards_become_0_and_are_counted():
     episode.append(pack(np.zeros((3, 84, 84), np.uint8)), np.zeros(3, int), reward)
     (rows,) = episode.blocks(0, findings)
     assert rows.reward.tolist() == [0, 0, -1]
-    assert np.isnan(reward[1])  # the reader's own array is left alone
+    assert np.isnan(reward[1])  # the reader's own array does not change
     assert findings.counts == {"nan_rewards": 3}
     assert (rows.cut_start.tolist(), rows.truncated.tolist()) == (
         [True, False, False], [False, False, True]

@@ -1,4 +1,4 @@
-"""RLDS files, prepared and raw: random episodes, broken records, and what is missing."""
+"""RLDS files, prepared and raw: random episodes, broken records and missing files."""
 
 import gzip
 import io
@@ -100,7 +100,7 @@ def payload_of(episode, raw):
 
 
 def write(folder, files, raw):
-    """Files of records, one a checkpoint; returns their paths."""
+    """Writes files of records, one for each checkpoint. Returns their paths."""
     if raw:
         target = folder / "Pong"
         target.mkdir(parents=True)
@@ -176,7 +176,7 @@ def test_a_last_row_that_looks_like_a_step_is_counted(tmp_path, monkeypatch):
     frames, action, reward, _ = episode_of(0, 5, True)
     reward[-1] = 1
     rewarded = record(payload_of((frames, action, reward, True), True))
-    # The time limit ends a game after its last step, and the frame after that.
+    # An episode that the time limit ends has one row for each step, and one for the last frame.
     monkeypatch.setattr("pvn.formats.rlds.TIME_LIMIT", 7)
     lengths = [record(payload_of(episode_of(0, length, True), True)) for length in (6, 7, 8)]
     write(tmp_path, [[rewarded] * 2, lengths], True)
@@ -194,7 +194,7 @@ def test_many_frames_are_decoded_in_order(tmp_path, monkeypatch):
         np.testing.assert_array_equal(rows.frame, frames)
 
 
-# Broken records. Three episodes a file, the second of the first one is broken.
+# Broken records. A file has three episodes; the second episode of the first file is broken.
 
 
 def plain(*, images=2, action=None, ended=None):
@@ -332,12 +332,12 @@ def test_what_is_missing(tmp_path):
     assert found(checkpoints=[1]) == (whole[1:], [])
     lacks = f"{first.parent}: has no checkpoint 2, only 0-1; choose with --checkpoints"
     assert found(checkpoints=[0, 2]) == (whole[:1], [lacks])
-    # A split that is listed, and has no shard.
+    # A listed split without any shard.
     second.rename(second.with_name("elsewhere"))
     assert found() == (whole[:1], [f"{second}: is missing"])
     assert found(checkpoints=[0]) == (whole[:1], [])
     second.with_name("elsewhere").rename(second)
-    # A split with one of its two shards.
+    # A split that lacks one of its two shards.
     half = first.rename(first.with_name(first.name.replace("of-00001", "of-00002")))
     other = half.with_name(half.name.replace("00000-of", "00001-of"))
     names = [half.name.removeprefix(f"{NAME}-"), whole[1]]

@@ -60,7 +60,7 @@ def test_what_is_framed_is_read(payloads):
 
 @settings(deadline=None, derandomize=True, max_examples=200)
 @given(st.lists(st.binary(min_size=1, max_size=30), min_size=1, max_size=4), st.data())
-def test_any_byte_that_is_flipped_is_seen(payloads, data):
+def test_any_flipped_byte_is_detected(payloads, data):
     good = framed(*payloads)
     at = data.draw(st.integers(0, len(good) - 1))
     bad = bytearray(good)
@@ -72,13 +72,13 @@ def test_any_byte_that_is_flipped_is_seen(payloads, data):
     assert records[hit].problem
     in_header = at - (ends[hit] - len(payloads[hit]) - 16) < 12
     assert records[hit].is_last == in_header
-    if not in_header:  # the framing holds: the others are whole
+    if not in_header:  # the framing is valid, so the other records are complete
         assert [r.payload for r in records[hit + 1 :]] == payloads[hit + 1 :]
 
 
 @settings(deadline=None, derandomize=True, max_examples=100)
 @given(st.lists(st.binary(max_size=30), min_size=1, max_size=4), st.data())
-def test_any_early_end_is_seen(payloads, data):
+def test_any_early_end_is_detected(payloads, data):
     good = framed(*payloads)
     stop = data.draw(st.integers(0, len(good) - 1))
     ends = [0, *np.cumsum([len(p) + 16 for p in payloads]).tolist()]
@@ -86,7 +86,7 @@ def test_any_early_end_is_seen(payloads, data):
     whole = sum(end <= stop for end in ends) - 1
     assert [r.payload for r in records[:whole]] == payloads[:whole]
     if stop in ends:
-        assert len(records) == whole  # nobody can tell
+        assert len(records) == whole  # a file that ends between two records looks complete
     else:
         assert [(r.number, r.is_last) for r in records[whole:]] == [(whole, True)]
         assert records[-1].problem.startswith("the file ends in it")

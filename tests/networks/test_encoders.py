@@ -87,7 +87,7 @@ def shapes_of(encoder):
 
 
 def random_params(encoder):
-    """Weights of a scale like the initial, and biases, which would start at zero."""
+    """Random weights of the initial scale, and random biases, which normally start at zero."""
     rng = np.random.default_rng(1)
 
     def draw(leaf):
@@ -97,7 +97,7 @@ def random_params(encoder):
     return jax.tree.map(draw, abstract_params(encoder))
 
 
-# Plain re-implementations, pixels scaled before they enter.
+# Plain re-implementations, whose input is scaled pixels.
 
 
 def plain_conv(params, x, stride=1):
@@ -140,7 +140,7 @@ def test_against_a_plain_implementation(name, plain):
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
 
 
-# Shapes, types, sizes.
+# Shapes, types and sizes.
 
 
 @pytest.mark.parametrize("name", ENCODERS)
@@ -156,7 +156,7 @@ def test_shapes_and_types(name, dtype):
         assert (out.shape, out.dtype) == ((batch, 24), jnp.float32)
 
 
-def test_bfloat16_is_of_the_computation_alone():
+def test_bfloat16_is_the_type_of_the_computation_only():
     half, full = (
         make_encoder("nature", width=1, num_features=32, dtype=dtype)
         for dtype in ("bfloat16", "float32")
@@ -164,7 +164,7 @@ def test_bfloat16_is_of_the_computation_alone():
     params = random_params(half)
     observation = observations(2)
     rough, exact = (np.asarray(e.apply(params, observation)) for e in (half, full))
-    # Every number is one of bfloat16, and near the exact one, but not it.
+    # Every number is a bfloat16 number, close to the exact number but not equal.
     np.testing.assert_array_equal(rough, rough.astype(jnp.bfloat16).astype(np.float32))
     np.testing.assert_allclose(rough, exact, rtol=0.05, atol=0.02)
     assert (rough != exact).any()
@@ -211,8 +211,8 @@ def pool_reference(x):
     [(84, 84, "float32"), (42, 42, "float32"), (21, 21, "float32"), (42, 21, "bfloat16")]
     + [(21, 84, "float32"), (1, 2, "float32")],
 )
-def test_max_pool_is_that_of_flax(height, width, dtype):
-    # Negative throughout, so that a padding of zeros would show.
+def test_max_pool_equals_that_of_flax(height, width, dtype):
+    # All inputs are negative, so that padding with zeros would change the result.
     x = np.random.default_rng(height).normal(-5, 1, (2, height, width, 3)).astype(dtype)
     got, expected = jax.jit(max_pool)(x), jax.jit(pool_reference)(x)
     assert got.dtype == expected.dtype
@@ -220,8 +220,8 @@ def test_max_pool_is_that_of_flax(height, width, dtype):
 
 
 @pytest.mark.parametrize("size", [84, 42, 21])
-def test_gradient_of_max_pool_is_that_of_flax(size):
-    # No two entries tie; cotangents are small whole numbers, whose sums are exact in any order.
+def test_gradient_of_max_pool_equals_that_of_flax(size):
+    # No two entries tie. Cotangents are small integers, whose sums are exact in any order.
     rng = np.random.default_rng(size)
     x = jnp.asarray(rng.permutation(2 * size * size * 3).reshape(2, size, size, 3), jnp.float32)
     out = pool_reference(x)
@@ -238,7 +238,7 @@ def test_gradient_of_max_pool_is_shared_where_entries_tie():
     np.testing.assert_array_equal(gradient[0, :, :, 0], np.full((2, 2), 0.25))
 
 
-# A person's own.
+# A user's own encoder.
 
 
 @pytest.fixture
@@ -255,7 +255,7 @@ def test_own_encoder_from_a_file(own, name):
     )
     params = init_encoder(relative, 0)
     jax.tree.map(np.testing.assert_array_equal, params, init_encoder(absolute, 0))
-    # 4 * 4 * 4 pixels to 3 * 2 to 5, a linear function of x / 255 (Haiku's has a ReLU between).
+    # 4 * 4 * 4 pixels to 3 * 2 to 5: linear in x / 255 (the Haiku encoder has a ReLU between).
     weights = {
         "FlaxOwn": lambda p: (p["Dense_0"]["kernel"], p["Dense_1"]["kernel"]),
         "HaikuOwn": lambda p: (p["mlp/~/linear_0"]["w"], p["mlp/~/linear_1"]["w"]),
@@ -294,7 +294,7 @@ def test_own_encoder_from_a_package(own, monkeypatch):
     )
 
 
-def test_own_encoder_gets_the_type_it_is_to_compute_in(own):
+def test_own_encoder_gets_the_type_of_its_computation(own):
     encoder = make_encoder(
         "own_encoders.py:FlaxOwn", width=1, num_features=5, dtype="bfloat16", folder=own
     )
@@ -319,7 +319,7 @@ def test_a_neighbour_that_is_imported_when_the_network_is_traced(own):
     late = OWN.replace("x = nn.Dense(3 * self.width,", "import sizes; x = nn.Dense(sizes.hidden,")
     (own / "late.py").write_text(late)
     encoder = make_encoder("late.py:FlaxOwn", width=1, num_features=5, folder=own)
-    (own / "sizes.py").unlink()  # it is loaded by now
+    (own / "sizes.py").unlink()  # it is already loaded
     assert init_encoder(encoder, 0)["Dense_0"]["kernel"].shape == (64, 6)
 
 

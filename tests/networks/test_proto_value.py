@@ -14,7 +14,7 @@ def observations(count):
 
 
 @pytest.mark.parametrize(("tasks", "actions"), [(1, 1), (1, 4), (7, 1), (7, 4)])
-def test_heads_are_layers_of_their_own(tasks, actions):
+def test_heads_are_separate_layers(tasks, actions):
     rng = np.random.default_rng(0)
     features = rng.normal(size=(5, 6)).astype(np.float32)
     module = TaskHeads(tasks, actions)
@@ -42,7 +42,7 @@ def test_heads_without_bias_are_linear():
 
 @pytest.mark.parametrize("num_features", [64, 400])
 def test_a_head_starts_as_a_lone_layer(num_features):
-    # 40 heads at once, against 40 dense layers; a fan-in or -out that counts the tasks is far off.
+    # Compares 40 heads with 40 dense layers. A fan-in or fan-out that counts tasks is far off.
     features = jnp.zeros((1, num_features))
     heads = TaskHeads(40, 50).init(jax.random.key(0), features)["params"]["DenseGeneral_0"]
     lone = jax.vmap(lambda key: nn.Dense(50).init(key, features)["params"]["kernel"])(
@@ -53,7 +53,7 @@ def test_a_head_starts_as_a_lone_layer(num_features):
     assert float(heads["kernel"].std()) == pytest.approx(scale, rel=0.02)
     assert float(lone.std()) == pytest.approx(scale, rel=0.02)
     np.testing.assert_allclose(heads["kernel"].std(axis=(0, 2)), scale, rtol=0.1)
-    # Flax cuts the normal off at two of its own standard deviations, 0.8796 of which remain.
+    # Flax truncates the normal at two standard deviations; its spread is then 0.8796 times.
     assert float(jnp.abs(heads["kernel"]).max()) <= 2 * scale / 0.8796
     np.testing.assert_allclose(heads["kernel"].mean(axis=(0, 2)), 0, atol=0.1 * scale)
 
@@ -75,8 +75,8 @@ def test_network_is_heads_on_the_features_of_the_encoder():
     assert float(features.std()) > 0
 
 
-def test_encoder_and_heads_draw_from_keys_of_their_own():
-    # Both would be the same numbers if they shared the key.
+def test_encoder_and_heads_have_different_keys():
+    # With a shared key, both would be the same numbers.
     encoder = Network(
         lambda key, x: TaskHeads(2, 3).init(key, x)["params"],
         lambda params, x: TaskHeads(2, 3).apply({"params": params}, x).reshape(-1, 6),

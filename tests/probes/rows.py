@@ -1,4 +1,4 @@
-"""Small datasets whose frames spell the number of their row."""
+"""Small datasets whose frames encode the number of their row."""
 
 import numpy as np
 
@@ -6,9 +6,9 @@ from pvn.data.store import Rows
 
 
 def make_rows(lengths, reward, ends=None, numbers=None):
-    """Rows of episodes. ends: "terminal" (everywhere if None), "truncated" or "cut" (no flag).
+    """Rows of episodes. ends: "terminal" (all if None), "truncated" or "cut" (neither flag).
 
-    A row's frame spells its number, so that features can be looked up.
+    A row's frame encodes its number, so that a test can look its features up.
     """
     total = sum(lengths)
     last = np.cumsum(lengths) - 1

@@ -10,7 +10,7 @@ from tests.probes.rows import make_rows
 
 
 def looked_up(table):
-    """Features: the row of `table` [N, F] that the newest frame spells."""
+    """Features: the row of `table` [N, F] whose number the newest frame encodes."""
 
     def features(observation):
         assert observation.dtype == np.uint8
@@ -47,7 +47,7 @@ def test_values_that_are_linear_in_a_feature():
     assert result.r2 > 0.999
     assert 0.999 < result.low <= result.r2 <= result.high <= 1
     assert result.penalty < 1e-3
-    # 30 episodes in three parts, 18 : 6 : 6; each row is looked at once.
+    # 30 episodes are split 18 : 6 : 6. Each row is mapped once.
     assert result.num_test_episodes == 6
     assert sum(seen) == len(rows.reward)
     assert len(seen) == -(-len(rows.reward) // 1024)
@@ -56,17 +56,17 @@ def test_values_that_are_linear_in_a_feature():
     assert result.num_train_rows + result.num_test_rows < len(rows.reward)
 
 
-def test_noise_says_nothing():
+def test_noise_explains_nothing():
     rows = some_episodes(30)
     table = np.random.default_rng(1).normal(size=(len(rows.reward), 50)).astype(np.float32)
     result = probe_values(looked_up(table), rows)
     assert -0.2 < result.r2 < 0.02
-    assert result.penalty >= 0.1  # held-out episodes tell that the weights are noise
+    assert result.penalty >= 0.1  # validation episodes show that the weights are noise
 
 
-def test_the_episode_says_nothing_of_other_episodes():
-    # Rewards are the same throughout an episode, so its number gives the values away, but only in
-    # an episode that was fitted.
+def test_an_episode_does_not_predict_other_episodes():
+    # All rewards of an episode are equal, so its number predicts the values, but only in an episode
+    # of the train part.
     random = np.random.default_rng(0)
     lengths = [30] * 25
     of_episode = random.choice([-1.0, -0.5, 0.5, 1], size=25)
@@ -81,7 +81,7 @@ def test_the_episode_says_nothing_of_other_episodes():
 
 
 def test_the_penalty_is_chosen_and_needed():
-    # One useful feature among many, and few rows: a fit without a penalty is worse than none.
+    # Few rows, and one useful feature among many: a fit without a penalty would overfit.
     rows = some_episodes(15, longest=30)
     random = np.random.default_rng(1)
     useful = values_of(rows) + 0.3 * random.normal(size=len(rows.reward))
@@ -117,7 +117,7 @@ def test_rows_without_a_stack_do_not_count():
 
 
 def test_only_rows_with_known_values_count():
-    # The last rows of truncated episodes are not known: 0.8^20 > 0.01 > 0.8^21.
+    # The values of the last rows of truncated episodes are not known: 0.8^20 > 0.01 > 0.8^21.
     rows = some_episodes(20)
     last = np.flatnonzero(rows.terminal)
     cut = last[::2]
@@ -131,7 +131,7 @@ def test_only_rows_with_known_values_count():
     assert sum(seen) == np.sum(known)
 
 
-def test_at_most_so_many_rows():
+def test_max_rows():
     rows = some_episodes(40)
     table = values_of(rows)[:, None]
     looked_at = []
@@ -143,12 +143,12 @@ def test_at_most_so_many_rows():
 
     result = probe_values(features, rows, max_rows=500)
     assert len(looked_at) == len(set(looked_at)) == 500
-    assert len(set(rows.episode[looked_at])) == 40  # from everywhere
+    assert len(set(rows.episode[looked_at])) == 40  # from all episodes
     assert result.r2 > 0.999
     assert result.num_train_rows + result.num_test_rows < 500
 
 
-def test_a_function_of_its_seed():
+def test_the_result_depends_on_the_seed():
     rows = some_episodes(20)
     random = np.random.default_rng(1)
     table = values_of(rows)[:, None] + random.normal(size=(len(rows.reward), 2))
@@ -165,7 +165,7 @@ def test_nine_episodes_are_too_few():
     assert str(error.value) == (
         "probe: 9 episodes with known targets, expected 10 or more; collect more steps"
     )
-    # Five that do not end are none: of a cut after 19 steps, nothing is known.
+    # Five episodes do not count: they are cut after 19 steps, so none of their values is known.
     rows = make_rows([19] * 5, np.arange(95) % 2, ["truncated"] * 5)
     with pytest.raises(UserError, match=r"^probe: 0 episodes with known targets, expected 10"):
         probe_values(looked_up(table), rows)
@@ -207,7 +207,7 @@ def test_features_too_large_for_their_squares():
     table = np.random.default_rng(1).normal(size=(len(rows.reward), 3)).astype(np.float32)
     with pytest.raises(UserError, match="features are not finite or too large for float32"):
         probe_values(looked_up(table * np.float32(1e30)), rows)
-    # In one episode only. Where it is a test episode, the score says how bad the features are.
+    # Only in one episode. If it is a test episode, the score is very low.
     outcomes = set()
     for episode in range(20):
         large = table.copy()
@@ -238,7 +238,7 @@ def test_features_of_a_wrong_form(table, form):
 
 
 def test_any_target():
-    # Which of three actions was taken: no value, and known on every second row only.
+    # The target is whether one of three actions was taken. It is known on every second row.
     rows = some_episodes(30)
     random = np.random.default_rng(1)
     target = random.integers(0, 3, len(rows.reward)).astype(np.float32)

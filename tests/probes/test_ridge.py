@@ -6,7 +6,7 @@ from pvn.probes.ridge import PENALTIES, Ridge
 
 
 def some_data(rows, columns, dtype, seed=0):
-    """Correlated features of very different scales and offsets, and targets that need them."""
+    """Correlated features of very different scales and offsets, and targets that depend on them."""
     random = np.random.default_rng(seed)
     mixed = random.normal(size=(rows, columns)) @ random.normal(size=(columns, columns))
     features = mixed * 10.0 ** random.uniform(-3, 2, columns) + random.normal(size=columns)
@@ -30,8 +30,8 @@ def oracle(features, targets, penalty):
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-9), (np.float32, 2e-3)])
 def test_scikit_learn(rows, columns, dtype, tolerance):
     features, targets = some_data(rows, columns, dtype)
-    # Rounding of float32 features is an error of 1e-7 in the eigenvalues: smaller penalties than
-    # this are lost in it. float64 shows the formula.
+    # Rounding of float32 features causes an error of 1e-7 in the eigenvalues, which hides smaller
+    # penalties. float64 tests the formula.
     penalties = np.array([1e-6, 1e-3, 0.1, 1.0, 30.0] if dtype == np.float64 else [1e-3, 0.1, 30.0])
     weights, intercepts = Ridge(features).solve(targets, penalties)
     assert weights.shape == (len(penalties), columns)
@@ -52,7 +52,7 @@ def test_scikit_learn(rows, columns, dtype, tolerance):
 
 
 def test_by_hand():
-    # x is (-1, 1) after standardising: the mean of x y is 3, so w = 3 / (1 + penalty).
+    # Standardised, x is (-1, 1). The mean of x y is 3, so w = 3 / (1 + penalty).
     ridge = Ridge(np.array([[10.0], [14.0]]))
     weights, intercepts = ridge.solve(np.array([2.0, 8.0]), np.array([0.0, 1.0, 2.0]))
     np.testing.assert_allclose(weights[:, 0] * 2, [3, 1.5, 1], rtol=1e-12)
@@ -81,7 +81,7 @@ def test_constant_columns_get_weight_zero(dtype):
     weights, intercepts = Ridge(padded).solve(targets, PENALTIES)
     assert (weights[:, 3:] == 0).all()
     assert (weights[:, :3] != 0).all()
-    # And they change nothing for the others, at penalties that rounding does not reach.
+    # They do not change the other weights, at penalties larger than the rounding error.
     expected, expected_intercepts = Ridge(features).solve(targets, PENALTIES)
     rtol = 1e-9 if dtype == np.float64 else 1e-4
     large = PENALTIES > 1e-5
@@ -98,7 +98,7 @@ def test_only_constant_columns_predict_the_mean():
 
 
 def test_rarely_active_columns_count():
-    # ReLU features are 0 nearly always; that is not constant.
+    # A ReLU feature that is nearly always 0 is not constant.
     features = np.zeros((10_000, 2), np.float32)
     features[17, 0] = 1e-3
     features[:, 1] = 5

@@ -6,7 +6,7 @@ from pvn.probes.score import r_squared_interval
 
 
 def episodes_of_predictions(count, length, seed):
-    """(episode, target, prediction): targets and errors are mostly the episode's."""
+    """(episode, target, prediction). Targets and errors vary mostly between episodes."""
     random = np.random.default_rng(seed)
     episode = np.repeat(random.permutation(1000)[:count], length)
     shared, error = np.repeat(random.normal(size=(2, count)), length, axis=1)
@@ -30,7 +30,7 @@ def test_r_squared_is_that_of_scikit_learn():
 
 
 def test_interval_of_two_episodes_by_hand():
-    # Resamples are the first episode twice (1/4), both (1/2), the second twice (1/4).
+    # A resample is the first episode twice (1/4), both (1/2), or the second twice (1/4).
     episode = np.array([7, 7, 3, 3, 3])
     target = np.array([0.0, 2, 1, 4, 7])
     prediction = np.array([0.5, 2, 1, 2, 7])
@@ -45,7 +45,7 @@ def test_interval_is_a_function_of_its_seed():
     data = episodes_of_predictions(10, 5, 0)
     assert r_squared_interval(*data, seed=1) == r_squared_interval(*data, seed=1)
     assert r_squared_interval(*data, seed=1) != r_squared_interval(*data, seed=2)
-    # Which rows are neighbours does not matter, only whose they are.
+    # The order of rows does not matter, only their episodes.
     order = np.random.default_rng(0).permutation(50)
     shuffled = [column[order] for column in data]
     np.testing.assert_allclose(r_squared_interval(*shuffled), r_squared_interval(*data), rtol=1e-9)
@@ -66,7 +66,7 @@ def test_interval_covers_where_one_over_rows_would_not():
 
 
 def test_resamples_without_variance_do_not_count():
-    # Every fourth resample draws only the first episode, in which there is nothing to explain.
+    # Every fourth resample draws only the first episode, whose targets do not vary.
     random = np.random.default_rng(0)
     episode = np.repeat([0, 1], 50)
     target = np.append(np.zeros(50), random.normal(size=50))

@@ -38,7 +38,7 @@ def test_the_value_takes_its_settings():
     assert load_target("value", {}).settings == {"discount": 0.99, "clip_rewards": True}
 
 
-def test_a_persons_own(tmp_path):
+def test_a_users_own_target(tmp_path):
     file = tmp_path / "own.py"
     file.write_text(OWN)
     rows = make_rows([3, 2], [0, 1, 0, 2, 3])
@@ -53,7 +53,7 @@ def test_a_persons_own(tmp_path):
     bare = load_target(f"{file}:Bare", {"discount": 0.25})
     assert bare.settings == {"code": code}
     assert targets_of(bare, rows)[0].tolist() == [0, 1, 0, 2, 3]
-    # A file that changes is another target.
+    # A changed file is a different target.
     file.write_text(OWN.replace("rows.reward > 0", "rows.reward > 1"))
     assert load_target(f"{file}:Action", {}).settings["code"] != code
 
@@ -67,7 +67,7 @@ def test_a_persons_own(tmp_path):
         ("{}:Nothing", "target {}:Nothing: has no method targets(rows)"),
     ],
 )
-def test_what_is_no_target(tmp_path, name, text):
+def test_objects_that_are_not_targets(tmp_path, name, text):
     file = tmp_path / "own.py"
     file.write_text(OWN)
     with pytest.raises(UserError, match="^" + re.escape(text.replace("{}", str(file)))):

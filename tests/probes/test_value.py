@@ -7,7 +7,7 @@ from tests.probes.rows import make_rows
 
 
 def slow_returns(rows, discount, clip):
-    """(returns, known) of each row by walking to the end of its episode."""
+    """A slow reference, (returns, known), that follows each row to the end of its episode."""
     total = len(rows.reward)
     returns, known = np.zeros(total), np.zeros(total, bool)
     for row in range(total):
@@ -54,8 +54,8 @@ def test_returns_by_hand():
     assert known.all()
     returns, _ = ValueTarget(0.5, True).targets(rows)
     assert returns.tolist() == [1.25, 0.5, 1, -0.5, 1, 0.5]
-    assert rows.reward.tolist() == rewards  # left alone
-    # (1/2)^6 is more than 1 %, (1/2)^7 is less: a cut hides little from seven steps before it on.
+    assert rows.reward.tolist() == rewards  # not changed
+    # (1/2)^6 is more than 1 %, (1/2)^7 is less: values are known seven steps or more before a cut.
     for ends in (["terminal", "truncated"], ["terminal", "cut"]):
         rows = make_rows([2, 9], np.zeros(11), ends)
         _, known = ValueTarget(0.5, True).targets(rows)

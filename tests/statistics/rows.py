@@ -1,4 +1,4 @@
-"""Rows of results, as the commands write them, and directories that hold them."""
+"""Makes rows of results, as the commands write them, and directories that hold them."""
 
 import json
 
@@ -24,20 +24,20 @@ def probe_row(value, discount=0.99, **fields):
 
 
 def old_row(episode_return, **fields):
-    """A line of scores.jsonl as it was before agents and episode returns had these names."""
+    """A line of scores.jsonl with the older names of agent and episode return."""
     base = {"game": "Pong", "method": "pvn", "head": "dqn", "seed": 0, "phase": "eval"}
     return base | {"agent_step": 1000, "return": episode_return, "length": 900} | fields
 
 
 def old_probe_row(r2, **fields):
-    """A line of probes.jsonl as it was when a probe was one of values."""
+    """A line of probes.jsonl in the older format, which had only value probes."""
     base = {"game": "Pong", "method": "pvn", "seed": 0, "targets": "value", "discount": 0.99}
     bounds = {"r2": r2, "r2_low": r2 - 0.125, "r2_high": r2 + 0.125}
     return base | bounds | {"penalty": 10.0, "num_features": 512, "note": "left alone"} | fields
 
 
 def write(directory, scores=None, probes=None):
-    """A directory of these lines, which may be texts too; its path."""
+    """Makes a directory with these lines, which may be text too. Returns its path."""
     directory.mkdir(parents=True, exist_ok=True)
     for name, rows in (("scores.jsonl", scores), ("probes.jsonl", probes)):
         if rows is not None:
@@ -55,7 +55,7 @@ def episode(episode_return, game="Pong", agent="pvn", head="dqn", seed=0, phase=
 
 
 def probed(agent, seed, discount, value, low, high, **fields):
-    """A probe of values in Pong."""
+    """A value probe in Pong."""
     settings = {"discount": discount, "clip_rewards": True, "max_rows": 50_000}
     row = ProbeRow("Pong", agent, seed, "value", settings, {}, {}, "r2", value, low, high, {})
     return row._replace(**fields)

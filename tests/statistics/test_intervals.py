@@ -10,7 +10,7 @@ from pvn.statistics.intervals import (
 
 
 def test_interval_of_two_values_by_hand():
-    # The mean of a resample of {0, 1} is 0 or 1 with probability 1/4 each, and 1/2 else.
+    # The mean of a resample of {0, 1} is 0 or 1 with probability 1/4 each, and otherwise 1/2.
     assert bootstrap_interval([0, 1]) == (0, 1)
     assert bootstrap_interval([0, 1], confidence=0.4) == (0.5, 0.5)
 
@@ -44,8 +44,8 @@ def test_interval_approaches_the_normal_one():
     )
 
 
-def test_long_samples_are_drawn_in_blocks():
-    # 2**22 draws make a block, so this takes 5 blocks of one resample.
+def test_long_samples_are_drawn_in_batches():
+    # A batch is 2**22 draws, so this takes 5 batches of one resample.
     values = np.arange(2**22) % 2
     low, high = bootstrap_interval(values, num_resamples=5)
     assert low < high
@@ -53,7 +53,7 @@ def test_long_samples_are_drawn_in_blocks():
 
 
 def test_nested_interval_counts_the_spread_between_groups():
-    # No spread within a group: the resampled means are those of {0, 10} drawn twice.
+    # Groups have no spread, so the resampled means are those of {0, 10} drawn twice.
     assert nested_bootstrap([[0, 0, 0], [10, 10]]) == (0, 10)
     assert nested_bootstrap([[0, 0, 0], [10, 10]], confidence=0.4) == (5, 5)
 
@@ -64,19 +64,19 @@ def test_nested_interval_of_one_group_is_the_plain_one():
 
 
 def test_stratified_interval_keeps_each_game_at_its_own_runs():
-    # Resampling across games would give means from 0 to 100; within a game nothing moves.
+    # Resampling across games would give means from 0 to 100; within a game nothing changes.
     scores = {"Pong": np.zeros(3), "Breakout": np.full(3, 100.0)}
     assert stratified_bootstrap(scores, np.mean) == (50, 50)
 
 
 def test_stratified_interval_by_hand():
-    # Pong's two runs give sums 0, 1, 1, 2; Breakout's single run stays: (sum + 4) / 3.
+    # Pong's two runs have sums 0, 1, 1, 2. Breakout's single run does not change: (sum + 4) / 3.
     low, high = stratified_bootstrap({"Pong": [0, 1], "Breakout": [4]}, np.mean)
     assert (low, high) == pytest.approx((4 / 3, 2))
 
 
 def test_interquartile_mean_by_hand():
-    # A quarter of eight is two: 1, 2 and 7, 100 go.
+    # A quarter of eight is two: 1, 2 and 7, 100 are removed.
     assert interquartile_mean([100, 3, 1, 4, 5, 2, 7, 6]) == (3 + 4 + 5 + 6) / 4
     # A quarter of five, rounded down, is one.
     assert interquartile_mean([-50, 1, 2, 6, 50]) == 3
@@ -94,6 +94,6 @@ def test_interquartile_mean_by_hand():
         lambda _: stratified_bootstrap({}, np.mean),
     ],
 )
-def test_nothing_has_no_statistic(statistic):
+def test_no_values_are_refused(statistic):
     with pytest.raises(ValueError, match="expected"):
         statistic([])

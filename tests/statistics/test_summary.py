@@ -8,7 +8,7 @@ from tests.statistics.rows import episode, probed
 def test_seeds_weigh_the_same():
     played = [episode(0.0), episode(0.0), episode(0.0), episode(10.0, seed=1)]
     (result,) = summarise(played, [])
-    # The mean of 0 and 10, not of four episodes; seeds drawn twice give 0, 5, 5 or 10.
+    # The mean of the seeds' means 0 and 10, not of four episodes. Resamples give 0, 5, 5 or 10.
     assert result.episode_return == (5.0, (0.0, 10.0))
     assert (result.num_episodes, result.num_seeds) == (4, 2)
 
@@ -51,21 +51,21 @@ def test_results_are_ordered_by_game_then_ours_then_baselines():
 
 
 def test_aggregate_by_hand():
-    # Human-normalised by design: Pong 0 and 1, Breakout 1 and 2. Four runs: without the ends, 1.
+    # Human-normalised scores: Pong 0 and 1, Breakout 1 and 2. The two middle runs have mean 1.
     played = [
         episode(-20.7),
         episode(14.6, seed=1),
         episode(1.7, "Breakout"),
         episode(59.3, "Breakout"),
         episode(59.3, "Breakout", seed=1),
-        episode(7.0, "AirRaid"),  # has no reference
-        episode(14.6, agent="random_policy", head="none"),  # one game only
+        episode(7.0, "AirRaid"),  # a game without a reference
+        episode(14.6, agent="random_policy", head="none"),  # an agent with one game only
     ]
     (result,) = aggregate(played)
     assert (result.agent, result.head, result.games) == ("pvn", "dqn", ("Breakout", "Pong"))
     assert result.num_runs == 4
     assert result.iqm.value == pytest.approx(1.0)
-    # Resampled: Pong {00, 01, 10, 11}, Breakout likewise; the inner two of four are all that count.
+    # Resamples: Pong {00, 01, 10, 11}, Breakout likewise. Only the middle two of four runs count.
     assert result.iqm.interval == pytest.approx((0.5, 1.5))
 
 
@@ -75,10 +75,10 @@ def test_aggregate_of_single_runs_has_no_interval():
 
 
 def test_learning_curve_by_hand():
-    # Ten episodes make two bins of 500 steps; the last step belongs to the last bin.
+    # Ten episodes give two bins of 500 steps. The last step is in the last bin.
     played = [episode(float(i), phase="train", step=100 * (i + 1)) for i in range(10)]
     (curve,) = learning_curves(played)
-    # Steps 100..400 and 500..1000.
+    # The bins hold steps 100..400 and 500..1000.
     np.testing.assert_allclose(curve.agent_step, [250, 750])
     np.testing.assert_allclose(curve.episode_return, [1.5, 6.5])
     assert np.all((curve.low < curve.episode_return) & (curve.episode_return < curve.high))
