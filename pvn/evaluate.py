@@ -215,6 +215,15 @@ def play_episodes(
     return returns
 
 
+def configured_learner(
+    c: ml_collections.FrozenConfigDict, num_features: int, num_actions: int
+) -> Learner:
+    """Returns the learner of config `c`, for features [N, num_features]."""
+    shared = {name: c[name] for name in LearnerContext._fields if name in c}
+    context = LearnerContext(num_features=num_features, num_actions=num_actions, **shared)
+    return make_learner(c.head, context, c[c.head])
+
+
 def evaluate(
     c: ml_collections.FrozenConfigDict, subject: Subject, envs: AtariEnvs, run: Run
 ) -> int:
@@ -247,12 +256,7 @@ def evaluate(
         scores = Scores(lines, row, run)
         if features is not None:
             act = make_act(features)
-            context = LearnerContext(
-                num_features=features.num_features,
-                num_actions=envs.num_actions,
-                **{name: c[name] for name in LearnerContext._fields if name in c},
-            )
-            learner = make_learner(c.head, context, c[c.head])
+            learner = configured_learner(c, features.num_features, envs.num_actions)
             rollout = Rollout(envs, act, seed=2 * c.seed)
             learn_head(c, rollout, learner, features.num_features, scores, metrics, stop)
             if not stop:

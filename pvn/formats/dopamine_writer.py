@@ -74,40 +74,7 @@ def write_window(folder: Path, number: int, window: list[Span], rows: Rows, capa
     Raises:
       OSError: a file cannot be written; the error names the file.
     """
-    action = np.zeros(capacity, np.int32)
-    reward = np.zeros(capacity, np.float32)
-    terminal = np.zeros(capacity, np.uint8)
-    ends = set()
-    cursor = 0
-    for padding, start, stop in window:
-        cursor += padding
-        here = slice(cursor, cursor + stop - start)
-        action[here], terminal[here] = rows.action[start:stop], rows.terminal[start:stop]
-        reward[here] = np.clip(rows.reward[start:stop], -1, 1)
-        cursor = here.stop
-        ends.add(cursor - 1)
-    if terminal[cursor - 1] and cursor < capacity - 1:
-        cursor += 1  # the reader never samples the last row, so the last row is the row of zeros
-
-    def frames() -> Iterator[np.ndarray]:
-        written = 0
-        for padding, start, stop in window:
-            yield np.zeros((padding, *FRAME_SHAPE), np.uint8)
-            for row in range(start, stop, BLOCK_ROWS):
-                yield rows.frame[row : min(row + BLOCK_ROWS, stop)]
-            written += padding + stop - start
-        for row in range(written, capacity, BLOCK_ROWS):
-            yield np.zeros((min(BLOCK_ROWS, capacity - row), *FRAME_SHAPE), np.uint8)
-
-    horizon = 1
-    around = np.arange(cursor - horizon, cursor + STACK) % capacity
-    columns: dict[str, np.ndarray] = {
-        "action": action,
-        "reward": reward,
-        "terminal": terminal,
-        "add_count": np.array(cursor),
-        "invalid_range": around,
-    }
+    columns, ends = _columns(window, rows, capacity)
     for name, array in columns.items():
         stream = io.BytesIO()
         np.save(stream, array)
@@ -122,8 +89,50 @@ def write_window(folder: Path, number: int, window: list[Span], rows: Rows, capa
     ):
         header = {"descr": "|u1", "fortran_order": False, "shape": (capacity, *FRAME_SHAPE)}
         np.lib.format.write_array_header_1_0(packed, header)
-        for block in frames():
+        for block in _frames(window, rows, capacity):
             packed.write(np.ascontiguousarray(block).data)
+
+
+def _columns(
+    window: list[Span], rows: Rows, capacity: int
+) -> tuple[dict[str, np.ndarray], set[int]]:
+    """Returns the arrays of a window, but its frames, and the rows at which episodes end."""
+    action = np.zeros(capacity, np.int32)
+    reward = np.zeros(capacity, np.float32)
+    terminal = np.zeros(capacity, np.uint8)
+    ends = set()
+    cursor = 0
+    for padding, start, stop in window:
+        cursor += padding
+        here = slice(cursor, cursor + stop - start)
+        action[here], terminal[here] = rows.action[start:stop], rows.terminal[start:stop]
+        reward[here] = np.clip(rows.reward[start:stop], -1, 1)
+        cursor = here.stop
+        ends.add(cursor - 1)
+    if terminal[cursor - 1] and cursor < capacity - 1:
+        cursor += 1  # the reader never samples the last row, so the last row is the row of zeros
+    horizon = 1
+    around = np.arange(cursor - horizon, cursor + STACK) % capacity
+    columns: dict[str, np.ndarray] = {
+        "action": action,
+        "reward": reward,
+        "terminal": terminal,
+        "add_count": np.array(cursor),
+        "invalid_range": around,
+    }
+    return columns, ends
+
+
+def _frames(window: list[Span], rows: Rows, capacity: int) -> Iterator[np.ndarray]:
+    """Yields the frames of a window in blocks: zeros before each span and after the last."""
+    written = 0
+    for padding, start, stop in window:
+        yield np.zeros((padding, *FRAME_SHAPE), np.uint8)
+        for row in range(start, stop, BLOCK_ROWS):
+            yield rows.frame[row : min(row + BLOCK_ROWS, stop)]
+        written += padding + stop - start
+    for row in range(written, capacity, BLOCK_ROWS):
+        yield np.zeros((min(BLOCK_ROWS, capacity - row), *FRAME_SHAPE), np.uint8)
 
 
 def _write(file: Path, content: bytes) -> None:
