@@ -13,7 +13,7 @@ from pvn.errors import UserError
 from pvn.fields import SEED, Field, Fields, check_field, fields_of
 from pvn.paths import normalise_path, normalise_paths
 
-flags.disclaim_key_flags()  # a flag that is made here is the calling command's, for its --help
+flags.disclaim_key_flags()  # --help lists these flags under the command that calls
 
 
 def define_config(default: str) -> flags.FlagHolder:

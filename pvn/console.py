@@ -61,7 +61,7 @@ def run(main: Callable[..., int | None], usage: str = "", memory: str = "") -> N
     def parse(argv: list[str]) -> list[str]:
         try:
             return flags.FLAGS(argv)
-        except SystemExit:  # --help, for which absl has another status
+        except SystemExit:  # --help; absl would exit with status 1
             sys.exit(0)
         except Exception as error:
             print(f"error: {flag_error(error, argv)}", file=sys.stderr)
@@ -100,7 +100,7 @@ def error_line(error: Exception, memory: str = "") -> str | None:
 
 
 def _finds_no_device() -> bool:
-    """Whether JAX, if it was imported, has no device to run on; it fails in several ways then."""
+    """Whether JAX, if it was imported, finds no device. It then raises several kinds of errors."""
     if "jax" not in sys.modules:
         return False
     try:
@@ -153,10 +153,10 @@ class Stop:
 
 @contextlib.contextmanager
 def orderly_stop() -> Iterator[Stop]:
-    """Turns the first SIGTERM or Ctrl-C into a truthy `Stop`; a later one acts as usual.
+    """Makes the `Stop` true at the first SIGTERM or Ctrl-C. A later signal acts as usual.
 
-    A scheduler may signal the process and then its group: what follows within a second is the same
-    request.
+    A scheduler may signal the process and then its process group. Further signals within one second
+    therefore belong to the same request.
     """
     stop = Stop()
     usual: dict[signal.Signals, Any] = {}

@@ -60,7 +60,12 @@ def normalise_paths(text: str, place: str, *, local: bool = False) -> tuple[str,
 
 
 def make_folder(path: str | os.PathLike[str], place: str) -> None:
-    """Makes the directory `path` and those above it; as `check_folder` where that cannot be."""
+    """Makes the directory `path` and the directories above it.
+
+    Raises:
+      UserError: as in `check_folder`.
+      OSError: the directory cannot be made, for example because the disk is full.
+    """
     check_folder(path, place)
     os.makedirs(path, exist_ok=True)
 

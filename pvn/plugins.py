@@ -72,7 +72,7 @@ def load_plugin(kind: str, name: str, known: Iterable[str] = (), folder: str | P
 def plugin_errors(kind: str, name: str, folder: str | Path = ".") -> Iterator[None]:
     """Turns an error of the user's code into one line: the file, the line and the error.
 
-    It leaves errors alone if `name` is one of pvn's.
+    If `name` is not the name of a plugin, errors do not change.
 
     Args:
       kind, name, folder: as in `load_plugin`.
@@ -98,9 +98,13 @@ def plugin_errors(kind: str, name: str, folder: str | Path = ".") -> Iterator[No
 def guarded(
     kind: str, name: str, function: Callable[P, R], folder: str | Path = "."
 ) -> Callable[P, R]:
-    """The function of a plugin, such that whatever it raises is one line: see `plugin_errors`.
+    """Wraps a function of a plugin: its errors become one line, as in `plugin_errors`.
 
-    A function of pvn's own, by its `name`, is returned as it is.
+    If `name` is not the name of a plugin, the function is returned without a change.
+
+    Args:
+      kind, name, folder: as in `load_plugin`.
+      function: the function to wrap.
     """
     if not is_plugin(name):
         return function

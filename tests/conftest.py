@@ -25,7 +25,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def compilations(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The compilation cache that the commands of one worker share; it halves a tiny run's time.
 
-    Not all workers share it: JAX reads an entry that another process is just writing, and warns.
+    Workers do not share it: JAX may read an entry while another process writes it, and then warns.
     """
     return tmp_path_factory.mktemp("compilations")
 

@@ -81,7 +81,7 @@ def test_own_encoder(make, run, tmp_path):
     # Every fourth of 84 pixels, then stride 2: 11 by 11 by 16 channels.
     assert features.params["Dense_0"]["kernel"].shape == (11 * 11 * 16, 16)
 
-    # Files that moved are the same encoder.
+    # An encoder whose files moved is the same encoder.
     (tmp_path / "own").rename(tmp_path / "moved")
     more = [x.replace("/own/", "/moved/") for x in example.arguments] + ["--config.num_steps=30"]
     again = run(example.module, *more)

@@ -39,7 +39,7 @@ class DqnState(NamedTuple):
     target_head: LinearHead
     opt_state: optax.OptState
     num_updates: jax.Array  # int32
-    diverged_at: jax.Array  # int32, the first update whose loss or gradient is not finite; or -1
+    diverged_at: jax.Array  # int32, the first update that diverged; or -1
 
 
 def double_q_loss(head: LinearHead, target_head: LinearHead, batch: Interaction) -> jax.Array:
@@ -72,8 +72,13 @@ def init_state(num_features: int, num_actions: int, settings: DqnSettings) -> Dq
 def largest_loss(discount: float, clip_rewards: bool) -> float:
     """The loss above which a head has diverged.
 
-    With rewards in [-1, 1] no value exceeds 1 / (1 - discount). A TD error that is 14 times as
-    large on average does not come from rewards. Without clipping there is no bound.
+    With rewards in [-1, 1], no value exceeds 1 / (1 - discount). At this loss, the root mean square
+    of the TD errors is 14 times as large. Rewards cannot cause such errors. The loss is infinite
+    without clipping, because then values have no bound.
+
+    Args:
+      discount: gamma of one agent step.
+      clip_rewards: whether rewards are clipped to [-1, 1].
     """
     return 100 / (1 - discount) ** 2 if clip_rewards else float("inf")
 
@@ -82,11 +87,13 @@ def largest_loss(discount: float, clip_rewards: bool) -> float:
 def update(
     state: DqnState, batches: Interaction, settings: DqnSettings, most: float = float("inf")
 ) -> tuple[DqnState, jax.Array]:
-    """Makes K updates with K batches [K, B, ...]. Returns the new state and the mean loss.
-
-    `target_period` counts agent steps; it is rounded down to whole updates, at least one.
+    """Makes K updates on K batches [K, B, ...]. Returns the new state and the mean loss, [].
 
     Args:
+      state: not changed.
+      batches: K batches of B interactions.
+      settings: `target_period` counts agent steps; it is rounded down to whole updates, at least
+        one.
       most: the loss above which the head has diverged; see `largest_loss`.
     """
     optimizer = _optimizer(settings)
@@ -137,7 +144,8 @@ class DqnLearner:
         """Makes the updates that are due, in one dispatch.
 
         Raises:
-          UserError: a loss or gradient was NaN or infinite. The check runs when the loss is logged.
+          UserError: the head diverged: a loss or gradient was not finite, or a loss exceeded
+            `largest_loss`. The check runs only when the loss is logged.
         """
         due = self._num_due(agent_step) - self.num_fits
         if due <= 0:
@@ -157,7 +165,8 @@ class DqnLearner:
         """Checks the head. It makes no update: `learn` has already made all of them.
 
         Raises:
-          UserError: a loss, a gradient or a weight of the head is NaN or infinite.
+          UserError: the head diverged: a loss, a gradient or a weight was not finite, or a loss
+            exceeded `largest_loss`.
         """
         self._check_finite(agent_step)
         return {}

@@ -41,7 +41,7 @@ def is_finite(head: LinearHead) -> bool:
 
 
 def make_act(features: Features) -> Act:
-    """(head, uint8 [E, 84, 84, 4]) -> (features [E, F], greedy actions [E]), in one dispatch."""
+    """An `Act` that computes features and greedy actions in one dispatch."""
 
     @jax.jit
     def act(

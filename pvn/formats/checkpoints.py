@@ -19,7 +19,7 @@ def choose_checkpoints(
 ) -> tuple[list[int], list[str]]:
     """Returns (checkpoints to convert, ascending; a message for each range of missing checkpoints).
 
-    Checkpoints are numbered without gaps. A gap in the numbers means a missing checkpoint.
+    Checkpoints are numbered from 0 without gaps, so a number without a checkpoint is missing.
 
     Args:
       where: the folder, for messages.

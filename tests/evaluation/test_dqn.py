@@ -263,7 +263,7 @@ def test_the_loss_is_logged_every_10_000_agent_steps(agent_steps):
         (1e30, 1.0, 16),
         (0.05, 1e25, 13),
         (1e5, 1.0, 16),
-    ],  # the loss overflows after one update; the gradient at once; the loss is only too large
+    ],  # the loss overflows after one update; the gradient immediately; the loss is too large
 )
 def test_a_head_that_diverged_is_refused(learning_rate, size, agent_step):
     one = learner(SETTINGS._replace(update_every=3, batch_size=8, learning_rate=learning_rate))
