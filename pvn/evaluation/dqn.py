@@ -83,9 +83,9 @@ def largest_loss(discount: float, clip_rewards: bool) -> float:
     return 100 / (1 - discount) ** 2 if clip_rewards else float("inf")
 
 
-@functools.partial(jax.jit, static_argnames=("settings", "most"))
+@functools.partial(jax.jit, static_argnames=("settings", "max_loss"))
 def update(
-    state: DqnState, batches: Interaction, settings: DqnSettings, most: float = float("inf")
+    state: DqnState, batches: Interaction, settings: DqnSettings, max_loss: float = float("inf")
 ) -> tuple[DqnState, jax.Array]:
     """Makes K updates on K batches [K, B, ...]. Returns the new state and the mean loss, [].
 
@@ -94,7 +94,7 @@ def update(
       batches: K batches of B interactions.
       settings: `target_period` counts agent steps; it is rounded down to whole updates, at least
         one.
-      most: the loss above which the head has diverged; see `largest_loss`.
+      max_loss: the loss above which the head has diverged; see `largest_loss`.
     """
     optimizer = _optimizer(settings)
     target_period = max(1, settings.target_period // settings.update_every)  # updates
@@ -106,7 +106,7 @@ def update(
         num_updates = state.num_updates + 1
         target_head = optax.periodic_update(head, state.target_head, num_updates, target_period)
         # Clipping turns an infinite gradient into zero: the head stays finite but never learns.
-        sound = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradient)) & (loss <= most)
+        sound = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradient)) & (loss <= max_loss)
         first = (state.diverged_at < 0) & ~sound
         diverged_at = jnp.where(first, num_updates, state.diverged_at)
         return DqnState(head, target_head, opt_state, num_updates, diverged_at), loss
@@ -130,7 +130,7 @@ class DqnLearner:
     def __init__(self, context: LearnerContext, settings: DqnSettings):
         self._context, self._settings = context, settings
         self._state = init_state(context.num_features, context.num_actions, settings)
-        self._most = largest_loss(context.discount, context.clip_rewards)
+        self._max_loss = largest_loss(context.discount, context.clip_rewards)
         self._random = np.random.default_rng([context.seed, 1])
         self._logged_at = 0  # agent step
         self.num_fits = 0
@@ -153,7 +153,7 @@ class DqnLearner:
         batch_size = self._settings.batch_size
         flat = replay.sample(self._random, due * batch_size)
         batches = jax.tree.map(lambda x: x.reshape(due, batch_size, *x.shape[1:]), flat)
-        self._state, loss = update(self._state, batches, self._settings, self._most)
+        self._state, loss = update(self._state, batches, self._settings, self._max_loss)
         self.num_fits += due
         if agent_step - self._logged_at < _LOG_EVERY:
             return {}
