@@ -40,11 +40,11 @@ def _arguments(dataset: Path, workdir: Path, *more: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def whole(run: Callable, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """120 steps without interruption."""
+    """60 steps without interruption."""
     workdir = tmp_path_factory.mktemp("pretrain") / "whole"
-    result = run(*_arguments(dataset, workdir, "--config.num_steps=120"))
+    result = run(*_arguments(dataset, workdir, "--config.num_steps=60"))
     assert result.returncode == 0, result.stderr
-    assert result.stderr == f"{workdir}: 120 steps; features in {workdir / 'features'}\n"
+    assert result.stderr == f"{workdir}: 60 steps; features in {workdir / 'features'}\n"
     return workdir
 
 
@@ -55,7 +55,7 @@ def test_what_a_run_leaves(whole: Path, dataset: Path) -> None:
     assert story["versions"]["jax"]
     assert any("pretrain" in word for word in story["command"])
     rows = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows] == list(range(10, 121, 10))
+    assert [row["step"] for row in rows] == list(range(10, 61, 10))
     assert set(rows[-1]) == {
         "step",
         "loss",
@@ -79,7 +79,7 @@ def test_what_a_run_leaves(whole: Path, dataset: Path) -> None:
     assert rows[-1]["explained_variance"] > rows[0]["explained_variance"] > -1
     assert list((whole / "tensorboard").glob("events.*"))
     features = pvn.load_features(whole)
-    assert features.metadata["step"] == 120
+    assert features.metadata["step"] == 60
     assert features.metadata["game"] == "Breakout"
     assert features(np.zeros((3, 84, 84, 4), np.uint8)).shape == (3, 64)
     assert "load_features" in (whole / "features" / "README.md").read_text()
@@ -91,7 +91,7 @@ def _assert_same(workdir: Path, whole: Path) -> None:
     for name, value in second.items():
         np.testing.assert_array_equal(first[name], value)
     # All arrays of the checkpoints are equal, the optimiser state and target network too.
-    names = [w / "checkpoints" / "step_0000000120" / "manifest.json" for w in (workdir, whole)]
+    names = [w / "checkpoints" / "step_0000000060" / "manifest.json" for w in (workdir, whole)]
     states = [_restore(file.parent / "state") for file in names]
     assert states[0].keys() == states[1].keys()
     for name, value in states[1].items():
@@ -121,7 +121,7 @@ def test_killed_and_resumed_is_bit_for_bit_the_same(
     number: signal.Signals,
 ) -> None:
     workdir = tmp_path / "killed"
-    arguments = _arguments(dataset, workdir, "--config.num_steps=120")
+    arguments = _arguments(dataset, workdir, "--config.num_steps=60")
     process = start(*arguments)
     while process.poll() is None:
         time.sleep(0.005)
@@ -134,10 +134,10 @@ def test_killed_and_resumed_is_bit_for_bit_the_same(
     assert (
         process.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[number]
     )
-    assert not (workdir / "checkpoints" / "step_0000000120").exists()
+    assert not (workdir / "checkpoints" / "step_0000000060").exists()
     if number != signal.SIGKILL:
         assert "stopped and saved at step" in stderr
-        assert pvn.load_features(workdir).metadata["step"] < 120
+        assert pvn.load_features(workdir).metadata["step"] < 60
     result = run(*arguments)
     assert result.returncode == 0, result.stderr
     _assert_same(workdir, whole)
@@ -147,11 +147,11 @@ def test_a_finished_run_is_left_alone_and_can_be_extended(
     run: Callable, dataset: Path, whole: Path, tmp_path: Path
 ) -> None:
     workdir = tmp_path / "extended"
-    assert run(*_arguments(dataset, workdir, "--config.num_steps=50")).returncode == 0
-    again = run(*_arguments(dataset, workdir, "--config.num_steps=50"))
+    assert run(*_arguments(dataset, workdir, "--config.num_steps=30")).returncode == 0
+    again = run(*_arguments(dataset, workdir, "--config.num_steps=30"))
     assert again.returncode == 0
-    assert "complete at step 50" in again.stderr
-    assert run(*_arguments(dataset, workdir, "--config.num_steps=120")).returncode == 0
+    assert "complete at step 30" in again.stderr
+    assert run(*_arguments(dataset, workdir, "--config.num_steps=60")).returncode == 0
     assert _metrics(workdir) == _metrics(whole)
 
 
@@ -356,7 +356,7 @@ def test_another_config_in_the_same_workdir(run: Callable, dataset: Path, tmp_pa
 def test_broken_checkpoints(run: Callable, dataset: Path, whole: Path, tmp_path: Path) -> None:
     workdir = tmp_path / "run"
     shutil.copytree(whole, workdir)
-    more = _arguments(dataset, workdir, "--config.num_steps=130")
+    more = _arguments(dataset, workdir, "--config.num_steps=70")
 
     def spoil(step: int) -> None:
         folder = workdir / "checkpoints" / f"step_{step:010d}"
@@ -365,12 +365,12 @@ def test_broken_checkpoints(run: Callable, dataset: Path, whole: Path, tmp_path:
         raw[len(raw) // 2] ^= 1
         largest.write_bytes(raw)
 
-    spoil(120)
+    spoil(60)
     result = run(*more)
     assert result.returncode == 0
-    assert "step_0000000120: passed over, its file state/" in result.stderr
-    spoil(120)
-    spoil(130)
+    assert "step_0000000060: passed over, its file state/" in result.stderr
+    spoil(60)
+    spoil(70)
     (workdir / "config.json").write_text((whole / "config.json").read_text())
     result = run(*more)
     assert result.returncode == 1
@@ -384,8 +384,8 @@ def test_features_missing_after_a_kill_are_written_again(
     workdir = tmp_path / "run"
     shutil.copytree(whole, workdir)
     shutil.rmtree(workdir / "features")
-    assert run(*_arguments(dataset, workdir, "--config.num_steps=120")).returncode == 0
-    assert pvn.load_features(workdir).metadata["step"] == 120
+    assert run(*_arguments(dataset, workdir, "--config.num_steps=60")).returncode == 0
+    assert pvn.load_features(workdir).metadata["step"] == 60
 
 
 def test_overwrite_deletes_only_a_run_of_its_own_kind(
@@ -406,7 +406,7 @@ def test_a_run_with_another_version_of_the_indicators_is_refused(
     config = json.loads((workdir / "config.json").read_text())
     del config["indicators_version"]  # as in a run of version 1
     (workdir / "config.json").write_text(json.dumps(config))
-    result = run(*_arguments(dataset, workdir, "--config.num_steps=130"))
+    result = run(*_arguments(dataset, workdir, "--config.num_steps=70"))
     assert result.returncode == 1
     assert "holds a run with another config: indicators_version (None, now 2)." in result.stderr
 
@@ -432,12 +432,12 @@ def test_a_run_with_the_old_config_resumes(
     shutil.copytree(whole, workdir)
     _make_old(workdir)
     computed = (workdir / "responses" / "responses.npy").stat().st_mtime_ns
-    result = run(*_arguments(dataset, workdir, "--config.num_steps=130"))
+    result = run(*_arguments(dataset, workdir, "--config.num_steps=70"))
     assert result.returncode == 0, result.stderr
     assert result.stderr.count("\n") == 1
     assert (workdir / "responses" / "responses.npy").stat().st_mtime_ns == computed
     result = run(
-        *_arguments(dataset, workdir, "--config.num_steps=140"),
+        *_arguments(dataset, workdir, "--config.num_steps=80"),
         "--config.random_network.proportion=0.5",
     )
     assert result.returncode == 1
@@ -450,7 +450,7 @@ def test_moved_data_are_the_same_data(
     workdir, moved = tmp_path / "run", tmp_path / "moved"
     shutil.copytree(whole, workdir)
     shutil.copytree(dataset, moved)
-    more = _arguments(moved, workdir, "--config.num_steps=130")
+    more = _arguments(moved, workdir, "--config.num_steps=70")
     result = run(*more)
     assert result.returncode == 0, result.stderr
     assert pvn.load_features(workdir).metadata["dataset"]["path"] == str(moved)
@@ -552,7 +552,7 @@ def test_a_dataset_that_has_grown_is_another(
     shutil.copytree(whole, workdir)
     shutil.copytree(dataset, grown)
     run("pvn.collect", "--game=Breakout", "--num_steps=3500", f"--dataset={grown}")
-    more = _arguments(grown, workdir, f"--config.dataset={grown}", "--config.num_steps=130")
+    more = _arguments(grown, workdir, f"--config.dataset={grown}", "--config.num_steps=70")
     result = run(*more)
     assert result.returncode == 1
     assert "dataset_fingerprint (" in result.stderr
