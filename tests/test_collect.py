@@ -56,14 +56,23 @@ def test_another_seed_stores_something_else(run: Callable, dataset: Path, tmp_pa
     )
 
 
+LONG = ["pvn.collect", "--game=Breakout", "--num_envs=2", "--num_steps=8000"]
+
+
+@pytest.fixture(scope="module")
+def whole(run: Callable, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """8,000 timesteps without interruption."""
+    path = tmp_path_factory.mktemp("collect") / "whole"
+    assert run(*LONG, f"--dataset={path}").returncode == 0
+    return path
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_interrupted_and_completed(
-    run: Callable, start: Callable, dataset: Path, tmp_path: Path, number: signal.Signals
+    run: Callable, start: Callable, whole: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    arguments = ["pvn.collect", "--game=Breakout", "--num_envs=2", "--num_steps=8000"]
-    assert run(*arguments, f"--dataset={whole}").returncode == 0
-    process = start(*arguments, f"--dataset={broken}")
+    broken = tmp_path / "broken"
+    process = start(*LONG, f"--dataset={broken}")
     while process.poll() is None:
         time.sleep(0.01)
         if (broken / "zarr.json").is_file() and read_attributes(broken)["num_rows"] > 0:
@@ -76,7 +85,7 @@ def test_interrupted_and_completed(
     np.testing.assert_array_equal(
         shorter.frame, read_dataset(whole).rows.frame[: len(shorter.action)]
     )
-    assert run(*arguments, f"--dataset={broken}").returncode == 0
+    assert run(*LONG, f"--dataset={broken}").returncode == 0
     assert _files(broken) == _files(whole)
 
 

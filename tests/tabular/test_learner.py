@@ -284,7 +284,7 @@ def test_td_and_monte_carlo_differ_if_the_chain_is_not_symmetric() -> None:
     # Plain gradient descent converges; Adam's steps leave the fixed point again.
     descent = {
         "optimizer": optax.sgd(10.0),
-        "num_steps": 30_000,
+        "num_steps": 15_000,
         "log_every": 1_000,
     }
     for seed in range(2):
