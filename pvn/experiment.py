@@ -103,6 +103,7 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
     schedule = make_schedule(
         c.seed,
         transitions,
+        batch_size=c.batch_size,
         row_bytes=FRAME_BYTES + 4 * c.num_tasks * (c.responses == "cached"),
         budget=int(c.data_memory_gib * 2**30) or None,
         memory=_memory_for_data(devices[0] if c.data_residency == "device" else None),
