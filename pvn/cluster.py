@@ -29,13 +29,13 @@ _SHUTDOWN = 3600  # seconds that a process waits at the end for the first one to
 class Processes(NamedTuple):
     """The processes of a run."""
 
-    index: int  # of this process
-    count: int
+    rank: int  # of this process, from 0
+    size: int  # number of processes
 
     @property
     def is_first(self) -> bool:
         """Whether this process writes the run's files. No other process does."""
-        return self.index == 0
+        return self.rank == 0
 
 
 class Cluster(NamedTuple):
@@ -129,8 +129,8 @@ def connect(required: bool = False, arrival: float = ARRIVAL) -> Iterator[Proces
     if cluster is None:
         if required:
             raise UserError(
-                f"--distributed: found no cluster of several processes, expected {', '.join(_JAX)}, "
-                "or a start by srun, mpirun or on a TPU slice"
+                "--distributed: found no cluster of several processes, expected "
+                f"{', '.join(_JAX)}, or a start by srun, by mpirun or on a TPU slice"
             )
         yield Processes(0, 1)
         return
@@ -177,5 +177,5 @@ def _connections(processes: Processes, coordinator: str, seconds: float) -> dict
     received = np.asarray(multihost_utils.broadcast_one_to_all(text))
     port, *hosts = received.tobytes().rstrip(b"\0").decode().split()
     if listener is not None:
-        return peers.listen(listener, processes.count, seconds)
-    return peers.connect(hosts, int(port), processes.index)
+        return peers.listen(listener, processes.size, seconds)
+    return peers.connect(hosts, int(port), processes.rank)

@@ -20,7 +20,7 @@ frames outside an episode.
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -30,12 +30,10 @@ from pvn.data.sampler import Sampler, lane_of
 from pvn.data.schedule import AHEAD, Schedule, block_rows
 from pvn.data.store import FRAME_SHAPE
 from pvn.data.transitions import STACK, Transitions
-from pvn.types import FrameBatch
+from pvn.types import Array, FrameBatch
 
 READ_ROWS = 2048  # most rows of one read
 KEPT = 8  # batches with memory of their own; allocating memory takes longer than copying into it
-
-ReadResponses = Callable[[int, int], np.ndarray]  # (first row, one past the last) -> [rows, T]
 
 
 class Write(NamedTuple):
@@ -61,7 +59,7 @@ class Buffer:
         *,
         start: int,
         rows: slice | None = None,
-        responses: ReadResponses | None = None,
+        responses: Array | None = None,
         returns: np.ndarray | None = None,
         on_host: bool = True,
     ):
@@ -72,12 +70,12 @@ class Buffer:
           sampler: draws the batches.
           start: the first step, counted from 0.
           rows: the rows of each global batch to gather; None: all.
-          responses: reads cached responses; None: batches hold none.
+          responses: float32 [N, T], to all rows, in memory or on disk; None: batches hold none.
           returns: float32 [N, T], Monte Carlo returns of all rows; None: batches hold none.
           on_host: keep the frames here, for `batch`. Otherwise only `writes` yields them.
         """
         self._transitions, self._schedule, self._sampler = transitions, schedule, sampler
-        self._read_responses, self._returns = responses, returns
+        self._all_responses, self._returns = responses, returns
         self._first, stop = block_rows(transitions.start, schedule.edges)
         self._stop = np.minimum(stop, transitions.num_rows)
         counts = self._stop - self._first  # [K, n]
@@ -123,9 +121,9 @@ class Buffer:
                 first, last = int(self._first[k, block]), int(self._stop[k, block])
                 at = int(slot) * self._slot_rows + int(self._offset[k, block])
                 for row in range(first, last, READ_ROWS):
-                    span = (row, min(row + READ_ROWS, last))
-                    responses = self._read_responses(*span) if self._read_responses else None
-                    frames = self._transitions.rows.frame[slice(*span)]
+                    span = slice(row, min(row + READ_ROWS, last))
+                    responses = None if self._all_responses is None else self._all_responses[span]
+                    frames = self._transitions.rows.frame[span]
                     yield Write(at + row - first, frames, responses)
 
     def _slot(self, position: np.ndarray) -> np.ndarray:

@@ -84,6 +84,11 @@ def from_first(tree: Any) -> Any:
     )
 
 
+def wait_for_all() -> None:
+    """Returns when all processes have called it."""
+    from_first(np.zeros(1, np.uint8))
+
+
 def make_parallel(
     devices: Sequence[jax.Device], donate_state: bool | None = None
 ) -> tuple[Parallel, str | None]:
@@ -142,7 +147,8 @@ def make_parallel(
         compile=lambda step, donate=None: jax.pmap(
             step, axis_name=AXIS_NAME, devices=devices, donate_argnums=donated(donate)
         ),
-        replicate=lambda tree: copy(tree, np.zeros(local)),
+        # pmap refuses a tree without leaves on several processes.
+        replicate=lambda tree: copy(tree, np.zeros(local)) if jax.tree.leaves(tree) else tree,
         unreplicate=unreplicate,
         rows=lambda size: slice(size // count * before, size // count * (before + local)),
         split=split,

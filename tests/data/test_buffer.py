@@ -63,7 +63,7 @@ def setup(rows, budget_rows, *, split=None, reuse=1.0, lanes=1):
 def buffer_of(parts, start=0, shares=None, **changes):
     return Buffer(
         *parts, Sampler(3, B, shares), start=start,
-        responses=lambda first, stop: np.arange(first, stop)[:, None] * RESPONSE, **changes,
+        responses=np.arange(2600)[:, None] * RESPONSE, **changes,
     )  # fmt: skip
 
 
@@ -222,9 +222,10 @@ def test_an_error_of_the_reader_is_raised_in_batch(rows):
     class Broken(Exception):
         pass
 
-    def read(first, stop):
-        raise Broken
+    class Responses:
+        def __getitem__(self, rows):
+            raise Broken
 
-    buffer = Buffer(*setup(rows, 1000), Sampler(0, B), start=0, responses=read)
+    buffer = Buffer(*setup(rows, 1000), Sampler(0, B), start=0, responses=Responses())
     with pytest.raises(Broken), buffer:
         buffer.batch(0)
