@@ -290,6 +290,9 @@ def pretrain(e: Experiment, processes: Processes, workdir: Path, overwrite: bool
                 )
             return 0
 
+        if run and start:
+            console.say(f"{workdir}: resumes at step {start:,}")
+
         # ------------------------------------------------------------ the loop
         frozen = parallel.replicate(tasks.frozen)
         stop = stack.enter_context(console.orderly_stop())
