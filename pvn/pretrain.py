@@ -59,9 +59,13 @@ from pvn.learning.train_step import (
 from pvn.metrics import MetricsWriter
 from pvn.plugins import plugin_identity
 from pvn.run_directory import open_run, versions
+from pvn.sizing import format_sizes, size_run
 
 _CONFIG = cfg.define_config("configs/pretrain.py")
 _WORKDIR = cfg.define_path("workdir", None, "Directory of the run.", required=True)
+_DRY_RUN = flags.DEFINE_bool(
+    "dry_run", False, "Print the size of the run (FLOP, memory, disk, draws); write nothing."
+)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the run that is in --workdir.")
 
 OWNS = ("checkpoints", "features", "responses", "tensorboard", "metrics.jsonl")
@@ -330,7 +334,11 @@ def main() -> int:
     config = _CONFIG.value
     family, settings = find_family(cfg.name_in(config, "indicator", FIELDS["indicator"]))
     checked = cfg.check_config(config, FIELDS | INDICATORS | {family: settings})
-    return pretrain(prepare(checked, family, settings), Path(_WORKDIR.value), _OVERWRITE.value)
+    experiment = prepare(checked, family, settings)
+    if _DRY_RUN.value:
+        print(format_sizes(size_run(experiment, optimizers_of(checked))))
+        return 0
+    return pretrain(experiment, Path(_WORKDIR.value), _OVERWRITE.value)
 
 
 if __name__ == "__main__":
