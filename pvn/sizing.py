@@ -30,8 +30,6 @@ from pvn.networks.network import Network
 
 Optimizers = tuple[optax.GradientTransformation, optax.GradientTransformation]
 
-_KEY = jax.random.key
-
 
 class Parameters(NamedTuple):
     """Numbers of parameters that learn."""
@@ -52,8 +50,9 @@ class DeviceMemory(NamedTuple):
     """Bytes on each device during a step."""
 
     state: int
-    update: int  # gradient; on a CPU the new state, because the old one is not overwritten
-    activations: int  # that the forward pass keeps for the backward pass
+    new_state: int  # of a step, on a CPU; 0 elsewhere, where it overwrites the old one
+    gradient: int
+    activations: int  # that the forward pass keeps for the backward pass; an estimate
     batch: int
     indicator: int  # frozen parameters; 0 if responses are cached
     frames: int  # 0 unless data_residency is device
@@ -68,7 +67,7 @@ class HostMemory(NamedTuple):
     columns: int
     read_ahead: int  # frames and responses
     batches: int
-    threshold_fit: int  # responses from which thresholds are fitted, before the first step
+    threshold_fit: int  # responses that thresholds are fitted to, before the first step
 
 
 class Disk(NamedTuple):
@@ -126,7 +125,7 @@ def count_flop(function: Callable[..., Any], *inputs: Any) -> float:
 
 def shapes_of_params(network: Network) -> Any:
     """The parameters of a network, as shapes."""
-    return jax.eval_shape(network.init, _KEY(0), _observations(1))
+    return jax.eval_shape(network.init, jax.random.key(0), _observations(1))
 
 
 def step_flop(network: Network, batch_size: int, next_value: NextValue | None) -> Flop:
@@ -175,9 +174,9 @@ def state_shapes(params: Any, fitted: Any, optimizers: Optimizers) -> Any:
 def _indicator_shapes(indicator: Indicator) -> tuple[Any, Any]:
     """(frozen, fitted) as shapes. A user's own `init` that JAX cannot trace is run."""
     try:
-        return jax.eval_shape(indicator.init, _KEY(0))
+        return jax.eval_shape(indicator.init, jax.random.key(0))
     except UserError:
-        return indicator.init(_KEY(0))
+        return indicator.init(jax.random.key(0))
 
 
 def _flop_of_state(indicator: Indicator, frozen: Any) -> float:
@@ -242,7 +241,8 @@ def _device_memory(
     pixels = frames * (4 if on_device else FRAME_BYTES) + 2 * STACK * FRAME_BYTES
     return DeviceMemory(
         state=state,
-        update=state if e.devices[0].platform == "cpu" else gradient,
+        new_state=state if e.devices[0].platform == "cpu" else 0,
+        gradient=gradient,
         activations=activation_bytes(e.network, batch_size),
         batch=batch_size * (pixels + columns),
         indicator=0 if cached else frozen,
@@ -277,43 +277,48 @@ def _draws(e: Experiment) -> tuple[Draws, ...]:
 
 
 def format_sizes(s: Sizes) -> str:
-    """A table for people: a line for each number, with its unit."""
-    lines: list[tuple[str, str, str]] = []
+    """A table for people: a line for each number, with its unit. Parts of 0 bytes are left out."""
 
-    def add(name: str, value: float, unit: str = "", digits: int = 3) -> None:
-        text = "unknown" if math.isnan(value) else f"{value:,.{0 if unit == '' else digits}f}"
-        lines.append((f"  {name}", text, unit))
+    def bytes_of(sizes: Any) -> list[tuple[str, str, str]]:
+        return [
+            (name.replace("_", " "), f"{value / 2**30:,.3f}", "GiB")
+            for name, value in sizes._asdict().items()
+            if value
+        ]
 
-    def part(title: str) -> None:
-        lines.append((title, "", ""))
+    def number(value: float, scale: float = 1) -> str:
+        return "unknown" if math.isnan(value) else f"{value / scale:,.3f}"
 
-    def memory(title: str, sizes: NamedTuple) -> None:
-        part(title)
-        for name, value in zip(sizes._fields, sizes, strict=True):
-            add(name.replace("_", " "), value / 2**30, "GiB")
-
-    part("parameters")
-    add("encoder", s.parameters.encoder)
-    add("heads", s.parameters.heads)
-    part(f"a step of {s.batch_size:,} transitions on each of {s.num_devices} devices")
-    add("network, forward and backward", s.flop.online / 1e9, "GFLOP")
-    add("target network, forward", s.flop.target / 1e9, "GFLOP")
-    add("responses", s.flop.responses / 1e9, "GFLOP")
-    add("all", sum(s.flop) / 1e9, "GFLOP")
-    part("the run")
-    add("steps", s.num_steps)
-    add("all steps, each device", s.num_steps * sum(s.flop) / 1e12, "TFLOP")
-    add(f"responses of {s.num_states:,} states, once", s.prepare_flop / 1e12, "TFLOP")
-    memory("memory of each device", s.device)
-    add("all", sum(s.device) / 2**30, "GiB")
-    memory("memory of the host, for data", s.host)
-    memory("disk", s.disk)
+    parts: dict[str, list[tuple[str, str, str]]] = {
+        "parameters": [(name, f"{n:,}", "") for name, n in s.parameters._asdict().items()],
+        f"a step of {s.batch_size:,} transitions on each device; devices: {s.num_devices}": [
+            ("network, forward and backward", number(s.flop.online, 1e9), "GFLOP"),
+            ("target network, forward", number(s.flop.target, 1e9), "GFLOP"),
+            ("responses", number(s.flop.responses, 1e9), "GFLOP"),
+            ("all", number(sum(s.flop), 1e9), "GFLOP"),
+        ],
+        "the run": [
+            ("steps", f"{s.num_steps:,}", ""),
+            ("all steps, on each device", number(s.num_steps * sum(s.flop), 1e12), "TFLOP"),
+            (f"responses of {s.num_states:,} states, once", number(s.prepare_flop, 1e12), "TFLOP"),
+        ],
+        "memory of each device": [
+            *bytes_of(s.device),
+            ("all", f"{sum(s.device) / 2**30:,.3f}", "GiB"),
+        ],
+        "memory of the host, for data": bytes_of(s.host),
+        "disk": bytes_of(s.disk),
+    }
     for each in s.datasets:
-        part(f"dataset {each.path}")
-        add("transitions", each.transitions)
-        add("draws", each.draws)
-        add("draws of each transition", each.draws / each.transitions, "times")
-    left, middle = (max(len(line[i]) for line in lines if line[1]) for i in (0, 1))
-    return "\n".join(
-        f"{name:<{left}}  {value:>{middle}} {unit}".rstrip() for name, value, unit in lines
-    )
+        parts[f"dataset {each.path}"] = [
+            ("transitions", f"{each.transitions:,}", ""),
+            ("draws", f"{each.draws:,.0f}", ""),
+            ("draws of each transition", number(each.draws / each.transitions), ""),
+        ]
+    rows = [row for part in parts.values() for row in part]
+    left, middle = (max(len(row[column]) for row in rows) for column in (0, 1))
+    lines = []
+    for title, part in parts.items():
+        lines.append(title)
+        lines += [f"  {a:<{left}}  {b:>{middle}} {c}".rstrip() for a, b, c in part]
+    return "\n".join(lines)
