@@ -1,12 +1,9 @@
 """How large a run is: its parameters, GFLOP, memory, disk and draws. Allocates and writes nothing.
 
-Networks and states are traced as shapes, so a network of any size takes seconds. FLOP (each
-multiplication and each addition counts) are those of XLA's cost analysis of the traced functions,
-which are not compiled. Convolutions do not count products with padding.
+Networks and states are traced as shapes, so a network of any size takes seconds and no memory.
 """
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +18,7 @@ from pvn.data.store import FRAME_BYTES
 from pvn.data.transitions import STACK
 from pvn.errors import UserError
 from pvn.experiment import Experiment
+from pvn.flop import count_flop
 from pvn.indicators.indicator import Indicator
 from pvn.indicators.tasks import FIT_STATES, RATE_STATES
 from pvn.learning.losses import TARGET_POLICIES, NextValue, regression_loss
@@ -39,10 +37,10 @@ class Parameters(NamedTuple):
 
 
 class Flop(NamedTuple):
-    """FLOP of a step on each device, without the optimiser (some 20 for each parameter)."""
+    """FLOP of a step on each device, as `pvn.flop` counts them (no optimiser, no relus)."""
 
-    online: float  # forward and backward pass of the network
-    target: float  # forward pass of the target network; 0 with Monte Carlo returns
+    online: int  # forward and backward pass of the network
+    target: int  # forward pass of the target network; 0 with Monte Carlo returns
     responses: float  # of the tasks; 0 if they are cached
 
 
@@ -117,12 +115,6 @@ def num_parameters(tree: Any) -> int:
     return sum(math.prod(x.shape) for x in jax.tree.leaves(tree))
 
 
-def count_flop(function: Callable[..., Any], *inputs: Any) -> float:
-    """FLOP of a function of trees of arrays or shapes."""
-    analysis: Any = jax.jit(function).lower(*inputs).cost_analysis()
-    return float(analysis["flops"])
-
-
 def shapes_of_params(network: Network) -> Any:
     """The parameters of a network, as shapes."""
     return jax.eval_shape(network.init, jax.random.key(0), _observations(1))
@@ -142,11 +134,11 @@ def step_flop(network: Network, batch_size: int, next_value: NextValue | None) -
         *(params, observations, actions, targets),
     )
     if next_value is None:
-        return Flop(online, 0.0, 0.0)
+        return Flop(online, 0, 0)
     target = count_flop(
         lambda p, s, a: next_value(network.apply(p, s), a), params, observations, actions
     )
-    return Flop(online, target, 0.0)
+    return Flop(online, target, 0)
 
 
 def activation_bytes(network: Network, batch_size: int) -> int:

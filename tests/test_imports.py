@@ -44,7 +44,8 @@ ROOMS = {
     "metrics": ("files", "paths"),
     "console": ("config", "errors"),
     "experiment": ("console", "learning", "indicators", "networks", "data", *BASE),
-    "sizing": ("experiment", "learning", "indicators", "networks", "data", *BASE),
+    "flop": (),
+    "sizing": ("experiment", "flop", "learning", "indicators", "networks", "data", *BASE),
     "run_directory": ("errors", "fields", "files", "paths", ""),  # "": pvn itself, for its version
     "": ("features",),
 }
