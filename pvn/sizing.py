@@ -48,7 +48,7 @@ class DeviceMemory(NamedTuple):
     """Bytes on each device during a step."""
 
     state: int
-    new_state: int  # of a step, on a CPU; 0 elsewhere, where it overwrites the old one
+    other_states: int  # on a CPU, which overwrites none: of two steps under way, the last logged
     gradient: int
     activations: int  # that the forward pass keeps for the backward pass; an estimate
     batch: int
@@ -233,7 +233,7 @@ def _device_memory(
     pixels = frames * (4 if on_device else FRAME_BYTES) + 2 * STACK * FRAME_BYTES
     return DeviceMemory(
         state=state,
-        new_state=state if e.devices[0].platform == "cpu" else 0,
+        other_states=3 * state if e.devices[0].platform == "cpu" else 0,
         gradient=gradient,
         activations=activation_bytes(e.network, batch_size),
         batch=batch_size * (pixels + columns),

@@ -95,8 +95,8 @@ def test_activations() -> None:
         return jnp.exp(pixels @ kernel[:, :10]) @ kernel[:10]
 
     network = Network(lambda key, x: jnp.zeros((4 * FRAME, 20)), apply)
-    # The pixels and exp are kept, exp twice (for two gradients). The kernel does not count.
-    assert activation_bytes(network, 8) == 8 * 4 * (4 * FRAME + 2 * 10)
+    # The pixels and exp are kept. The kernel is kept too, but once for all rows.
+    assert activation_bytes(network, 8) == 8 * 4 * (4 * FRAME + 10)
 
 
 def test_state() -> None:
@@ -127,7 +127,7 @@ def test_sizes_of_a_run(dataset: Path) -> None:
     sizes = size_run(e, ADAM)
     assert (sizes.num_steps, sizes.num_devices, sizes.batch_size) == (4500, 4, 8)
     assert sizes.parameters == (NATURE_PARAMETERS, F * T * 4 + T * 4)
-    assert sizes.device.new_state == sizes.device.state  # a CPU
+    assert sizes.device.other_states == 3 * sizes.device.state  # a CPU
     assert sizes.device.gradient == 4 * sum(sizes.parameters)
     assert sizes.device.batch == 8 * (13 * FRAME + 4 * T + 12)
     assert sizes.device[-2:] == (0, 0)
@@ -221,8 +221,8 @@ def test_the_command_prints_the_sizes_and_writes_nothing(
     for line in (
         "  encoder                          4,043,424",
         "  heads                              205,200",
-        "  all                                  3.628 GFLOP",
-        "  responses of 3,000 states, once      0.136 TFLOP",
+        "  all                                  3.617 GFLOP",
+        "  responses of 3,000 states, once      0.135 TFLOP",
         "  checkpoint                           0.063 GiB",
         "  transitions                          2,999",
         "  draws                              144,000",
