@@ -48,7 +48,7 @@ class DeviceMemory(NamedTuple):
     """Bytes on each device during a step."""
 
     state: int
-    other_states: int  # on a CPU, which overwrites none: of two steps under way, the last logged
+    other_states: int  # on a CPU, which overwrites none: of the next step, and the last logged one
     gradient: int
     activations: int  # that the forward pass keeps for the backward pass; an estimate
     batch: int
@@ -233,7 +233,7 @@ def _device_memory(
     pixels = frames * (4 if on_device else FRAME_BYTES) + 2 * STACK * FRAME_BYTES
     return DeviceMemory(
         state=state,
-        other_states=3 * state if e.devices[0].platform == "cpu" else 0,
+        other_states=2 * state if e.devices[0].platform == "cpu" else 0,
         gradient=gradient,
         activations=activation_bytes(e.network, batch_size),
         batch=batch_size * (pixels + columns),
