@@ -7,6 +7,7 @@ the environment (see `find_cluster`). Each process then sees the devices of all 
 import contextlib
 import importlib.util
 import os
+import re
 import threading
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -60,7 +61,11 @@ def find_cluster(environment: Mapping[str, str]) -> Cluster | None:
         address, count, index = (environment[name] for name in _JAX)
         return _explicit("jax", address, _integer(_JAX[1], count), _integer(_JAX[2], index))
     if _integer("SLURM_STEP_NUM_TASKS", environment.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
-        return Cluster("slurm", {"cluster_detection_method": "slurm"})
+        arguments: dict[str, Any] = {"cluster_detection_method": "slurm"}
+        if re.fullmatch(r"1(\(x\d+\))?", environment.get("SLURM_STEP_TASKS_PER_NODE", "")):
+            # JAX would give each task the GPU of its number on the node: the first one only.
+            arguments["local_device_ids"] = []
+        return Cluster("slurm", arguments)
     size = _integer("OMPI_COMM_WORLD_SIZE", environment.get("OMPI_COMM_WORLD_SIZE", "1"))
     if size > 1:
         if _JAX[0] in environment:

@@ -34,8 +34,12 @@ OMPI = {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1"}
         ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "2", "SLURM_PROCID": "0"}, None),
         ({"SLURM_JOB_ID": "7", "SLURM_STEP_NUM_TASKS": "1"}, None),
         (
-            {"SLURM_JOB_ID": "7", "SLURM_STEP_NUM_TASKS": "2"},
+            {"SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_TASKS_PER_NODE": "2(x2)"},
             Cluster("slurm", {"cluster_detection_method": "slurm"}),
+        ),
+        (  # a task of a whole node has all its GPUs
+            {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_TASKS_PER_NODE": "1(x2)"},
+            Cluster("slurm", {"cluster_detection_method": "slurm", "local_device_ids": []}),
         ),
         (
             {**OMPI, "OMPI_MCA_orte_hnp_uri": "1.0;tcp://10.0.0.1:3"},
