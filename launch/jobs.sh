@@ -15,7 +15,7 @@ jobs_of() {
 # count_jobs LIST: prints their number.
 count_jobs() {
   [ -f "$1" ] || { echo "error: $1: no such file" >&2; return 1; }
-  jobs_of "$1" | wc -l
+  jobs_of "$1" | awk 'END { print NR }' # the last line may lack its newline
 }
 
 # split_words LIST TEXT: the words of a job, each followed by a zero byte.

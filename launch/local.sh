@@ -4,9 +4,9 @@
 #   bash launch/local.sh 2 -- .venv/bin/python -m pvn.pretrain --workdir=runs/pong
 #
 # Process 0 prints as if it ran alone. Lines of the others are preceded by their number and go to
-# stderr. When a process fails, the others get SIGTERM, and SIGKILL 30 s later. SIGTERM and Ctrl-C
-# are passed on to all; the script then waits for them. The exit status is that of the first process
-# that failed.
+# stderr. When a process fails, the others get SIGTERM, and SIGKILL 30 s later (LOCAL_GRACE).
+# SIGTERM and Ctrl-C are passed on to all; the script then waits for them. The exit status is that
+# of the first process that failed.
 #
 # All processes see all GPUs. One process uses all GPUs of a machine and does not need this script.
 set -euo pipefail
@@ -68,7 +68,7 @@ while [ "${#running[@]}" -gt 0 ]; do
       if ! "$asked"; then
         echo "error: process $i ended with status $code" >&2
         signal_all TERM
-        kill_at=$((SECONDS + 30))
+        kill_at=$((SECONDS + ${LOCAL_GRACE:-30}))
       fi
     fi
   done
