@@ -210,6 +210,7 @@ def sampling(path: str, share: float | None, on_device: bool) -> Call:
     schedule = make_schedule(
         0,
         transitions,
+        batch_size=BATCH,
         row_bytes=FRAME_BYTES,
         budget=None if budget is None else budget + transitions.nbytes,
         memory=2**63,

@@ -76,5 +76,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.num_devices = 0  # 0: all devices
     config.log_every = 250  # steps between rows of metrics.jsonl
     config.checkpoint_every = 2500  # steps between checkpoints
+    config.checkpoint_minutes = 15.0  # most minutes between checkpoints
     config.keep_checkpoints = 2  # number of newest checkpoints to keep
     return config

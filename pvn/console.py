@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NoReturn
@@ -36,7 +37,7 @@ def run(main: Callable[..., int | None], usage: str = "", memory: str = "") -> N
             stream.reconfigure(errors="backslashreplace")
 
     def guarded(argv: list[str]) -> int:
-        logging.set_verbosity(logging.WARNING)  # Orbax logs every file that it writes
+        logging.set_verbosity(logging.WARNING)
         try:
             if len(argv) < 1 + words:
                 raise UserError(f"expected {usage}")
@@ -48,13 +49,18 @@ def run(main: Callable[..., int | None], usage: str = "", memory: str = "") -> N
             return main(*argv[1:]) or 0
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
+            if _is_one_of_several():
+                _exit_now(128 + signal.SIGINT)
             return 128 + signal.SIGINT
         except Exception as error:
             line = error_line(error, memory)
-            if line is None:
+            if line is not None:
+                print(f"error: {line}", file=sys.stderr)
+            elif _is_one_of_several():
+                traceback.print_exc()
+            else:
                 raise
-            print(f"error: {line}", file=sys.stderr)
-            if isinstance(error, OSError):
+            if isinstance(error, OSError) or _is_one_of_several():
                 _exit_now(1)
             return 1
 
@@ -73,7 +79,7 @@ def run(main: Callable[..., int | None], usage: str = "", memory: str = "") -> N
 def _speak_utf8() -> None:
     """Restarts the command in Python's UTF-8 mode if the locale has another encoding.
 
-    With another encoding, Orbax and tensorstore cannot write to a path that contains an `é`.
+    With another encoding, tensorstore cannot write to a path that contains an `é`.
     """
     if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode:
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
@@ -110,21 +116,32 @@ def _finds_no_device() -> bool:
     return False
 
 
+def _is_one_of_several() -> bool:
+    """Whether this process is connected to other processes (`pvn.cluster`)."""
+    return "jax" in sys.modules and bool(sys.modules["jax"].distributed.is_initialized())
+
+
 def _exit_now(status: int) -> NoReturn:
-    """Ends the process immediately. After a full disk, other threads would print more errors."""
+    """Ends the process immediately.
+
+    After a full disk, other threads would print more errors. One of several processes would wait
+    for the others, which wait for it.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
 
 
-def progress(total: int, unit: str, description: str, initial: int = 0) -> tqdm:
+def progress(
+    total: int, unit: str, description: str, initial: int = 0, *, hidden: bool = False
+) -> tqdm:
     """A progress bar with rate and ETA on stderr. It is hidden if stderr is not a terminal."""
     return tqdm(
         total=total,
         initial=initial,
         unit=f" {unit}",
         desc=description,
-        disable=None,
+        disable=hidden or None,
         dynamic_ncols=True,
         mininterval=0.5,
     )

@@ -1,11 +1,13 @@
 """A pretraining experiment: the checked config and the objects it names. Writes nothing."""
 
+import hashlib
+import json
 import os
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import ml_collections
+import numpy as np
 
 from pvn import console
 from pvn.data.collection import Collection, collection_transitions, open_collection
@@ -18,7 +20,7 @@ from pvn.indicators.indicator import Indicator
 from pvn.indicators.registry import INDICATORS, INDICATORS_VERSION, make_indicator
 from pvn.learning.losses import TARGET_POLICIES
 from pvn.learning.optimizers import OPTIMIZERS
-from pvn.learning.parallel import check_divides
+from pvn.learning.parallel import check_divides, from_first
 from pvn.networks.encoders import make_encoder
 from pvn.networks.network import Network
 from pvn.networks.proto_value import make_proto_value_network
@@ -56,11 +58,12 @@ FIELDS = {
     "num_devices": whole(0),
     "log_every": whole(1),
     "checkpoint_every": whole(1),
+    "checkpoint_minutes": real(0, float("inf"), closed="()"),
     "keep_checkpoints": whole(1),
 }
 MAY_CHANGE = (
-    *("dataset", "num_steps", "num_devices", "checkpoint_every", "keep_checkpoints"),
-    "data_residency",
+    *("dataset", "num_steps", "num_devices", "data_residency"),
+    *("checkpoint_every", "checkpoint_minutes", "keep_checkpoints"),
     *("encoder_path", "indicator_path"),
 )
 
@@ -70,7 +73,7 @@ class Experiment(NamedTuple):
 
     config: ml_collections.FrozenConfigDict
     family: str  # name of the config section with the indicator's settings
-    devices: list[jax.Device]
+    devices: list[jax.Device]  # of all processes
     collection: Collection
     transitions: Transitions
     schedule: Schedule
@@ -103,9 +106,10 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
     schedule = make_schedule(
         c.seed,
         transitions,
+        batch_size=c.batch_size,
         row_bytes=FRAME_BYTES + 4 * c.num_tasks * (c.responses == "cached"),
         budget=int(c.data_memory_gib * 2**30) or None,
-        memory=_memory_for_data(devices[0] if c.data_residency == "device" else None),
+        memory=_memory_for_data(c.data_residency),
         reuse=c.data_reuse,
     )
     check_together(c, indicator, schedule, len(devices), len(collection.paths))
@@ -129,6 +133,11 @@ def check_together(
     """
     if num_devices < c.num_devices:
         raise UserError(f"config.num_devices: {c.num_devices}, there are {num_devices}")
+    if num_devices < jax.device_count() and jax.process_count() > 1:
+        raise UserError(
+            f"config.num_devices: {c.num_devices}, expected 0: several processes use all their "
+            f"{jax.device_count()} devices"
+        )
     check_divides(c.batch_size, num_devices)
     if c.dataset_weights and len(c.dataset_weights) != num_datasets:
         raise UserError(
@@ -150,6 +159,31 @@ def check_together(
             "config.loss: monte_carlo needs all returns in memory, expected config.data_memory_gib "
             "0, or large enough for the whole dataset"
         )
+
+
+def check_same(e: Experiment) -> None:
+    """Checks that all processes have the same config and the same columns of the dataset.
+
+    Raises:
+      UserError: this process differs from the first.
+    """
+    config: list[Any] = [json.dumps(e.config.to_dict(), sort_keys=True).encode()]
+    columns: list[Any] = [np.ascontiguousarray(column) for column in e.collection.rows[1:]]
+    for what, parts in (("the config", config), (f"dataset {e.config.dataset}", columns)):
+        digest = hashlib.sha256()
+        for part in parts:
+            digest.update(part)
+        mine = np.frombuffer(digest.digest(), np.uint8)
+        if not np.array_equal(mine, from_first(mine)):
+            raise UserError(f"{what} differs from that of process 0, expected the same everywhere")
+
+
+def fingerprint_of(e: Experiment) -> str:
+    """The fingerprint of the data, which the first process reads for all."""
+    raw = np.zeros(64, np.uint8)
+    if jax.process_index() == 0:
+        raw = np.frombuffer(e.collection.compute_fingerprint().encode(), np.uint8)
+    return bytes(from_first(raw)).decode()
 
 
 def identity_of(e: Experiment, fingerprint: str) -> dict[str, Any]:
@@ -174,21 +208,7 @@ def _short(name: str) -> str:
     return f"{file.name}:{name.rpartition(':')[2]}" if file else name
 
 
-def upgrade_identity(old: dict[str, Any]) -> dict[str, Any]:
-    """Converts the identity of an older run, in which the indicator's settings had no section."""
-    flat = ("proportion", "threshold_from", "tasks_per_network", "final_relu")
-    if old.get("indicator") not in INDICATORS or "proportion" not in old:
-        return old
-    family = INDICATORS[old["indicator"]]
-    new = {key: value for key, value in old.items() if key not in flat}
-    new[old["indicator"]] = {key: old[key] for key in flat if key in family._fields}  # type: ignore[attr-defined]
-    if digest := new.pop("encoder_sha256", None):
-        new["encoder_files"] = {Path(old["encoder"].rpartition(":")[0]).name: digest}
-        new["encoder"] = _short(old["encoder"])
-    return new
-
-
-def _memory_for_data(device: jax.Device | None) -> int:
+def _memory_for_data(residency: str) -> int:
     """Bytes of memory: the device's limit if JAX reports it, else the machine's memory."""
-    stats = (device.memory_stats() if device else None) or {}
+    stats = (jax.local_devices()[0].memory_stats() if residency == "device" else None) or {}
     return stats.get("bytes_limit") or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -16,9 +16,14 @@ of a run without interruption. The command does this:
    killed after the last checkpoint and before the features.
 
 After SIGTERM or Ctrl-C it saves a checkpoint first; the exit status is then 143 or 130.
+
+On a cluster the command is one of several processes (`pvn.cluster`, docs/clusters.md). Each gathers
+its rows of every batch; the first alone writes the run directory.
 """
 
+import contextlib
 import functools
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,21 +37,29 @@ from absl import flags
 
 from pvn import config as cfg
 from pvn import console
+from pvn.cluster import ARRIVAL, Processes, connect
 from pvn.data.buffer import Buffer
 from pvn.data.returns import discounted_returns
 from pvn.data.sampler import Sampler, Stream, uniform_indices
-from pvn.experiment import FIELDS, MAY_CHANGE, Experiment, identity_of, prepare, upgrade_identity
-from pvn.features import Features, save_features
+from pvn.experiment import (
+    FIELDS,
+    MAY_CHANGE,
+    Experiment,
+    check_same,
+    fingerprint_of,
+    identity_of,
+    prepare,
+)
 from pvn.indicators.registry import INDICATORS, find_family
-from pvn.indicators.responses import read_responses
+from pvn.indicators.responses import Share, stored_responses
 from pvn.indicators.tasks import RATE_STATES, Tasks, tasks_of_dataset
-from pvn.learning.checkpoint import restore_checkpoint, save_checkpoint
+from pvn.learning.checkpoint import restore_checkpoint
 from pvn.learning.diagnostics import activation_metrics, make_diagnostics
 from pvn.learning.feed import Feed, to_transition
 from pvn.learning.loop import CheckpointDue, Logged, Stepped, train
 from pvn.learning.losses import TARGET_POLICIES
 from pvn.learning.optimizers import make_optimizer, scaled_learning_rate
-from pvn.learning.parallel import Parallel, make_parallel
+from pvn.learning.parallel import Parallel, from_first, make_parallel, wait_for_all
 from pvn.learning.train_step import (
     Target,
     TrainState,
@@ -58,10 +71,17 @@ from pvn.learning.train_step import (
 )
 from pvn.metrics import MetricsWriter
 from pvn.plugins import plugin_identity
-from pvn.run_directory import open_run, versions
+from pvn.run_directory import Run, open_run
+from pvn.saver import Saver, export
 
 _CONFIG = cfg.define_config("configs/pretrain.py")
 _WORKDIR = cfg.define_path("workdir", None, "Directory of the run.", required=True)
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "Fail unless this is one of several processes, started by a cluster."
+)
+_ARRIVAL = flags.DEFINE_float(
+    "arrival_seconds", ARRIVAL, "Time within which all processes must arrive.", lower_bound=1
+)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the run that is in --workdir.")
 
 OWNS = ("checkpoints", "features", "responses", "tensorboard", "metrics.jsonl")
@@ -127,51 +147,31 @@ def compile_step(
     return lambda step, *inputs: (warmup if step <= c.warmup_steps else training)(*inputs)
 
 
-def export(e: Experiment, state: TrainState, fingerprint: str, workdir: Path) -> None:
-    """Writes features/: the parameters of the encoder, and features.json, which describes it."""
-    c, attributes = e.config, e.collection.attributes
-    metadata = {
-        "encoder": c.encoder,
-        "width": c.width,
-        "num_features": c.num_features,
-        "dtype": c.dtype,
-        "agent": "pvn",
-        "seed": c.seed,
-        "step": int(state.step),
-        "versions": versions(),
-        "game": attributes["game"],
-        "num_actions": attributes["num_actions"],
-        "protocol": attributes["protocol"],
-        "dataset": {
-            "path": c.dataset,
-            "fingerprint": fingerprint,
-            "num_transitions": e.transitions.num_transitions,
-            "source": attributes["source"],  # a list if there are several datasets
-        },
-        "pretraining": c.to_dict(),
-    }
-    features = Features(e.encoder, jax.device_get(state.params["encoder"]), metadata)
-    requires = save_features(workdir / "features", features)
-    if requires and int(state.step) == c.num_steps:
-        console.say(f"{workdir / 'features'}: {requires}")
-
-
-def prepare_tasks(e: Experiment, key: jax.Array, fingerprint: str, workdir: Path) -> Tasks:
+def prepare_tasks(
+    e: Experiment, key: jax.Array, fingerprint: str, workdir: Path, processes: Processes
+) -> Tasks:
     """The tasks, prepared on the dataset. Shows a progress bar."""
     c, cache, total = e.config, None, RATE_STATES
     if c.responses == "cached":
         depends_on = {"indicator": e.family, "seed": c.seed, "dataset": fingerprint}
         depends_on |= {"num_tasks": c.num_tasks} | c[e.family].to_dict()
-        cache = (workdir / "responses", depends_on | plugin_identity(c.indicator))
-        total = e.transitions.num_rows
-    with console.progress(total, "states", "responses") as bar:
+        total = e.transitions.num_rows // processes.size
+        devices = jax.local_devices()
+        cache = functools.partial(
+            stored_responses,
+            workdir / "responses",
+            depends_on | plugin_identity(c.indicator),
+            share=Share(processes.rank, processes.size, wait_for_all),
+            devices=devices[:1] if devices[0].platform == "cpu" else devices,
+        )
+    with console.progress(total, "states", "responses", hidden=not processes.is_first) as bar:
         return tasks_of_dataset(
             e.indicator, key, e.transitions, seed=c.seed, cache=cache, on_progress=bar.update
         )
 
 
 def feed_of(
-    e: Experiment, returns: np.ndarray | None, workdir: Path, parallel: Parallel, start: int
+    e: Experiment, tasks: Tasks, returns: np.ndarray | None, parallel: Parallel, start: int
 ) -> Feed:
     """The batches of the steps from `start` (counted from 0) to the end of the run.
 
@@ -185,41 +185,78 @@ def feed_of(
         e.schedule,
         Sampler(c.seed, c.batch_size, weights / weights.sum() if len(weights) else None),
         start=start,
-        responses=functools.partial(read_responses, workdir / "responses")
-        if c.responses == "cached"
-        else None,
+        rows=parallel.rows(c.batch_size),
+        responses=tasks.responses,
         returns=returns,
         on_host=not on_device,
     )
     return Feed(buffer, parallel, start=start, num_steps=c.num_steps, on_device=on_device)
 
 
-def pretrain(e: Experiment, workdir: Path, overwrite: bool) -> int:
+class Log:
+    """Writes rows of metrics, with diagnostics on fixed transitions of the dataset."""
+
+    def __init__(
+        self,
+        e: Experiment,
+        tasks: Tasks,
+        returns: np.ndarray | None,
+        diagnose: Callable[[TrainState, Any, Any], dict[str, float]],
+        metrics: MetricsWriter,
+    ):
+        transitions = e.transitions
+        drawn = uniform_indices(
+            e.config.seed, Stream.PROBE, _PROBE_TRANSITIONS, transitions.num_transitions
+        )
+        batch = transitions.batch(transitions.start[drawn], tasks.responses, returns)
+        self._probe = jax.jit(to_transition)((), batch)
+        # Mapped pages stay in memory as long as an array holds them; the feed reads its own.
+        self._tasks, self._batch_size = tasks._replace(responses=None), e.config.batch_size
+        self._diagnose, self._metrics = diagnose, metrics
+
+    def write(self, event: Logged) -> str:
+        """Writes a row. Returns a summary for the progress bar."""
+        values, tasks = event.values, self._tasks
+        values["transitions_per_second"] = values["steps_per_second"] * self._batch_size
+        values |= activation_metrics(tasks.cumulants(tasks.sample, event.state.fitted))
+        values |= self._diagnose(event.state, tasks.frozen, self._probe)
+        self._metrics.write(event.step, values)
+        return summary_of(values)
+
+
+def pretrain(e: Experiment, processes: Processes, workdir: Path, overwrite: bool) -> int:
     """Runs or resumes an experiment in `workdir`. Returns the exit status.
 
     Raises:
       UserError: the run directory or its checkpoints belong to another run, two datasets hold the
-        same data, a file is corrupt, or the loss is not finite.
+        same data, a file is corrupt, the processes differ, or the loss is not finite.
       OSError: a file cannot be written; the error names it.
     """
     c, transitions = e.config, e.transitions
-    fingerprint = e.collection.compute_fingerprint()
+    check_same(e)
+    fingerprint = fingerprint_of(e)
     params_key, tasks_key = jax.random.split(jax.random.key(c.seed))
-    with open_run(
-        workdir,
-        "pretrain",
-        identity_of(e, fingerprint),
-        overwrite=overwrite,
-        owns=OWNS,
-        may_change=MAY_CHANGE,
-        upgrade=upgrade_identity,
-    ) as run:
+    with contextlib.ExitStack() as stack:
+        run: Run | None = None
+        if processes.is_first:
+            run = stack.enter_context(
+                open_run(
+                    workdir,
+                    "pretrain",
+                    identity_of(e, fingerprint),
+                    overwrite=overwrite,
+                    owns=OWNS,
+                    may_change=MAY_CHANGE,
+                )
+            )
+        wait_for_all()
+
         # ------------------------------------------------------------ tasks
-        tasks = prepare_tasks(e, tasks_key, fingerprint, workdir)
+        tasks = prepare_tasks(e, tasks_key, fingerprint, workdir, processes)
         returns = None
         if c.loss == "monte_carlo":
             assert tasks.responses is not None
-            cumulants = tasks.cumulants(tasks.responses)
+            cumulants = tasks.cumulants(tasks.responses[:])
             returns = discounted_returns(cumulants, transitions.rows.episode, c.discount)
 
         # ------------------------------------------------------------ the step
@@ -232,85 +269,80 @@ def pretrain(e: Experiment, workdir: Path, overwrite: bool) -> int:
             gamma=c.discount,
         )
         step = compile_step(e, target, optimizers, parallel, axis_name)
-        diagnose = make_diagnostics(
-            network=e.network, encoder=e.encoder, indicator=e.indicator, target=target
-        )
 
         # ------------------------------------------------------------ resuming
         observation = jnp.zeros((1, 84, 84, 4), jnp.uint8)
         params = jax.jit(e.network.init)(params_key, observation)
         state = init_train_state(params, tasks.fitted, *optimizers)
-        if restored := restore_checkpoint(
-            workdir / "checkpoints",
-            state,
-            run.identity,
-            console.say,
-            upgrade=upgrade_identity,
-            renamed={"totals/loss": "totals/td_loss"},
+        if run and (
+            restored := restore_checkpoint(
+                workdir / "checkpoints", state, run.identity, console.say
+            )
         ):
             state, _ = restored
+        state = from_first(state)
         start = int(state.step)
         if start >= c.num_steps:
-            export(e, state, fingerprint, workdir)
-            console.say(
-                f"{workdir}: complete at step {start:,}; features in {workdir / 'features'}"
-            )
+            if run:
+                export(e, state, fingerprint, workdir)
+                console.say(
+                    f"{workdir}: complete at step {start:,}; features in {workdir / 'features'}"
+                )
             return 0
 
         # ------------------------------------------------------------ the loop
-        probe = uniform_indices(
-            c.seed, Stream.PROBE, _PROBE_TRANSITIONS, transitions.num_transitions
-        )
-        probe_batch = transitions.batch(transitions.start[probe], tasks.responses, returns)
-        probe_transitions = jax.jit(to_transition)((), probe_batch)
-        tasks = tasks._replace(responses=None)  # mapped pages stay in memory; the feed maps its own
         frozen = parallel.replicate(tasks.frozen)
-        last = start
-        with (
-            console.orderly_stop() as stop,
-            feed_of(e, returns, workdir, parallel, start) as feed,
-            MetricsWriter(workdir, start) as metrics,
-            console.progress(c.num_steps, "steps", "pretrain", start) as bar,
-        ):
-            fill(feed, stop)
-            events = train(
-                lambda number, state, arrays, batch: step(number, state, (frozen, arrays), batch),
-                state,
-                feed,
-                parallel,
-                num_steps=c.num_steps,
-                log_every=c.log_every,
-                save_every=c.checkpoint_every,
-                stop=lambda: stop,
+        stop = stack.enter_context(console.orderly_stop())
+        feed = stack.enter_context(feed_of(e, tasks, returns, parallel, start))
+        saver, log = None, None
+        if run:
+            saver = stack.enter_context(Saver(e, run, fingerprint))
+            metrics = stack.enter_context(MetricsWriter(workdir, start))
+            diagnose = make_diagnostics(
+                network=e.network, encoder=e.encoder, indicator=e.indicator, target=target
             )
-            for event in () if stop else events:
+            log = Log(e, tasks, returns, diagnose, metrics)
+        fill(feed, stop, hidden=run is None)
+        stopped = int(parallel.agree(parallel.replicate(np.int32(0)), bool(stop))) > 0
+        events = train(
+            lambda number, state, arrays, batch: step(number, state, (frozen, arrays), batch),
+            state,
+            feed,
+            parallel,
+            num_steps=c.num_steps,
+            log_every=c.log_every,
+            save_every=c.checkpoint_every,
+            save_seconds=60 * c.checkpoint_minutes,
+            stop=lambda: stop,
+        )
+        last = start
+        with console.progress(c.num_steps, "steps", "pretrain", start, hidden=run is None) as bar:
+            for event in () if stopped else events:
                 match event:
                     case Stepped(last):
                         bar.update()
-                    case Logged(_, state, values):
-                        values["transitions_per_second"] = values["steps_per_second"] * c.batch_size
-                        values |= activation_metrics(tasks.cumulants(tasks.sample, state.fitted))
-                        values |= diagnose(state, tasks.frozen, probe_transitions)
+                    case Logged() if run and log and saver:
                         run.check_held()
-                        metrics.write(last, values)
-                        bar.set_postfix_str(summary_of(values))
-                    case CheckpointDue(_, state):
-                        run.check_held()
-                        save_checkpoint(
-                            workdir / "checkpoints", last, state, run.identity, c.keep_checkpoints
-                        )
-                        export(e, state, fingerprint, workdir)
-    if stop:
+                        saver.check()
+                        bar.set_postfix_str(log.write(event))
+                    case CheckpointDue(_, state) if saver:
+                        saver.save(last, state)
+        if saver:
+            saver.check(wait=True)
+    status = stop.status or (128 + signal.SIGTERM if last < c.num_steps else 0)
+    if not processes.is_first:
+        return status
+    if status:
         saved = "and saved " if last > start else ""
         console.say(f"{workdir}: stopped {saved}at step {last:,}; the same command resumes")
     else:
         console.say(f"{workdir}: {last:,} steps; features in {workdir / 'features'}")
-    return stop.status
+    return status
 
 
-def fill(feed: Feed, stop: console.Stop) -> None:
+def fill(feed: Feed, stop: console.Stop, *, hidden: bool) -> None:
     """Reads the frames that the first step may draw. Shows a progress bar; a stop ends it."""
-    with console.progress(feed.num_rows, "frames", "data") as bar:
+    with console.progress(feed.num_rows, "frames", "data", hidden=hidden) as bar:
         for count in feed.fill():
             bar.update(count)
             if stop:
@@ -330,7 +362,9 @@ def main() -> int:
     config = _CONFIG.value
     family, settings = find_family(cfg.name_in(config, "indicator", FIELDS["indicator"]))
     checked = cfg.check_config(config, FIELDS | INDICATORS | {family: settings})
-    return pretrain(prepare(checked, family, settings), Path(_WORKDIR.value), _OVERWRITE.value)
+    with connect(_DISTRIBUTED.value, _ARRIVAL.value) as processes:
+        experiment = prepare(checked, family, settings)
+        return pretrain(experiment, processes, Path(_WORKDIR.value), _OVERWRITE.value)
 
 
 if __name__ == "__main__":

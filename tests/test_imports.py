@@ -42,6 +42,9 @@ ROOMS = {
     # Shared by the commands.
     "config": ("errors", "fields", "paths"),
     "metrics": ("files", "paths"),
+    "peers": (),
+    "cluster": ("errors", "peers"),
+    "saver": ("console", "experiment", "features", "learning", "run_directory", *BASE),
     "console": ("config", "errors"),
     "experiment": ("console", "learning", "indicators", "networks", "data", *BASE),
     "run_directory": ("errors", "fields", "files", "paths", ""),  # "": pvn itself, for its version
@@ -51,7 +54,7 @@ ROOMS = {
 WITHOUT_JAX = ("data", "formats")
 NOT_IN_DATA = {"jax", "jaxlib", "flax", "haiku", "optax"}
 OF_COMMANDS = ("absl.flags", "absl.app", "ml_collections")
-AMONG_COMMANDS = {*COMMANDS, "config", "console", "experiment", "metrics", "run_directory"}
+AMONG_COMMANDS = {*COMMANDS, "config", "console", "experiment", "metrics", "run_directory", "saver"}
 
 
 def sources():

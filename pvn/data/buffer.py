@@ -7,9 +7,11 @@ If all the data fit in memory, a batch is simply
 and a test compares this file with that line. If they do not fit, `Schedule` says which blocks are
 buffered at a step, and a thread reads the next blocks in advance. Each draw is mapped in two steps:
 
-    number of a transition           drawn from the transitions of the buffered blocks
+    number of a transition           drawn from the buffered blocks of the row's lane
       -> row of the dataset          transitions.start[number]
       -> row of the buffer (place)   slot of its block * rows of a slot + row within the block
+
+One of several processes gathers some rows of each batch, and buffers the lanes of these rows only.
 
 The frames of the buffer are on the host or on a device. On the host, `Buffer.batch` gathers them.
 For a device, `Buffer.writes` yields the rows to write, and `Buffer.places` gives the buffer rows of
@@ -18,22 +20,20 @@ frames outside an episode.
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from pvn.data.prefetch import Prefetch
-from pvn.data.sampler import Sampler
+from pvn.data.sampler import Sampler, lane_of
 from pvn.data.schedule import AHEAD, Schedule, block_rows
 from pvn.data.store import FRAME_SHAPE
 from pvn.data.transitions import STACK, Transitions
-from pvn.types import FrameBatch
+from pvn.types import Array, FrameBatch
 
 READ_ROWS = 2048  # most rows of one read
 KEPT = 8  # batches with memory of their own; allocating memory takes longer than copying into it
-
-ReadResponses = Callable[[int, int], np.ndarray]  # (first row, one past the last) -> [rows, T]
 
 
 class Write(NamedTuple):
@@ -58,7 +58,8 @@ class Buffer:
         sampler: Sampler,
         *,
         start: int,
-        responses: ReadResponses | None = None,
+        rows: slice | None = None,
+        responses: Array | None = None,
         returns: np.ndarray | None = None,
         on_host: bool = True,
     ):
@@ -68,18 +69,24 @@ class Buffer:
           schedule: of these transitions.
           sampler: draws the batches.
           start: the first step, counted from 0.
-          responses: reads cached responses; None: batches hold none.
+          rows: the rows of each global batch to gather; None: all.
+          responses: float32 [N, T], to all rows, in memory or on disk; None: batches hold none.
           returns: float32 [N, T], Monte Carlo returns of all rows; None: batches hold none.
           on_host: keep the frames here, for `batch`. Otherwise only `writes` yields them.
         """
         self._transitions, self._schedule, self._sampler = transitions, schedule, sampler
-        self._read_responses, self._returns = responses, returns
+        self._all_responses, self._returns = responses, returns
         self._first, stop = block_rows(transitions.start, schedule.edges)
         self._stop = np.minimum(stop, transitions.num_rows)
         counts = self._stop - self._first  # [K, n]
         self._offset = np.cumsum(counts, axis=0) - counts  # first row of each dataset within a slot
         self._slot_rows = int(counts.sum(axis=0).max())
-        self.num_rows = schedule.num_buffered * self._slot_rows  # without the row of zeros
+        num_lanes = schedule.num_lanes
+        self._rows = np.arange(sampler.batch_size)[rows or slice(None)]
+        lanes = lane_of(self._rows[[0, -1]], sampler.batch_size, num_lanes)
+        self._lanes = range(int(lanes[0]), int(lanes[1]) + 1)  # those of these rows
+        num_slots = schedule.num_buffered // num_lanes * len(self._lanes)
+        self.num_rows = num_slots * self._slot_rows  # without the row of zeros
         self.write_rows = min(READ_ROWS, int(counts.max()))  # most rows of a `Write`
         self._sizes = np.diff(schedule.edges)  # [K, n]
         self._next = schedule.position(start, sampler.batch_size)  # position that is read next
@@ -89,7 +96,7 @@ class Buffer:
         if on_host:
             self._frames = np.empty((self.num_rows + 1, *FRAME_SHAPE), np.uint8)
             self._frames[-1] = 0
-            batches = np.empty((KEPT, sampler.batch_size, STACK + 1, *FRAME_SHAPE), np.uint8)
+            batches = np.empty((KEPT, len(self._rows), STACK + 1, *FRAME_SHAPE), np.uint8)
             self._batches = itertools.cycle(batches)
         self._responses: np.ndarray | None = None
 
@@ -106,15 +113,24 @@ class Buffer:
         for q in itertools.count(position):
             if not schedule.moves and q > 0:
                 return
-            block, slot = schedule.order[q % schedule.num_blocks], q % schedule.num_buffered
+            slot = self._slot(np.array(q))
+            if slot < 0:
+                continue
+            block = schedule.order[q % schedule.num_blocks]
             for k in range(len(self._sizes)):
                 first, last = int(self._first[k, block]), int(self._stop[k, block])
-                at = slot * self._slot_rows + int(self._offset[k, block])
+                at = int(slot) * self._slot_rows + int(self._offset[k, block])
                 for row in range(first, last, READ_ROWS):
-                    span = (row, min(row + READ_ROWS, last))
-                    responses = self._read_responses(*span) if self._read_responses else None
-                    frames = self._transitions.rows.frame[slice(*span)]
+                    span = slice(row, min(row + READ_ROWS, last))
+                    responses = None if self._all_responses is None else self._all_responses[span]
+                    frames = self._transitions.rows.frame[span]
                     yield Write(at + row - first, frames, responses)
+
+    def _slot(self, position: np.ndarray) -> np.ndarray:
+        """The slot here, int64 [...], of the blocks at positions; -1 if another process has it."""
+        row, lane = np.divmod(position % self._schedule.num_buffered, self._schedule.num_lanes)
+        here = (lane >= self._lanes.start) & (lane < self._lanes.stop)
+        return np.where(here, row * len(self._lanes) + lane - self._lanes.start, -1)
 
     def writes(self, step: int) -> Iterator[Write]:
         """Yields the rows to write into the buffer before the batch of `step` is gathered.
@@ -126,7 +142,7 @@ class Buffer:
         while self._next < stop:
             block = self._schedule.order[self._next % self._schedule.num_blocks]
             rows = int(np.sum(self._stop[:, block] - self._first[:, block]))
-            while rows:
+            while rows and self._slot(np.array(self._next)) >= 0:
                 write = next(self._read)
                 rows -= len(write.frames)
                 self._keep(write)
@@ -144,23 +160,28 @@ class Buffer:
             self._responses[span] = write.responses
 
     def _draw(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """The global batch of `step`: dataset row and place of each transition, int64 [B] each."""
-        schedule = self._schedule
+        """The rows of the batch of `step`: dataset row and place of each transition, int64 [b]."""
+        schedule, num_lanes = self._schedule, self._schedule.num_lanes
         position = schedule.position(step, self._sampler.batch_size)
-        blocks = schedule.buffered(position)
-        sizes = self._sizes[:, blocks]  # [K, W]
-        drawn = self._sampler.draw(step, sizes.sum(axis=1))
-        ends = np.cumsum(sizes)
-        part = np.searchsorted(ends, drawn, side="right")  # which of the K * W parts
-        k, w = np.divmod(part, len(blocks))
-        block = blocks[w]
-        number = schedule.edges[k, block] + drawn - (ends - sizes.ravel())[part]
-        row = self._transitions.start[number]
-        slot = (position + w) % schedule.num_buffered
-        return row, slot * self._slot_rows + self._offset[k, block] + row - self._first[k, block]
+        # The positions of each lane's blocks, int64 [L, W / L].
+        positions = position + np.arange(schedule.num_buffered).reshape(-1, num_lanes).T
+        positions = np.roll(positions, position % num_lanes, axis=0)
+        blocks = schedule.order[positions % schedule.num_blocks]
+        sizes = self._sizes[:, blocks].transpose(1, 0, 2)  # [L, K, W / L]
+        drawn = self._sampler.draw(step, sizes.sum(axis=2))[self._rows]
+        lane = lane_of(self._rows, self._sampler.batch_size, num_lanes)
+        ends = np.cumsum(sizes)  # of the L * K * W / L parts, laid end to end
+        first = ends - sizes.ravel()
+        drawn = drawn + first[lane * sizes[0].size]
+        part = np.searchsorted(ends, drawn, side="right")
+        _, k, w = np.unravel_index(part, sizes.shape)
+        block = blocks[lane, w]
+        row = self._transitions.start[schedule.edges[k, block] + drawn - first[part]]
+        at = self._slot(positions[lane, w]) * self._slot_rows + self._offset[k, block]
+        return row, at + row - self._first[k, block]
 
     def places(self, step: int) -> FrameBatch:
-        """The global batch of `step` with the places of its frames, int32 [B, 5].
+        """The rows of the batch of `step` with the places of their frames, int32 [b, 5].
 
         Call it after all `writes` of the step.
         """
@@ -174,7 +195,7 @@ class Buffer:
         )._replace(places=places.astype(np.int32))
 
     def batch(self, step: int) -> FrameBatch:
-        """The global batch of `step` with its frames, uint8 [B, 5, 84, 84]. Needs `on_host`.
+        """The rows of the batch of `step` with their frames, uint8 [b, 5, 84, 84]. Needs `on_host`.
 
         The frames of `KEPT` batches later overwrite these.
 

@@ -46,16 +46,9 @@ def weighted_indices(seed: int, step: int, batch_size: int, probability: np.ndar
     return generator(seed, step).choice(len(probability), batch_size, p=probability)
 
 
-def mixture_indices(
-    seed: int, step: int, batch_size: int, sizes: np.ndarray, shares: np.ndarray
-) -> np.ndarray:
-    """Like `uniform_indices` over K concatenated groups, but group k gets shares[k] of the draws.
-
-    sizes: int64 [K], number of items of each group, 1 or more. shares: float64 [K], sums to 1.
-    """
-    random = generator(seed, step)
-    group = random.choice(len(sizes), batch_size, p=shares)
-    return (np.cumsum(sizes) - sizes)[group] + random.integers(sizes[group])
+def lane_of(row: np.ndarray, batch_size: int, num_lanes: int) -> np.ndarray:
+    """int64 [...]: the lane that rows of a global batch draw from; each has B / L of the rows."""
+    return row * num_lanes // batch_size
 
 
 class Sampler(NamedTuple):
@@ -66,10 +59,20 @@ class Sampler(NamedTuple):
     shares: np.ndarray | None = None  # float64 [K], of each dataset; None: all items alike
 
     def draw(self, step: int, sizes: np.ndarray) -> np.ndarray:
-        """The global batch of a step: int64 [B], items of K groups laid end to end.
+        """The global batch of a step: int64 [B], items of L lanes of K groups each.
 
-        sizes: int64 [K], items of each group.
+        The items of a lane are numbered from 0, group after group.
+
+        Args:
+          step: from 0.
+          sizes: int64 [L, K], items of each group. Row i of the batch draws from lane i L // B.
         """
-        if self.shares is None:
+        if len(sizes) == 1 and self.shares is None:
             return uniform_indices(self.seed, step, self.batch_size, int(sizes.sum()))
-        return mixture_indices(self.seed, step, self.batch_size, sizes, self.shares)
+        random = generator(self.seed, step)
+        lane = lane_of(np.arange(self.batch_size), self.batch_size, len(sizes))
+        if self.shares is None:
+            return random.integers(sizes.sum(axis=1)[lane])
+        group = random.choice(sizes.shape[1], self.batch_size, p=self.shares)
+        first = np.cumsum(sizes, axis=1) - sizes
+        return first[lane, group] + random.integers(sizes[lane, group])

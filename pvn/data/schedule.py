@@ -12,8 +12,13 @@ The position moves by one after a fixed number of draws. A pass is n positions. 
 block is buffered at exactly W positions, so each transition is drawn equally often in expectation.
 This holds from whichever step a run resumes. If all the data fit, there is one block, W = n = 1,
 and the position never moves.
+
+The W slots are dealt to L lanes, and each row of a batch draws from the slots of one lane. So a
+process that gathers a part of each batch's rows reads and keeps the blocks of these lanes only. L
+depends on W and the batch size, not on the number of processes.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +29,7 @@ from pvn.errors import UserError
 
 BLOCK = 1024  # transitions of a block, if the budget and the smallest dataset allow as many
 AHEAD = 4  # blocks that are read in advance
+LANES = 64  # most lanes
 
 
 class Schedule(NamedTuple):
@@ -33,6 +39,7 @@ class Schedule(NamedTuple):
     order: np.ndarray  # int64 [n], the block at each position
     num_buffered: int  # W
     draws_per_move: int  # drawn transitions after which the position moves by one
+    num_lanes: int = 1  # L, divides W and the batch size; slot s belongs to lane s mod L
 
     @property
     def num_blocks(self) -> int:
@@ -74,6 +81,7 @@ def make_schedule(
     seed: int,
     transitions: Transitions,
     *,
+    batch_size: int,
     row_bytes: int,
     budget: int | None,
     memory: int,
@@ -85,9 +93,10 @@ def make_schedule(
       seed: of the order.
       transitions: of K datasets. Each block has a part of each dataset, so every dataset can have
         its share of the draws at any step.
+      batch_size: B, over all devices.
       row_bytes: bytes of a buffered row.
       budget: bytes for the buffer, the columns and the rows that are read in advance; None: buffer
-        all the data.
+        all the data. Several processes share the buffer.
       memory: bytes of the machine or device.
       reuse: mean number of times that a transition is drawn while it is buffered. A pass takes
         reuse * M draws and reads every frame once, those near the edges of blocks twice.
@@ -134,4 +143,6 @@ def make_schedule(
     num_buffered = min(num_buffered, num_blocks - 1)  # fewer than all, so that the position moves
     order = generator(seed, Stream.ORDER).permutation(num_blocks)
     draws = max(1, round(reuse * total / num_blocks))
-    return Schedule(edges, order, int(num_buffered), draws)
+    # The largest power of two that divides the batch and leaves at least 8 slots to each lane.
+    lanes = math.gcd(batch_size, LANES, 2 ** int(math.log2(max(num_buffered // 8, 1))))
+    return Schedule(edges, order, int(num_buffered) // lanes * lanes, draws, lanes)

@@ -109,10 +109,13 @@ def result_of(path: str | Path, problem: str, future: Any) -> Any:
     try:
         return future.result()
     except (ValueError, OSError) as error:  # a corrupt file, a full disk, or another format
-        reason = str(error).split(" [")[0]
-        if (full := os.strerror(errno.ENOSPC)) in reason:
-            reason = full
-        raise UserError(f"dataset {path}: {problem}: {reason}") from None
+        raise UserError(f"dataset {path}: {problem}: {reason_of(error)}") from None
+
+
+def reason_of(error: Exception) -> str:
+    """tensorstore's reason in few words; that of a full disk as the system says it."""
+    full = os.strerror(errno.ENOSPC)
+    return full if full in str(error) else str(error).split(" [")[0]
 
 
 def _read(path: str | Path, name: str, array: ts.TensorStore) -> np.ndarray:
@@ -131,7 +134,7 @@ class Dataset(NamedTuple):
         return fingerprint(self.path)
 
 
-def _kvstore(path: str | Path) -> Any:
+def kvstore_spec(path: str | Path) -> Any:
     """tensorstore's spec of a folder. path: local, or `gs://bucket/path`."""
     text = str(path).rstrip("/") + "/"
     if text.startswith("gs://"):
@@ -151,7 +154,7 @@ def open_store(path: str | Path) -> ts.KvStore:
         raise UserError("dataset: its path is empty, expected a directory or gs://bucket/path")
     if not str(path).startswith("gs://"):
         check_folder(path, f"dataset {path}")
-    return ts.KvStore.open(_kvstore(path)).result()
+    return ts.KvStore.open(kvstore_spec(path)).result()
 
 
 def own_files(store: ts.KvStore) -> list[bytes]:
@@ -161,7 +164,7 @@ def own_files(store: ts.KvStore) -> list[bytes]:
 
 def array_spec(path: str | Path, name: str) -> dict[str, Any]:
     """tensorstore's spec of the array `name` of `Rows`."""
-    store = _kvstore(path)
+    store = kvstore_spec(path)
     return {
         "driver": "zarr3",
         "kvstore": store | {"path": f"{store['path']}{name}/"},

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pvn.data.store import Rows
-from pvn.types import FrameBatch
+from pvn.types import Array, FrameBatch
 
 STACK = 4
 _WINDOW = range(1 - STACK, 2)  # offsets of a transition's frames: two overlapping stacks
@@ -116,12 +116,13 @@ class Transitions(NamedTuple):
     def batch(
         self,
         row: np.ndarray,
-        responses: np.ndarray | None = None,
+        responses: Array | None = None,
         returns: np.ndarray | None = None,
     ) -> FrameBatch:
         """The batch of transitions that start at rows int [B], with their frames.
 
-        responses, returns: float32 [N, T], of all rows; None: the batch has none.
+        responses, returns: float32 [N, T], of all rows; None: the batch has none. The responses may
+          be on disk.
         """
         batch = self.without_frames(
             row,

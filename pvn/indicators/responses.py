@@ -2,43 +2,64 @@
 
 A run draws each state many times, and its response never changes. Computing it in each step costs
 more than the network that learns: 7.0 against 2.7 GFLOP a step for 100 tasks and batch size 32.
+
+The store is a Zarr v3 array [N, T] in pieces of whole rows. A piece is a file with a checksum; it
+is complete or absent. So an interrupted computation continues, and several processes share one
+computation: each computes its own pieces, and all read all of them.
 """
 
-import io
+import itertools
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+import tensorstore as ts
 
+from pvn.data.store import kvstore_spec, open_store, reason_of
 from pvn.data.transitions import Transitions
-from pvn.files import naming, read_text, sha256, write_json
+from pvn.errors import UserError
 from pvn.indicators.indicator import Indicator
 from pvn.networks.mapping import map_states
-from pvn.paths import make_folder
 
 _BATCH = 256
-_FILE = "responses.npy"
+_PIECE_ROWS = 4096  # most rows of a piece
+_PIECE_BYTES = 2**22  # about the most bytes of a piece
+_POLL = 0.5  # seconds between two looks for the pieces of the other processes
+
+
+class Share(NamedTuple):
+    """Which pieces a process computes: rank, rank + size, ..."""
+
+    rank: int = 0  # of this process
+    size: int = 1  # number of processes
+    wait_for_all: Callable[[], object] = lambda: None  # returns when all processes have called it
+
+
+ALONE = Share()
 
 
 def response_batches(
-    indicator: Indicator, frozen: Any, transitions: Transitions, index: np.ndarray
+    indicator: Indicator,
+    frozen: Any,
+    transitions: Transitions,
+    index: np.ndarray,
+    devices: Sequence[jax.Device],
 ) -> Iterator[np.ndarray]:
     """Yields the responses to the states at rows `index` int [M], in order, batch by batch.
 
-    Each batch is float32 [256, T]; the last may be shorter.
+    Each batch is float32 [256, T]; the last may be shorter. The devices take turns.
     """
-    frozen = jax.device_put(frozen, jax.devices()[0])
-    return map_states(
-        lambda states: indicator.response(frozen, jnp.asarray(states)),
-        transitions.observations,
-        index,
-        _BATCH,
-    )
+    turns = itertools.cycle([(device, jax.device_put(frozen, device)) for device in devices])
+
+    def respond(states: np.ndarray) -> jax.Array:
+        device, params = next(turns)
+        return indicator.response(params, jax.device_put(states, device))
+
+    return map_states(respond, transitions.observations, index, _BATCH, ahead=len(devices))
 
 
 def compute_responses(
@@ -53,74 +74,144 @@ def compute_responses(
     on_progress: called with the number of states just done.
     """
     parts = []
-    for part in response_batches(indicator, frozen, transitions, index):
+    devices = jax.local_devices()[:1]
+    for part in response_batches(indicator, frozen, transitions, index, devices):
         parts.append(part)
         on_progress(len(part))
     return np.concatenate(parts)
 
 
-def cached_responses(
-    path: Path,
+class StoredResponses:
+    """The responses to N states on disk, float32 [N, T]; indexing reads them."""
+
+    def __init__(self, path: str | Path, array: ts.TensorStore):
+        self._path, self._array = path, array
+        self.shape = tuple(array.shape)
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        """float32 [..., T] at a slice of rows or at int [...].
+
+        Raises:
+          UserError: a piece is corrupt or missing.
+        """
+        try:
+            return np.asarray(self._array[rows].read().result())
+        except (ValueError, OSError) as error:
+            raise UserError(
+                f"responses {self._path}: cannot be read: {reason_of(error)}; the same command "
+                "computes what is corrupt again"
+            ) from None
+
+
+def stored_responses(
+    path: str | Path,
     key: Mapping[str, Any],
     indicator: Indicator,
     frozen: Any,
     transitions: Transitions,
+    *,
+    share: Share = ALONE,
+    devices: Sequence[jax.Device] | None = None,
     on_progress: Callable[[int], object] = lambda count: None,
-) -> np.ndarray:
-    """float32 [N, T]: the responses to all rows, memory-mapped from a file in `path`.
+) -> StoredResponses:
+    """The responses to all rows, from the store in the folder `path`.
 
-    If there is no such file, or it is corrupt or was made with another key, they are computed. An
-    interrupted computation continues where it stopped.
+    Missing and corrupt pieces are computed. If the store was made with another key, all are.
 
     Args:
-      path: the folder of `responses.npy`, and of `responses.json` with the key and a checksum.
+      path: a local folder or one on gs://, with the array and `key.json`.
       key: everything that the responses depend on (indicator, settings, seed, dataset); JSON.
       indicator: of T tasks.
       frozen: the indicator's frozen parameters, a function of the seed in `key`.
       transitions: of N rows.
-      on_progress: called with the number of states just done; first with the number that an
-        interrupted computation has left. Not called if the file is used.
+      share: of this process. It computes its pieces and waits for those of the others.
+      devices: devices of this process, which take turns; None: the first.
+      on_progress: called with the number of states just done or found.
 
     Raises:
-      OSError: a file cannot be written; the error names it.
+      UserError: a piece cannot be written, for example because the disk is full.
     """
-    array_file, key_file = path / _FILE, path / "responses.json"
-    if array_file.is_file() and key_file.is_file():
-        made = json.loads(read_text(key_file))
-        if made.pop("sha256", None) == sha256(array_file) and made == key:
-            return np.load(array_file, mmap_mode="r")
-    make_folder(path, "responses")
-    partial = array_file.with_name(_FILE + ".partial")
-    partial_key = path / "responses.partial.json"
-    shape = (transitions.num_rows, indicator.num_tasks)
-    row_bytes = 4 * indicator.num_tasks
-    head = io.BytesIO()
-    np.lib.format.write_array_header_2_0(
-        head, {"descr": "<f4", "fortran_order": False, "shape": shape}
+    if share.rank == 0:
+        _prepare(path, key)
+    share.wait_for_all()
+    num_rows, num_tasks = transitions.num_rows, indicator.num_tasks
+    rows = int(np.clip(_PIECE_BYTES // (4 * num_tasks) // _BATCH * _BATCH, _BATCH, _PIECE_ROWS))
+    array = _open(path, num_rows, num_tasks, rows)
+    pieces = [slice(at, min(at + rows, num_rows)) for at in range(0, num_rows, rows)]
+    there = _pieces_there(path)
+    mine = range(share.rank, len(pieces), share.size)
+    for number in [i for i in mine if i in there]:
+        try:
+            array[pieces[number]].read().result()
+            on_progress(pieces[number].stop - pieces[number].start)
+        except ValueError:  # corrupt
+            there.discard(number)
+            _put(path, open_store(path).write(f"c/{number}/0", None))
+    share.wait_for_all()  # no process may take a corrupt piece of another for a complete one
+    missing = [i for i in mine if i not in there]
+    states = np.concatenate([np.arange(num_rows)[pieces[i]] for i in missing] or [np.arange(0)])
+    batches = response_batches(
+        indicator, frozen, transitions, states, devices or jax.local_devices()[:1]
     )
-    header, done = head.getvalue(), 0
-    if partial.is_file() and partial_key.is_file() and json.loads(read_text(partial_key)) == key:
-        # Continue with a whole batch: the bits of a response may depend on its batch.
-        done = max(partial.stat().st_size - len(header), 0) // row_bytes // _BATCH * _BATCH
-    if not done:
-        with naming(array_file):
-            partial.write_bytes(header)
-        write_json(partial_key, key)
-    on_progress(done)
-    # Written to the file batch by batch: the pages of a memory map would stay in memory.
-    with naming(array_file), partial.open("r+b") as stream:
-        stream.truncate(len(header) + row_bytes * done)
-        stream.seek(0, os.SEEK_END)
-        for part in response_batches(indicator, frozen, transitions, np.arange(done, shape[0])):
-            stream.write(np.ascontiguousarray(part, "<f4").data)
-            on_progress(len(part))
-    os.replace(partial, array_file)
-    write_json(key_file, {**key, "sha256": sha256(array_file)})
-    partial_key.unlink()
-    return np.load(array_file, mmap_mode="r")
+    for number in missing:
+        piece = pieces[number]
+        parts: list[np.ndarray] = []
+        while sum(map(len, parts)) < piece.stop - piece.start:
+            parts.append(next(batches))
+            on_progress(len(parts[-1]))
+        _put(path, array[piece].write(np.concatenate(parts)))
+    while not _pieces_there(path).issuperset(range(len(pieces))):
+        time.sleep(_POLL)
+    return StoredResponses(path, array)
 
 
-def read_responses(path: Path, first: int, stop: int) -> np.ndarray:
-    """float32 [stop - first, T]: rows of the responses cached in `path`."""
-    # A new memory map for each call: its pages are freed with it.
-    return np.array(np.load(path / _FILE, mmap_mode="r")[first:stop])
+def _prepare(path: str | Path, key: Mapping[str, Any]) -> None:
+    """Empties the store in `path` unless it was made with this key."""
+    store = open_store(path)
+    text = json.dumps(key, sort_keys=True, indent=1).encode() + b"\n"
+    old = store.read("key.json").result()
+    if old.state == "value" and old.value == text:
+        return
+    for name in store.list().result():
+        store.delete_range(ts.KvStore.KeyRange(name, name + b"\0")).result()
+    _put(path, store.write("key.json", text))
+
+
+def _open(path: str | Path, num_rows: int, num_tasks: int, piece_rows: int) -> ts.TensorStore:
+    spec = {
+        "driver": "zarr3",
+        "kvstore": kvstore_spec(path),
+        "metadata": {
+            "shape": [num_rows, num_tasks],
+            "data_type": "float32",
+            "chunk_grid": {
+                "name": "regular",
+                "configuration": {"chunk_shape": [piece_rows, num_tasks]},
+            },
+            "codecs": [
+                {"name": "bytes", "configuration": {"endian": "little"}},
+                {"name": "crc32c"},
+            ],
+        },
+        # A piece of zeros is written too: a missing file is never a piece of zeros.
+        "store_data_equal_to_fill_value": True,
+        "fill_missing_data_reads": False,
+    }
+    return _put(path, ts.open(spec, open=True, create=True))
+
+
+def _put(path: str | Path, future: Any) -> Any:
+    """The result of a write."""
+    try:
+        return future.result()
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path}: {reason_of(error)}") from None
+
+
+def _pieces_there(path: str | Path) -> set[int]:
+    """Numbers of the pieces that are written."""
+    names = [name.decode().split("/") for name in open_store(path).list().result()]
+    return {int(name[1]) for name in names if len(name) == 3 and name[0] == "c"}

@@ -1,7 +1,6 @@
 """Prepared auxiliary tasks: drawn, fitted, and their responses computed where possible."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +10,8 @@ import numpy as np
 from pvn.data.sampler import Stream, uniform_indices
 from pvn.data.transitions import Transitions
 from pvn.indicators.indicator import Indicator, Params
-from pvn.indicators.responses import cached_responses, compute_responses
+from pvn.indicators.responses import StoredResponses, compute_responses
+from pvn.types import Array
 
 RATE_STATES = 8192  # least number of states for activation rates, if there are as many
 FIT_STATES = 65_536  # most states for fitting thresholds with a cache
@@ -23,7 +23,7 @@ class Tasks(NamedTuple):
     indicator: Indicator
     frozen: Params  # () if `responses` holds those to all states
     fitted: Params
-    responses: np.ndarray | None  # float32 [N, T], to all states; None: computed in each step
+    responses: Array | None  # float32 [N, T], in memory or on disk; None: computed in each step
     sample: np.ndarray  # float32 [S, T], responses for measuring activation rates
 
     def cumulants(self, responses: np.ndarray, fitted: Params | None = None) -> np.ndarray:
@@ -48,7 +48,7 @@ def tasks_of_dataset(
     transitions: Transitions,
     *,
     seed: int,
-    cache: tuple[Path, dict[str, Any]] | None,
+    cache: Callable[..., StoredResponses] | None,
     on_progress: Callable[[int], object] = lambda count: None,
 ) -> Tasks:
     """Tasks on the states of a dataset.
@@ -58,12 +58,12 @@ def tasks_of_dataset(
       key: of the frozen parameters.
       transitions: of the dataset.
       seed: of the draw of the states for fitting thresholds and measuring activation rates.
-      cache: (folder, key) for `cached_responses`, to compute the responses to all states once;
-        None: they are computed in each step.
+      cache: `stored_responses` with the folder, the key and the share of this process, to compute
+        the responses to all states once; None: they are computed in each step.
       on_progress: called with the number of states just done.
 
     Raises:
-      OSError: the cache cannot be written; the error names the file.
+      UserError: the cache cannot be read or written; the message names it.
     """
     frozen, fitted = indicator.init(key)
     start = transitions.start
@@ -76,7 +76,7 @@ def tasks_of_dataset(
         # Fit on one half and measure the rates on the other.
         fitted = _fit(indicator, fitted, sample[::2])
         return Tasks(indicator, frozen, fitted, None, sample[1::2])
-    responses = cached_responses(*cache, indicator, frozen, transitions, on_progress)
+    responses = cache(indicator, frozen, transitions, on_progress=on_progress)
     fit_on = np.sort(drawn(FIT_STATES)) if len(start) > FIT_STATES else start
     sample = responses[fit_on]
     fitted = _fit(indicator, fitted, sample)

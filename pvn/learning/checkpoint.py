@@ -1,9 +1,9 @@
 """Checkpoints that are complete or do not exist.
 
-Orbax writes the state. A manifest next to it holds the run's identity, the SHA-256 of every file,
-and its own SHA-256. A checkpoint is written under another name; the last step renames it. Restoring
-takes the newest checkpoint that matches its manifest (Orbax alone does not notice a flipped bit).
-It refuses a checkpoint of another run.
+A checkpoint is a folder with the state (`state.npz`) and a manifest, which holds the run's
+identity, the SHA-256 of the state and its own SHA-256. It is written under another name; the last
+step renames it. Restoring takes the newest checkpoint that matches its manifest. It refuses a
+checkpoint of another run.
 """
 
 import hashlib
@@ -21,11 +21,9 @@ from pvn.learning.tree_store import restore_tree, save_tree
 from pvn.paths import make_folder
 
 FORMAT = "pvn-checkpoint"
-VERSION = 2
-"""Version of the manifest and of the names in the state. A manifest of version 1 has no identity:
-it holds the config, the dataset's fingerprint and the seed."""
+VERSION = 3  # older versions held a folder of Orbax
 
-_MANIFEST = "manifest.json"
+_MANIFEST, _STATE = "manifest.json", "state.npz"
 
 
 def _name(step: int) -> str:
@@ -66,7 +64,7 @@ def save_checkpoint(
     make_folder(path, "checkpoints")
     try:
         partial.mkdir()
-        save_tree(partial / "state", state)
+        save_tree(partial / _STATE, state)
         body = {
             "format": FORMAT,
             "version": VERSION,
@@ -110,8 +108,8 @@ def _verify(folder: Path) -> dict[str, Any]:
         sound = False
     if not sound:
         raise ValueError("its manifest.json is corrupt")
-    if manifest["version"] > VERSION:
-        raise ValueError(f"its format version {manifest['version']} is newer than {VERSION}")
+    if manifest["version"] != VERSION:
+        raise ValueError(f"its format version is {manifest['version']}, this pvn reads {VERSION}")
     found = _files(folder)
     for name, expected in manifest["files"].items():
         if name not in found:
@@ -121,28 +119,11 @@ def _verify(folder: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
-def _differences(
-    manifest: Mapping[str, Any],
-    identity: Mapping[str, Any],
-    upgrade: Callable[[dict[str, Any]], dict[str, Any]],
-) -> list[str]:
-    """The fields in which a checkpoint's run differs from this one."""
-    identity = json.loads(json.dumps(identity))  # tuples become lists, as in the manifest
-    if manifest["version"] > 1:
-        return differing_fields(manifest["identity"], identity)
-    old = upgrade({**manifest["config"], "dataset_fingerprint": manifest["dataset"]})
-    common = old.keys() & identity.keys()  # the config has more fields than the identity
-    return differing_fields({k: old[k] for k in common}, {k: identity[k] for k in common})
-
-
 def restore_checkpoint(
     path: Path,
     skeleton: Any,
     identity: Mapping[str, Any],
     say: Callable[[str], object],
-    *,
-    upgrade: Callable[[dict[str, Any]], dict[str, Any]] = lambda config: config,
-    renamed: Mapping[str, str] | None = None,
 ) -> tuple[Any, int] | None:
     """(state, step) of the newest checkpoint under `path` that verifies; None if there are none.
 
@@ -151,9 +132,6 @@ def restore_checkpoint(
       skeleton: a tree of arrays with the structure, shapes and dtypes of the saved one.
       identity: of the run that resumes (`Run.identity`).
       say: called with a line for each corrupt checkpoint.
-      upgrade: converts the config in a manifest of version 1 to the identity of today.
-      renamed: the name of a leaf -> its name in version 1, such as
-        `totals/loss` -> `totals/td_loss`.
 
     Raises:
       UserError: the newest checkpoint that verifies belongs to another run (the message names the
@@ -162,6 +140,7 @@ def restore_checkpoint(
     """
     steps = _steps(path)
     reason = ""
+    identity = json.loads(json.dumps(identity))  # tuples become lists, as in the manifest
     for step in steps:
         folder = path / _name(step)
         try:
@@ -170,14 +149,13 @@ def restore_checkpoint(
             reason = str(error)
             say(f"checkpoint {folder}: passed over, {reason}")
             continue
-        if differ := _differences(manifest, identity, upgrade):
+        if differ := differing_fields(manifest["identity"], identity):
             raise UserError(
                 f"checkpoint {folder}: is of another run: {'; '.join(differ)}; move the "
                 "checkpoints away, or name another --workdir"
             )
         try:
-            old_names = renamed if manifest["version"] < VERSION else None
-            return restore_tree(folder / "state", skeleton, old_names), int(manifest["step"])
+            return restore_tree(folder / _STATE, skeleton), int(manifest["step"])
         except ValueError as error:
             raise UserError(
                 f"checkpoint {folder}: its state is not that of this run: {error}"

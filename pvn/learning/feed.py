@@ -46,7 +46,7 @@ class DeviceFrames:
         make = parallel.compile(
             lambda _: jnp.zeros((num_rows + 1, *FRAME_SHAPE), jnp.uint8), donate=False
         )
-        self.frames: Any = make(parallel.split(np.zeros(parallel.num_devices)))
+        self.frames: Any = make(parallel.split(np.zeros(parallel.num_local)))
 
     def write(self, write: Write) -> None:
         """Writes rows into the buffer. Steps that are already queued still see the old rows."""

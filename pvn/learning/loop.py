@@ -1,10 +1,10 @@
 """The training loop, a generator: the caller logs and saves what it yields."""
 
+import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
-
-import jax
 
 from pvn.errors import UserError
 from pvn.learning.parallel import Parallel
@@ -40,7 +40,7 @@ class Logged(NamedTuple):
 
 
 class CheckpointDue(NamedTuple):
-    """A checkpoint is due: after `save_every` steps, at the end, or at a stop."""
+    """A checkpoint is due: after `save_every` steps or `save_seconds`, at the end, or at a stop."""
 
     step: int
     state: TrainState  # on one device
@@ -55,6 +55,7 @@ def train(
     num_steps: int,
     log_every: int,
     save_every: int | None = None,
+    save_seconds: float = math.inf,
     stop: Callable[[], object] = lambda: False,
 ) -> Iterator[Stepped | Logged | CheckpointDue]:
     """Trains from `state` on. Yields `Stepped` after each step, then what else is due.
@@ -69,24 +70,26 @@ def train(
       num_steps: of the whole run.
       log_every: steps between two `Logged`.
       save_every: steps between two `CheckpointDue`; None: never.
-      stop: called after each step; true to yield a last `CheckpointDue` and end.
+      save_seconds: most seconds between two `CheckpointDue`.
+      stop: called after each step; true to yield a last `CheckpointDue` and end, one step later.
+        It is enough that it is true in one process: all processes end after the same step.
 
     Raises:
       UserError: the loss or its gradient is not finite. Only `Stepped` was yielded for that step
         and the steps after it.
     """
     start = logged = int(state.step)
-    began, waited = time.perf_counter(), batches.waited
+    began = saved = time.perf_counter()
+    waited = batches.waited
     placed = parallel.replicate(state)
-    before = placed.step + 0
+    # The answers of `agree` for the two newest steps. Reading an answer waits for its step. The
+    # older one is read, so one step is always under way; a stop takes effect one step later.
+    asked = deque([parallel.agree(placed.step, False)])
     for step, batch in enumerate(batches, start + 1):
         placed = run(step, placed, batches.arrays, batch)
-        # Waits for the step before this one: one step is always under way, and a stop takes effect
-        # soon. `before` is a copy, because the state may be donated to the next step.
-        jax.block_until_ready(before)
-        before = placed.step + 0
         yield Stepped(step)
-        last, stopping = step == num_steps, bool(stop())
+        asked.append(parallel.agree(placed.step, bool(stop())))
+        stopping, last = int(asked.popleft()) > 0, step == num_steps
         if step % log_every == 0 or last:
             state = _checked(parallel.unreplicate(placed))
             now = time.perf_counter()
@@ -97,7 +100,9 @@ def train(
             began, waited, logged = now, batches.waited, step
             yield Logged(step, state, values)
             placed = parallel.replicate(reset_totals(state))
-        if save_every is not None and (stopping or last or step % save_every == 0):
+        late = time.perf_counter() > saved + save_seconds
+        if save_every is not None and (stopping or last or late or step % save_every == 0):
+            saved = time.perf_counter()
             yield CheckpointDue(step, _checked(parallel.unreplicate(placed)))
         if stopping:
             return

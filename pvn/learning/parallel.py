@@ -1,8 +1,9 @@
-"""Data parallelism. Only this file uses `pmap`.
+"""Data parallelism over devices and processes. Only this file uses `pmap`.
 
 With one device a step runs under `jit`. With D devices it runs under `pmap`: each device has its
 rows of the global batch and a copy of the state. Both give the same numbers for the same global
-batch, but for rounding.
+batch, but for the rounding of sums over the batch. The D devices may belong to several processes
+(`pvn.cluster`): each process then gathers only the rows of its own devices.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from pvn.errors import UserError
 
@@ -19,7 +21,9 @@ AXIS_NAME = "devices"
 class Parallel(NamedTuple):
     """Functions that run steps on the devices of a run."""
 
-    num_devices: int
+    num_devices: int  # D, of all processes
+
+    num_local: int  # devices of this process
 
     compile: Callable[..., Callable[..., Any]]
     """compile(function, donate=None): a pure function of trees, compiled for the devices.
@@ -33,12 +37,20 @@ class Parallel(NamedTuple):
     """Copies a tree to the devices: each holds the whole tree."""
 
     unreplicate: Callable[[Any], Any]
-    """The tree of one device; all devices have the same."""
+    """The tree of one device of this process; all devices have the same."""
+
+    rows: Callable[[int], slice]
+    """rows(B): which rows of a global batch of B the devices of this process get."""
 
     split: Callable[[Any], Any]
-    """Splits a global batch of NumPy arrays [B, ...] into rows for each device, [D, B / D, ...].
+    """Splits these rows, NumPy arrays [rows, ...], into [local devices, B / D, ...].
 
     With one device the batch stays as it is."""
+
+    agree: Callable[[Any, bool], jax.Array]
+    """agree(step, flag): an array that is positive if any process passes True.
+
+    All processes get the same answer. It is ready when `step`, an array on the devices, is."""
 
 
 def check_divides(batch_size: int, num_devices: int) -> None:
@@ -54,13 +66,38 @@ def check_divides(batch_size: int, num_devices: int) -> None:
         )
 
 
+def from_first(tree: Any) -> Any:
+    """The tree of the first process, bit for bit. Every process passes a tree of the same shapes.
+
+    With one process, that is `tree`. The leaves become NumPy arrays otherwise.
+    """
+    if jax.process_count() == 1:
+        return tree
+    arrays = jax.tree.map(np.asarray, jax.device_get(tree))
+    # As bytes: the transfer is a sum with zeros, which would change the sign of -0.0.
+    sent = jax.tree.map(lambda x: np.frombuffer(x.tobytes(), np.uint8), arrays)
+    received = multihost_utils.broadcast_one_to_all(sent)
+    return jax.tree.map(
+        lambda raw, x: np.frombuffer(np.asarray(raw).tobytes(), x.dtype).reshape(x.shape),
+        received,
+        arrays,
+    )
+
+
+def wait_for_all() -> None:
+    """Returns when all processes have called it."""
+    from_first(np.zeros(1, np.uint8))
+
+
 def make_parallel(
     devices: Sequence[jax.Device], donate_state: bool | None = None
 ) -> tuple[Parallel, str | None]:
     """(functions for these devices, axis name over which a step must reduce or None).
 
-    donate_state: update the state in place; the state that was passed to a step is then deleted.
-      None: True except on a CPU, where it is slower (benchmarks/README.md).
+    Args:
+      devices: of one process, or all devices of all processes.
+      donate_state: update the state in place; the state that was passed to a step is then deleted.
+        None: True except on a CPU, where it is slower (benchmarks/README.md).
     """
     if donate_state is None:
         donate_state = devices[0].platform != "cpu"
@@ -70,33 +107,51 @@ def make_parallel(
 
     if len(devices) == 1:
         device = devices[0]
+        add = jax.jit(lambda step, flag: flag + 0 * step)
         return (
             Parallel(
                 num_devices=1,
+                num_local=1,
                 compile=lambda step, donate=None: jax.jit(step, donate_argnums=donated(donate)),
                 replicate=lambda tree: jax.device_put(tree, device),
                 unreplicate=lambda tree: tree,
+                rows=slice,
                 split=lambda batch: batch,
+                agree=lambda step, flag: add(step, np.int32(flag)),
             ),
             None,
         )
 
-    count = len(devices)
+    count, me = len(devices), jax.process_index()
+    local = sum(device.process_index == me for device in devices)
+    before = sum(device.process_index < me for device in devices)
 
     def split(batch: Any) -> Any:
-        return jax.tree.map(lambda x: np.reshape(x, (count, -1, *x.shape[1:])), batch)
+        return jax.tree.map(lambda x: np.reshape(x, (local, -1, *x.shape[1:])), batch)
+
+    def unreplicate(tree: Any) -> Any:
+        # Indexing a pmapped array is a collective operation; reading its first shard is not.
+        return jax.tree.map(lambda x: x.addressable_shards[0].data[0], tree)
 
     # Broadcasts one copy to each device; leaves get a leading axis of size D. The axis must have
     # the same name as in `compile`: otherwise the first step would be compiled twice.
     copy = jax.pmap(lambda tree, _: tree, axis_name=AXIS_NAME, in_axes=(None, 0), devices=devices)
+    total = jax.pmap(
+        lambda step, flag: jax.lax.psum(flag + 0 * step, AXIS_NAME),
+        axis_name=AXIS_NAME,
+        devices=devices,
+    )
     parallel = Parallel(
         num_devices=count,
+        num_local=local,
         compile=lambda step, donate=None: jax.pmap(
             step, axis_name=AXIS_NAME, devices=devices, donate_argnums=donated(donate)
         ),
-        replicate=lambda tree: copy(tree, np.zeros(count)),
-        # Indexing a pmapped array is a collective operation; reading its first shard is not.
-        unreplicate=lambda tree: jax.tree.map(lambda x: x.addressable_shards[0].data[0], tree),
+        # pmap refuses a tree without leaves on several processes.
+        replicate=lambda tree: copy(tree, np.zeros(local)) if jax.tree.leaves(tree) else tree,
+        unreplicate=unreplicate,
+        rows=lambda size: slice(size // count * before, size // count * (before + local)),
         split=split,
+        agree=lambda step, flag: unreplicate(total(step, np.full(local, flag, np.int32))),
     )
     return parallel, AXIS_NAME

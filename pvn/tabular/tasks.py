@@ -77,5 +77,5 @@ class TaskMaker(NamedTuple):
 
 def cumulants_of(tasks: Tasks) -> np.ndarray:
     """float64 [S, T]: the cumulants of tasks from `TaskMaker` in all states."""
-    assert tasks.responses is not None
+    assert isinstance(tasks.responses, np.ndarray)
     return np.asarray(tasks.cumulants(tasks.responses), np.float64)

@@ -1,8 +1,10 @@
 """Batches from the buffer, compared with a plain gather from all the data."""
 
+import contextlib
 import copy
 import itertools
 
+import jax
 import numpy as np
 import pytest
 from scipy import stats
@@ -44,21 +46,24 @@ def rows():
     )
 
 
-def setup(rows, budget_rows, *, split=None, reuse=1.0):
+def setup(rows, budget_rows, *, split=None, reuse=1.0, lanes=1):
     """(transitions, schedule). split: the row at which a second dataset begins."""
     starts = [0, 2600] if split is None else [0, split, 2600]
     transitions = find_transitions(rows, np.array(starts))
     budget = None if budget_rows is None else 7056 * budget_rows + transitions.nbytes
     schedule = make_schedule(
-        5, transitions, row_bytes=7056, budget=budget, memory=2**60, reuse=reuse
+        5, transitions, batch_size=B, row_bytes=7056, budget=budget, memory=2**60, reuse=reuse
     )
+    if lanes > 1:
+        kept = schedule.num_buffered // lanes * lanes
+        schedule = schedule._replace(num_buffered=kept, num_lanes=lanes)
     return transitions, schedule
 
 
 def buffer_of(parts, start=0, shares=None, **changes):
     return Buffer(
         *parts, Sampler(3, B, shares), start=start,
-        responses=lambda first, stop: np.arange(first, stop)[:, None] * RESPONSE, **changes,
+        responses=np.arange(2600)[:, None] * RESPONSE, **changes,
     )  # fmt: skip
 
 
@@ -127,6 +132,35 @@ def test_any_step_is_the_same_when_resumed_there(rows):
                 assert_same(buffer.batch(step), batches[step])
 
 
+@pytest.mark.parametrize("budget_rows", [None, 1000])
+@pytest.mark.parametrize("num_processes", [2, 4])
+def test_processes_gather_the_rows_of_the_global_batch(rows, budget_rows, num_processes):
+    parts = setup(rows, budget_rows, lanes=1 if budget_rows is None else 4)
+    each = B // num_processes
+    slices = [slice(i * each, (i + 1) * each) for i in range(num_processes)]
+    with contextlib.ExitStack() as stack:
+        whole = stack.enter_context(buffer_of(parts))
+        shares = [stack.enter_context(buffer_of(parts, rows=part)) for part in slices]
+        if budget_rows is not None:  # each keeps its own lanes only
+            assert sum(buffer.num_rows for buffer in shares) == whole.num_rows
+        for step in range(200):
+            batches = [buffer.batch(step) for buffer in shares]
+            joined = jax.tree.map(lambda *xs: np.concatenate(xs), *batches)
+            assert_same(joined, whole.batch(step))
+
+
+def test_a_row_draws_from_the_slots_of_its_lane(rows):
+    transitions, schedule = parts = setup(rows, 1000, lanes=4)
+    with buffer_of(parts) as buffer:
+        for step in range(0, 200, 7):
+            index = row_of(buffer.batch(step))
+            number = np.searchsorted(transitions.start, index)
+            block = np.searchsorted(schedule.edges[0], number, side="right") - 1
+            position = schedule.position(step, B)
+            at = position + (np.argsort(schedule.order)[block] - position) % schedule.num_blocks
+            np.testing.assert_array_equal(at % 4, np.arange(B) // (B // 4))
+
+
 def test_frames_stay_while_a_run_needs_them(rows):
     """Batches in the queue, the one in the thread's hand, and those of two steps under way."""
     assert KEPT >= DEPTH + 3
@@ -158,9 +192,9 @@ def counts_of(parts, first_step, num_steps, **changes):
     return counts[valid]
 
 
-@pytest.mark.parametrize("start_pass", [0, 1.37])
-def test_each_transition_is_drawn_equally_often_in_a_pass(rows, start_pass):
-    parts = setup(rows, 1000, reuse=50)
+@pytest.mark.parametrize(("start_pass", "lanes"), [(0, 1), (1.37, 1), (1.37, 4)])
+def test_each_transition_is_drawn_equally_often_in_a_pass(rows, start_pass, lanes):
+    parts = setup(rows, 1000, reuse=50, lanes=lanes)
     schedule = parts[1]
     steps = schedule.num_blocks * schedule.draws_per_move // B
     counts = counts_of(parts, int(start_pass * steps), steps)
@@ -188,9 +222,10 @@ def test_an_error_of_the_reader_is_raised_in_batch(rows):
     class Broken(Exception):
         pass
 
-    def read(first, stop):
-        raise Broken
+    class Responses:
+        def __getitem__(self, rows):
+            raise Broken
 
-    buffer = Buffer(*setup(rows, 1000), Sampler(0, B), start=0, responses=read)
+    buffer = Buffer(*setup(rows, 1000), Sampler(0, B), start=0, responses=Responses())
     with pytest.raises(Broken), buffer:
         buffer.batch(0)

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pvn.data.sampler import mixture_indices, uniform_indices, weighted_indices
+from pvn.data.sampler import Sampler, uniform_indices, weighted_indices
 
 WORD = 2**64
 seeds = st.integers(0, WORD - 1)
@@ -145,9 +145,20 @@ def test_weighted_draws_have_their_frequencies():
 
 def test_mixtures_have_their_shares_and_are_uniform_within():
     sizes, shares = np.array([3, 1, 40]), np.array([0.5, 0.3, 0.2])
-    draws = np.concatenate([mixture_indices(7, s, 1000, sizes, shares) for s in range(100)])
+    sampler = Sampler(7, 1000, shares)
+    draws = np.concatenate([sampler.draw(step, sizes[None]) for step in range(100)])
     found = np.bincount(draws, minlength=44)
     expected = 1e5 * np.repeat(shares / sizes, sizes)
     assert stats.chisquare(found, expected).pvalue > 1e-3
-    again = mixture_indices(7, 99, 1000, sizes, shares)
-    np.testing.assert_array_equal(draws[-1000:], again)
+    np.testing.assert_array_equal(draws[-1000:], sampler.draw(99, sizes[None]))
+
+
+@pytest.mark.parametrize("shares", [None, np.array([0.3, 0.7])])
+def test_lanes_are_drawn_alike_and_are_uniform_within(shares):
+    sizes = np.array([[3, 9], [8, 2]])  # of two lanes with two datasets each
+    sampler = Sampler(7, 1000, shares)
+    draws = np.stack([sampler.draw(step, sizes) for step in range(100)])
+    for lane, of_lane in enumerate(np.split(draws, 2, axis=1)):
+        rates = np.full(2, 1 / sizes[lane].sum()) if shares is None else shares / sizes[lane]
+        found = np.bincount(of_lane.ravel(), minlength=sizes[lane].sum())
+        assert stats.chisquare(found, 5e4 * np.repeat(rates, sizes[lane])).pvalue > 1e-3

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pvn.data.schedule import AHEAD, BLOCK, block_rows, make_schedule
+from pvn.data.schedule import AHEAD, BLOCK, LANES, block_rows, make_schedule
 from pvn.data.store import Rows
 from pvn.data.transitions import Transitions
 from pvn.errors import UserError
@@ -21,11 +21,22 @@ def transitions_of(sizes, fixed_bytes=0):
     return Transitions(rows, none, none, start, groups)
 
 
-def schedule_of(sizes, budget, *, row_bytes=7056, fixed_bytes=0, memory=2**60, reuse=1.0, seed=0):
+def schedule_of(
+    sizes,
+    budget,
+    *,
+    row_bytes=7056,
+    fixed_bytes=0,
+    memory=2**60,
+    reuse=1.0,
+    seed=0,
+    batch_size=32,
+):
     """Their schedule. The budget does not include the bytes of the transitions' `start`."""
     of_start = 8 * sum(sizes)
     return make_schedule(
-        seed, transitions_of(sizes, fixed_bytes), row_bytes=row_bytes, memory=memory + of_start,
+        seed, transitions_of(sizes, fixed_bytes), batch_size=batch_size, row_bytes=row_bytes,
+        memory=memory + of_start,
         budget=None if budget is None else budget + of_start, reuse=reuse,
     )  # fmt: skip
 
@@ -33,7 +44,7 @@ def schedule_of(sizes, budget, *, row_bytes=7056, fixed_bytes=0, memory=2**60, r
 def tight_schedule(sizes, gib, fixed_bytes=0):
     """The schedule for a budget in GiB that includes everything."""
     return make_schedule(
-        0, transitions_of(sizes, fixed_bytes), row_bytes=7056, budget=int(gib * GIB),
+        0, transitions_of(sizes, fixed_bytes), batch_size=32, row_bytes=7056, budget=int(gib * GIB),
         memory=2**60, reuse=1.0,
     )  # fmt: skip
 
@@ -123,3 +134,18 @@ def test_data_larger_than_memory_need_a_budget():
         "config.data_memory_gib: 0 asks for all the data in memory, 1.97 GiB, and there are 1; "
         "expected a number that fits"
     )
+
+
+@pytest.mark.parametrize(("batch_size", "lanes"), [(32, 32), (48, 16), (96, 32), (7, 1), (640, 64)])
+def test_lanes_divide_the_batch_and_the_buffer(batch_size, lanes):
+    schedule = schedule_of([2**20], 600 * 2**20, row_bytes=1000, batch_size=batch_size)
+    assert 8 * LANES < schedule.num_buffered <= 600 * 2**20 // 1000 // BLOCK
+    assert schedule.num_lanes == lanes
+    assert schedule.num_buffered % lanes == 0
+    assert batch_size % lanes == 0
+
+
+def test_a_small_buffer_has_few_lanes():
+    schedule = schedule_of([2**20], 35 * 2**20, row_bytes=1000, batch_size=64)
+    assert schedule.num_lanes in (1, 2, 4)
+    assert schedule.num_buffered >= 8 * schedule.num_lanes

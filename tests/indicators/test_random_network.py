@@ -6,7 +6,7 @@ import pytest
 from pvn.data.store import read_dataset
 from pvn.data.transitions import find_transitions
 from pvn.indicators.random_network import RandomCumulant, RandomNetwork
-from pvn.indicators.responses import cached_responses, compute_responses
+from pvn.indicators.responses import compute_responses, stored_responses
 from pvn.learning.feed import to_transition
 from pvn.learning.losses import uniform_policy_value
 from pvn.learning.train_step import (
@@ -93,7 +93,7 @@ def test_responses_are_identical_in_the_step_from_the_cache_and_alone(
     transitions = find_transitions(rows)
     tasks = FAMILY._replace(tasks_per_network=tasks_per_network).indicator(7)
     frozen, _ = tasks.init(jax.random.key(0))
-    cached = cached_responses(tmp_path, {}, tasks, frozen, transitions)  # type: ignore[arg-type]
+    cached = stored_responses(tmp_path, {}, tasks, frozen, transitions)[:]  # type: ignore[arg-type]
     assert tasks.fit is not None
     bias = tasks.fit(cached)
 
@@ -148,43 +148,3 @@ def test_random_cumulants_are_standardised_over_the_dataset() -> None:
     assert (cumulant[:, 0] == 0).all()
     np.testing.assert_allclose(cumulant[:, 1:].mean(axis=0), 0, atol=1e-3)
     np.testing.assert_allclose(cumulant[:, 1:].std(axis=0), 1, atol=1e-3)
-
-
-def test_cache_is_used_only_if_whole_and_of_the_same_key(dataset: object, tmp_path: object) -> None:
-    rows = read_dataset(str(dataset)).rows
-    rows = type(rows)(*(column[:300] for column in rows))
-    transitions = find_transitions(rows)
-    tasks = FAMILY.indicator(7)
-    frozen, _ = tasks.init(jax.random.key(0))
-    computed = []
-
-    def responses(**key: int) -> np.ndarray:
-        return cached_responses(tmp_path, key, tasks, frozen, transitions, computed.append)  # type: ignore[arg-type]
-
-    first = np.array(responses(seed=0))
-    np.testing.assert_array_equal(responses(seed=0), first)
-    assert sum(computed) == 300
-    responses(seed=1)
-    assert sum(computed) == 600
-    file = tmp_path / "responses.npy"  # type: ignore[operator]
-    raw = bytearray(file.read_bytes())
-    raw[500] ^= 1
-    file.write_bytes(raw)
-    np.testing.assert_array_equal(responses(seed=1), first)
-    assert sum(computed) == 900
-
-    # Killed in the second batch, in the middle of a row.
-    (tmp_path / "responses.json").unlink()  # type: ignore[operator]
-    partial = tmp_path / "responses.npy.partial"  # type: ignore[operator]
-    key_file = tmp_path / "responses.partial.json"  # type: ignore[operator]
-    file.rename(partial)
-    partial.write_bytes(partial.read_bytes()[: 128 + 4 * 7 * 270 + 5])
-    key_file.write_text('{"seed": 1}')
-    np.testing.assert_array_equal(responses(seed=1), first)
-    assert computed[-2:] == [256, 44]
-    # A computation with another key is not continued.
-    file.rename(partial)
-    key_file.write_text('{"seed": 0}')
-    responses(seed=1)
-    assert computed[-3:] == [0, 256, 44]
-    assert {path.name for path in tmp_path.iterdir()} == {"responses.npy", "responses.json"}  # type: ignore[attr-defined]

@@ -76,7 +76,7 @@ def test_a_flipped_bit_anywhere_falls_back(path: Path, data: st.DataObject) -> N
 
 def test_a_missing_file_and_an_empty_folder_fall_back(path: Path) -> None:
     (path / "step_0000000040").mkdir()
-    next((path / "step_0000000030" / "state").rglob("*.ocdbt")).unlink()
+    (path / "step_0000000030" / "state.npz").unlink()
     said: list[str] = []
     restored = restore_checkpoint(path, _state(0), IDENTITY, said.append)
     assert restored is not None
@@ -109,48 +109,18 @@ def test_a_checkpoint_of_another_run_is_refused(path: Path) -> None:
     )
 
 
-def _of_version_1(folder: Path, **body: object) -> None:
-    """Rewrites a checkpoint's manifest in version 1."""
-    manifest = json.loads((folder / "manifest.json").read_text())
-    del manifest["sha256"], manifest["identity"]
-    manifest |= {"version": 1, **body}
+def test_a_checkpoint_of_another_version_is_passed_over(path: Path) -> None:
+    file = path / "step_0000000030" / "manifest.json"
+    manifest = json.loads(file.read_text())
+    del manifest["sha256"]
+    manifest["version"] = 2
     digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-    (folder / "manifest.json").write_text(json.dumps({"sha256": digest, **manifest}))
-
-
-def test_a_manifest_of_version_1_is_compared_and_its_names_are_read(tmp_path: Path) -> None:
-    old = {"totals": {"td_loss": jnp.float32(3), "a": jnp.arange(2)}, "p": (jnp.ones(4), [])}
-    new = {"totals": {"loss": jnp.float32(0), "a": jnp.arange(2)}, "p": (jnp.zeros(4), [])}
-    save_checkpoint(tmp_path, 10, old, {}, keep=1)
-    config = {"seed": 0, "dqn_rate": 0.5, "num_steps": 10}
-    _of_version_1(tmp_path / "step_0000000010", config=config, dataset="f1", seed=0)
-
-    def upgrade(config: dict) -> dict:
-        rest = {name: value for name, value in config.items() if name != "dqn_rate"}
-        return {**rest, "dqn": {"rate": config["dqn_rate"]}}
-
-    def restore(**changes: object) -> tuple | None:
-        identity = {"seed": 0, "dqn": {"rate": 0.5}, "dataset_fingerprint": "f1", "version": 2}
-        return restore_checkpoint(
-            tmp_path,
-            new,
-            identity | changes,
-            pytest.fail,
-            upgrade=upgrade,
-            renamed={"totals/loss": "totals/td_loss"},
-        )
-
-    restored = restore()
+    file.write_text(json.dumps({"sha256": digest, **manifest}))
+    said: list[str] = []
+    restored = restore_checkpoint(path, _state(0), IDENTITY, said.append)
     assert restored is not None
-    state, step = restored
-    assert step == 10
-    assert float(state["totals"]["loss"]) == 3
-    assert state["totals"].keys() == {"loss", "a"}
-    np.testing.assert_array_equal(state["p"][0], np.ones(4))
-    with pytest.raises(UserError, match=r"run: dataset_fingerprint \('f1', now 'f2'\);"):
-        restore(dataset_fingerprint="f2")
-    with pytest.raises(UserError, match=r"is of another run: dqn\.rate \(0\.5, now 1\);"):
-        restore(dqn={"rate": 1})
+    assert restored[1] == 20
+    assert said[0].endswith("passed over, its format version is 2, this pvn reads 3")
 
 
 @pytest.mark.parametrize(

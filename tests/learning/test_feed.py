@@ -68,7 +68,9 @@ def test_a_feed_is_a_plain_gather(
 ) -> None:
     parallel, _ = make_parallel(jax.devices()[:num_devices])
     budget = None if budget_rows is None else 7056 * budget_rows + transitions.nbytes
-    schedule = make_schedule(0, transitions, row_bytes=7056, budget=budget, memory=2**60, reuse=1.0)
+    schedule = make_schedule(
+        0, transitions, batch_size=8, row_bytes=7056, budget=budget, memory=2**60, reuse=1.0
+    )
     assert schedule.moves == (budget is not None)
     stack = parallel.compile(
         lambda arrays, batch: (arrays, to_transition(arrays, batch))[1], donate=False

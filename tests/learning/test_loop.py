@@ -101,7 +101,7 @@ def test_a_stop_saves_and_ends() -> None:
         found.append(brief(event))
         if event.step == 4:
             stop.append(1)
-    assert found[-2:] == [("stepped", 4), ("due", 4, 4.0)]
+    assert found[-2:] == [("stepped", 5), ("due", 5, 5.0)]  # a step was under way
 
 
 def test_without_a_period_nothing_is_saved() -> None:
