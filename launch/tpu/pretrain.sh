@@ -52,7 +52,7 @@ tpu() { # tpu VERB ARGUMENT...
 on_all_hosts() { tpu ssh "$TPU_NAME" --worker=all --command="$1"; }
 
 state='' # of the slice; empty if it does not exist
-"$dry_run" || state="$(tpu describe "$TPU_NAME" --format='value(state)')" || true
+"$dry_run" || state="$(tpu list --filter="name~(^|/)$TPU_NAME\$" --format='value(state)')"
 delete="gcloud compute tpus tpu-vm delete $TPU_NAME --project=$PROJECT --zone=$ZONE --quiet"
 case "$state" in
   READY) ;;

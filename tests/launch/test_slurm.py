@@ -29,7 +29,7 @@ TINY = (
     "--config.random_network.tasks_per_network=6",
     "--config.batch_size=8",
 )
-# One node that claims 4 CPUs. cred_expire is also the delay of a requeued job; KillWait is the time
+# One node that claims 8 CPUs. cred_expire is also the delay of a requeued job; KillWait is the time
 # between SIGTERM and SIGKILL.
 CONFIG = """
 ClusterName=pvn
@@ -55,7 +55,7 @@ JobAcctGatherType=jobacct_gather/none
 SwitchType=switch/none
 MpiDefault=none
 KillWait=20
-NodeName=localhost NodeHostname={host} NodeAddr=127.0.0.1 CPUs=4 State=UNKNOWN
+NodeName=localhost NodeHostname={host} NodeAddr=127.0.0.1 CPUs=8 State=UNKNOWN
 PartitionName=all Nodes=localhost Default=YES MaxTime=INFINITE State=UP
 """
 
