@@ -60,7 +60,7 @@ PartitionName=all Nodes=localhost Default=YES MaxTime=INFINITE State=UP
 """
 
 
-def _until(condition: Callable[[], object], what: str, seconds: float = 120) -> None:
+def _until(condition: Callable[[], object], what: str, seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"no {what} within {seconds} s"
@@ -162,7 +162,7 @@ def test_a_preempted_pretraining_of_two_tasks_ends_with_the_same_bits(
     slurm: Slurm, run: Callable, dataset: Path, tmp_path: Path
 ) -> None:
     def arguments(workdir: Path) -> list[str]:
-        fields = ["--config.num_steps=1500", "--config.log_every=100"]
+        fields = ["--config.num_steps=600", "--config.log_every=50"]
         return [f"--config.dataset={dataset}", f"--workdir={workdir}", *TINY, *fields]
 
     workdir, log = tmp_path / "preempted", tmp_path / "log"
@@ -173,11 +173,11 @@ def test_a_preempted_pretraining_of_two_tasks_ends_with_the_same_bits(
     assert whole.returncode == 0, whole.stderr
 
     # What the tasks get ahead of the time limit.
-    _until(lambda: _rows(workdir) >= 2, "second row")
+    _until(lambda: _rows(workdir) >= 1, "first row")
     slurm.call("scancel", "--signal=TERM", job)
     _until(lambda: slurm.fields(job)["Restarts"] == "1", "first restart")
     rows = _rows(workdir)
-    _until(lambda: _rows(workdir) >= rows + 2, "progress")
+    _until(lambda: _rows(workdir) > rows, "progress")
     slurm.call("scontrol", "requeue", job)
     (end,) = slurm.wait(job)
 
@@ -186,7 +186,7 @@ def test_a_preempted_pretraining_of_two_tasks_ends_with_the_same_bits(
     assert text.count(f"asked to stop: requeueing job {job}") == 1
     steps = [int(each.replace(",", "")) for each in re.findall(r"saved at step ([\d,]+)", text)]
     assert len(steps) == 2, text
-    assert 200 <= steps[0] < steps[1] < 1500
+    assert 50 <= steps[0] < steps[1] < 600
     first, second = (
         load_file(tmp_path / name / "features" / "model.safetensors")
         for name in ("preempted", "whole")
