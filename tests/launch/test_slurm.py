@@ -230,9 +230,22 @@ def test_a_sweep_runs_what_is_missing(slurm: Slurm, dataset: Path, tmp_path: Pat
     assert len(list((tmp_path / "jobs.txt.done").iterdir())) == 3
 
 
-def test_a_job_from_another_folder_fails_with_one_line(slurm: Slurm, tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    job = slurm.submit(log, f"--chdir={tmp_path}", "launch/slurm/pretrain.sbatch")
-    (end,) = slurm.wait(job)
-    assert end["JobState"] == "FAILED"
-    assert log.read_text() == f"error: {tmp_path} is not the root of the repository\n"
+def test_a_job_from_the_wrong_folder_or_without_venv_fails_with_one_line(
+    slurm: Slurm, tmp_path: Path
+) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for name in ("launch", "requirements.txt"):
+        (bare / name).symlink_to(ROOT / name)
+    script = "launch/slurm/pretrain.sbatch"
+    jobs = [
+        slurm.submit(folder / "log", f"--chdir={folder}", script) for folder in (tmp_path, bare)
+    ]
+    assert [end["JobState"] for end in slurm.wait(*jobs)] == ["FAILED"] * 2
+    assert (
+        tmp_path / "log"
+    ).read_text() == f"error: {tmp_path} is not the root of the repository\n"
+    lacks = (
+        f"error: {bare}/.venv lacks requirements; run 'bash launch/setup.sh' on the login node\n"
+    )
+    assert (bare / "log").read_text() == lacks
