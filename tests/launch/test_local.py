@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# Says hello; on SIGTERM or SIGINT it says so and ends a little later with the usual status.
+# Says hello; on SIGTERM or SIGINT it says so and ends a little later with the usual status. Process
+# argv[1] ends with status argv[2] when files in argv[3] say that the other two can be signalled.
 POLITE = """
-import os, signal, sys, time
+import os, pathlib, signal, sys, time
 def stop(number, _):
     print("signal", number, flush=True)
     time.sleep(0.3)
@@ -21,11 +22,13 @@ def stop(number, _):
 for number in (signal.SIGTERM, signal.SIGINT):
     signal.signal(number, stop)
 index = os.environ["JAX_PROCESS_ID"]
-print("process", index, "of", os.environ["JAX_NUM_PROCESSES"], flush=True)
-if index == sys.argv[1]:
-    sys.exit(int(sys.argv[2]))
-while True:
+print("process", index, "of", os.environ["JAX_NUM_PROCESSES"], os.getpid(), flush=True)
+ready = pathlib.Path(sys.argv[3])
+if index != sys.argv[1]:
+    (ready / index).touch()
+while index != sys.argv[1] or len(list(ready.iterdir())) < 2:
     time.sleep(0.05)
+sys.exit(int(sys.argv[2]))
 """
 
 
@@ -57,25 +60,29 @@ def test_output_and_arguments() -> None:
     )
 
 
-def test_a_failure_ends_all() -> None:
-    process = _start("3", "--", sys.executable, "-c", POLITE, "1", "7")
+def test_a_failure_ends_all(tmp_path: Path) -> None:
+    process = _start("3", "--", sys.executable, "-c", POLITE, "1", "7", str(tmp_path))
     stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 7
-    assert "error: process 1 ended with status 7\n" in stderr
-    # A process may have got SIGTERM before it could handle it.
-    assert stdout in ("", "process 0 of 3\n", "process 0 of 3\nsignal 15\nbye\n")
+    assert stdout.splitlines()[1:] == ["signal 15", "bye"]
+    lines = stderr.splitlines()
+    assert lines.count("error: process 1 ended with status 7") == 1
+    assert [line for line in lines if line.startswith("[2]")][1:] == ["[2] signal 15", "[2] bye"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signals_are_passed_on_to_all(number: signal.Signals) -> None:
-    process = _start("2", "--", sys.executable, "-c", POLITE, "none", "0")
+def test_signals_are_passed_on_to_all(number: signal.Signals, tmp_path: Path) -> None:
+    process = _start("2", "--", sys.executable, "-c", POLITE, "none", "0", str(tmp_path))
     assert process.stdout is not None
     assert process.stderr is not None
-    assert process.stdout.readline() == "process 0 of 2\n"
-    assert process.stderr.readline() == "[1] process 1 of 2\n"
+    first, second = process.stdout.readline(), process.stderr.readline()
+    assert first.startswith("process 0 of 2 ")
+    assert second.startswith("[1] process 1 of 2 ")
     process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=30)
-    assert process.returncode == 128 + number
+    assert process.wait(timeout=30) == 128 + number
+    # Both processes have ended before.
+    assert not any(Path(f"/proc/{line.split()[-1]}").exists() for line in (first, second))
+    stdout, stderr = process.communicate()
     assert stdout == f"signal {number:d}\nbye\n"
     assert stderr == f"[1] signal {number:d}\n[1] bye\n"
 
