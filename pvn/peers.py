@@ -159,8 +159,10 @@ def listen(listener: socket.socket, count: int, seconds: float) -> dict[int, soc
             connection.settimeout(5)
             with contextlib.suppress(OSError):
                 process = int.from_bytes(connection.recv(4, socket.MSG_WAITALL), "big")
-                if 0 < process < count:
+                if 0 < process < count and process not in connections:
                     connections[process] = connection
+                    continue
+            connection.close()  # a stranger
     return connections
 
 

@@ -63,13 +63,26 @@ def run(compilations: Path) -> Run:
 
 @pytest.fixture(scope="session")
 def start(compilations: Path) -> Callable[..., subprocess.Popen[str]]:
-    """Like `run`, but does not wait for the command, so that a test can interrupt it."""
+    """Like `run`, but does not wait for the command, so that a test can interrupt it.
 
-    def command(module: str, *arguments: str) -> subprocess.Popen[str]:
+    process: (rank, number of processes, port, devices of each) for one of several processes.
+    """
+
+    def command(
+        module: str, *arguments: str, process: tuple[int, int, int, int] | None = None
+    ) -> subprocess.Popen[str]:
+        environment = _environment(compilations)
+        if process is not None:
+            rank, size, port, devices = process
+            environment = _environment(compilations, devices) | {
+                "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
+                "JAX_NUM_PROCESSES": str(size),
+                "JAX_PROCESS_ID": str(rank),
+            }
         return subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             cwd=ROOT,
-            env=_environment(compilations),
+            env=environment,
             stderr=subprocess.PIPE,
             text=True,
         )
