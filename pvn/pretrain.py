@@ -15,6 +15,8 @@ of a run without interruption. The command does this:
 6. If the run is already complete, it only writes the features again: the command may have been
    killed after the last checkpoint and before the features.
 
+With --dry_run it only does the first step, and prints the size of the run (`pvn.sizing`).
+
 After SIGTERM or Ctrl-C it saves a checkpoint first; the exit status is then 143 or 130.
 
 On a cluster the command is one of several processes (`pvn.cluster`, docs/clusters.md). Each gathers
@@ -73,9 +75,13 @@ from pvn.metrics import MetricsWriter
 from pvn.plugins import plugin_identity
 from pvn.run_directory import Run, open_run
 from pvn.saver import Saver, export
+from pvn.sizing import format_sizes, size_run
 
 _CONFIG = cfg.define_config("configs/pretrain.py")
 _WORKDIR = cfg.define_path("workdir", None, "Directory of the run.", required=True)
+_DRY_RUN = flags.DEFINE_bool(
+    "dry_run", False, "Print the size of the run (FLOP, memory, disk, draws); write nothing."
+)
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "Fail unless this is one of several processes, started by a cluster."
 )
@@ -290,6 +296,9 @@ def pretrain(e: Experiment, processes: Processes, workdir: Path, overwrite: bool
                 )
             return 0
 
+        if run and start:
+            console.say(f"{workdir}: resumes at step {start:,}")
+
         # ------------------------------------------------------------ the loop
         frozen = parallel.replicate(tasks.frozen)
         stop = stack.enter_context(console.orderly_stop())
@@ -364,6 +373,10 @@ def main() -> int:
     checked = cfg.check_config(config, FIELDS | INDICATORS | {family: settings})
     with connect(_DISTRIBUTED.value, _ARRIVAL.value) as processes:
         experiment = prepare(checked, family, settings)
+        if _DRY_RUN.value:
+            if processes.is_first:
+                print(format_sizes(size_run(experiment, optimizers_of(checked))))
+            return 0
         return pretrain(experiment, processes, Path(_WORKDIR.value), _OVERWRITE.value)
 
 

@@ -33,3 +33,12 @@ def test_data(run: Callable) -> None:
     ]  # fmt: skip
     for row in rows:
         assert all(value > 0 for key, value in row.items() if key.endswith("per_second"))
+
+
+def test_sizing(run: Callable) -> None:
+    result = run("benchmarks.sizing")
+    assert result.returncode == 0, result.stderr
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row["case"] for row in rows] == ["step"] * 48 + ["state"] * 33
+    assert all(row["gflop"] > 0 for row in rows[:48])
+    assert all(row["state_gib"] > 0 for row in rows[48:])

@@ -47,6 +47,8 @@ ROOMS = {
     "saver": ("console", "experiment", "features", "learning", "run_directory", *BASE),
     "console": ("config", "errors"),
     "experiment": ("console", "learning", "indicators", "networks", "data", *BASE),
+    "flop": (),
+    "sizing": ("experiment", "flop", "learning", "indicators", "networks", "data", *BASE),
     "run_directory": ("errors", "fields", "files", "paths", ""),  # "": pvn itself, for its version
     "": ("features",),
 }

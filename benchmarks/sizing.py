@@ -1,0 +1,78 @@
+"""How large runs are, by encoder, width, features, tasks and batch. Nothing is allocated or timed.
+
+    python -m benchmarks.sizing
+
+Prints one JSON line for each case, with 18 actions. `step`: GFLOP and activations of a step with
+512 features. `state`: parameters, and bytes of the train state, which are those of a checkpoint.
+For a run of your own use `python -m pvn.pretrain ... --dry_run`.
+"""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from benchmarks.measure import print_row
+from pvn import console
+from pvn.learning.losses import uniform_policy_value
+from pvn.networks.encoders import make_encoder
+from pvn.networks.network import Network
+from pvn.networks.proto_value import make_proto_value_network
+from pvn.sizing import (
+    activation_bytes,
+    num_bytes,
+    num_parameters,
+    shapes_of_params,
+    state_shapes,
+    step_flop,
+)
+
+ENCODERS, WIDTHS, TASKS, BATCHES = (
+    ("nature", "impala"),
+    (1, 2, 4, 8),
+    (100, 1000, 10_000),
+    (32, 256),
+)
+NUM_ACTIONS = 18
+
+
+def network(encoder: str, width: int, num_features: int, num_tasks: int) -> Network:
+    """The network of a run."""
+    return make_proto_value_network(
+        make_encoder(encoder, width=width, num_features=num_features), num_tasks, NUM_ACTIONS
+    )
+
+
+def main() -> int:
+    for encoder, width, tasks, batch in itertools.product(ENCODERS, WIDTHS, TASKS, BATCHES):
+        net = network(encoder, width, 512, tasks)
+        print_row(
+            case="step",
+            encoder=encoder,
+            width=width,
+            num_tasks=tasks,
+            batch_size=batch,
+            gflop=sum(step_flop(net, batch, uniform_policy_value)) / 1e9,
+            activations_gib=activation_bytes(net, batch) / 2**30,
+        )
+    adam = optax.adam(1e-3)
+    cases = [*((e, w, 512) for e in ENCODERS for w in WIDTHS), ("nature", 1, 2048)]
+    cases += [("nature", 1, 4096), ("impala", 8, 4096)]
+    for (encoder, width, features), tasks in itertools.product(cases, TASKS):
+        params = shapes_of_params(network(encoder, width, features, tasks))
+        bias = jax.ShapeDtypeStruct((tasks,), jnp.float32)
+        print_row(
+            case="state",
+            encoder=encoder,
+            width=width,
+            num_features=features,
+            num_tasks=tasks,
+            parameters=num_parameters(params),
+            state_gib=num_bytes(state_shapes(params, bias, (adam, adam))) / 2**30,
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    console.run(main)

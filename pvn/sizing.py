@@ -1,0 +1,323 @@
+"""How large a run is: its parameters, GFLOP, memory, disk and draws. Allocates and writes nothing.
+
+Networks and states are traced as shapes, so a network of any size takes seconds and no memory.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from pvn.data.buffer import KEPT, Buffer
+from pvn.data.sampler import Sampler
+from pvn.data.schedule import AHEAD
+from pvn.data.store import FRAME_BYTES
+from pvn.data.transitions import STACK
+from pvn.errors import UserError
+from pvn.experiment import Experiment
+from pvn.flop import count_flop
+from pvn.indicators.indicator import Indicator
+from pvn.indicators.tasks import FIT_STATES, RATE_STATES
+from pvn.learning.losses import TARGET_POLICIES, NextValue, regression_loss
+from pvn.learning.train_step import init_train_state
+from pvn.networks.encoders import OBSERVATION_SHAPE
+from pvn.networks.network import Network
+
+Optimizers = tuple[optax.GradientTransformation, optax.GradientTransformation]
+
+
+class Parameters(NamedTuple):
+    """Numbers of parameters that learn."""
+
+    encoder: int
+    heads: int
+
+
+class Flop(NamedTuple):
+    """FLOP of a step on each device, as `pvn.flop` counts them (no optimiser, no relus)."""
+
+    online: int  # forward and backward pass of the network
+    target: int  # forward pass of the target network; 0 with Monte Carlo returns
+    responses: float  # of the tasks; 0 if they are cached
+
+
+class DeviceMemory(NamedTuple):
+    """Bytes on each device during a step."""
+
+    state: int
+    other_states: int  # on a CPU, which overwrites none: of the next step, and the last logged one
+    gradient: int
+    activations: int  # that the forward pass keeps for the backward pass; an estimate
+    batch: int
+    indicator: int  # frozen parameters; 0 if responses are cached
+    frames: int  # 0 unless data_residency is device
+
+
+class HostMemory(NamedTuple):
+    """Bytes of the data in the memory of one process."""
+
+    frames: int  # 0 if data_residency is device
+    responses: int  # of the buffered rows
+    returns: int  # Monte Carlo
+    columns: int
+    read_ahead: int  # frames and responses
+    batches: int
+    threshold_fit: int  # responses that thresholds are fitted to, before the first step
+
+
+class Disk(NamedTuple):
+    """Bytes of files."""
+
+    checkpoint: int
+    checkpoints_kept: int
+    responses: int
+    features: int
+
+
+class Draws(NamedTuple):
+    """How often a dataset's transitions are drawn."""
+
+    path: str
+    transitions: int
+    draws: float  # expected number in the whole run
+
+
+class Sizes(NamedTuple):
+    """The sizes of a run."""
+
+    num_steps: int
+    num_devices: int
+    batch_size: int  # on each device
+    num_states: int  # whose responses are computed before the first step
+    parameters: Parameters
+    flop: Flop
+    prepare_flop: float  # of all responses before the first step; NaN: cannot be traced
+    device: DeviceMemory
+    host: HostMemory
+    disk: Disk
+    datasets: tuple[Draws, ...]
+
+
+def _observations(rows: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((rows, *OBSERVATION_SHAPE), jnp.uint8)
+
+
+def num_bytes(tree: Any) -> int:
+    """Bytes of a tree of arrays or shapes."""
+    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
+
+def num_parameters(tree: Any) -> int:
+    """Numbers in a tree of arrays or shapes."""
+    return sum(math.prod(x.shape) for x in jax.tree.leaves(tree))
+
+
+def shapes_of_params(network: Network) -> Any:
+    """The parameters of a network, as shapes."""
+    return jax.eval_shape(network.init, jax.random.key(0), _observations(1))
+
+
+def step_flop(network: Network, batch_size: int, next_value: NextValue | None) -> Flop:
+    """FLOP of a step, with cached responses.
+
+    next_value: of the target, one of `losses.TARGET_POLICIES`; None: Monte Carlo returns.
+    """
+    params, observations = shapes_of_params(network), _observations(batch_size)
+    actions = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
+    values = jax.eval_shape(network.apply, params, observations)
+    targets = jax.ShapeDtypeStruct(values.shape[:2], jnp.float32)
+    online = count_flop(
+        jax.value_and_grad(lambda p, s, a, t: regression_loss(network.apply(p, s), a, t)),
+        *(params, observations, actions, targets),
+    )
+    if next_value is None:
+        return Flop(online, 0, 0)
+    target = count_flop(
+        lambda p, s, a: next_value(network.apply(p, s), a), params, observations, actions
+    )
+    return Flop(online, target, 0)
+
+
+def activation_bytes(network: Network, batch_size: int) -> int:
+    """Bytes that JAX keeps from the forward pass for the backward pass. XLA may need more or less.
+
+    It is an estimate of a step's temporary memory. The bytes of one row are the difference between
+    two rows and one, so that what all rows share (the parameters) does not count.
+    """
+
+    def kept(rows: int) -> int:
+        residuals = jax.eval_shape(
+            lambda p, s: jax.vjp(lambda q: network.apply(q, s), p)[1],
+            *(shapes_of_params(network), _observations(rows)),
+        )
+        return num_bytes(residuals)
+
+    return batch_size * (kept(2) - kept(1))
+
+
+def state_shapes(params: Any, fitted: Any, optimizers: Optimizers) -> Any:
+    """The train state, as shapes. params, fitted: trees of shapes."""
+    return jax.eval_shape(lambda p, f: init_train_state(p, f, *optimizers), params, fitted)
+
+
+def _indicator_shapes(indicator: Indicator) -> tuple[Any, Any]:
+    """(frozen, fitted) as shapes. A user's own `init` that JAX cannot trace is run."""
+    try:
+        return jax.eval_shape(indicator.init, jax.random.key(0))
+    except UserError:
+        return indicator.init(jax.random.key(0))
+
+
+def _flop_of_state(indicator: Indicator, frozen: Any) -> float:
+    """FLOP of the response to one state; NaN for a user's own that JAX cannot trace."""
+    try:
+        return count_flop(indicator.response, frozen, _observations(1))
+    except UserError:
+        return math.nan
+
+
+def size_run(e: Experiment, optimizers: Optimizers) -> Sizes:
+    """The sizes of a run.
+
+    optimizers: of the network and of the thresholds.
+    """
+    c, num_devices = e.config, len(e.devices)
+    cached, monte_carlo = c.responses == "cached", c.loss == "monte_carlo"
+    batch_size = c.batch_size // num_devices
+    params = shapes_of_params(e.network)
+    frozen, fitted = _indicator_shapes(e.indicator)
+    state = num_bytes(state_shapes(params, fitted, optimizers))
+    num_states = e.transitions.num_rows if cached else RATE_STATES
+    flop_of_state = _flop_of_state(e.indicator, frozen)
+    flop = step_flop(
+        e.network, batch_size, None if monte_carlo else TARGET_POLICIES[c.target_policy]
+    )
+    if not cached:
+        flop = flop._replace(responses=batch_size * flop_of_state)
+    return Sizes(
+        num_steps=c.num_steps,
+        num_devices=num_devices,
+        batch_size=batch_size,
+        num_states=num_states,
+        parameters=Parameters(num_parameters(params["encoder"]), num_parameters(params["heads"])),
+        flop=flop,
+        prepare_flop=num_states * flop_of_state,
+        device=_device_memory(e, batch_size, state, num_bytes(params), num_bytes(frozen)),
+        host=_host_memory(e),
+        disk=Disk(
+            checkpoint=state,
+            checkpoints_kept=state * c.keep_checkpoints,
+            responses=num_states * 4 * c.num_tasks if cached else 0,
+            features=num_bytes(params["encoder"]),
+        ),
+        datasets=_draws(e),
+    )
+
+
+def _gathered(e: Experiment) -> int:
+    """Rows of a global batch that this process gathers."""
+    here = sum(device.process_index == jax.process_index() for device in e.devices)
+    return e.config.batch_size // len(e.devices) * here
+
+
+def _buffer_rows(e: Experiment) -> int:
+    """Rows of this process's buffer of frames, the one of zeros included."""
+    sampler, rows = Sampler(e.config.seed, e.config.batch_size), slice(_gathered(e))
+    buffer = Buffer(e.transitions, e.schedule, sampler, start=0, rows=rows, on_host=False)
+    return buffer.num_rows + 1
+
+
+def _device_memory(
+    e: Experiment, batch_size: int, state: int, gradient: int, frozen: int
+) -> DeviceMemory:
+    c, frames = e.config, STACK + 1
+    on_device, cached = c.data_residency == "device", c.responses == "cached"
+    columns = 4 * c.num_tasks * (cached + (c.loss == "monte_carlo")) + 3 * 4  # actions, discount
+    # The frames or their places, and the two stacks that a step makes of them.
+    pixels = frames * (4 if on_device else FRAME_BYTES) + 2 * STACK * FRAME_BYTES
+    return DeviceMemory(
+        state=state,
+        other_states=2 * state if e.devices[0].platform == "cpu" else 0,
+        gradient=gradient,
+        activations=activation_bytes(e.network, batch_size),
+        batch=batch_size * (pixels + columns),
+        indicator=0 if cached else frozen,
+        frames=_buffer_rows(e) * FRAME_BYTES if on_device else 0,
+    )
+
+
+def _host_memory(e: Experiment) -> HostMemory:
+    c, schedule = e.config, e.schedule
+    on_host, cached, response = c.data_residency == "host", c.responses == "cached", 4 * c.num_tasks
+    rows = _buffer_rows(e)
+    # As `make_schedule` plans: blocks in the queue, one in the reader, one being copied.
+    ahead = (AHEAD + 2) * (rows - 1) // schedule.num_buffered if schedule.moves else 0
+    fit_states = min(e.transitions.num_transitions, FIT_STATES) if cached else RATE_STATES
+    return HostMemory(
+        frames=rows * FRAME_BYTES if on_host else 0,
+        responses=(rows - 1) * response if cached else 0,
+        returns=e.transitions.num_rows * response if c.loss == "monte_carlo" else 0,
+        columns=e.transitions.nbytes,
+        read_ahead=ahead * (FRAME_BYTES + response * cached),
+        batches=KEPT * _gathered(e) * (STACK + 1) * FRAME_BYTES if on_host else 0,
+        threshold_fit=fit_states * response,
+    )
+
+
+def _draws(e: Experiment) -> tuple[Draws, ...]:
+    c, counts = e.config, np.diff(e.transitions.groups)
+    weights = np.array(c.dataset_weights or counts, np.float64)
+    drawn = c.num_steps * c.batch_size * weights / weights.sum()
+    paths = e.collection.paths
+    return tuple(map(Draws, paths, counts.tolist(), drawn.tolist()))
+
+
+def format_sizes(s: Sizes) -> str:
+    """A table for people: a line for each number, with its unit. Parts of 0 bytes are left out."""
+
+    def bytes_of(sizes: Any) -> list[tuple[str, str, str]]:
+        return [
+            (name.replace("_", " "), f"{value / 2**30:,.3f}", "GiB")
+            for name, value in sizes._asdict().items()
+            if value
+        ]
+
+    def number(value: float, scale: float = 1) -> str:
+        return "unknown" if math.isnan(value) else f"{value / scale:,.3f}"
+
+    parts: dict[str, list[tuple[str, str, str]]] = {
+        "parameters": [(name, f"{n:,}", "") for name, n in s.parameters._asdict().items()],
+        f"a step of {s.batch_size:,} transitions on each device; devices: {s.num_devices}": [
+            ("network, forward and backward", number(s.flop.online, 1e9), "GFLOP"),
+            ("target network, forward", number(s.flop.target, 1e9), "GFLOP"),
+            ("responses", number(s.flop.responses, 1e9), "GFLOP"),
+            ("all", number(sum(s.flop), 1e9), "GFLOP"),
+        ],
+        "the run": [
+            ("steps", f"{s.num_steps:,}", ""),
+            ("all steps, on each device", number(s.num_steps * sum(s.flop), 1e12), "TFLOP"),
+            (f"responses of {s.num_states:,} states, once", number(s.prepare_flop, 1e12), "TFLOP"),
+        ],
+        "memory of each device": [
+            *bytes_of(s.device),
+            ("all", f"{sum(s.device) / 2**30:,.3f}", "GiB"),
+        ],
+        "memory of a process, for data": bytes_of(s.host),
+        "disk": bytes_of(s.disk),
+    }
+    for each in s.datasets:
+        parts[f"dataset {each.path}"] = [
+            ("transitions", f"{each.transitions:,}", ""),
+            ("draws", f"{each.draws:,.0f}", ""),
+            ("draws of each transition", number(each.draws / each.transitions), ""),
+        ]
+    rows = [row for part in parts.values() for row in part]
+    left, middle = (max(len(row[column]) for row in rows) for column in (0, 1))
+    lines = []
+    for title, part in parts.items():
+        lines.append(title)
+        lines += [f"  {a:<{left}}  {b:>{middle}} {c}".rstrip() for a, b, c in part]
+    return "\n".join(lines)

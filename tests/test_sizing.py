@@ -1,0 +1,265 @@
+"""The sizes of runs, against counts by hand, real files and a real process."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from configs.pretrain import get_config
+from pvn import config as cfg
+from pvn.experiment import FIELDS, Experiment, prepare
+from pvn.indicators.registry import INDICATORS, find_family
+from pvn.learning.checkpoint import save_checkpoint
+from pvn.learning.losses import uniform_policy_value
+from pvn.networks.encoders import make_encoder
+from pvn.networks.network import Network
+from pvn.networks.proto_value import make_proto_value_network
+from pvn.sizing import (
+    activation_bytes,
+    format_sizes,
+    num_bytes,
+    num_parameters,
+    shapes_of_params,
+    size_run,
+    state_shapes,
+    step_flop,
+)
+
+ADAM = (optax.adam(1e-3), optax.adam(1e-3))
+F, T, A = 512, 100, 18
+NATURE_PARAMETERS = (
+    (8 * 8 * 4 * 32 + 32) + (4 * 4 * 32 * 64 + 64) + (3 * 3 * 64 * 64 + 64) + (11 * 11 * 64 * F + F)
+)
+HEADS_PARAMETERS = F * T * A + T * A
+FRAME = 84 * 84
+
+
+def nature() -> Network:
+    return make_proto_value_network(make_encoder("nature", width=1, num_features=F), T, A)
+
+
+def experiment(dataset: Path | str, **fields: object) -> Experiment:
+    """The config of the quickstart on one device, with some fields changed."""
+    config = get_config()
+    config.update({"dataset": str(dataset), "num_devices": 1} | fields)
+    family, settings = find_family(config.indicator)
+    checked = cfg.check_config(config, FIELDS | INDICATORS | {family: settings})
+    return prepare(checked, family, settings)
+
+
+@pytest.fixture(scope="module")
+def other(run: Callable, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second dataset, of 300 timesteps of Breakout."""
+    path = tmp_path_factory.mktemp("other") / "breakout"
+    arguments = ("--game=Breakout", "--num_steps=300", "--seed=1", f"--dataset={path}")
+    assert run("pvn.collect", *arguments).returncode == 0
+    return path
+
+
+def test_parameters() -> None:
+    params = shapes_of_params(nature())
+    assert num_parameters(params["encoder"]) == NATURE_PARAMETERS
+    assert num_parameters(params["heads"]) == HEADS_PARAMETERS
+    assert num_bytes(params) == 4 * (NATURE_PARAMETERS + HEADS_PARAMETERS)
+
+
+def convolution(side: int, kernel: int, stride: int, inputs: int, outputs: int) -> int:
+    """FLOP with padding SAME, without the products with the padding."""
+    out = -(-side // stride)
+    pad = max((out - 1) * stride + kernel - side, 0) // 2
+    pairs = sum(0 <= o * stride - pad + k < side for o in range(out) for k in range(kernel))
+    return 2 * pairs**2 * inputs * outputs
+
+
+FIRST = convolution(84, 8, 4, 4, 32)
+CONVOLUTIONS = FIRST + convolution(21, 4, 2, 32, 64) + convolution(11, 3, 1, 64, 64)
+
+
+def test_flop_of_a_step() -> None:
+    forward = CONVOLUTIONS + 2 * 7744 * F + 2 * F * T * A
+    flop = step_flop(nature(), 32, uniform_policy_value)
+    assert flop.target == 32 * forward
+    # Nobody needs the gradient of the first layer's input.
+    assert flop.online == 32 * (3 * forward - FIRST)
+    assert step_flop(nature(), 32, None) == (flop.online, 0, 0)
+
+
+def test_activations() -> None:
+    def apply(kernel: jax.Array, observation: jax.Array) -> jax.Array:
+        pixels = observation.reshape(len(observation), -1).astype(jnp.float32)
+        return jnp.exp(pixels @ kernel[:, :10]) @ kernel[:10]
+
+    network = Network(lambda key, x: jnp.zeros((4 * FRAME, 20)), apply)
+    # The pixels and exp are kept. The kernel is kept too, but once for all rows.
+    assert activation_bytes(network, 8) == 8 * 4 * (4 * FRAME + 10)
+
+
+def test_state() -> None:
+    bias = jax.ShapeDtypeStruct((T,), jnp.float32)
+    state = state_shapes(shapes_of_params(nature()), bias, ADAM)
+    # Parameters, target, two moments; thresholds, two moments. Step, two counts of Adam, six
+    # totals, first bad step.
+    expected = 4 * (NATURE_PARAMETERS + HEADS_PARAMETERS) + 3 * T + 10
+    assert num_bytes(state) == 4 * expected
+
+
+def test_a_checkpoint_takes_the_bytes_of_the_state(dataset: Path, tmp_path: Path) -> None:
+    e = experiment(dataset, num_features=64, num_tasks=10, keep_checkpoints=3)
+    sizes = size_run(e, ADAM)
+    shapes = state_shapes(shapes_of_params(e.network), jax.ShapeDtypeStruct((10,), "f4"), ADAM)
+    random = np.random.default_rng(0)
+    state = jax.tree.map(lambda x: np.asarray(random.normal(size=x.shape), x.dtype), shapes)
+    save_checkpoint(tmp_path, 1, state, {}, keep=1)
+    real = sum(file.stat().st_size for file in tmp_path.rglob("*") if file.is_file())
+    assert sizes.device.state == sizes.disk.checkpoint
+    assert sizes.disk.checkpoints_kept == 3 * sizes.disk.checkpoint
+    assert sizes.disk.checkpoint == pytest.approx(real, rel=0.01)
+
+
+def test_sizes_of_a_run(dataset: Path) -> None:
+    """3,000 rows of Breakout, four actions, on four devices."""
+    e = experiment(dataset, num_devices=4)
+    sizes = size_run(e, ADAM)
+    assert (sizes.num_steps, sizes.num_devices, sizes.batch_size) == (4500, 4, 8)
+    assert sizes.parameters == (NATURE_PARAMETERS, F * T * 4 + T * 4)
+    assert sizes.device.other_states == 2 * sizes.device.state  # a CPU
+    assert sizes.device.gradient == 4 * sum(sizes.parameters)
+    assert sizes.device.batch == 8 * (13 * FRAME + 4 * T + 12)
+    assert sizes.device[-2:] == (0, 0)
+    assert sizes.disk.responses == 3000 * T * 4
+    assert sizes.disk.features == 4 * NATURE_PARAMETERS
+    assert sizes.flop.responses == 0
+    one_state = CONVOLUTIONS + 2 * 7744 * 50
+    assert sizes.prepare_flop == 3000 * 2 * one_state
+    count = e.transitions.num_transitions
+    assert sizes.host == (
+        *(3001 * FRAME, 3000 * T * 4, 0, e.transitions.nbytes, 0),
+        *(8 * 32 * 5 * FRAME, count * T * 4),
+    )
+    assert sizes.datasets == ((str(dataset), count, 4500 * 32),)
+
+
+def test_options_change_the_sizes(dataset: Path) -> None:
+    base = size_run(experiment(dataset), ADAM)
+    in_step = size_run(experiment(dataset, responses="in_step"), ADAM)
+    one_state = base.prepare_flop / 3000
+    assert in_step.flop.responses == 32 * one_state
+    assert in_step.prepare_flop == 8192 * one_state
+    assert (in_step.disk.responses, in_step.host.responses) == (0, 0)
+    network = 8 * 8 * 4 * 32 + 4 * 4 * 32 * 64 + 3 * 3 * 64 * 64 + 7744 * 50
+    assert in_step.device.indicator == 4 * 2 * network
+    assert in_step.device.batch == base.device.batch - 32 * 4 * T
+
+    on_device = size_run(experiment(dataset, data_residency="device"), ADAM)
+    assert (on_device.device.frames, on_device.host.frames) == (3001 * FRAME, 0)
+    assert on_device.device.batch == base.device.batch - 32 * 5 * (FRAME - 4)
+
+    returns = size_run(experiment(dataset, loss="monte_carlo"), ADAM)
+    assert (returns.host.returns, returns.flop.target) == (3000 * T * 4, 0)
+    assert returns.device.batch == base.device.batch + 32 * 4 * T
+
+
+def test_a_moving_buffer_keeps_to_its_budget(dataset: Path) -> None:
+    budget = 0.0105
+    host = size_run(experiment(dataset, data_memory_gib=budget), ADAM).host
+    data = host.frames + host.responses + host.columns + host.read_ahead
+    assert 0.8 * budget < data / 2**30 <= 1.01 * budget
+    assert host.read_ahead > 0
+
+
+@pytest.mark.parametrize(("weights", "shares"), [((), (2999, 299)), ((1.0, 3.0), (1, 3))])
+def test_draws(dataset: Path, other: Path, weights: tuple, shares: tuple) -> None:
+    e = experiment(f"{dataset},{other}", dataset_weights=weights)
+    drawn = size_run(e, ADAM).datasets
+    assert [each.path for each in drawn] == [str(dataset), str(other)]
+    assert [each.transitions for each in drawn] == [2999, 299]
+    assert [each.draws for each in drawn] == pytest.approx(
+        [4500 * 32 * share / sum(shares) for share in shares]
+    )
+
+
+def test_an_indicator_that_jax_cannot_trace(dataset: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("""
+from typing import NamedTuple
+import jax
+import numpy as np
+from pvn.indicators.indicator import Indicator
+
+class Own(NamedTuple):
+    def indicator(self, num_tasks):
+        def init(key):
+            return np.asarray(jax.random.normal(key, (84, num_tasks))), ()
+        def response(frozen, observation):
+            return np.asarray(observation)[:, 0, :, 0] @ frozen
+        return Indicator(num_tasks, init, response, lambda fitted, response: response)
+""")
+    sizes = size_run(experiment(dataset, indicator=f"{file}:Own"), ADAM)
+    assert np.isnan(sizes.prepare_flop)
+    assert format_sizes(sizes).count("unknown TFLOP") == 1
+
+
+def arguments(dataset: Path, workdir: Path, *more: str) -> list[str]:
+    return ["pvn.pretrain", f"--config.dataset={dataset}", f"--workdir={workdir}", *more]
+
+
+def test_the_command_prints_the_sizes_and_writes_nothing(
+    run: Callable, dataset: Path, tmp_path: Path
+) -> None:
+    def files() -> list[tuple[Path, int]]:
+        return [(f, f.stat().st_mtime_ns) for f in sorted(dataset.parent.rglob("*"))]
+
+    before = files()
+    result = run(*arguments(dataset, tmp_path / "run", "--dry_run"))
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == format_sizes(size_run(experiment(dataset), ADAM)) + "\n"
+    for line in (
+        "  encoder                          4,043,424",
+        "  heads                              205,200",
+        "  all                                  3.617 GFLOP",
+        "  responses of 3,000 states, once      0.135 TFLOP",
+        "  checkpoint                           0.063 GiB",
+        "  transitions                          2,999",
+        "  draws                              144,000",
+        "  draws of each transition            48.016",
+    ):
+        assert line in result.stdout.splitlines()
+    assert list(tmp_path.iterdir()) == []
+    assert files() == before
+
+
+def test_a_large_network_takes_little_memory(
+    start: Callable, dataset: Path, tmp_path: Path
+) -> None:
+    """Its state is 4.4 GiB and its random networks 0.35 GiB."""
+    fields = {"encoder": "impala", "width": 8, "num_features": 4096, "num_tasks": 10_000}
+    fields["responses"] = "in_step"
+    changes = [f"--config.{name}={value}" for name, value in fields.items()]
+    process = start(*arguments(dataset, tmp_path / "run", *changes, "--dry_run"))
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.returncode == 0
+    assert usage.ru_maxrss < 2**20  # KiB
+    assert size_run(experiment(dataset, **fields), ADAM).disk.checkpoint > 4 * 2**30
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("--config.num_features=0", "config.num_features: 0, expected a whole number, from 1"),
+        ("--config.data_memory_gib=0.001", "config.data_memory_gib: 0.001 is too small for blo"),
+    ],
+)
+def test_bad_input(run: Callable, dataset: Path, tmp_path: Path, change: str, message: str) -> None:
+    result = run(*arguments(dataset, tmp_path / "run", "--dry_run", change))
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"error: {message}"), result.stderr
+    assert result.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
