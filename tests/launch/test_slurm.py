@@ -167,20 +167,21 @@ def test_a_preempted_pretraining_of_two_tasks_ends_with_the_same_bits(
         return [f"--config.dataset={dataset}", f"--workdir={workdir}", *TINY, *fields]
 
     workdir, log = tmp_path / "preempted", tmp_path / "log"
-    job = slurm.submit(
-        log, "--ntasks-per-node=2", "launch/slurm/pretrain.sbatch", *arguments(workdir)
-    )
     command = [sys.executable, "-m", "pvn.pretrain", *arguments(tmp_path / "whole")]
-    slurm.call("bash", "launch/local.sh", "2", "--", *command)
-
-    # What the tasks get ahead of the time limit.
-    _until(lambda: _rows(workdir) >= 1, "first row")
-    slurm.call("scancel", "--signal=TERM", job)
-    _until(lambda: slurm.fields(job)["Restarts"] == "1", "first restart")
-    rows = _rows(workdir)
-    _until(lambda: _rows(workdir) > rows, "progress")
-    slurm.call("scontrol", "requeue", job)
-    (end,) = slurm.wait(job)
+    local = ["bash", "launch/local.sh", "2", "--", *command]
+    with subprocess.Popen(local, cwd=ROOT, env=slurm.environment) as whole:
+        job = slurm.submit(
+            log, "--ntasks-per-node=2", "launch/slurm/pretrain.sbatch", *arguments(workdir)
+        )
+        # What the tasks get ahead of the time limit.
+        _until(lambda: _rows(workdir) >= 1, "first row")
+        slurm.call("scancel", "--signal=TERM", job)
+        _until(lambda: slurm.fields(job)["Restarts"] == "1", "first restart")
+        rows = _rows(workdir)
+        _until(lambda: _rows(workdir) > rows, "progress")
+        slurm.call("scontrol", "requeue", job)
+        (end,) = slurm.wait(job)
+    assert whole.returncode == 0
 
     text = log.read_text()
     assert (end["JobState"], end["ExitCode"], end["Restarts"]) == ("COMPLETED", "0:0", "2"), text
