@@ -78,6 +78,7 @@ class Campaign:
         self.random = random.Random(seed)
         self._expected: dict[int, dict[str, np.ndarray]] = {}
         self.seconds: dict[int, float] = {}  # of an undisturbed run
+        self.trial = 0  # number of the present trial
 
     def start(
         self,
@@ -348,15 +349,27 @@ def small_disk(workdir: Path, mib: int = 24) -> Iterator[Path]:
 
 
 def full_disk(c: Campaign, workdir: Path) -> Outcome:
-    """The disk fills up at a random instant, with a random number of bytes left."""
+    """The disk fills up before each kind of file that a run writes, in turn."""
     with small_disk(workdir) as run:
-        started = c.start(run)
-        until = time.monotonic() + c.random.uniform(0, c.seconds[1])
-        wait_until(lambda: time.monotonic() > until, started)
         filler = workdir / "filler"
-        left = c.random.choice([0, 4096, 40_000, 200_000])
-        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as stream:
-            stream.write(bytes(max(0, shutil.disk_usage(workdir).free - left)))
+
+        def fill(left: int) -> None:
+            with contextlib.suppress(OSError), filler.open("wb", buffering=0) as stream:
+                stream.write(bytes(max(0, shutil.disk_usage(workdir).free - left)))
+
+        kind = ("run.json", "responses", "metrics", "checkpoint", "features")[c.trial % 5]
+        if kind in ("run.json", "responses"):
+            fill(0 if kind == "run.json" else 24 * 1024)
+        started = c.start(run)
+        if kind == "metrics":
+            wait_until(lambda: last_step(run) >= 5, started)
+            fill(0)
+        elif kind == "checkpoint":
+            wait_until(lambda: last_step(run) >= 5, started)
+            fill(100 * 1024)
+        elif kind == "features":
+            wait_until((run / "checkpoints" / f"step_{20:010d}").is_dir, started)
+            fill(40 * 1024)
         ((status, stderr),) = finish(started)
         if status not in (0, 1) or (status == 1 and not one_line(stderr)):
             return Outcome(True, 0, f"status {status}: {stderr}")
@@ -428,7 +441,7 @@ def report(
     """Makes the trials of a fault; the line to print."""
     outcomes, hangs = [], 0
     for number in range(trials):
-        workdir = c.folder / f"{fault.__name__}_{number}"
+        workdir, c.trial = c.folder / f"{fault.__name__}_{number}", number
         try:
             outcomes.append(fault(c, workdir))
         except Hang:

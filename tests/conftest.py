@@ -46,7 +46,7 @@ def run(compilations: Path) -> Run:
     """run("pvn.collect", "--game=Pong", ...): a real command line, from the root of the tree."""
 
     def command(
-        module: str, *arguments: str, virtual_devices: int | None = None
+        module: str, *arguments: str, virtual_devices: int | None = None, timeout: float = 300
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", module, *arguments],
@@ -54,7 +54,7 @@ def run(compilations: Path) -> Run:
             env=_environment(compilations, virtual_devices),
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=timeout,
             check=False,
         )
 

@@ -98,8 +98,8 @@ def _assert_same(workdir: Path, whole: Path) -> None:
         np.testing.assert_array_equal(states[0][name], value)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_killed_and_resumed_is_bit_for_bit_the_same(
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_and_resumed_is_bit_for_bit_the_same(
     run: Callable,
     start: Callable,
     dataset: Path,
@@ -118,13 +118,10 @@ def test_killed_and_resumed_is_bit_for_bit_the_same(
             process.send_signal(number)
             break
     _, stderr = process.communicate()
-    assert (
-        process.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[number]
-    )
+    assert process.returncode == 128 + number
     assert not (workdir / "checkpoints" / "step_0000000060").exists()
-    if number != signal.SIGKILL:
-        assert "stopped and saved at step" in stderr
-        assert pvn.load_features(workdir).metadata["step"] < 60
+    assert "stopped and saved at step" in stderr
+    assert pvn.load_features(workdir).metadata["step"] < 60
     result = run(*arguments)
     assert result.returncode == 0, result.stderr
     _assert_same(workdir, whole)
