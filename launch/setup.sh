@@ -1,7 +1,9 @@
-# Sourced by the other scripts: makes .venv in the repository once, installs requirements.txt into
-# it, and sets $python. Needs Python 3.11 or newer and pip; PYTHON=... chooses another interpreter.
+# shellcheck shell=bash
+# Sourced by the other scripts, or run before jobs are submitted: makes .venv in the repository once,
+# installs requirements.txt into it, and sets $python. Needs Python 3.11 or newer and pip;
+# PYTHON=... chooses another interpreter.
 
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
 setup() {
   local base="${PYTHON:-python3}"
