@@ -23,4 +23,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.epsilon_end = 0.01
     config.replay_capacity = 1_000_000
     config.learn_after = 2_000
+    config.checkpoint_every = 50_000
     return config
