@@ -52,7 +52,7 @@ def save_checkpoint(
       folder: of all checkpoints of this run. A checkpoint of a later step must not be there.
       checkpoint: what to save. Its field `replay` is ignored.
       replay: None in the phase "eval".
-      identity: everything that determines the run (`Run.identity`); JSON.
+      identity: everything that determines the run (`Run.identity`); JSON values.
 
     Raises:
       OSError: the disk is full or refuses. The earlier checkpoints stay.
@@ -78,7 +78,7 @@ def save_checkpoint(
         "phase": checkpoint.phase,
         "agent_step": checkpoint.agent_step,
         "files": files,
-        "identity": json.loads(json.dumps(identity)),
+        "identity": identity,
     }
     write_json(folder / f"{name}.json", {"sha256": _digest(body), **body})
     _keep_only(folder, _manifests(folder)[:KEEP])
@@ -108,7 +108,7 @@ def restore_checkpoint(
             again = "; the evaluation starts again" if file == manifests[-1] else ""
             say(f"checkpoint {file}: passed over, {error}{again}")
             continue
-        if differ := differing_fields(body["identity"], json.loads(json.dumps(identity))):
+        if differ := differing_fields(body["identity"], identity):
             raise UserError(
                 f"checkpoint {file}: is of another run: {'; '.join(differ)}; move the checkpoints "
                 "away, or name another --workdir"
