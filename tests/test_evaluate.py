@@ -313,6 +313,7 @@ OWN_LEARNER = """
 from typing import Annotated, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 
 from pvn import console
 from pvn.evaluation import registry
@@ -337,6 +338,12 @@ class AlwaysLearner:
 
     def finish(self, replay, agent_step):
         return {"at": agent_step}
+
+    def state(self):
+        return {"num_fits": np.array(self.num_fits)}
+
+    def restore(self, state):
+        self.num_fits = int(state["num_fits"])
 
 
 registry.LEARNERS["always"] = (AlwaysSettings, AlwaysLearner)  # the second file
