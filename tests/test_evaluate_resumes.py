@@ -20,6 +20,7 @@ TINY = [
     "--config.eval_epsilon=0.2",
 ]
 LEARNED = 1200  # agent steps
+PARTIAL = "scores.jsonl.partial"
 
 
 def results(workdir: Path) -> dict[str, bytes]:
@@ -41,11 +42,11 @@ def newest(workdir: Path) -> int:
 
 @pytest.fixture
 def interrupt(start: Callable) -> Callable:
-    """interrupt(signal, step, workdir, ...): sends the signal after the checkpoint of that step."""
+    """interrupt(signal, ready, ...): sends the signal when ready() is true. Returns stderr."""
 
-    def command(number: signal.Signals, step: int, workdir: Path, *arguments: str) -> str:
+    def command(number: signal.Signals, ready: Callable[[], bool], *arguments: str) -> str:
         process = start(*arguments)
-        while process.poll() is None and newest(workdir) < step:
+        while process.poll() is None and not ready():
             sleep(0.002)
         process.send_signal(number)
         _, stderr = process.communicate()
@@ -66,11 +67,18 @@ def test_killed_again_and_again(
     assert result.returncode == 0, result.stderr
     arguments.append(f"--workdir={workdir}")
 
-    # While it learns: right after the first checkpoint, later, and after an orderly stop.
+    def has_checkpoint(step: int) -> Callable[[], bool]:
+        return lambda: newest(workdir) >= step
+
+    # Right after the first checkpoint. Rows after it are removed, and a line that was cut off too.
     every = "--config.checkpoint_every"
-    assert interrupt(signal.SIGKILL, 0, workdir, *arguments, f"{every}=100") == ""
+    assert interrupt(signal.SIGKILL, has_checkpoint(0), *arguments, f"{every}=100") == ""
     first = newest(workdir)
-    stderr = interrupt(signal.SIGTERM, 500, workdir, *arguments, f"{every}=40")
+    for file, line in (("metrics.jsonl", f'{{"step": {first + 4}}}\n'), (PARTIAL, '{"game": "Br')):
+        with (workdir / file).open("a") as stream:
+            stream.write(line)
+    # While it learns, in an orderly way.
+    stderr = interrupt(signal.SIGTERM, has_checkpoint(500), *arguments, f"{every}=40")
     stopped = newest(workdir)
     assert first < stopped < LEARNED
     assert stderr == (
@@ -78,8 +86,14 @@ def test_killed_again_and_again(
         f"{workdir}: stopped, saved at agent step {stopped:,}; the same command resumes\n"
     )
     assert not (workdir / "scores.jsonl").exists()
+    if head == "fqi":  # between the last fit, which logs metrics, and the evaluation episodes
+
+        def last_fit() -> bool:
+            return f'"step": {LEARNED},' in (workdir / "metrics.jsonl").read_text()
+
+        interrupt(signal.SIGKILL, last_fit, *arguments, f"{every}=4")
     # While it plays evaluation episodes. Then the newest checkpoint is damaged.
-    interrupt(signal.SIGKILL, LEARNED + 4, workdir, *arguments, f"{every}=100")
+    interrupt(signal.SIGKILL, has_checkpoint(LEARNED + 4), *arguments, f"{every}=100")
     played = newest(workdir)
     damaged = workdir / "checkpoints" / f"step_{played:010d}.npz"
     damaged.write_bytes(damaged.read_bytes()[:-1])
@@ -102,7 +116,7 @@ def test_random_play_is_resumed(run: Callable, interrupt: Callable, tmp_path: Pa
     whole, workdir = tmp_path / "whole", tmp_path / "stopped"
     assert run(*arguments, f"--workdir={whole}").returncode == 0
     arguments += [f"--workdir={workdir}", "--config.checkpoint_every=400"]
-    stderr = interrupt(signal.SIGINT, 800, workdir, *arguments)
+    stderr = interrupt(signal.SIGINT, lambda: newest(workdir) >= 800, *arguments)
     step = newest(workdir)
     assert stderr == f"{workdir}: stopped, saved at agent step {step:,}; the same command resumes\n"
     result = run(*arguments)
