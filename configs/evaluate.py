@@ -51,4 +51,7 @@ def get_config() -> ml_collections.ConfigDict:
     # Evaluation episodes, after learning.
     config.eval_episodes = 100  # over all environments
     config.eval_epsilon = 0.001  # probability of a random action
+
+    # Checkpoints, from which the same command resumes. Results do not depend on this field.
+    config.checkpoint_every = 10_000  # agent steps between checkpoints; may change
     return config

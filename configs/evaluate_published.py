@@ -5,9 +5,9 @@
 
 The values are those of the published code of Farebrother et al. (2023); their abstract says about
 four million interactions. The replay takes 2 GiB with F = 512, and 16 GiB with the published
-F = 4,096. `python -m benchmarks.evaluate` measures the agent steps a second. On Pong the agent
-learned nothing in the first 120,000 interactions: if you only have minutes, use
-configs/evaluate.py.
+F = 4,096; checkpoints take as much disk. `python -m benchmarks.evaluate` measures the agent steps a
+second. On Pong the agent learned nothing in the first 120,000 interactions: if you only have
+minutes, use configs/evaluate.py.
 """
 
 import ml_collections
@@ -23,4 +23,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.epsilon_end = 0.01
     config.replay_capacity = 1_000_000
     config.learn_after = 2_000
+    config.checkpoint_every = 50_000
     return config

@@ -6,12 +6,17 @@ r"""Evaluates frozen features: fits a linear head to rewards, and plays with it.
 `--features` is a run or features directory, `random` (untrained; `--like=RUN` copies that run's
 architecture), or `none` (uniformly random play; needs `--game`). Every episode is a row of
 scores.jsonl. The head and its features are saved in policy/; to play with them, give the workdir to
-`python -m pvn.collect --policy=`. A finished evaluation is not repeated. An interrupted evaluation
-starts again from the beginning, because its replay buffer is not saved.
+`python -m pvn.collect --policy=`. A finished evaluation is not repeated.
+
+The same command resumes an interrupted evaluation from the newest checkpoint that verifies. The
+emulators are restored by repeating all actions. On a CPU the results have the same bytes as those
+of an evaluation without interruption. After SIGTERM or Ctrl-C the command saves a checkpoint first;
+the exit status is then 143 or 130. A finished evaluation deletes its checkpoints.
 """
 
 import json
 import os
+import shutil
 from collections import deque
 from pathlib import Path
 
@@ -24,13 +29,15 @@ from pvn import config as cfg
 from pvn import console
 from pvn.envs.atari import AtariEnvs
 from pvn.errors import UserError
+from pvn.evaluation.checkpoint import Checkpoint, restore_checkpoint, restore_replay
 from pvn.evaluation.head import Act, is_finite, make_act
 from pvn.evaluation.learner import Learner, LearnerContext
 from pvn.evaluation.policy import save_policy
-from pvn.evaluation.records import EpisodeRow, append
+from pvn.evaluation.recorder import CHECKPOINTS, Recorder
+from pvn.evaluation.records import EpisodeRow
 from pvn.evaluation.registry import LEARNERS, make_learner
 from pvn.evaluation.replay import FeatureReplay
-from pvn.evaluation.rollout import PlayedEpisode, Rollout, interact, play
+from pvn.evaluation.rollout import Rollout, interact, play
 from pvn.evaluation.subject import (
     Subject,
     check_features_fit,
@@ -39,7 +46,7 @@ from pvn.evaluation.subject import (
     upgrade_config,
 )
 from pvn.fields import SEED, Fields, choice, flag, real, whole
-from pvn.files import LineWriter, read_text, write_json
+from pvn.files import read_text, write_json
 from pvn.metrics import MetricsWriter
 from pvn.run_directory import Run, open_run
 
@@ -76,33 +83,24 @@ FIELDS: Fields = {
     "learn_after": whole(1),
     "eval_episodes": whole(1),
     "eval_epsilon": real(0, 1, closed="[]"),
+    "checkpoint_every": whole(1),
     **{name: settings for name, (settings, _) in LEARNERS.items()},
 }
 OWNS = (
     *("scores.jsonl", "scores.jsonl.partial", "summary.json", "metrics.jsonl", "tensorboard"),
-    "policy",
+    *("policy", CHECKPOINTS),
 )
-
-
-class Scores:
-    """Writes played episodes to an open scores.jsonl."""
-
-    def __init__(self, lines: LineWriter, row: EpisodeRow, run: Run):
-        """row: the fields that are the same for all episodes; the other fields are ignored."""
-        self._lines, self._row, self._run = lines, row, run
-
-    def write(self, phase: str, agent_step: int, episodes: list[PlayedEpisode]) -> None:
-        """Appends a row for each episode. phase: "train" or "eval"."""
-        if episodes:
-            self._run.check_held()
-        for _, episode_return, length in episodes:
-            row = self._row._replace(phase=phase, agent_step=agent_step)
-            append(self._lines, row._replace(episode_return=episode_return, length=length))
+MAY_CHANGE = ("features", "checkpoint_every")
 
 
 def linear_epsilon(step: int, start: float, end: float, decay_steps: int) -> float:
     """Epsilon at an agent step: linear from `start` to `end` over `decay_steps`, then `end`."""
     return start + min(step / decay_steps, 1.0) * (end - start)
+
+
+def last_step(c: ml_collections.FrozenConfigDict) -> int:
+    """The agent step at which learning ends: `num_steps`, in whole timesteps."""
+    return int(c.num_steps // c.num_envs * c.num_envs)
 
 
 def check_together(c: ml_collections.FrozenConfigDict) -> None:
@@ -119,28 +117,39 @@ def check_together(c: ml_collections.FrozenConfigDict) -> None:
         )
 
 
+def start_rollout(
+    envs: AtariEnvs, act: Act | None, seed: int, saved: Checkpoint | None, stop: console.Stop
+) -> Rollout:
+    """A new rollout, or that of a checkpoint. It cannot be used if `stop` is set.
+
+    Raises:
+      UserError: the emulators do not show what they showed before the checkpoint.
+    """
+    rollout = Rollout(envs, act, seed)
+    if saved:
+        total = saved.rollout["actions"].size
+        with console.progress(total, "steps", "emulators") as bar:
+            for _ in rollout.restore(saved.rollout):
+                bar.update(envs.num_envs)
+                if stop:
+                    break
+    return rollout
+
+
 def learn_head(
     c: ml_collections.FrozenConfigDict,
     rollout: Rollout,
     learner: Learner,
-    num_features: int,
-    scores: Scores,
+    replay: FeatureReplay,
+    record: Recorder,
     metrics: MetricsWriter,
     stop: console.Stop,
-) -> None:
-    """Plays and learns until `num_steps` agent steps are played or `stop` is set.
+) -> bool:
+    """Plays and learns until `num_steps` agent steps are played. Returns False after a stop.
 
     Raises:
       UserError: a feature is not finite, or the learner cannot continue.
     """
-    size = min(c.replay_capacity, c.num_steps)
-    replay = FeatureReplay(
-        max(size // c.num_envs, c.n_step + 2),
-        c.num_envs,
-        num_features,
-        n_step=c.n_step,
-        discount=c.discount,
-    )
     steps = interact(
         rollout,
         learner,
@@ -152,10 +161,10 @@ def learn_head(
         clip_rewards=c.clip_rewards,
     )
     recent: deque[float] = deque(maxlen=50)
-    diverged_fits = 0
-    with console.progress(c.num_steps, "steps", f"learn {c.head}") as bar:
+    diverged_fits = learner.diverged_fits
+    with console.progress(c.num_steps, "steps", f"learn {c.head}", rollout.agent_step) as bar:
         for agent_step, episodes, numbers in steps:
-            scores.write("train", agent_step, episodes)
+            record.write("train", agent_step, episodes)
             if numbers:
                 metrics.write(agent_step, numbers)
             if learner.diverged_fits > diverged_fits:
@@ -165,8 +174,12 @@ def learn_head(
             recent.extend(episode.episode_return for episode in episodes)
             if recent:
                 bar.set_postfix_str(f"recent returns {np.mean(recent):.2f}", refresh=False)
-            if stop:
-                break
+            # No checkpoint is between the last timestep and the last fit, which logs metrics too.
+            if agent_step < last_step(c) and (stop or record.is_due(agent_step)):
+                record.save("train", agent_step, rollout, learner, replay)
+                if stop:
+                    return False
+    return True
 
 
 def save_head(
@@ -193,7 +206,7 @@ def play_episodes(
     c: ml_collections.FrozenConfigDict,
     rollout: Rollout,
     learner: Learner | None,
-    scores: Scores,
+    record: Recorder,
     stop: console.Stop,
 ) -> list[float]:
     """Plays `eval_episodes` episodes, or fewer if `stop` is set. Returns the episode returns.
@@ -201,15 +214,18 @@ def play_episodes(
     learner: holds the head; None for uniformly random play.
     """
     head = learner.head if learner else None
-    agent_step = c.num_steps // c.num_envs * c.num_envs if learner else 0  # at the end of learning
-    returns: list[float] = []
-    with console.progress(c.eval_episodes, "episodes", "evaluate") as bar:
+    learned_at = last_step(c) if learner else 0
+    returns = record.eval_returns()
+    with console.progress(c.eval_episodes, "episodes", "evaluate", len(returns)) as bar:
         for episodes in play(rollout, head, num_episodes=c.eval_episodes, epsilon=c.eval_epsilon):
-            scores.write("eval", agent_step, episodes)
+            record.write("eval", learned_at, episodes)
             returns.extend(episode.episode_return for episode in episodes)
             if episodes:
                 bar.update(len(episodes))
                 bar.set_postfix_str(f"return {np.mean(returns):.2f}", refresh=False)
+            agent_step = learned_at + rollout.agent_step
+            if stop or record.is_due(agent_step):
+                record.save("eval", agent_step, rollout, learner)
             if stop:
                 break
     return returns
@@ -224,56 +240,97 @@ def configured_learner(
     return make_learner(c.head, context, c[c.head])
 
 
+def empty_replay(c: ml_collections.FrozenConfigDict, num_features: int) -> FeatureReplay:
+    """The replay of config `c`, for features [N, num_features]."""
+    size = min(c.replay_capacity, c.num_steps)
+    return FeatureReplay(
+        max(size // c.num_envs, c.n_step + 2),
+        c.num_envs,
+        num_features,
+        n_step=c.n_step,
+        discount=c.discount,
+    )
+
+
+def learn_and_play(
+    c: ml_collections.FrozenConfigDict,
+    subject: Subject,
+    envs: AtariEnvs,
+    learner: Learner | None,
+    saved: Checkpoint | None,
+    record: Recorder,
+    metrics: MetricsWriter,
+    stop: console.Stop,
+) -> list[float]:
+    """Runs both phases, from a checkpoint if there is one. Returns the evaluation's returns.
+
+    learner: restored; None for uniformly random play.
+    """
+    features = subject.features
+    act = make_act(features) if features is not None else None
+    in_eval = saved if saved and saved.phase == "eval" else None
+    if learner and not in_eval:
+        rollout = start_rollout(envs, act, 2 * c.seed, saved, stop)
+        replay = empty_replay(c, learner.head.kernel.shape[0])
+        restore_replay(replay, saved.replay if saved else ())
+        if stop or not learn_head(c, rollout, learner, replay, record, metrics, stop):
+            return []
+    if learner:
+        record.check_held()
+        save_head(record.workdir, subject, learner, c.head, envs.num_actions)
+    rollout = start_rollout(envs, act, 2 * c.seed + 1, in_eval, stop)
+    if not in_eval:
+        record.save("eval", last_step(c) if learner else 0, rollout, learner)
+    return [] if stop else play_episodes(c, rollout, learner, record, stop)
+
+
 def evaluate(
     c: ml_collections.FrozenConfigDict, subject: Subject, envs: AtariEnvs, run: Run
 ) -> int:
-    """Runs the evaluation with config `c` in an open run directory. Returns the exit status.
+    """Runs or resumes the evaluation with config `c` in a run directory. Returns the exit status.
 
     Raises:
-      UserError: a feature or a weight of the head is not finite, or every fit diverged.
+      UserError: a feature or a weight of the head is not finite, every fit diverged, or a
+        checkpoint belongs to another run or another emulator.
     """
-    workdir, features = run.workdir, subject.features
-    summary = workdir / "summary.json"
+    workdir = run.workdir
+    summary, checkpoints = workdir / "summary.json", workdir / CHECKPOINTS
     if summary.is_file():
+        shutil.rmtree(checkpoints, ignore_errors=True)  # the command may have been killed here
         done = json.loads(read_text(summary))
         mean = done.get("episode_return", done.get("return"))  # older versions: `return`
         console.say(f"{workdir}: complete, mean episode return {mean:.2f}")
         return 0
 
-    act: Act | None = None
+    saved = restore_checkpoint(checkpoints, run.identity, console.say)
+    if saved:
+        console.say(f"{workdir}: resumes at agent step {saved.agent_step:,}")
     learner: Learner | None = None
-    head_name = c.head if features is not None else "none"
+    if subject.features is not None:
+        learner = configured_learner(c, subject.features.num_features, envs.num_actions)
+        if saved:
+            learner.restore(saved.learner)
+    head_name = c.head if learner else "none"
     row = EpisodeRow(subject.game, subject.agent, head_name, c.seed, "", 0, 0.0, 0)
+    with (
+        console.orderly_stop() as stop,
+        Recorder(workdir, run.identity, run.check_held, row, c.checkpoint_every, saved) as record,
+        MetricsWriter(workdir, saved.agent_step if saved else -1) as metrics,
+    ):
+        returns = learn_and_play(c, subject, envs, learner, saved, record, metrics, stop)
+    if stop:
+        at = f"{record.saved_at:,}"
+        console.say(f"{workdir}: stopped, saved at agent step {at}; the same command resumes")
+        return stop.status
     # The file has another name until it is complete: the first episodes that end are short, so an
     # incomplete file would be biased.
-    partial = workdir / "scores.jsonl.partial"
-    partial.unlink(missing_ok=True)
-    with (
-        LineWriter(partial) as lines,
-        MetricsWriter(workdir, -1) as metrics,
-        console.orderly_stop() as stop,
-    ):
-        scores = Scores(lines, row, run)
-        if features is not None:
-            act = make_act(features)
-            learner = configured_learner(c, features.num_features, envs.num_actions)
-            rollout = Rollout(envs, act, seed=2 * c.seed)
-            learn_head(c, rollout, learner, features.num_features, scores, metrics, stop)
-            if not stop:
-                run.check_held()
-                save_head(workdir, subject, learner, head_name, envs.num_actions)
-        if not stop:
-            rollout = Rollout(envs, act, seed=2 * c.seed + 1)
-            returns = play_episodes(c, rollout, learner, scores, stop)
-    if stop:
-        console.say(f"{workdir}: interrupted; the same command starts this evaluation again")
-        return stop.status
     run.check_held()
-    os.replace(partial, workdir / "scores.jsonl")
+    os.replace(record.file, workdir / "scores.jsonl")
     mean, diverged = float(np.mean(returns)), learner.diverged_fits if learner else 0
     write_json(
         summary, {"episode_return": mean, "episodes": len(returns), "diverged_fits": diverged}
     )
+    shutil.rmtree(checkpoints, ignore_errors=True)
     console.say(
         f"{workdir}: {subject.agent} on {subject.game}, mean episode return {mean:.2f} over "
         f"{len(returns)} episodes"
@@ -305,7 +362,7 @@ def main() -> int:
         config,
         overwrite=_OVERWRITE.value,
         owns=OWNS,
-        may_change=("features",),
+        may_change=MAY_CHANGE,
         upgrade=lambda old: upgrade_config(old, subject),
     ) as run:
         return evaluate(c, subject, envs, run)

@@ -15,6 +15,7 @@ from pvn.errors import UserError
 from pvn.evaluation.head import LinearHead, is_finite, q_values, zero_head
 from pvn.evaluation.learner import LearnerContext
 from pvn.evaluation.replay import FeatureReplay
+from pvn.evaluation.state import State, generator_state, restore_generator
 from pvn.fields import real, whole
 from pvn.types import Interaction
 
@@ -170,6 +171,24 @@ class DqnLearner:
         """
         self._check_finite(agent_step)
         return {}
+
+    def state(self) -> State:
+        """The state of the updates by path, and that of the draws from the replay."""
+        leaves = jax.tree_util.tree_leaves_with_path(self._state)
+        return {
+            **{jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves},
+            "random": generator_state(self._random),
+            "logged_at": np.array(self._logged_at),
+            "num_fits": np.array(self.num_fits),
+        }
+
+    def restore(self, state: State) -> None:
+        """Puts a new learner into the state that `state` returned."""
+        self._state = jax.tree_util.tree_map_with_path(
+            lambda path, _: jnp.asarray(state[jax.tree_util.keystr(path)]), self._state
+        )
+        restore_generator(self._random, state["random"])
+        self._logged_at, self.num_fits = int(state["logged_at"]), int(state["num_fits"])
 
     def _num_due(self, agent_step: int) -> int:
         """Number of updates that must be complete at this agent step."""

@@ -19,6 +19,7 @@ from pvn.errors import UserError
 from pvn.evaluation.head import LinearHead, zero_head
 from pvn.evaluation.learner import LearnerContext
 from pvn.evaluation.replay import FeatureReplay
+from pvn.evaluation.state import State
 from pvn.fields import real, whole
 from pvn.probes.ridge import PENALTIES, Ridge
 from pvn.types import Interaction
@@ -152,6 +153,23 @@ class FqiLearner:
     def finish(self, replay: FeatureReplay, agent_step: int) -> Mapping[str, float]:
         """Makes the last fit to the whole replay, unless `learn` made it at this agent step."""
         return {} if self._fitted_at == agent_step else self._fit(replay, agent_step)
+
+    def state(self) -> State:
+        """The head, and when it was fitted. The learner has no random number generator."""
+        return {
+            "kernel": np.asarray(self.head.kernel),
+            "bias": np.asarray(self.head.bias),
+            "num_fits": np.array(self.num_fits),
+            "diverged_fits": np.array(self.diverged_fits),
+            "next_fit": np.array(self._next_fit),
+            "fitted_at": np.array(self._fitted_at),
+        }
+
+    def restore(self, state: State) -> None:
+        """Puts a new learner into the state that `state` returned."""
+        self.head = LinearHead(jnp.asarray(state["kernel"]), jnp.asarray(state["bias"]))
+        self.num_fits, self.diverged_fits = int(state["num_fits"]), int(state["diverged_fits"])
+        self._next_fit, self._fitted_at = int(state["next_fit"]), int(state["fitted_at"])
 
     def _fit(self, replay: FeatureReplay, agent_step: int) -> Mapping[str, float]:
         self._fitted_at = agent_step

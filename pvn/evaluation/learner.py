@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from pvn.evaluation.head import LinearHead
 from pvn.evaluation.replay import FeatureReplay
+from pvn.evaluation.state import State
 
 
 class LearnerContext(NamedTuple):
@@ -54,4 +55,12 @@ class Learner(Protocol):
 
     def finish(self, replay: FeatureReplay, agent_step: int) -> Mapping[str, float]:
         """Makes the last fit. Afterwards `head` is finite, or `num_fits` is 0."""
+        ...
+
+    def state(self) -> State:
+        """Everything that changes, the random number generator included."""
+        ...
+
+    def restore(self, state: State) -> None:
+        """Puts a new learner into the state that `state` returned, bit for bit."""
         ...

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from pvn.evaluation.state import State
 from pvn.types import Interaction
 
 
@@ -33,6 +34,16 @@ class FeatureReplay:
         return min(self._added, self._capacity) * self._num_envs
 
     @property
+    def added(self) -> int:
+        """Number of timesteps added so far, including overwritten ones."""
+        return self._added
+
+    @property
+    def oldest(self) -> int:
+        """The first timestep that is not overwritten, counted from 0."""
+        return max(0, self._added - self._capacity)
+
+    @property
     def has_starts(self) -> bool:
         """Whether n more timesteps follow some row, so that an interaction can start there."""
         return self._added > self._n_step
@@ -54,12 +65,37 @@ class FeatureReplay:
         self._truncated[at] = truncated
         self._added += 1
 
+    def rows(self, first: int) -> State:
+        """Copies of the arrays of the timesteps from `first` on, [added - first, E, ...] each.
+
+        first: not overwritten.
+        """
+        at = np.arange(first, self._added) % self._capacity
+        return {name: array[at] for name, array in self._arrays().items()}
+
+    def put(self, first: int, rows: State) -> None:
+        """Stores the result of `rows(first)`, after all earlier timesteps."""
+        end = first + len(rows["action"])
+        at = np.arange(first, end) % self._capacity
+        for name, array in self._arrays().items():
+            array[at] = rows[name]
+        self._added = end
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {
+            "features": self._features,
+            "action": self._action,
+            "reward": self._reward,
+            "terminal": self._terminal,
+            "truncated": self._truncated,
+        }
+
     def starts(self) -> tuple[np.ndarray, np.ndarray]:
         """(timesteps, environments), int64 [M]: all rows where an interaction can start.
 
         The oldest row is first. A truncated row is not among them: its next state is not stored.
         """
-        times = np.arange(max(0, self._added - self._capacity), self._added - self._n_step)
+        times = np.arange(self.oldest, self._added - self._n_step)
         time = np.repeat(times, self._num_envs)
         env = np.tile(np.arange(self._num_envs), len(times))
         usable = ~self._truncated[time % self._capacity, env]
@@ -67,7 +103,7 @@ class FeatureReplay:
 
     def sample(self, random: np.random.Generator, batch_size: int) -> Interaction:
         """Draws B rows of `starts` uniformly with replacement; returns their interactions."""
-        low, high = max(0, self._added - self._capacity), self._added - self._n_step
+        low, high = self.oldest, self._added - self._n_step
         time = random.integers(low, high, batch_size)
         env = random.integers(self._num_envs, size=batch_size)
         while (cut := self._truncated[time % self._capacity, env]).any():

@@ -1,3 +1,5 @@
+from itertools import islice
+
 import numpy as np
 import pytest
 
@@ -277,3 +279,61 @@ def test_play_counts_the_first_episodes_of_each_environment():
     # Two episodes of environments 0 and 1, one of environment 2; lengths 2, 3, 4.
     first, second, third = PlayedEpisode(0, 2, 2), PlayedEpisode(1, 30, 3), PlayedEpisode(2, 400, 4)
     assert played == [[], [first], [second], [first, third], [], [second]]
+
+
+def test_a_restored_rollout_goes_on_as_before():
+    def act(head, observation):  # the actions depend on the pixels
+        greedy = observation.reshape(2, -1).sum(axis=1, dtype=np.int64) % 4
+        return np.zeros((2, 1), np.float32), greedy
+
+    def play_on(rollout):
+        played = [rollout.step("head", 0.5) for _ in range(200)]
+        return [[*step[1:], *episodes] for step, episodes in played]
+
+    envs = AtariEnvs("Breakout", 2)
+    rollout = Rollout(envs, act, seed=3)
+    for _ in range(300):
+        rollout.step("head", 0.5)
+    state = rollout.state()
+    assert state["actions"].dtype == np.uint8
+    assert state["actions"].shape == (300, 2)
+    assert state["num_episodes"].min() >= 1
+    expected = play_on(rollout)
+
+    other = Rollout(AtariEnvs("Breakout", 2), act, seed=3)
+    assert sum(1 for _ in other.restore(state)) == 300
+    assert other.agent_step == 600
+    for name, value in state.items():
+        np.testing.assert_array_equal(other.state()[name], value)
+    np.testing.assert_equal(play_on(other), expected)
+    np.testing.assert_equal(other.state(), rollout.state())
+
+    # Games of another seed, as those of another emulator, are noticed.
+    with pytest.raises(UserError, match=r"^emulators: the same 300 timesteps .* gave another "):
+        list(Rollout(envs, None, seed=4).restore(state))
+
+
+def test_another_last_observation_is_noticed():
+    rollout = Rollout(ScriptedEnvs(2, ["terminal", "truncated"]), None, seed=0)
+    rollout.step(None, 0.0)
+    state = rollout.state()
+    other = ScriptedEnvs(2, ["terminal", "truncated"])
+    restoring = Rollout(other, None, seed=0).restore(state)
+    next(restoring)
+    other._episode += 1
+    with pytest.raises(UserError, match="gave another observation_sha256, expected the same"):
+        next(restoring)
+
+
+@pytest.mark.parametrize("stop", range(7))
+def test_play_of_a_restored_rollout_counts_the_remaining_episodes(stop):
+    ends = ["terminal", "truncated", "terminal"]
+    whole = list(
+        play(Rollout(ScriptedEnvs(3, ends), None, seed=0), None, num_episodes=5, epsilon=0)
+    )
+    rollout = Rollout(ScriptedEnvs(3, ends), None, seed=0)
+    before = list(islice(play(rollout, None, num_episodes=5, epsilon=0), stop))
+    other = Rollout(ScriptedEnvs(3, ends), None, seed=0)
+    for _ in other.restore(rollout.state()):
+        pass
+    assert before + list(play(other, None, num_episodes=5, epsilon=0)) == whole

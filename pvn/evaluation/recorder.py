@@ -1,0 +1,86 @@
+"""What an evaluation writes while it plays: the rows of episodes, and checkpoints."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pvn.evaluation.checkpoint import Checkpoint, save_checkpoint
+from pvn.evaluation.learner import Learner
+from pvn.evaluation.records import EpisodeRow, append, parse_episode, read_rows
+from pvn.evaluation.replay import FeatureReplay
+from pvn.evaluation.rollout import PlayedEpisode, Rollout
+from pvn.files import LineWriter, write_whole
+
+CHECKPOINTS = "checkpoints"
+"""Name of the folder of the checkpoints."""
+
+
+class Recorder:
+    """Writes scores.jsonl.partial and checkpoints. A context manager.
+
+    Agent steps of checkpoints are counted in both phases.
+    """
+
+    def __init__(
+        self,
+        workdir: Path,
+        identity: Mapping[str, Any],
+        check_held: Callable[[], None],
+        row: EpisodeRow,
+        every: int,
+        saved: Checkpoint | None,
+    ):
+        """Begins scores.jsonl.partial, with the rows of the checkpoint.
+
+        Args:
+          workdir: the run directory.
+          identity: everything that determines the run; JSON.
+          check_held: raises an error if the directory does not belong to this run any more.
+          row: the fields that are the same for all episodes; the other fields are ignored.
+          every: agent steps between checkpoints.
+          saved: the checkpoint from which the run resumes.
+        """
+        self.workdir, self.check_held = workdir, check_held
+        self.file = workdir / "scores.jsonl.partial"
+        self.saved_at = saved.agent_step if saved else 0  # agent step of the newest checkpoint
+        self._identity, self._row, self._every = identity, row, every
+        write_whole(self.file, saved.scores if saved else b"")
+        self._lines = LineWriter(self.file)
+
+    def write(self, phase: str, agent_step: int, episodes: list[PlayedEpisode]) -> None:
+        """Appends a row for each episode. phase: "train" or "eval"."""
+        if episodes:
+            self.check_held()
+        for _, episode_return, length in episodes:
+            row = self._row._replace(phase=phase, agent_step=agent_step)
+            append(self._lines, row._replace(episode_return=episode_return, length=length))
+
+    def eval_returns(self) -> list[float]:
+        """The returns of the evaluation episodes written so far."""
+        rows = [row for _, row in read_rows(self.file, parse_episode)]
+        return [row.episode_return for row in rows if row.phase == "eval"]
+
+    def is_due(self, agent_step: int) -> bool:
+        """Whether a checkpoint is due at this agent step."""
+        return agent_step >= self.saved_at + self._every
+
+    def save(
+        self,
+        phase: str,
+        agent_step: int,
+        rollout: Rollout,
+        learner: Learner | None,
+        replay: FeatureReplay | None = None,
+    ) -> None:
+        """Saves a checkpoint. phase: "train", with a replay, or "eval"."""
+        self.check_held()
+        states = rollout.state(), learner.state() if learner else {}
+        checkpoint = Checkpoint(phase, agent_step, self.file.read_bytes(), *states)
+        save_checkpoint(self.workdir / CHECKPOINTS, checkpoint, replay, self._identity)
+        self.saved_at = agent_step
+
+    def __enter__(self) -> "Recorder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lines.close()
