@@ -35,6 +35,7 @@ _POLICY = cfg.define_path(
     "random",
     "`random` (uniform), the directory of a finished pvn.evaluate run, or your own: "
     "path/to/file.py:Name (docs/data.md).",
+    local=False,
 )
 _EPSILON = flags.DEFINE_float(
     "epsilon",

@@ -50,15 +50,19 @@ _FEATURES = cfg.define_path(
     "Run or features directory, `random` or `none`.",
     required=True,
     words=("random", "none"),
+    local=False,
 )
 _LIKE = cfg.define_path(
-    "like", None, "With --features=random: the run whose architecture to take. Default: nature."
+    "like",
+    None,
+    "With --features=random: the run whose architecture to take. Default: nature.",
+    local=False,
 )
 _GAME = flags.DEFINE_string("game", None, "Default: the game the features were learned on.")
 _AGENT = flags.DEFINE_string(
     "agent", None, "Name in tables. Default: pvn, random_features or random_policy."
 )
-_WORKDIR = cfg.define_path("workdir", None, "Directory of the scores.", required=True)
+_WORKDIR = cfg.define_path("workdir", None, "Directory of the scores.", required=True, local=False)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the evaluation in --workdir.")
 
 FIELDS: Fields = {
@@ -82,6 +86,8 @@ OWNS = (
     *("scores.jsonl", "scores.jsonl.partial", "summary.json", "metrics.jsonl", "tensorboard"),
     "policy",
 )
+# On gs://, what makes the evaluation complete is written last.
+RESULTS = ("metrics.jsonl", "tensorboard", "policy", "scores.jsonl", "summary.json")
 
 
 class Scores:
@@ -237,7 +243,7 @@ def evaluate(
     if summary.is_file():
         done = json.loads(read_text(summary))
         mean = done.get("episode_return", done.get("return"))  # older versions: `return`
-        console.say(f"{workdir}: complete, mean episode return {mean:.2f}")
+        console.say(f"{run.name}: complete, mean episode return {mean:.2f}")
         return 0
 
     act: Act | None = None
@@ -266,7 +272,7 @@ def evaluate(
             rollout = Rollout(envs, act, seed=2 * c.seed + 1)
             returns = play_episodes(c, rollout, learner, scores, stop)
     if stop:
-        console.say(f"{workdir}: interrupted; the same command starts this evaluation again")
+        console.say(f"{run.name}: interrupted; the same command starts this evaluation again")
         return stop.status
     run.check_held()
     os.replace(partial, workdir / "scores.jsonl")
@@ -274,8 +280,9 @@ def evaluate(
     write_json(
         summary, {"episode_return": mean, "episodes": len(returns), "diverged_fits": diverged}
     )
+    run.push(*RESULTS)
     console.say(
-        f"{workdir}: {subject.agent} on {subject.game}, mean episode return {mean:.2f} over "
+        f"{run.name}: {subject.agent} on {subject.game}, mean episode return {mean:.2f} over "
         f"{len(returns)} episodes"
         + (f"; {diverged} fits diverged and were not used" if diverged else "")
     )
@@ -300,11 +307,12 @@ def main() -> int:
         "features": name,  # for information only: the path of the features
     }
     with open_run(
-        Path(_WORKDIR.value),
+        _WORKDIR.value,
         "evaluate",
         config,
         overwrite=_OVERWRITE.value,
         owns=OWNS,
+        pull=("summary.json",),
         may_change=("features",),
         upgrade=lambda old: upgrade_config(old, subject),
     ) as run:

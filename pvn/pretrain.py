@@ -58,10 +58,10 @@ from pvn.learning.train_step import (
 )
 from pvn.metrics import MetricsWriter
 from pvn.plugins import plugin_identity
-from pvn.run_directory import open_run, versions
+from pvn.run_directory import Run, open_run, versions
 
 _CONFIG = cfg.define_config("configs/pretrain.py")
-_WORKDIR = cfg.define_path("workdir", None, "Directory of the run.", required=True)
+_WORKDIR = cfg.define_path("workdir", None, "Directory of the run.", required=True, local=False)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the run that is in --workdir.")
 
 OWNS = ("checkpoints", "features", "responses", "tensorboard", "metrics.jsonl")
@@ -153,7 +153,7 @@ def export(e: Experiment, state: TrainState, fingerprint: str, workdir: Path) ->
     features = Features(e.encoder, jax.device_get(state.params["encoder"]), metadata)
     requires = save_features(workdir / "features", features)
     if requires and int(state.step) == c.num_steps:
-        console.say(f"{workdir / 'features'}: {requires}")
+        console.say(f"features: {requires}")
 
 
 def prepare_tasks(e: Experiment, key: jax.Array, fingerprint: str, workdir: Path) -> Tasks:
@@ -194,8 +194,8 @@ def feed_of(
     return Feed(buffer, parallel, start=start, num_steps=c.num_steps, on_device=on_device)
 
 
-def pretrain(e: Experiment, workdir: Path, overwrite: bool) -> int:
-    """Runs or resumes an experiment in `workdir`. Returns the exit status.
+def pretrain(e: Experiment, place: str, overwrite: bool) -> int:
+    """Runs or resumes an experiment in `place`, local or `gs://`. Returns the exit status.
 
     Raises:
       UserError: the run directory or its checkpoints belong to another run, two datasets hold the
@@ -206,14 +206,16 @@ def pretrain(e: Experiment, workdir: Path, overwrite: bool) -> int:
     fingerprint = e.collection.compute_fingerprint()
     params_key, tasks_key = jax.random.split(jax.random.key(c.seed))
     with open_run(
-        workdir,
+        place,
         "pretrain",
         identity_of(e, fingerprint),
         overwrite=overwrite,
         owns=OWNS,
+        pull=("metrics.jsonl", "checkpoints/*/manifest.json"),
         may_change=MAY_CHANGE,
         upgrade=upgrade_identity,
     ) as run:
+        workdir = run.workdir
         # ------------------------------------------------------------ tasks
         tasks = prepare_tasks(e, tasks_key, fingerprint, workdir)
         returns = None
@@ -244,7 +246,8 @@ def pretrain(e: Experiment, workdir: Path, overwrite: bool) -> int:
             workdir / "checkpoints",
             state,
             run.identity,
-            console.say,
+            lambda line: console.say(run.named(line)),
+            fetch=lambda name: run.pull(f"checkpoints/{name}"),
             upgrade=upgrade_identity,
             renamed={"totals/loss": "totals/td_loss"},
         ):
@@ -252,9 +255,8 @@ def pretrain(e: Experiment, workdir: Path, overwrite: bool) -> int:
         start = int(state.step)
         if start >= c.num_steps:
             export(e, state, fingerprint, workdir)
-            console.say(
-                f"{workdir}: complete at step {start:,}; features in {workdir / 'features'}"
-            )
+            publish(run)
+            console.say(f"{place}: complete at step {start:,}; features in {place}/features")
             return 0
 
         # ------------------------------------------------------------ the loop
@@ -300,12 +302,20 @@ def pretrain(e: Experiment, workdir: Path, overwrite: bool) -> int:
                             workdir / "checkpoints", last, state, run.identity, c.keep_checkpoints
                         )
                         export(e, state, fingerprint, workdir)
+                        publish(run)
+        publish(run)  # the last events
     if stop:
         saved = "and saved " if last > start else ""
-        console.say(f"{workdir}: stopped {saved}at step {last:,}; the same command resumes")
+        console.say(f"{place}: stopped {saved}at step {last:,}; the same command resumes")
     else:
-        console.say(f"{workdir}: {last:,} steps; features in {workdir / 'features'}")
+        console.say(f"{place}: {last:,} steps; features in {place}/features")
     return stop.status
+
+
+def publish(run: Run) -> None:
+    """Brings a run on `gs://` up to date: what a checkpoint covers first, then the checkpoint."""
+    run.push("metrics.jsonl", "tensorboard", "checkpoints", "features")
+    run.prune("checkpoints")
 
 
 def fill(feed: Feed, stop: console.Stop) -> None:
@@ -330,7 +340,7 @@ def main() -> int:
     config = _CONFIG.value
     family, settings = find_family(cfg.name_in(config, "indicator", FIELDS["indicator"]))
     checked = cfg.check_config(config, FIELDS | INDICATORS | {family: settings})
-    return pretrain(prepare(checked, family, settings), Path(_WORKDIR.value), _OVERWRITE.value)
+    return pretrain(prepare(checked, family, settings), _WORKDIR.value, _OVERWRITE.value)
 
 
 if __name__ == "__main__":

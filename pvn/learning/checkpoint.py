@@ -141,6 +141,7 @@ def restore_checkpoint(
     identity: Mapping[str, Any],
     say: Callable[[str], object],
     *,
+    fetch: Callable[[str], object] = lambda name: None,
     upgrade: Callable[[dict[str, Any]], dict[str, Any]] = lambda config: config,
     renamed: Mapping[str, str] | None = None,
 ) -> tuple[Any, int] | None:
@@ -151,6 +152,8 @@ def restore_checkpoint(
       skeleton: a tree of arrays with the structure, shapes and dtypes of the saved one.
       identity: of the run that resumes (`Run.identity`).
       say: called with a line for each corrupt checkpoint.
+      fetch: called with the name of a checkpoint's folder before it is verified, to bring its files
+        if only the manifest is there.
       upgrade: converts the config in a manifest of version 1 to the identity of today.
       renamed: the name of a leaf -> its name in version 1, such as
         `totals/loss` -> `totals/td_loss`.
@@ -164,6 +167,7 @@ def restore_checkpoint(
     reason = ""
     for step in steps:
         folder = path / _name(step)
+        fetch(_name(step))
         try:
             manifest = _verify(folder)
         except ValueError as error:
