@@ -55,6 +55,8 @@ def result_of(place: str, problem: str, future: Any, timeout: float | None = Non
         reason = str(error).split(" [")[0]
         if (full := os.strerror(errno.ENOSPC)) in reason:
             reason = full
+        elif reason.startswith("NOT_FOUND") and "http_response_code='404'" in str(error):
+            reason = "there is no such bucket"  # a missing object is no error
     raise UserError(f"{place}: {problem}: {reason}") from None
 
 

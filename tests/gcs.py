@@ -1,9 +1,9 @@
 """A server of Google Cloud Storage for tests: the emulator from PyPI, with what it lacks.
 
-`gcp-storage-emulator` ignores the condition `ifGenerationMatch`, does not tell the generation of an
-object that it sends, and takes no empty object. This module adds that, and the metadata server that
-hands a machine the token of its service account. The emulator serves one request at a time, so
-conditions are atomic.
+`gcp-storage-emulator` ignores the condition `ifGenerationMatch` and a range without a start, does
+not tell the generation of an object that it sends, and takes no empty object. This module adds
+that, and the metadata server that hands a machine the token of its service account. The emulator
+serves one request at a time, so conditions are atomic.
 """
 
 import json
@@ -37,15 +37,25 @@ class _Handler(RequestHandler):
             status = 401
         elif f"/b/{FORBIDDEN}/" in path:
             status = 403
+        elif self._object()[0] not in self.storage.buckets:
+            status = 404
         elif query.get("ifGenerationMatch", [""])[0] not in ("", self._generation()):
             status = 412
         elif self.command == "POST" and self.headers.get("Content-Length") == "0":
             status, answer = 200, self._make_empty()
         else:
+            self._read_from_end()
             return True
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self._answer(status, answer)
         return False
+
+    def _read_from_end(self) -> None:
+        """Replaces a range without a start, the last bytes of an object, by one with a start."""
+        count = self.headers.get("Range", "").removeprefix("bytes=-")
+        if count.isdigit():
+            size = int(self.storage.get_file_obj(*self._object())["size"])
+            self.headers.replace_header("Range", f"bytes={max(0, size - int(count))}-")
 
     def _make_empty(self) -> object:
         """Makes an object without content, which the emulator cannot."""
