@@ -1,9 +1,9 @@
 """A server of Google Cloud Storage for tests: the emulator from PyPI, with what it lacks.
 
-`gcp-storage-emulator` ignores the condition `ifGenerationMatch` and a range without a start, does
-not tell the generation of an object that it sends, and takes no empty object. This module adds
-that, and the metadata server that hands a machine the token of its service account. The emulator
-serves one request at a time, so conditions are atomic.
+`gcp-storage-emulator` ignores the condition `ifGenerationMatch`, the last bytes of an object as a
+range and a range of names, does not tell the generation of an object that it sends, and takes no
+empty object. This module adds that, and the metadata server that hands a machine the token of its
+service account. The emulator serves one request at a time, so conditions are atomic.
 """
 
 import json
@@ -25,6 +25,10 @@ ACCOUNT = {"email": "tests@localhost", "scopes": ["https://www.googleapis.com/au
 
 
 class _Handler(RequestHandler):
+    def __init__(self, changes: list[tuple[str, str]], *args: object):
+        self.changes = changes
+        super().__init__(*args)
+
     def parse_request(self) -> bool:
         """Whether the emulator shall answer the request; if not, it is answered."""
         if not super().parse_request():
@@ -41,10 +45,13 @@ class _Handler(RequestHandler):
             status = 404
         elif query.get("ifGenerationMatch", [""])[0] not in ("", self._generation()):
             status = 412
+        elif self.command == "GET" and path.endswith("/o"):
+            status, answer = 200, self._list(query)
         elif self.command == "POST" and self.headers.get("Content-Length") == "0":
             status, answer = 200, self._make_empty()
         else:
             self._read_from_end()
+            self._note()
             return True
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self._answer(status, answer)
@@ -57,8 +64,19 @@ class _Handler(RequestHandler):
             size = int(self.storage.get_file_obj(*self._object())["size"])
             self.headers.replace_header("Range", f"bytes={max(0, size - int(count))}-")
 
+    def _list(self, query: dict[str, list[str]]) -> object:
+        """The objects whose names are in a range."""
+        found = self.storage.get_file_list(self._object()[0])[0]
+        start, end = (query.get(name, [""])[0] for name in ("startOffset", "endOffset"))
+        return {"items": [o for o in found if start <= o["name"] and (not end or o["name"] < end)]}
+
+    def _note(self) -> None:
+        if self.command != "GET":
+            self.changes.append((self.command, self._object()[1]))
+
     def _make_empty(self) -> object:
         """Makes an object without content, which the emulator cannot."""
+        self._note()
         bucket, name = self._object()
         made = _make_object_resource("", bucket, name, "application/octet-stream", "0")
         self.storage.create_file(bucket, name, b"", _checksums(b"", made))
@@ -100,7 +118,9 @@ class Server:
         self.storage = Storage(use_memory_fs=True)
         for bucket in (BUCKET, FORBIDDEN):
             self.storage.create_bucket(bucket, {"name": bucket})
-        self._http = HTTPServer(("127.0.0.1", 0), partial(_Handler, self.storage))
+        self.changes: list[tuple[str, str]] = []  # POST or DELETE, and the name of the object
+        handler = partial(_Handler, self.changes, self.storage)
+        self._http = HTTPServer(("127.0.0.1", 0), handler)
         self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
 
     @property
@@ -108,6 +128,11 @@ class Server:
         """The variables that make tensorstore use this server."""
         address = f"127.0.0.1:{self._http.server_port}"
         return {"TENSORSTORE_GCS_HTTP_URL": f"http://{address}", "GCE_METADATA_ROOT": address}
+
+    def names(self, prefix: str) -> list[str]:
+        """Sorted names of the objects under a prefix, without it."""
+        found = self.storage.get_file_list(BUCKET, prefix)[0]
+        return sorted(each["name"].removeprefix(prefix) for each in found)
 
     def __enter__(self) -> "Server":
         self._thread.start()
