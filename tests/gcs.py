@@ -110,6 +110,10 @@ class _Handler(RequestHandler):
         self.wfile.write(raw)
 
 
+class _Http(HTTPServer):
+    request_queue_size = 128  # of 5, connections that come together wait for seconds
+
+
 class Server:
     """A server on a free port of this machine. A context manager; the data are in memory."""
 
@@ -120,7 +124,7 @@ class Server:
             self.storage.create_bucket(bucket, {"name": bucket})
         self.changes: list[tuple[str, str]] = []  # POST or DELETE, and the name of the object
         handler = partial(_Handler, self.changes, self.storage)
-        self._http = HTTPServer(("127.0.0.1", 0), handler)
+        self._http = _Http(("127.0.0.1", 0), handler)
         self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
 
     @property

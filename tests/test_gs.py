@@ -1,6 +1,8 @@
 """Commands with datasets and runs on gs://, which a server on this machine stands for."""
 
 import json
+import os
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 
 import pvn
 from pvn.errors import UserError
+from pvn.files import write_whole
 from pvn.run_directory import lock_workdir, open_run
 from tests.gcs import BUCKET, Server
 
@@ -17,7 +20,7 @@ DATA, RUN = "gs://bucket/data", "gs://bucket/runs/pong"
 TINY = (
     *("--config.num_tasks=8", "--config.num_features=16", "--config.batch_size=8"),
     *("--config.random_network.tasks_per_network=4", "--config.log_every=5"),
-    *("--config.checkpoint_every=5", "--config.num_steps=60", f"--config.dataset={DATA}"),
+    *("--config.checkpoint_every=5", "--config.num_steps=30", f"--config.dataset={DATA}"),
 )
 
 
@@ -31,21 +34,28 @@ def data(gcs: Server, run: Callable) -> None:
     """2,500 steps of real Breakout on gs://, by two commands."""
     for count in (600, 2500):
         done = run("pvn.collect", "--game=Breakout", f"--num_steps={count}", f"--dataset={DATA}")
-        assert (done.returncode, lines(done.stderr)) == (0, [f"{DATA}: {count:,} steps of Breakout"])
+        assert (done.returncode, lines(done.stderr)) == (
+            0,
+            [f"{DATA}: {count:,} steps of Breakout"],
+        )
 
 
 @pytest.fixture(scope="module")
 def local(
-    gcs: Server, data: None, run: Callable, start: Callable, tmp_path_factory: pytest.TempPathFactory
+    gcs: Server,
+    data: None,
+    run: Callable,
+    start: Callable,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """A local run without interruption, beside the same run on gs://, killed and resumed."""
     process = start("pvn.pretrain", *TINY, f"--workdir={RUN}")
-    while not gcs.names("runs/pong/checkpoints/step_0000000010/manifest.json"):
+    while not gcs.names("runs/pong/checkpoints/step_0000000005/manifest.json"):
         assert process.poll() is None
         time.sleep(0.02)
     process.kill()
-    process.wait()
-    assert not gcs.names("runs/pong/checkpoints/step_0000000060/")
+    process.communicate()
+    assert not gcs.names("runs/pong/checkpoints/step_0000000030/")
     resumed = start("pvn.pretrain", *TINY, f"--workdir={RUN}")
     folder = tmp_path_factory.mktemp("gs") / "run"
     done = run("pvn.pretrain", *TINY, f"--workdir={folder}")
@@ -54,7 +64,7 @@ def local(
     assert resumed.returncode == 0, said
     alive, last = lines(said)
     assert alive.startswith(f"{RUN}: process {process.pid} on host ")
-    assert last == f"{RUN}: 60 steps; features in {RUN}/features"
+    assert last == f"{RUN}: 30 steps; features in {RUN}/features"
     return folder
 
 
@@ -68,13 +78,13 @@ def test_a_killed_run_resumes_to_the_bytes_of_a_local_one(gcs: Server, local: Pa
     names = gcs.names("runs/pong/")
     assert ".lock" not in names
     seals = [name for name in names if name.endswith("manifest.json")]
-    assert seals == [f"checkpoints/step_{step:010}/manifest.json" for step in (55, 60)]
+    assert seals == [f"checkpoints/step_{step:010}/manifest.json" for step in (25, 30)]
     assert {name.split("/")[1] for name in names if name.startswith("checkpoints/")} == {
-        *("step_0000000055", "step_0000000060")
+        *("step_0000000025", "step_0000000030")
     }
     rows = [json.loads(line) for line in get(gcs, "runs/pong/metrics.jsonl").splitlines()]
     expected = [json.loads(line) for line in (local / "metrics.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows] == list(range(5, 65, 5))
+    assert [row["step"] for row in rows] == list(range(5, 35, 5))
     for name in ("loss", "explained_variance", "feature_rank"):
         assert [row[name] for row in rows] == [row[name] for row in expected]
     assert len([name for name in names if name.startswith("tensorboard/")]) == 2
@@ -106,14 +116,17 @@ def test_evaluation_and_report(gcs: Server, local: Path, run: Callable) -> None:
     assert done.stdout.splitlines()[-2:] == [f"{report}/report.md", f"{report}/report.html"]
     page = get(gcs, "report/report.md").decode()
     assert f"{RUN}/eval" in page
-    assert "pvn" in page
+    assert "PVN features" in page
     play = ("--game=Breakout", f"--policy={RUN}/eval", "--num_steps=20")
     done = run("pvn.collect", *play, "--dataset=gs://bucket/played")
-    assert (done.returncode, lines(done.stderr)) == (0, ["gs://bucket/played: 20 steps of Breakout"])
+    assert (done.returncode, lines(done.stderr)) == (
+        0,
+        ["gs://bucket/played: 20 steps of Breakout"],
+    )
 
 
 def test_a_corrupt_checkpoint(gcs: Server, local: Path, run: Callable) -> None:
-    newest = "runs/pong/checkpoints/step_0000000060/"
+    newest = "runs/pong/checkpoints/step_0000000030/"
     name = max(gcs.names(newest + "state/"), key=lambda n: len(get(gcs, f"{newest}state/{n}")))
     obj = gcs.storage.get_file_obj(BUCKET, f"{newest}state/{name}")
     broken = bytearray(get(gcs, f"{newest}state/{name}"))
@@ -122,9 +135,9 @@ def test_a_corrupt_checkpoint(gcs: Server, local: Path, run: Callable) -> None:
     done = run("pvn.pretrain", *TINY, f"--workdir={RUN}")
     assert done.returncode == 0, done.stderr
     assert lines(done.stderr) == [
-        f"checkpoint {RUN}/checkpoints/step_0000000060: passed over, its file state/{name} is "
+        f"checkpoint {RUN}/checkpoints/step_0000000030: passed over, its file state/{name} is "
         "corrupt",
-        f"{RUN}: 60 steps; features in {RUN}/features",
+        f"{RUN}: 30 steps; features in {RUN}/features",
     ]
     model = "features/model.safetensors"
     assert get(gcs, f"runs/pong/{model}") == (local / model).read_bytes()
@@ -139,5 +152,39 @@ def test_the_dataset_command(gcs: Server, data: None, run: Callable) -> None:
     assert "on disk:     -\n" in done.stdout
 
 
-def test_one_command_at_a_time() -> None:
-    pass
+def test_one_command_at_a_time(gcs: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    path, me = "gs://bucket/locked", f"process {os.getpid()} on host {socket.gethostname()}"
+    with lock_workdir(path) as place:
+        with pytest.raises(UserError) as caught, lock_workdir(path):
+            pass
+        place.push()
+    assert str(caught.value) == (
+        f"--workdir={path}: another command is at work there ({me}); wait for its end, or name "
+        "another --workdir"
+    )
+    assert capsys.readouterr().err == f"{path}: {me} has locked it; is it alive?\n"
+    assert not place.workdir.exists()
+
+
+def test_another_config_and_overwriting(gcs: Server) -> None:
+    path = "gs://bucket/config"
+
+    def opened(seed: int, overwrite: bool = False) -> None:
+        with open_run(path, "test", {"seed": seed}, overwrite=overwrite, owns=("a",)) as run:
+            assert not (run.workdir / "a").exists()
+            write_whole(run.workdir / "a", str(seed))
+            write_whole(run.workdir / "note", "mine")
+            run.check_held()
+            run.push("a", "note")
+
+    opened(1)
+    with pytest.raises(UserError, match=f"^--workdir={path}: holds a run with another config: see"):
+        opened(2)
+    assert (get(gcs, "config/a"), gcs.names("config/")) == (
+        *(b"1", ["a", "config.json", "note", "run.json"]),
+    )
+    gcs.changes.clear()
+    opened(2, overwrite=True)
+    assert ("DELETE", "config/a") in gcs.changes
+    assert ("DELETE", "config/note") not in gcs.changes
+    assert get(gcs, "config/a") == b"2"
