@@ -76,9 +76,8 @@ class Lease:
         if not self._ended.is_set():
             self._ended.set()
             self._thread.join()
-            if not self._lost:
-                with contextlib.suppress(UserError):
-                    self._bucket.write_if(_NAME, None, self._generation)
+            with contextlib.suppress(UserError):
+                self._bucket.write_if(_NAME, None, self._generation)  # not another's
 
     def _keep(self) -> None:
         while not self._ended.wait(self._seconds) and not self._lost:

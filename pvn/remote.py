@@ -93,9 +93,8 @@ class Bucket:
         that would leave the folder is left out.
         """
         start = name.partition("*")[0]
-        keys = self._done(
-            "cannot be listed", self._store.list(self._range(start, start + "\U0010ffff"))
-        )
+        end = start and start[:-1] + chr(ord(start[-1]) + 1)
+        keys = self._done("cannot be listed", self._store.list(self._range(start, end)))
         names = (key.decode(errors="replace") for key in keys)
         return sorted(n for n in names if _belongs(n, name) and ".." not in PurePosixPath(n).parts)
 

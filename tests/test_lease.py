@@ -34,8 +34,10 @@ def test_one_holder(gcs: Server) -> None:
     bucket, said = Bucket("gs://bucket/lease"), list[str]()
     first = lease(bucket, said)
     assert said == []
+    began = time.monotonic()
     with pytest.raises(Locked, match=f"^{ME}$"):
-        lease(bucket, said)
+        Lease(bucket, said.append, beat=BEAT, watch=30)
+    assert time.monotonic() - began < 10  # at the first beat
     assert said == [f"gs://bucket/lease: {ME} has locked it; is it alive?"]
     time.sleep(WATCH)
     assert first.is_held()
