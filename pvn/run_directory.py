@@ -13,18 +13,16 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pvn import console
 from pvn.errors import UserError
 from pvn.fields import differing_fields
 from pvn.files import Lock, Locked, read_text, write_json
+from pvn.lease import Lease
+from pvn.mirror import Mirror
 from pvn.paths import is_remote, make_folder
 from pvn.remote import Bucket, temporary_folder
-
-if TYPE_CHECKING:
-    from pvn.lease import Lease
-    from pvn.mirror import Mirror
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "dm-haiku", "orbax-checkpoint", "ale-py", "numpy")
 
@@ -55,7 +53,7 @@ class Workdir:
     `workdir` is the local folder to work in. `name` is the directory as the user wrote it.
     """
 
-    def __init__(self, workdir: Path, name: str, lock: "Lock | Lease", mirror: "Mirror | None"):
+    def __init__(self, workdir: Path, name: str, lock: Lock | Lease, mirror: Mirror | None):
         """Made by `lock_workdir`.
 
         Args:
@@ -174,9 +172,6 @@ def _lock_local(folder: Path) -> Workdir:
 
 
 def _lock_remote(path: str) -> Workdir:
-    from pvn.lease import Lease  # here, so that a local run does not wait for tensorstore
-    from pvn.mirror import Mirror
-
     bucket, folder = Bucket(path), temporary_folder()
     return Workdir(folder, path, Lease(bucket, console.say), Mirror(bucket, folder))
 
