@@ -26,6 +26,7 @@ from pvn.envs.atari import AtariEnvs
 from pvn.envs.games import find_game
 from pvn.envs.policies import Policy, load_own_policy, sample_action
 from pvn.envs.protocol import PROTOCOL
+from pvn.paths import is_remote
 from pvn.plugins import is_plugin
 
 _GAME = flags.DEFINE_string("game", "Pong", "Game, by its name in gymnasium: MsPacman.")
@@ -35,6 +36,7 @@ _POLICY = cfg.define_path(
     "random",
     "`random` (uniform), the directory of a finished pvn.evaluate run, or your own: "
     "path/to/file.py:Name (docs/data.md).",
+    local=False,
 )
 _EPSILON = flags.DEFINE_float(
     "epsilon",
@@ -267,7 +269,7 @@ def load_policy(
     """
     if name == "random":
         return None, {"policy": name}, 0.0
-    if is_plugin(name):
+    if is_plugin(name) and not is_remote(name):
         return *load_own_policy(name, num_actions, num_envs), 0.0
     from pvn.evaluation import policy  # imported here because it imports JAX
 

@@ -51,7 +51,7 @@ class _PathsParser(flags.ArgumentParser[list[str]]):
         self._name = name
 
     def parse(self, argument: str) -> list[str]:
-        return list(normalise_paths(argument, f"--{self._name}", local=True))
+        return list(normalise_paths(argument, f"--{self._name}"))
 
 
 class _SeedParser(flags.ArgumentParser[int]):
@@ -88,7 +88,7 @@ def define_path(
 
 
 def define_paths(name: str, help_text: str, *, required: bool = False) -> flags.FlagHolder[Any]:
-    """Defines a flag that holds different local paths, comma-separated. Each is normalised."""
+    """Defines a flag that holds different paths, comma-separated. Each is normalised."""
     return flags.DEFINE(_PathsParser(name), name, None, help_text, required=required)
 
 

@@ -77,7 +77,9 @@ def describe(dataset: Dataset) -> str:
         "on disk": (
             f"{size / 2**20:,.1f} MiB, {size / count:,.1f} bytes a row, "
             f"{count * FRAME_BYTES / size:.0f} times smaller than its frames"
-        ),
+        )
+        if size
+        else "-",
         "fingerprint": dataset.compute_fingerprint(),
     }
     return "".join(f"{name + ':':<13}{text}\n" for name, text in lines.items())

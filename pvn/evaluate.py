@@ -16,7 +16,6 @@ the exit status is then 143 or 130. A finished evaluation deletes its checkpoint
 
 import json
 import os
-import shutil
 from collections import deque
 from pathlib import Path
 
@@ -57,15 +56,19 @@ _FEATURES = cfg.define_path(
     "Run or features directory, `random` or `none`.",
     required=True,
     words=("random", "none"),
+    local=False,
 )
 _LIKE = cfg.define_path(
-    "like", None, "With --features=random: the run whose architecture to take. Default: nature."
+    "like",
+    None,
+    "With --features=random: the run whose architecture to take. Default: nature.",
+    local=False,
 )
 _GAME = flags.DEFINE_string("game", None, "Default: the game the features were learned on.")
 _AGENT = flags.DEFINE_string(
     "agent", None, "Name in tables. Default: pvn, random_features or random_policy."
 )
-_WORKDIR = cfg.define_path("workdir", None, "Directory of the scores.", required=True)
+_WORKDIR = cfg.define_path("workdir", None, "Directory of the scores.", required=True, local=False)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the evaluation in --workdir.")
 
 FIELDS: Fields = {
@@ -91,6 +94,8 @@ OWNS = (
     *("policy", CHECKPOINTS),
 )
 MAY_CHANGE = ("features", "checkpoint_every")
+# On gs://, what makes the evaluation complete is written last.
+RESULTS = ("metrics.jsonl", "tensorboard", "policy", "scores.jsonl", "summary.json")
 
 
 def linear_epsilon(step: int, start: float, end: float, decay_steps: int) -> float:
@@ -284,6 +289,21 @@ def learn_and_play(
     return [] if stop else play_episodes(c, rollout, learner, record, stop)
 
 
+def recorder(
+    c: ml_collections.FrozenConfigDict, run: Run, row: EpisodeRow, saved: Checkpoint | None
+) -> Recorder:
+    """The recorder of a run, which may be on `gs://`. saved: where it resumes."""
+
+    def publish() -> None:
+        # The manifests of checkpoints are last: what they name is there.
+        run.push("metrics.jsonl", f"{CHECKPOINTS}/*.npz", f"{CHECKPOINTS}/*.json")
+        run.prune(CHECKPOINTS)
+
+    return Recorder(
+        run.workdir, run.identity, run.check_held, publish, row, c.checkpoint_every, saved
+    )
+
+
 def evaluate(
     c: ml_collections.FrozenConfigDict, subject: Subject, envs: AtariEnvs, run: Run
 ) -> int:
@@ -296,15 +316,15 @@ def evaluate(
     workdir = run.workdir
     summary, checkpoints = workdir / "summary.json", workdir / CHECKPOINTS
     if summary.is_file():
-        shutil.rmtree(checkpoints, ignore_errors=True)  # the command may have been killed here
+        run.delete(CHECKPOINTS)  # the command may have been killed here
         done = json.loads(read_text(summary))
         mean = done.get("episode_return", done.get("return"))  # older versions: `return`
-        console.say(f"{workdir}: complete, mean episode return {mean:.2f}")
+        console.say(f"{run.name}: complete, mean episode return {mean:.2f}")
         return 0
 
     saved = restore_checkpoint(checkpoints, run.identity, console.say)
     if saved:
-        console.say(f"{workdir}: resumes at agent step {saved.agent_step:,}")
+        console.say(f"{run.name}: resumes at agent step {saved.agent_step:,}")
     learner: Learner | None = None
     if subject.features is not None:
         learner = configured_learner(c, subject.features.num_features, envs.num_actions)
@@ -314,13 +334,13 @@ def evaluate(
     row = EpisodeRow(subject.game, subject.agent, head_name, c.seed, "", 0, 0.0, 0)
     with (
         console.orderly_stop() as stop,
-        Recorder(workdir, run.identity, run.check_held, row, c.checkpoint_every, saved) as record,
+        recorder(c, run, row, saved) as record,
         MetricsWriter(workdir, saved.agent_step if saved else -1) as metrics,
     ):
         returns = learn_and_play(c, subject, envs, learner, saved, record, metrics, stop)
     if stop:
         at = f"{record.saved_at:,}"
-        console.say(f"{workdir}: stopped, saved at agent step {at}; the same command resumes")
+        console.say(f"{run.name}: stopped, saved at agent step {at}; the same command resumes")
         return stop.status
     # The file has another name until it is complete: the first episodes that end are short, so an
     # incomplete file would be biased.
@@ -330,9 +350,10 @@ def evaluate(
     write_json(
         summary, {"episode_return": mean, "episodes": len(returns), "diverged_fits": diverged}
     )
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    run.push(*RESULTS)
+    run.delete(CHECKPOINTS)
     console.say(
-        f"{workdir}: {subject.agent} on {subject.game}, mean episode return {mean:.2f} over "
+        f"{run.name}: {subject.agent} on {subject.game}, mean episode return {mean:.2f} over "
         f"{len(returns)} episodes"
         + (f"; {diverged} fits diverged and were not used" if diverged else "")
     )
@@ -357,11 +378,12 @@ def main() -> int:
         "features": name,  # for information only: the path of the features
     }
     with open_run(
-        Path(_WORKDIR.value),
+        _WORKDIR.value,
         "evaluate",
         config,
         overwrite=_OVERWRITE.value,
         owns=OWNS,
+        pull=("summary.json", "metrics.jsonl", CHECKPOINTS),
         may_change=MAY_CHANGE,
         upgrade=lambda old: upgrade_config(old, subject),
     ) as run:

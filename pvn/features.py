@@ -22,6 +22,7 @@ import numpy as np
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save as save_tensors
 
+from pvn import remote
 from pvn.errors import UserError
 from pvn.fields import check_seed
 from pvn.files import read_text, write_json, write_whole
@@ -36,6 +37,7 @@ FORMAT = "pvn-features"
 VERSION = 1
 
 _ARCHITECTURE = ("encoder", "width", "num_features", "dtype")
+_FILES = ("features.json", "model.safetensors", "encoder.py", "encoder", "features")
 _RENAMED = {"method": "agent", "observation": "protocol"}  # older name of a field -> name
 
 
@@ -134,7 +136,8 @@ def random_features(
     folder: Path = Path(".")
     metadata: dict[str, Any]
     if like is not None:
-        folder, metadata = _read_metadata(like)
+        with remote.reading(like, *_FILES) as local:
+            folder, metadata = _read_metadata(local)
         kept = (*_ARCHITECTURE, "protocol", "game", "num_actions")
         metadata = {key: metadata[key] for key in kept if key in metadata}
     else:
@@ -168,13 +171,18 @@ def load_features(path: str | Path) -> Features:
     """Loads the features of a run directory or of a features directory.
 
     Args:
-      path: a local directory. The code in it (`encoder.py` or `encoder/`) is executed: load only
-        features from sources that you trust.
+      path: a directory, local or `gs://bucket/path`. The code in it (`encoder.py` or `encoder/`) is
+        executed: load only features from sources that you trust.
 
     Raises:
       UserError: there are no features, their format is newer, the weights are corrupt or do not fit
-        the architecture, or the user's own encoder does not load.
+        the architecture, or the user's own encoder does not load; the server of `gs://` refuses.
     """
+    with remote.reading(path, *_FILES) as local:
+        return _load_local(local)
+
+
+def _load_local(path: Path) -> Features:
     folder, metadata = _read_metadata(path)
     file = folder / "model.safetensors"
     try:

@@ -12,6 +12,11 @@ from pvn.errors import UserError
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
+def is_remote(path: str | os.PathLike[str]) -> bool:
+    """Whether `path` is on `gs://`."""
+    return str(path).startswith("gs://")
+
+
 def normalise_path(text: str, place: str, *, local: bool = False) -> str:
     """The normalised path: without `~`, inner `..` or a trailing slash.
 

@@ -27,7 +27,6 @@ import contextlib
 import functools
 import signal
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -74,11 +73,11 @@ from pvn.learning.train_step import (
 from pvn.metrics import MetricsWriter
 from pvn.plugins import plugin_identity
 from pvn.run_directory import Run, open_run
-from pvn.saver import Saver, export
+from pvn.saver import Saver, export, publish
 from pvn.sizing import format_sizes, size_run
 
 _CONFIG = cfg.define_config("configs/pretrain.py")
-_WORKDIR = cfg.define_path("workdir", None, "Directory of the run.", required=True)
+_WORKDIR = cfg.define_path("workdir", None, "Directory of the run.", required=True, local=False)
 _DRY_RUN = flags.DEFINE_bool(
     "dry_run", False, "Print the size of the run (FLOP, memory, disk, draws); write nothing."
 )
@@ -154,7 +153,7 @@ def compile_step(
 
 
 def prepare_tasks(
-    e: Experiment, key: jax.Array, fingerprint: str, workdir: Path, processes: Processes
+    e: Experiment, key: jax.Array, fingerprint: str, place: str, processes: Processes
 ) -> Tasks:
     """The tasks, prepared on the dataset. Shows a progress bar."""
     c, cache, total = e.config, None, RATE_STATES
@@ -165,7 +164,7 @@ def prepare_tasks(
         devices = jax.local_devices()
         cache = functools.partial(
             stored_responses,
-            workdir / "responses",
+            f"{place}/responses",
             depends_on | plugin_identity(c.indicator),
             share=Share(processes.rank, processes.size, wait_for_all),
             devices=devices[:1] if devices[0].platform == "cpu" else devices,
@@ -230,8 +229,8 @@ class Log:
         return summary_of(values)
 
 
-def pretrain(e: Experiment, processes: Processes, workdir: Path, overwrite: bool) -> int:
-    """Runs or resumes an experiment in `workdir`. Returns the exit status.
+def pretrain(e: Experiment, processes: Processes, place: str, overwrite: bool) -> int:
+    """Runs or resumes an experiment in `place`, local or `gs://`. Returns the exit status.
 
     Raises:
       UserError: the run directory or its checkpoints belong to another run, two datasets hold the
@@ -247,18 +246,20 @@ def pretrain(e: Experiment, processes: Processes, workdir: Path, overwrite: bool
         if processes.is_first:
             run = stack.enter_context(
                 open_run(
-                    workdir,
+                    place,
                     "pretrain",
                     identity_of(e, fingerprint),
                     overwrite=overwrite,
                     owns=OWNS,
+                    pull=("metrics.jsonl", "checkpoints/*/manifest.json"),
                     may_change=MAY_CHANGE,
                 )
             )
+            stack.callback(publish, run)  # the last events
         wait_for_all()
 
         # ------------------------------------------------------------ tasks
-        tasks = prepare_tasks(e, tasks_key, fingerprint, workdir, processes)
+        tasks = prepare_tasks(e, tasks_key, fingerprint, place, processes)
         returns = None
         if c.loss == "monte_carlo":
             assert tasks.responses is not None
@@ -280,24 +281,17 @@ def pretrain(e: Experiment, processes: Processes, workdir: Path, overwrite: bool
         observation = jnp.zeros((1, 84, 84, 4), jnp.uint8)
         params = jax.jit(e.network.init)(params_key, observation)
         state = init_train_state(params, tasks.fitted, *optimizers)
-        if run and (
-            restored := restore_checkpoint(
-                workdir / "checkpoints", state, run.identity, console.say
-            )
-        ):
-            state, _ = restored
+        if run and (restored := restore(run, state)):
+            state = restored
         state = from_first(state)
         start = int(state.step)
         if start >= c.num_steps:
             if run:
-                export(e, state, fingerprint, workdir)
-                console.say(
-                    f"{workdir}: complete at step {start:,}; features in {workdir / 'features'}"
-                )
+                export(e, state, fingerprint, run.workdir)
+                console.say(f"{place}: complete at step {start:,}; features in {place}/features")
             return 0
-
         if run and start:
-            console.say(f"{workdir}: resumes at step {start:,}")
+            console.say(f"{place}: resumes at step {start:,}")
 
         # ------------------------------------------------------------ the loop
         frozen = parallel.replicate(tasks.frozen)
@@ -306,7 +300,7 @@ def pretrain(e: Experiment, processes: Processes, workdir: Path, overwrite: bool
         saver, log = None, None
         if run:
             saver = stack.enter_context(Saver(e, run, fingerprint))
-            metrics = stack.enter_context(MetricsWriter(workdir, start))
+            metrics = stack.enter_context(MetricsWriter(run.workdir, start))
             diagnose = make_diagnostics(
                 network=e.network, encoder=e.encoder, indicator=e.indicator, target=target
             )
@@ -343,10 +337,26 @@ def pretrain(e: Experiment, processes: Processes, workdir: Path, overwrite: bool
         return status
     if status:
         saved = "and saved " if last > start else ""
-        console.say(f"{workdir}: stopped {saved}at step {last:,}; the same command resumes")
+        console.say(f"{place}: stopped {saved}at step {last:,}; the same command resumes")
     else:
-        console.say(f"{workdir}: {last:,} steps; features in {workdir / 'features'}")
+        console.say(f"{place}: {last:,} steps; features in {place}/features")
     return status
+
+
+def restore(run: Run, state: TrainState) -> TrainState | None:
+    """The state of the newest checkpoint that verifies; None if there is none.
+
+    Raises:
+      UserError: as `restore_checkpoint`.
+    """
+    restored = restore_checkpoint(
+        run.workdir / "checkpoints",
+        state,
+        run.identity,
+        lambda line: console.say(run.named(line)),
+        fetch=lambda name: run.pull(f"checkpoints/{name}"),
+    )
+    return restored[0] if restored else None
 
 
 def fill(feed: Feed, stop: console.Stop, *, hidden: bool) -> None:
@@ -377,7 +387,7 @@ def main() -> int:
             if processes.is_first:
                 print(format_sizes(size_run(experiment, optimizers_of(checked))))
             return 0
-        return pretrain(experiment, processes, Path(_WORKDIR.value), _OVERWRITE.value)
+        return pretrain(experiment, processes, _WORKDIR.value, _OVERWRITE.value)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ probes.jsonl in the workdir. It replaces an older row with the same features, da
 settings, agent and seed. To probe any callable, call `pvn.probes.linear.probe`.
 """
 
-from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -33,9 +32,13 @@ _FEATURES = cfg.define_path(
     "Run or features directory, or `random` (untrained).",
     required=True,
     words=("random",),
+    local=False,
 )
 _LIKE = cfg.define_path(
-    "like", None, "With --features=random: the run whose architecture to take. Default: nature."
+    "like",
+    None,
+    "With --features=random: the run whose architecture to take. Default: nature.",
+    local=False,
 )
 _AGENT = flags.DEFINE_string(
     "agent", None, "Name of the features in tables. Default: pvn or random_features."
@@ -48,7 +51,9 @@ _DISCOUNT = flags.DEFINE_float("discount", 0.99, "Discount of the values, in [0,
 _CLIP = flags.DEFINE_bool("clip_rewards", True, "Clip rewards to [-1, 1].")
 _MAX_ROWS = flags.DEFINE_integer("max_rows", 50_000, "Largest number of rows.", lower_bound=100)
 _SEED = cfg.define_seed("Seed of the split, and of random features.")
-_WORKDIR = cfg.define_path("workdir", None, "Directory of probes.jsonl.", required=True)
+_WORKDIR = cfg.define_path(
+    "workdir", None, "Directory of probes.jsonl.", required=True, local=False
+)
 
 
 def _describe(features: Features, path: str) -> dict[str, Any]:
@@ -118,8 +123,9 @@ def main() -> int:
     agent = _AGENT.value or features.metadata.get("agent", "features")
     for target in targets:
         row = probe_target(target, features, described, dataset, agent)
-        with lock_workdir(Path(_WORKDIR.value)):
-            put_probe(Path(_WORKDIR.value) / PROBES, row)
+        with lock_workdir(_WORKDIR.value, PROBES) as place:
+            put_probe(place.workdir / PROBES, row)
+            place.push(PROBES)
         console.say(
             f"{row.agent}: {row.target} probe R^2 {row.value:.3f} [{row.low:.3f}, {row.high:.3f}] "
             f"on {row.details['num_test_episodes']} episodes"

@@ -8,16 +8,18 @@ An input is a directory that holds `scores.jsonl`, `probes.jsonl`, or both. The 
 game with training episodes. The same inputs give the same report.
 """
 
+import contextlib
 import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import matplotlib
 from matplotlib.figure import Figure
 
 from pvn import config as cfg
 from pvn import console
+from pvn.evaluation.records import PROBES, SCORES
 from pvn.files import write_whole
+from pvn.remote import reading
 from pvn.run_directory import lock_workdir
 from pvn.statistics.load import load_rows
 from pvn.statistics.page import (
@@ -45,7 +47,7 @@ from pvn.statistics.tables import agent_label, aggregate_table, notes, results_t
 _INPUTS = cfg.define_paths(
     "inputs", "Directories with scores.jsonl or probes.jsonl, comma-separated.", required=True
 )
-_WORKDIR = cfg.define_path("workdir", None, "Directory to write.", required=True)
+_WORKDIR = cfg.define_path("workdir", None, "Directory to write.", required=True, local=False)
 
 # Okabe and Ito's palette without yellow. Colour-blind readers can distinguish its colours.
 _COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"]
@@ -115,14 +117,18 @@ def contents(
     return [*parts, Heading("Inputs"), Files(list(inputs))]
 
 
-def report(inputs: Sequence[str], workdir: Path) -> str:
+def report(inputs: Sequence[str], workdir: str) -> str:
     """Writes the report to `workdir`. Returns its tables in Markdown.
+
+    inputs, workdir: local, or `gs://bucket/path`.
 
     Raises:
       UserError: the inputs are invalid (see `load_rows`), or another command works in `workdir`.
       OSError: a file cannot be written.
     """
-    episodes, probes = load_rows(inputs)
+    with contextlib.ExitStack() as stack:
+        folders = [stack.enter_context(reading(path, SCORES, PROBES)) for path in inputs]
+        episodes, probes = load_rows([str(folder) for folder in folders])
     results, curves = summarise(episodes, probes), learning_curves(episodes)
     # An (agent, head) has the same colour in every game.
     styles = {pair: i for i, pair in enumerate(dict.fromkeys(curve[1:3] for curve in curves))}
@@ -138,19 +144,20 @@ def report(inputs: Sequence[str], workdir: Path) -> str:
     games = list(dict.fromkeys(result.game for result in results))
     title = f"Report: {', '.join(games) if len(games) <= 4 else f'{len(games)} games'}"
 
-    with lock_workdir(workdir):
-        for picture in pictures:
-            write_whole(workdir / picture.file, picture.png)
-        write_whole(workdir / "scores.csv", to_csv(results))
-        write_whole(workdir / "report.md", markdown_page(parts))
-        write_whole(workdir / "report.html", html_page(title, parts))
+    files: dict[str, bytes | str] = {picture.file: picture.png for picture in pictures}
+    files |= {"scores.csv": to_csv(results), "report.md": markdown_page(parts)}
+    files["report.html"] = html_page(title, parts)
+    with lock_workdir(workdir) as place:
+        for name, content in files.items():
+            write_whole(place.workdir / name, content)
+        place.push(*files)
     return "\n\n".join(to_markdown(part) for part in parts if isinstance(part, Table))
 
 
 def main() -> None:
-    workdir = Path(_WORKDIR.value)
+    workdir = _WORKDIR.value
     tables = report(_INPUTS.value, workdir)
-    print(tables, workdir / "report.md", workdir / "report.html", sep="\n")
+    print(tables, f"{workdir}/report.md", f"{workdir}/report.html", sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""A run directory: its lock, its config, its versions and its command line."""
+"""A run directory: its lock, its config, its versions and its command line.
+
+A command works in a local folder. A run on `gs://` has a temporary one, and copies files between it
+and the bucket when the command says so (`Workdir.pull`, `Workdir.push`).
+"""
 
 import contextlib
 import json
@@ -11,10 +15,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pvn import console
 from pvn.errors import UserError
 from pvn.fields import differing_fields
 from pvn.files import Lock, Locked, read_text, write_json
-from pvn.paths import make_folder
+from pvn.lease import Lease
+from pvn.mirror import Mirror
+from pvn.paths import is_remote, make_folder
+from pvn.remote import Bucket, temporary_folder
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "dm-haiku", "orbax-checkpoint", "ale-py", "numpy")
 
@@ -39,20 +47,78 @@ def versions() -> dict[str, str]:
     return found
 
 
-class Run:
+class Workdir:
+    """A directory that this process has locked: a local one, or one on `gs://`.
+
+    `workdir` is the local folder to work in. `name` is the directory as the user wrote it.
+    """
+
+    def __init__(self, workdir: Path, name: str, lock: Lock | Lease, mirror: Mirror | None):
+        """Made by `lock_workdir`.
+
+        Args:
+          workdir, name: see above.
+          lock: the lock on the directory.
+          mirror: copies between the local folder and `gs://`; None for a local directory.
+        """
+        self.workdir, self.name = workdir, name
+        self._lock, self._mirror = lock, mirror
+
+    def named(self, text: str) -> str:
+        """`text` with the user's name of the directory instead of the local folder's."""
+        return text.replace(str(self.workdir), self.name) if self._mirror else text
+
+    def pull(self, *names: str) -> None:
+        """Brings files from `gs://` (`Mirror.pull`). Does nothing in a local directory."""
+        if self._mirror:
+            self._mirror.pull(*names)
+
+    def push(self, *names: str) -> None:
+        """Brings files that have changed to `gs://` (`Mirror.push`). Nothing for a local directory.
+
+        Raises:
+          UserError: the lock is lost, or the server refuses.
+        """
+        if self._mirror:
+            self._check_lock()
+            self._mirror.push(*names)
+
+    def prune(self, folder: str) -> None:
+        """Deletes what `gs://` has too much in `folder` (`Mirror.prune`)."""
+        if self._mirror:
+            self._check_lock()
+            self._mirror.prune(folder)
+
+    def delete(self, *names: str) -> None:
+        """Deletes files and folders, on `gs://` too."""
+        if self._mirror:
+            self._check_lock()
+            self._mirror.delete(*names)
+        for name in names:
+            _delete(self.workdir / name)
+
+    def _check_lock(self, holds: bool = True) -> None:
+        """Raises `UserError` if the lock is lost, or if `holds` is false."""
+        if not self._lock.is_held() or not holds:
+            raise UserError(
+                f"--workdir={self.name}: was deleted, moved or taken by another run; this one "
+                "has stopped and wrote nothing more"
+            )
+
+
+class Run(Workdir):
     """A run directory that this process has locked."""
 
-    def __init__(self, workdir: Path, identity: Mapping[str, Any], lock: Lock, holder: str):
+    def __init__(self, place: Workdir, identity: Mapping[str, Any], holder: str):
         """Made by `open_run`.
 
         Args:
-          workdir: the directory.
+          place: the directory.
           identity: the config fields that define the run. They are stored in its checkpoints.
-          lock: the lock on the directory.
           holder: the random id that this process wrote to run.json.
         """
-        self.workdir, self.identity = workdir, dict(identity)
-        self._lock, self._holder = lock, holder
+        super().__init__(place.workdir, place.name, place._lock, place._mirror)
+        self.identity, self._holder = dict(identity), holder
 
     def check_held(self) -> None:
         """Checks that the directory still belongs to this run. Call it before each write.
@@ -62,28 +128,25 @@ class Run:
             The last case is possible only on file systems without locks.
         """
         holder = None
-        if self._lock.is_held():
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                holder = json.loads(read_text(self.workdir / "run.json"))["holder"]
-        if holder != self._holder:
-            raise UserError(
-                f"--workdir={self.workdir}: was deleted, moved or taken by another run; this one "
-                "has stopped and wrote nothing more"
-            )
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            holder = json.loads(read_text(self.workdir / "run.json"))["holder"]
+        self._check_lock(holder == self._holder)
 
 
 @contextlib.contextmanager
-def lock_workdir(workdir: Path) -> Iterator[Lock]:
-    """Locks `workdir` for this command. The directory is made if it does not exist.
+def lock_workdir(workdir: str | Path, *pull: str) -> Iterator[Workdir]:
+    """Locks `workdir` for this command. A local directory is made if it does not exist.
+
+    Args:
+      workdir: local, or `gs://bucket/path`.
+      pull: what to bring from `gs://` (see `Workdir.pull`).
 
     Raises:
-      UserError: another command works there, or `workdir` cannot be a local directory.
+      UserError: another command works there, or `workdir` cannot be a directory, or the server of
+        `gs://` refuses.
     """
-    if str(workdir).startswith("gs:"):
-        raise UserError(f"--workdir={workdir}: runs are written to local directories only")
-    make_folder(workdir, f"--workdir={workdir}")
     try:
-        lock = Lock(workdir / ".lock")
+        place = _lock_remote(str(workdir)) if is_remote(workdir) else _lock_local(Path(workdir))
     except Locked as locked:
         who = f" ({locked})" if str(locked) else ""
         raise UserError(
@@ -91,50 +154,71 @@ def lock_workdir(workdir: Path) -> Iterator[Lock]:
             "name another --workdir"
         ) from None
     try:
-        yield lock
+        place.pull(*pull)
+        yield place
+    except UserError as error:
+        if not is_remote(workdir):
+            raise
+        raise UserError(place.named(str(error))) from None
     finally:
-        lock.release()
+        place._lock.release()
+        if is_remote(workdir):
+            shutil.rmtree(place.workdir, ignore_errors=True)
+
+
+def _lock_local(folder: Path) -> Workdir:
+    make_folder(folder, f"--workdir={folder}")
+    return Workdir(folder, str(folder), Lock(folder / ".lock"), None)
+
+
+def _lock_remote(path: str) -> Workdir:
+    bucket, folder = Bucket(path), temporary_folder()
+    return Workdir(folder, path, Lease(bucket, console.say), Mirror(bucket, folder))
 
 
 @contextlib.contextmanager
 def open_run(
-    workdir: Path,
+    workdir: str | Path,
     kind: str,
     config: Mapping[str, Any],
     *,
     overwrite: bool,
     owns: tuple[str, ...],
+    pull: tuple[str, ...] = (),
     may_change: tuple[str, ...] = (),
     upgrade: Callable[[dict[str, Any]], dict[str, Any]] = lambda config: config,
 ) -> Iterator[Run]:
     """Opens `workdir` for a run with this config: a new run, or a run to resume.
 
     Args:
-      workdir: made if it does not exist. It stays locked until the context ends.
+      workdir: local or `gs://bucket/path`; made if it does not exist. It stays locked until the
+        context ends.
       kind: name of the command. A directory holds a run of one command.
       config: plain values; written to config.json.
       overwrite: whether to delete the run in the directory.
       owns: names of the files and folders of a run. Nothing else is deleted.
+      pull: what to bring from `gs://`, besides config.json and run.json (see `Workdir.pull`).
       may_change: fields that may differ from those of the run in the directory. The other fields
         are the run's identity.
       upgrade: converts a config.json of any version to the current format.
 
     Raises:
       UserError: another command works in `workdir`, it holds a run of another command or with
-        another config (the message names the fields), or it cannot be a local directory.
+        another config (the message names the fields), or it cannot be a directory.
     """
-    with lock_workdir(workdir) as lock:
+    with lock_workdir(workdir, "config.json", "run.json", *pull) as place:
+        workdir = place.workdir
         config = json.loads(json.dumps(config))  # as config.json is read: tuples become lists
         identity = {key: value for key, value in config.items() if key not in may_change}
         _check_resumes(workdir, kind, identity, overwrite, may_change, upgrade)
         if overwrite and (workdir / "config.json").is_file():
-            for name in owns:
-                _delete(workdir / name)
+            place.delete(*owns)
         holder = uuid.uuid4().hex
         run = {"kind": kind, "command": sys.argv, "versions": versions(), "holder": holder}
         write_json(workdir / "run.json", run)
         write_json(workdir / "config.json", config)
-        yield Run(workdir, identity, lock, holder)
+        place.push("run.json", "config.json")
+        yield Run(place, identity, holder)
 
 
 def _check_resumes(

@@ -32,6 +32,7 @@ class Saver:
         folder = run.workdir / "checkpoints"
         save_checkpoint(folder, step, state, run.identity, c.keep_checkpoints)
         export(self._e, state, self._fingerprint, run.workdir)
+        publish(run)
 
     def check(self, wait: bool = False) -> None:
         """Raises the error of a save that has failed. wait: first wait until it has ended."""
@@ -43,6 +44,12 @@ class Saver:
 
     def __exit__(self, *_: object) -> None:
         self._threads.shutdown()
+
+
+def publish(run: Run) -> None:
+    """Brings a run on `gs://` up to date: what a checkpoint covers first, then the checkpoint."""
+    run.push("metrics.jsonl", "tensorboard", "checkpoints", "features")
+    run.prune("checkpoints")
 
 
 def export(e: Experiment, state: TrainState, fingerprint: str, workdir: Path) -> None:
@@ -71,4 +78,4 @@ def export(e: Experiment, state: TrainState, fingerprint: str, workdir: Path) ->
     features = Features(e.encoder, jax.device_get(state.params["encoder"]), metadata)
     requires = save_features(workdir / "features", features)
     if requires and int(state.step) == c.num_steps:
-        console.say(f"{workdir / 'features'}: {requires}")
+        console.say(f"features: {requires}")

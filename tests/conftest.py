@@ -8,11 +8,13 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
 import pytest
+
+from tests.gcs import Server
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -97,3 +99,13 @@ def dataset(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = run("pvn.collect", "--game=Breakout", "--num_steps=3000", f"--dataset={path}")
     assert result.returncode == 0, result.stderr
     return path
+
+
+@pytest.fixture(scope="session")
+def gcs() -> Iterator[Server]:
+    """A server of gs://, for the tests and for the commands that they run."""
+    with Server() as server:
+        os.environ |= server.environment
+        yield server
+        for name in server.environment:
+            del os.environ[name]

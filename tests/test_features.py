@@ -616,4 +616,5 @@ print(sorted(ours))
     unwanted, ours = done.stdout.splitlines()
     assert unwanted == "[]"
     base = ["errors", "features", "fields", "files", "neighbours", "networks", "paths", "plugins"]
+    base.append("remote")  # without tensorstore
     assert ours == str([f"pvn.{name}" for name in base])

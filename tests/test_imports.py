@@ -19,12 +19,16 @@ COMMANDS = (
 )
 
 # room -> what its modules may import from pvn, besides their own room.
-BASE = ("types", "errors", "files", "fields", "paths", "plugins")
+BASE = ("types", "errors", "files", "fields", "paths", "plugins", "remote")
+REMOTE = ("remote", "lease", "mirror")
 ROOMS = {
     "types": (),
     "errors": (),
     "files": (),
     "paths": ("errors",),
+    "remote": ("errors", "paths"),
+    "lease": ("errors", "files", "remote"),
+    "mirror": ("remote",),
     "fields": ("errors", "paths"),
     "neighbours": (),
     "plugins": ("errors", "neighbours"),
@@ -49,7 +53,8 @@ ROOMS = {
     "experiment": ("console", "learning", "indicators", "networks", "data", *BASE),
     "flop": (),
     "sizing": ("experiment", "flop", "learning", "indicators", "networks", "data", *BASE),
-    "run_directory": ("errors", "fields", "files", "paths", ""),  # "": pvn itself, for its version
+    # "": pvn itself, for its version
+    "run_directory": ("console", "errors", "fields", "files", "paths", *REMOTE, ""),
     "": ("features",),
 }
 

@@ -18,10 +18,8 @@ count belong to the dataset. So a writer that dies leaves a valid dataset. The n
 the rows after its end.
 """
 
-import errno
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,8 +28,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorstore as ts
 
+from pvn import remote
 from pvn.errors import UserError
-from pvn.paths import check_folder
+from pvn.paths import check_folder, is_remote
 from pvn.types import Array
 
 FORMAT = "pvn-dataset"
@@ -106,16 +105,7 @@ def result_of(path: str | Path, problem: str, future: Any) -> Any:
       UserError: the future failed with a ValueError or OSError. The message is one line with
         `problem` and tensorstore's reason.
     """
-    try:
-        return future.result()
-    except (ValueError, OSError) as error:  # a corrupt file, a full disk, or another format
-        raise UserError(f"dataset {path}: {problem}: {reason_of(error)}") from None
-
-
-def reason_of(error: Exception) -> str:
-    """tensorstore's reason in few words; that of a full disk as the system says it."""
-    full = os.strerror(errno.ENOSPC)
-    return full if full in str(error) else str(error).split(" [")[0]
+    return remote.result_of(f"dataset {path}", problem, future)
 
 
 def _read(path: str | Path, name: str, array: ts.TensorStore) -> np.ndarray:
@@ -134,16 +124,6 @@ class Dataset(NamedTuple):
         return fingerprint(self.path)
 
 
-def kvstore_spec(path: str | Path) -> Any:
-    """tensorstore's spec of a folder. path: local, or `gs://bucket/path`."""
-    text = str(path).rstrip("/") + "/"
-    if text.startswith("gs://"):
-        bucket, _, prefix = text[len("gs://") :].partition("/")
-        return {"driver": "gcs", "bucket": bucket, "path": prefix}
-    # tensorstore refuses `..`, and expects UTF-8 names in any locale.
-    return {"driver": "file", "path": os.fsencode(os.path.abspath(text)).decode() + "/"}
-
-
 def open_store(path: str | Path) -> ts.KvStore:
     """Opens the key-value store at `path`; a dataset need not exist there.
 
@@ -152,19 +132,20 @@ def open_store(path: str | Path) -> ts.KvStore:
     """
     if not str(path).strip():
         raise UserError("dataset: its path is empty, expected a directory or gs://bucket/path")
-    if not str(path).startswith("gs://"):
+    if not is_remote(path):
         check_folder(path, f"dataset {path}")
-    return ts.KvStore.open(kvstore_spec(path)).result()
+    return result_of(path, "cannot be opened", ts.KvStore.open(remote.store_spec(path)))
 
 
-def own_files(store: ts.KvStore) -> list[bytes]:
+def own_files(path: str | Path) -> list[bytes]:
     """Sorted names of the files that belong to the dataset format. Other files are left out."""
-    return sorted(key for key in store.list().result() if _OWN_FILE.fullmatch(key))
+    keys = result_of(path, "cannot be listed", open_store(path).list())
+    return sorted(key for key in keys if _OWN_FILE.fullmatch(key))
 
 
 def array_spec(path: str | Path, name: str) -> dict[str, Any]:
     """tensorstore's spec of the array `name` of `Rows`."""
-    store = kvstore_spec(path)
+    store = remote.store_spec(path)
     return {
         "driver": "zarr3",
         "kvstore": store | {"path": f"{store['path']}{name}/"},
@@ -201,7 +182,9 @@ def array_metadata(name: str) -> dict[str, Any]:
 
 
 def _read_group(path: str | Path) -> Any:
-    return result_of(path, "zarr.json cannot be read", open_store(path).read("zarr.json"))
+    read = open_store(path).read("zarr.json")
+    timeout = remote.ANSWER_SECONDS if is_remote(path) else None
+    return remote.result_of(f"dataset {path}", "zarr.json cannot be read", read, timeout)
 
 
 def read_attributes(path: str | Path) -> dict[str, Any]:
@@ -212,7 +195,8 @@ def read_attributes(path: str | Path) -> dict[str, Any]:
     """
     raw = _read_group(path)
     if raw.state != "value":
-        what = "holds none (no zarr.json)" if Path(path).exists() else "does not exist"
+        there = is_remote(path) or Path(path).exists()
+        what = "holds none (no zarr.json)" if there else "does not exist"
         raise UserError(f"dataset {path}: {what}; make one with python -m pvn.collect")
     try:
         attributes = json.loads(bytes(raw.value))["attributes"]
@@ -242,8 +226,8 @@ def fingerprint(path: str | Path) -> str:
     """
     store = open_store(path)
     digest = hashlib.sha256()
-    for key in own_files(store):
-        value = store.read(key).result().value
+    for key in own_files(path):
+        value = result_of(path, f"{key.decode()} cannot be read", store.read(key)).value
         digest.update(key + b"\0" + hashlib.sha256(value).digest())
     return digest.hexdigest()
 
@@ -260,17 +244,17 @@ def longer_arrays(dataset: Dataset) -> Iterator[str]:
     Then a writer has died, or is still writing.
     """
     for name in stored_arrays(dataset.attributes):
-        stored = ts.open(array_spec(dataset.path, name), open=True).result().shape[0]
+        array = ts.open(array_spec(dataset.path, name), open=True)
+        stored = result_of(dataset.path, f"array {name} cannot be read", array).shape[0]
         if stored > len(dataset.rows.action):
             yield f"array {name} has {stored} rows, zarr.json says {len(dataset.rows.action)}"
 
 
-def stored_bytes(path: str | Path) -> int:
-    """Bytes of the dataset's own files."""
-    store = open_store(path)
-    if not str(path).startswith("gs://"):
-        return sum((Path(path) / key.decode()).stat().st_size for key in own_files(store))
-    return sum(len(store.read(key).result().value) for key in own_files(store))
+def stored_bytes(path: str | Path) -> int | None:
+    """Bytes of the dataset's own files. None on `gs://`, where tensorstore lists no sizes."""
+    if is_remote(path):
+        return None
+    return sum((Path(path) / key.decode()).stat().st_size for key in own_files(path))
 
 
 def unfinished(attributes: Mapping[str, Any]) -> str:
@@ -283,7 +267,7 @@ def unfinished(attributes: Mapping[str, Any]) -> str:
 
 def _check_complete(path: str | Path, attributes: Mapping[str, Any]) -> None:
     """Raises `UserError` if a file is missing. Zarr would read its chunk as zeros."""
-    keys, num_rows = set(own_files(open_store(path))), int(attributes["num_rows"])
+    keys, num_rows = set(own_files(path)), int(attributes["num_rows"])
     for name in stored_arrays(attributes):
         rows, suffix = (SHARD_ROWS, "/0/0") if name == "frame" else (COLUMN_ROWS, "")
         for chunk in range(-(-num_rows // rows)):

@@ -12,6 +12,7 @@ from pvn.data import store
 from pvn.data.store import Rows
 from pvn.errors import UserError
 from pvn.files import Lock, Locked
+from pvn.paths import is_remote
 
 
 def check_same(path: str | Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
@@ -36,7 +37,7 @@ def _lock(path: str | Path) -> Lock | None:
     Raises:
       UserError: another writer has locked it, or it cannot be written.
     """
-    if str(path).startswith("gs://"):
+    if is_remote(path):
         return None
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
@@ -59,7 +60,7 @@ def delete_dataset(path: str | Path) -> None:
     store.read_attributes(path)
     lock = _lock(path)
     files = store.open_store(path)
-    for key in store.own_files(files):  # zarr.json, which makes it a dataset, is the last
+    for key in store.own_files(path):  # zarr.json, which makes it a dataset, is the last
         store.result_of(path, "cannot be deleted", files.write(key, None))
     if lock:
         lock.release()
@@ -112,7 +113,7 @@ class DatasetWriter:
 
     def _new_attributes(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
         # A writer that died at once has left only the metadata of the arrays.
-        left = store.own_files(self._store)
+        left = store.own_files(self._path)
         foreign = [key for key in left if not key.endswith(b"/zarr.json")]
         if foreign:
             raise UserError(

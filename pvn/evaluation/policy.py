@@ -9,6 +9,7 @@ import numpy as np
 from safetensors.numpy import load_file
 from safetensors.numpy import save as save_tensors
 
+from pvn import remote
 from pvn.errors import UserError
 from pvn.evaluation.head import LinearHead, is_finite, make_act
 from pvn.features import Features, load_features, save_features
@@ -54,11 +55,18 @@ def save_policy(path: Path, features: Features, head: LinearHead, metadata: dict
 def load_policy(path: str | Path) -> GreedyPolicy:
     """The policy of a `pvn.evaluate` run directory, or of its `policy/` directory.
 
+    path: local, or `gs://bucket/path`.
+
     Raises:
-      UserError: there is no policy, its format is newer, its features do not load, or its head
-        diverged.
+      UserError: there is no policy, its format is newer, its features do not load, its head
+        diverged, or the server of `gs://` refuses.
     """
-    for folder in (Path(path), Path(path) / "policy"):
+    with remote.reading(path, "policy.json", "head.safetensors", "features", "policy") as local:
+        return _load_local(local)
+
+
+def _load_local(path: Path) -> GreedyPolicy:
+    for folder in (path, path / "policy"):
         if (folder / "policy.json").is_file():
             break
     else:

@@ -26,6 +26,7 @@ class Recorder:
         workdir: Path,
         identity: Mapping[str, Any],
         check_held: Callable[[], None],
+        publish: Callable[[], object],
         row: EpisodeRow,
         every: int,
         saved: Checkpoint | None,
@@ -36,6 +37,7 @@ class Recorder:
           workdir: the run directory.
           identity: everything that determines the run; JSON.
           check_held: raises an error if the directory does not belong to this run any more.
+          publish: called after each checkpoint; brings a run on `gs://` up to date.
           row: the fields that are the same for all episodes; the other fields are ignored.
           every: agent steps between checkpoints.
           saved: the checkpoint from which the run resumes.
@@ -44,6 +46,7 @@ class Recorder:
         self.file = workdir / "scores.jsonl.partial"
         self.saved_at = saved.agent_step if saved else 0  # agent step of the newest checkpoint
         self._identity, self._row, self._every = identity, row, every
+        self._publish = publish
         write_whole(self.file, saved.scores if saved else b"")
         self._lines = LineWriter(self.file)
 
@@ -78,6 +81,7 @@ class Recorder:
         checkpoint = Checkpoint(phase, agent_step, self.file.read_bytes(), *states)
         save_checkpoint(self.workdir / CHECKPOINTS, checkpoint, replay, self._identity)
         self.saved_at = agent_step
+        self._publish()
 
     def __enter__(self) -> "Recorder":
         return self

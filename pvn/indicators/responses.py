@@ -19,11 +19,11 @@ import jax
 import numpy as np
 import tensorstore as ts
 
-from pvn.data.store import kvstore_spec, open_store, reason_of
 from pvn.data.transitions import Transitions
-from pvn.errors import UserError
 from pvn.indicators.indicator import Indicator
 from pvn.networks.mapping import map_states
+from pvn.paths import check_folder, is_remote
+from pvn.remote import result_of, store_spec
 
 _BATCH = 256
 _PIECE_ROWS = 4096  # most rows of a piece
@@ -97,13 +97,8 @@ class StoredResponses:
         Raises:
           UserError: a piece is corrupt or missing.
         """
-        try:
-            return np.asarray(self._array[rows].read().result())
-        except (ValueError, OSError) as error:
-            raise UserError(
-                f"responses {self._path}: cannot be read: {reason_of(error)}; the same command "
-                "computes what is corrupt again"
-            ) from None
+        problem = "cannot be read (the same command computes corrupt pieces again)"
+        return np.asarray(_done(self._path, problem, self._array[rows].read()))
 
 
 def stored_responses(
@@ -149,7 +144,7 @@ def stored_responses(
             on_progress(pieces[number].stop - pieces[number].start)
         except ValueError:  # corrupt
             there.discard(number)
-            _put(path, open_store(path).write(f"c/{number}/0", None))
+            _done(path, "cannot be written", _store(path).write(f"c/{number}/0", None))
     share.wait_for_all()  # no process may take a corrupt piece of another for a complete one
     missing = [i for i in mine if i not in there]
     states = np.concatenate([np.arange(num_rows)[pieces[i]] for i in missing] or [np.arange(0)])
@@ -162,7 +157,7 @@ def stored_responses(
         while sum(map(len, parts)) < piece.stop - piece.start:
             parts.append(next(batches))
             on_progress(len(parts[-1]))
-        _put(path, array[piece].write(np.concatenate(parts)))
+        _done(path, "cannot be written", array[piece].write(np.concatenate(parts)))
     while not _pieces_there(path).issuperset(range(len(pieces))):
         time.sleep(_POLL)
     return StoredResponses(path, array)
@@ -170,20 +165,19 @@ def stored_responses(
 
 def _prepare(path: str | Path, key: Mapping[str, Any]) -> None:
     """Empties the store in `path` unless it was made with this key."""
-    store = open_store(path)
+    store = _store(path)
     text = json.dumps(key, sort_keys=True, indent=1).encode() + b"\n"
-    old = store.read("key.json").result()
+    old = _done(path, "cannot be read", store.read("key.json"))
     if old.state == "value" and old.value == text:
         return
-    for name in store.list().result():
-        store.delete_range(ts.KvStore.KeyRange(name, name + b"\0")).result()
-    _put(path, store.write("key.json", text))
+    _done(path, "cannot be emptied", store.delete_range(ts.KvStore.KeyRange()))
+    _done(path, "cannot be written", store.write("key.json", text))
 
 
 def _open(path: str | Path, num_rows: int, num_tasks: int, piece_rows: int) -> ts.TensorStore:
     spec = {
         "driver": "zarr3",
-        "kvstore": kvstore_spec(path),
+        "kvstore": store_spec(path),
         "metadata": {
             "shape": [num_rows, num_tasks],
             "data_type": "float32",
@@ -200,18 +194,21 @@ def _open(path: str | Path, num_rows: int, num_tasks: int, piece_rows: int) -> t
         "store_data_equal_to_fill_value": True,
         "fill_missing_data_reads": False,
     }
-    return _put(path, ts.open(spec, open=True, create=True))
-
-
-def _put(path: str | Path, future: Any) -> Any:
-    """The result of a write."""
-    try:
-        return future.result()
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path}: {reason_of(error)}") from None
+    return _done(path, "cannot be written", ts.open(spec, open=True, create=True))
 
 
 def _pieces_there(path: str | Path) -> set[int]:
     """Numbers of the pieces that are written."""
-    names = [name.decode().split("/") for name in open_store(path).list().result()]
-    return {int(name[1]) for name in names if len(name) == 3 and name[0] == "c"}
+    names = _done(path, "cannot be listed", _store(path).list())
+    parts = [name.decode().split("/") for name in names]
+    return {int(part[1]) for part in parts if len(part) == 3 and part[0] == "c"}
+
+
+def _store(path: str | Path) -> ts.KvStore:
+    if not is_remote(path):
+        check_folder(path, f"responses {path}")
+    return _done(path, "cannot be opened", ts.KvStore.open(store_spec(path)))
+
+
+def _done(path: str | Path, problem: str, future: Any) -> Any:
+    return result_of(f"responses {path}", problem, future)

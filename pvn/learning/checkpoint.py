@@ -124,6 +124,7 @@ def restore_checkpoint(
     skeleton: Any,
     identity: Mapping[str, Any],
     say: Callable[[str], object],
+    fetch: Callable[[str], object] = lambda name: None,
 ) -> tuple[Any, int] | None:
     """(state, step) of the newest checkpoint under `path` that verifies; None if there are none.
 
@@ -132,6 +133,8 @@ def restore_checkpoint(
       skeleton: a tree of arrays with the structure, shapes and dtypes of the saved one.
       identity: of the run that resumes (`Run.identity`).
       say: called with a line for each corrupt checkpoint.
+      fetch: called with the name of a checkpoint's folder before it is verified, to bring its files
+        if only the manifest is there.
 
     Raises:
       UserError: the newest checkpoint that verifies belongs to another run (the message names the
@@ -143,6 +146,7 @@ def restore_checkpoint(
     identity = json.loads(json.dumps(identity))  # tuples become lists, as in the manifest
     for step in steps:
         folder = path / _name(step)
+        fetch(_name(step))
         try:
             manifest = _verify(folder)
         except ValueError as error:

@@ -9,7 +9,6 @@ not resume: the same command computes everything again. docs/tabular.md explains
 import functools
 import io
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -39,7 +38,7 @@ from pvn.tabular.table import table_encoder
 from pvn.tabular.tasks import STATE_FAMILIES, TaskMaker, cumulants_of
 
 _CONFIG = cfg.define_config("configs/four_rooms.py")
-_WORKDIR = cfg.define_path("workdir", None, "Directory of the run.", required=True)
+_WORKDIR = cfg.define_path("workdir", None, "Directory of the run.", required=True, local=False)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the run that is in --workdir.")
 
 FAMILIES: dict[str, Any] = STATE_FAMILIES | INDICATORS
@@ -169,11 +168,11 @@ def indicator_panels(
     return panels
 
 
-def tabular(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) -> None:
-    """Runs the experiment `c` in `workdir`.
+def tabular(c: ml_collections.FrozenConfigDict, place: str, overwrite: bool) -> None:
+    """Runs the experiment `c` in `place`, a local directory or `gs://bucket/path`.
 
     Raises:
-      UserError: a field, or `workdir`, cannot be used; or the loss is not finite.
+      UserError: a field, or `place`, cannot be used; or the loss is not finite.
     """
     study = make_study(c)
     tasks = make_tasks(c, study)
@@ -194,8 +193,9 @@ def tabular(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) 
         return features
 
     with open_run(
-        workdir, "tabular", c.to_dict(), overwrite=overwrite, owns=OWNS, upgrade=upgrade_config
+        place, "tabular", c.to_dict(), overwrite=overwrite, owns=OWNS, upgrade=upgrade_config
     ) as run:
+        workdir = run.workdir
         steps, cosines = [], []
         features = np.empty(0)
         with MetricsWriter(workdir, 0) as metrics:
@@ -230,11 +230,12 @@ def tabular(c: ml_collections.FrozenConfigDict, workdir: Path, overwrite: bool) 
         for file, content in files.items():
             write_whole(workdir / file, content)
         write_json(workdir / "subspace.json", summary)
+        run.push(*OWNS)
     theory = ""
     if found := summary.get("these_tasks"):
         theory = f", to the closed form for these tasks {found['cosines'][-1]:.4f}"
     console.say(
-        f"{workdir}: smallest cosine to the {summary['dimension']} proto-value functions "
+        f"{place}: smallest cosine to the {summary['dimension']} proto-value functions "
         f"{cosines[-1]['proto_values'][-1]:.4f}, to the singular vectors of the successor measure "
         f"{cosines[-1]['singular_vectors'][-1]:.4f}{theory}; see subspace.json and the pictures"
     )
@@ -258,7 +259,7 @@ def _saved(save: Callable[..., None], **arrays: np.ndarray) -> bytes:
 def main() -> int:
     jax.config.update("jax_numpy_rank_promotion", "raise")
     config = cfg.check_config(_CONFIG.value, FIELDS)
-    tabular(config, Path(_WORKDIR.value), _OVERWRITE.value)
+    tabular(config, _WORKDIR.value, _OVERWRITE.value)
     return 0
 
 
