@@ -62,8 +62,9 @@ def local(
     assert done.returncode == 0, done.stderr
     _, said = resumed.communicate(timeout=120)
     assert resumed.returncode == 0, said
-    alive, last = lines(said)
+    alive, resumes, last = lines(said)
     assert alive.startswith(f"{RUN}: process {process.pid} on host ")
+    assert resumes.startswith(f"{RUN}: resumes at step ")
     assert last == f"{RUN}: 30 steps; features in {RUN}/features"
     return folder
 
@@ -101,13 +102,22 @@ def test_features(gcs: Server, local: Path) -> None:
         pvn.load_features("gs://bucket/none")
 
 
-def test_evaluation_and_report(gcs: Server, local: Path, run: Callable) -> None:
+def test_evaluation_and_report(gcs: Server, local: Path, run: Callable, start: Callable) -> None:
     head = ("--config.head=dqn", "--config.num_envs=2", "--config.num_steps=200")
     small = ("--config.learn_after=100", "--config.eval_episodes=2", "--config.n_step=1")
-    for expected in ("pvn on Breakout, mean episode return", "complete, mean episode return"):
-        done = run("pvn.evaluate", *head, *small, f"--features={RUN}", f"--workdir={RUN}/eval")
-        assert done.returncode == 0, done.stderr
-        assert [line.startswith(f"{RUN}/eval: {expected}") for line in lines(done.stderr)] == [True]
+    evaluation = ("pvn.evaluate", *head, *small, f"--features={RUN}", f"--workdir={RUN}/eval")
+    process = start(*evaluation)
+    while not any(name.endswith(".json") for name in gcs.names("runs/pong/eval/checkpoints/")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, "saved at agent step 2" in said) == (143, True)
+    done = run(*evaluation)
+    assert done.returncode == 0, done.stderr
+    assert "resumes at agent step 2" in done.stderr
+    assert gcs.names("runs/pong/eval/checkpoints/") == []
+    assert f"{RUN}/eval: pvn on Breakout, mean episode return" in done.stderr
     done = run("pvn.probe", f"--features={RUN}", f"--dataset={DATA}", "--workdir=gs://bucket/probe")
     assert done.returncode == 0, done.stderr
     inputs, report = f"--inputs={RUN}/eval,gs://bucket/probe", "gs://bucket/report"
@@ -126,17 +136,15 @@ def test_evaluation_and_report(gcs: Server, local: Path, run: Callable) -> None:
 
 
 def test_a_corrupt_checkpoint(gcs: Server, local: Path, run: Callable) -> None:
-    newest = "runs/pong/checkpoints/step_0000000030/"
-    name = max(gcs.names(newest + "state/"), key=lambda n: len(get(gcs, f"{newest}state/{n}")))
-    obj = gcs.storage.get_file_obj(BUCKET, f"{newest}state/{name}")
-    broken = bytearray(get(gcs, f"{newest}state/{name}"))
+    name = "runs/pong/checkpoints/step_0000000030/state.npz"
+    broken = bytearray(get(gcs, name))
     broken[len(broken) // 2] ^= 1
-    gcs.storage.create_file(BUCKET, f"{newest}state/{name}", bytes(broken), obj)
+    gcs.storage.create_file(BUCKET, name, bytes(broken), gcs.storage.get_file_obj(BUCKET, name))
     done = run("pvn.pretrain", *TINY, f"--workdir={RUN}")
     assert done.returncode == 0, done.stderr
     assert lines(done.stderr) == [
-        f"checkpoint {RUN}/checkpoints/step_0000000030: passed over, its file state/{name} is "
-        "corrupt",
+        f"checkpoint {RUN}/checkpoints/step_0000000030: passed over, its file state.npz is corrupt",
+        f"{RUN}: resumes at step 25",
         f"{RUN}: 30 steps; features in {RUN}/features",
     ]
     model = "features/model.safetensors"

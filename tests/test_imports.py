@@ -1,6 +1,7 @@
 """Which modules may import which. Sources are parsed, not run, so imports in functions count."""
 
 import ast
+import functools
 import graphlib
 import pkgutil
 import subprocess
@@ -73,9 +74,15 @@ def sources():
     return found
 
 
+@functools.cache
+def import_statements(source):
+    """The import statements of a source text."""
+    return [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Import | ast.ImportFrom)]
+
+
 def imports(name, source, modules):
     """Dotted names that a module imports; of `from a import b`, a.b where that is a module."""
-    for node in ast.walk(ast.parse(source)):
+    for node in import_statements(source):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
