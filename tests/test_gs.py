@@ -15,6 +15,7 @@ from pvn.errors import UserError
 from pvn.files import write_whole
 from pvn.run_directory import lock_workdir, open_run
 from tests.gcs import BUCKET, Server
+from tests.test_processes import free_port
 
 DATA, RUN = "gs://bucket/data", "gs://bucket/runs/pong"
 TINY = (
@@ -89,6 +90,19 @@ def test_a_killed_run_resumes_to_the_bytes_of_a_local_one(gcs: Server, local: Pa
     for name in ("loss", "explained_variance", "feature_rank"):
         assert [row[name] for row in rows] == [row[name] for row in expected]
     assert len([name for name in names if name.startswith("tensorboard/")]) == 2
+
+
+def test_two_processes_without_a_shared_disk(gcs: Server, data: None, start: Callable) -> None:
+    flags = [*TINY, "--config.num_steps=10", "--workdir=gs://bucket/runs/two"]
+    process = (2, free_port(), 1)
+    first, second = (start("pvn.pretrain", *flags, process=(rank, *process)) for rank in (0, 1))
+    said = [each.communicate(timeout=200)[1] for each in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0), said
+    names = gcs.names("runs/two/")
+    assert {"features/features.json", "responses/key.json", "responses/c/0/0"} <= set(names)
+    assert [n for n in names if n.endswith("manifest.json")] == [
+        f"checkpoints/step_{step:010}/manifest.json" for step in (5, 10)
+    ]
 
 
 def test_features(gcs: Server, local: Path) -> None:
