@@ -123,7 +123,7 @@ def test_a_signal_to_one_process_stops_all_at_the_same_step(
     more = f"--config.num_steps={step + 10}"
     result = run("pvn.pretrain", data, f"--workdir={workdir}", *TINY, more)
     assert result.returncode == 0, result.stderr
-    assert result.stderr.startswith(f"{workdir}: {step + 10} steps")
+    assert f"{workdir}: {step + 10} steps" in result.stderr
 
 
 def test_processes_that_disagree_or_never_arrive(
