@@ -26,7 +26,7 @@ its rows of every batch; the first alone writes the run directory.
 import contextlib
 import functools
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -41,7 +41,7 @@ from pvn import console
 from pvn.cluster import ARRIVAL, Processes, connect
 from pvn.data.buffer import Buffer
 from pvn.data.returns import discounted_returns
-from pvn.data.sampler import Sampler, Stream, uniform_indices
+from pvn.data.sampler import Sampler
 from pvn.experiment import (
     FIELDS,
     MAY_CHANGE,
@@ -55,7 +55,6 @@ from pvn.indicators.registry import INDICATORS, find_family
 from pvn.indicators.responses import Share, stored_responses
 from pvn.indicators.tasks import RATE_STATES, Tasks, tasks_of_dataset
 from pvn.learning.checkpoint import restore_checkpoint
-from pvn.learning.diagnostics import activation_metrics, make_diagnostics
 from pvn.learning.feed import Feed, to_transition
 from pvn.learning.loop import CheckpointDue, Logged, Stepped, train
 from pvn.learning.losses import TARGET_POLICIES
@@ -70,10 +69,9 @@ from pvn.learning.train_step import (
     make_train_step,
     periodic_target,
 )
-from pvn.metrics import MetricsWriter
 from pvn.plugins import plugin_identity
+from pvn.recorder import Recorder, export, publish
 from pvn.run_directory import Run, open_run
-from pvn.saver import Saver, export, publish
 from pvn.sizing import format_sizes, size_run
 
 _CONFIG = cfg.define_config("configs/pretrain.py")
@@ -90,8 +88,6 @@ _ARRIVAL = flags.DEFINE_float(
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the run that is in --workdir.")
 
 OWNS = ("checkpoints", "features", "responses", "tensorboard", "metrics.jsonl")
-
-_PROBE_TRANSITIONS = 512  # for the feature rank and the explained variance
 
 
 def optimizers_of(
@@ -198,37 +194,6 @@ def feed_of(
     return Feed(buffer, parallel, start=start, num_steps=c.num_steps, on_device=on_device)
 
 
-class Log:
-    """Writes rows of metrics, with diagnostics on fixed transitions of the dataset."""
-
-    def __init__(
-        self,
-        e: Experiment,
-        tasks: Tasks,
-        returns: np.ndarray | None,
-        diagnose: Callable[[TrainState, Any, Any], dict[str, float]],
-        metrics: MetricsWriter,
-    ):
-        transitions = e.transitions
-        drawn = uniform_indices(
-            e.config.seed, Stream.PROBE, _PROBE_TRANSITIONS, transitions.num_transitions
-        )
-        batch = transitions.batch(transitions.start[drawn], tasks.responses, returns)
-        self._probe = jax.jit(to_transition)((), batch)
-        # Mapped pages stay in memory as long as an array holds them; the feed reads its own.
-        self._tasks, self._batch_size = tasks._replace(responses=None), e.config.batch_size
-        self._diagnose, self._metrics = diagnose, metrics
-
-    def write(self, event: Logged) -> str:
-        """Writes a row. Returns a summary for the progress bar."""
-        values, tasks = event.values, self._tasks
-        values["transitions_per_second"] = values["steps_per_second"] * self._batch_size
-        values |= activation_metrics(tasks.cumulants(tasks.sample, event.state.fitted))
-        values |= self._diagnose(event.state, tasks.frozen, self._probe)
-        self._metrics.write(event.step, values)
-        return summary_of(values)
-
-
 def pretrain(e: Experiment, processes: Processes, place: str, overwrite: bool) -> int:
     """Runs or resumes an experiment in `place`, local or `gs://`. Returns the exit status.
 
@@ -297,14 +262,11 @@ def pretrain(e: Experiment, processes: Processes, place: str, overwrite: bool) -
         frozen = parallel.replicate(tasks.frozen)
         stop = stack.enter_context(console.orderly_stop())
         feed = stack.enter_context(feed_of(e, tasks, returns, parallel, start))
-        saver, log = None, None
+        recorder: Recorder | None = None
         if run:
-            saver = stack.enter_context(Saver(e, run, fingerprint))
-            metrics = stack.enter_context(MetricsWriter(run.workdir, start))
-            diagnose = make_diagnostics(
-                network=e.network, encoder=e.encoder, indicator=e.indicator, target=target
+            recorder = stack.enter_context(
+                Recorder(e, run, fingerprint, tasks, returns, target, start)
             )
-            log = Log(e, tasks, returns, diagnose, metrics)
         fill(feed, stop, hidden=run is None)
         stopped = int(parallel.agree(parallel.replicate(np.int32(0)), bool(stop))) > 0
         events = train(
@@ -324,14 +286,12 @@ def pretrain(e: Experiment, processes: Processes, place: str, overwrite: bool) -
                 match event:
                     case Stepped(last):
                         bar.update()
-                    case Logged() if run and log and saver:
-                        run.check_held()
-                        saver.check()
-                        bar.set_postfix_str(log.write(event))
-                    case CheckpointDue(_, state) if saver:
-                        saver.save(last, state)
-        if saver:
-            saver.check(wait=True)
+                    case Logged() if recorder:
+                        bar.set_postfix_str(recorder.log(event))
+                    case CheckpointDue(_, state) if recorder:
+                        recorder.save(last, state)
+        if recorder:
+            recorder.check(wait=True)
     status = stop.status or (128 + signal.SIGTERM if last < c.num_steps else 0)
     if not processes.is_first:
         return status
@@ -366,14 +326,6 @@ def fill(feed: Feed, stop: console.Stop, *, hidden: bool) -> None:
             bar.update(count)
             if stop:
                 break
-
-
-def summary_of(values: Mapping[str, float]) -> str:
-    """The text of the progress bar."""
-    return (
-        f"{values['transitions_per_second']:,.0f} transitions/s, loss {values['loss']:.2g}, "
-        f"explained {values['explained_variance']:.2f}, rank {values['feature_rank']:.0f}"
-    )
 
 
 def main() -> int:

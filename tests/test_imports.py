@@ -49,7 +49,10 @@ ROOMS = {
     "metrics": ("files", "paths"),
     "peers": (),
     "cluster": ("errors", "peers"),
-    "saver": ("console", "experiment", "features", "learning", "run_directory", *BASE),
+    "recorder": (
+        *("console", "experiment", "features", "learning", "indicators", "data", "metrics"),
+        *("run_directory", *BASE),
+    ),
     "console": ("config", "errors"),
     "experiment": ("console", "learning", "indicators", "networks", "data", *BASE),
     "flop": (),
@@ -62,7 +65,15 @@ ROOMS = {
 WITHOUT_JAX = ("data", "formats")
 NOT_IN_DATA = {"jax", "jaxlib", "flax", "haiku", "optax"}
 OF_COMMANDS = ("absl.flags", "absl.app", "ml_collections")
-AMONG_COMMANDS = {*COMMANDS, "config", "console", "experiment", "metrics", "run_directory", "saver"}
+AMONG_COMMANDS = {
+    *COMMANDS,
+    "config",
+    "console",
+    "experiment",
+    "metrics",
+    "run_directory",
+    "recorder",
+}
 
 
 def sources():

@@ -81,7 +81,7 @@ def test_what_a_tpu_manifest_says() -> None:
     }
     (container,) = pod["containers"]
     assert container["image"] == "registry/pvn:1"
-    assert container["command"] == ["python", "-m", "pvn.pretrain"]
+    assert container["command"] == ["python", "-m", "pvn.pretrain", "--arrival_seconds=900"]
     assert container["args"] == [
         "--config.dataset=gs://b/it's",
         WORKDIR,

@@ -1,0 +1,142 @@
+"""What a pretraining run writes while it trains: metrics, checkpoints and features."""
+
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from pvn import console
+from pvn.data.sampler import Stream, uniform_indices
+from pvn.experiment import Experiment
+from pvn.features import Features, save_features
+from pvn.indicators.tasks import Tasks
+from pvn.learning.checkpoint import save_checkpoint
+from pvn.learning.diagnostics import activation_metrics, make_diagnostics
+from pvn.learning.feed import to_transition
+from pvn.learning.loop import Logged
+from pvn.learning.train_step import Target, TrainState
+from pvn.metrics import MetricsWriter
+from pvn.run_directory import Run, versions
+
+_PROBE_TRANSITIONS = 512  # for the feature rank and the explained variance
+
+
+class Recorder:
+    """Writes metrics at once, and checkpoints and features in a thread. A context manager.
+
+    Leaving the context waits for the thread. Every method raises `UserError` if the directory does
+    not belong to this run any more, and `OSError` if a file cannot be written; an error in the
+    thread is raised by the next call.
+    """
+
+    def __init__(
+        self,
+        e: Experiment,
+        run: Run,
+        fingerprint: str,
+        tasks: Tasks,
+        returns: np.ndarray | None,
+        target: Target,
+        start: int,
+    ):
+        """
+        Args:
+          e: the experiment.
+          run: the open run directory.
+          fingerprint: of the data.
+          tasks: prepared.
+          returns: float32 [N, T], Monte Carlo returns of all rows; None with the TD loss.
+          target: of the step.
+          start: the step from which the run goes on; rows of later steps are deleted.
+        """
+        self._e, self._run, self._fingerprint, self._tasks = e, run, fingerprint, tasks
+        self._diagnose = make_diagnostics(
+            network=e.network, encoder=e.encoder, indicator=e.indicator, target=target
+        )
+        transitions, seed = e.transitions, e.config.seed
+        drawn = uniform_indices(seed, Stream.PROBE, _PROBE_TRANSITIONS, transitions.num_transitions)
+        batch = transitions.batch(transitions.start[drawn], tasks.responses, returns)
+        self._probe = jax.jit(to_transition)((), batch)
+        self._metrics = MetricsWriter(run.workdir, start)
+        self._thread = ThreadPoolExecutor(1)
+        self._pending: Future[None] | None = None
+
+    def log(self, event: Logged) -> str:
+        """Writes a row of metrics, with diagnostics. Returns a summary for the progress bar."""
+        self._run.check_held()
+        self.check()
+        values, tasks = event.values, self._tasks
+        values["transitions_per_second"] = values["steps_per_second"] * self._e.config.batch_size
+        values |= activation_metrics(tasks.cumulants(tasks.sample, event.state.fitted))
+        values |= self._diagnose(event.state, tasks.frozen, self._probe)
+        self._metrics.write(event.step, values)
+        return _summary(values)
+
+    def save(self, step: int, state: TrainState) -> None:
+        """Starts to save. Waits if an earlier checkpoint is still being written."""
+        self.check(wait=True)
+        self._pending = self._thread.submit(self._save, step, jax.device_get(state))
+
+    def _save(self, step: int, state: TrainState) -> None:
+        run = self._run
+        run.check_held()
+        folder, keep = run.workdir / "checkpoints", self._e.config.keep_checkpoints
+        save_checkpoint(folder, step, state, run.identity, keep)
+        export(self._e, state, self._fingerprint, run.workdir)
+        publish(run)
+
+    def check(self, wait: bool = False) -> None:
+        """Raises the error of a save that has failed. wait: first wait until it has ended."""
+        if self._pending is not None and (wait or self._pending.done()):
+            self._pending.result()
+
+    def __enter__(self) -> "Recorder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown()
+        self._metrics.close()
+
+
+def _summary(values: Mapping[str, float]) -> str:
+    return (
+        f"{values['transitions_per_second']:,.0f} transitions/s, loss {values['loss']:.2g}, "
+        f"explained {values['explained_variance']:.2f}, rank {values['feature_rank']:.0f}"
+    )
+
+
+def publish(run: Run) -> None:
+    """Brings a run on `gs://` up to date: what a checkpoint covers first, then the checkpoint."""
+    run.push("metrics.jsonl", "tensorboard", "checkpoints", "features")
+    run.prune("checkpoints")
+
+
+def export(e: Experiment, state: TrainState, fingerprint: str, workdir: Path) -> None:
+    """Writes features/: the parameters of the encoder, and features.json, which describes it."""
+    c, attributes = e.config, e.collection.attributes
+    metadata = {
+        "encoder": c.encoder,
+        "width": c.width,
+        "num_features": c.num_features,
+        "dtype": c.dtype,
+        "agent": "pvn",
+        "seed": c.seed,
+        "step": int(state.step),
+        "versions": versions(),
+        "game": attributes["game"],
+        "num_actions": attributes["num_actions"],
+        "protocol": attributes["protocol"],
+        "dataset": {
+            "path": c.dataset,
+            "fingerprint": fingerprint,
+            "num_transitions": e.transitions.num_transitions,
+            "source": attributes["source"],  # a list if there are several datasets
+        },
+        "pretraining": c.to_dict(),
+    }
+    features = Features(e.encoder, jax.device_get(state.params["encoder"]), metadata)
+    requires = save_features(workdir / "features", features)
+    if requires and int(state.step) == c.num_steps:
+        console.say(f"features: {requires}")
