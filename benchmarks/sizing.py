@@ -12,6 +12,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import optax
+from absl import flags
 
 from benchmarks.measure import print_row
 from pvn import console
@@ -28,12 +29,9 @@ from pvn.sizing import (
     step_flop,
 )
 
-ENCODERS, WIDTHS, TASKS, BATCHES = (
-    ("nature", "impala"),
-    (1, 2, 4, 8),
-    (100, 1000, 10_000),
-    (32, 256),
-)
+_WIDTHS = flags.DEFINE_multi_integer("widths", [1, 2, 4, 8], "Widths of the encoders.")
+
+ENCODERS, TASKS, BATCHES = ("nature", "impala"), (100, 1000, 10_000), (32, 256)
 NUM_ACTIONS = 18
 
 
@@ -45,7 +43,7 @@ def network(encoder: str, width: int, num_features: int, num_tasks: int) -> Netw
 
 
 def main() -> int:
-    for encoder, width, tasks, batch in itertools.product(ENCODERS, WIDTHS, TASKS, BATCHES):
+    for encoder, width, tasks, batch in itertools.product(ENCODERS, _WIDTHS.value, TASKS, BATCHES):
         net = network(encoder, width, 512, tasks)
         print_row(
             case="step",
@@ -57,7 +55,7 @@ def main() -> int:
             activations_gib=activation_bytes(net, batch) / 2**30,
         )
     adam = optax.adam(1e-3)
-    cases = [*((e, w, 512) for e in ENCODERS for w in WIDTHS), ("nature", 1, 2048)]
+    cases = [*((e, w, 512) for e in ENCODERS for w in _WIDTHS.value), ("nature", 1, 2048)]
     cases += [("nature", 1, 4096), ("impala", 8, 4096)]
     for (encoder, width, features), tasks in itertools.product(cases, TASKS):
         params = shapes_of_params(network(encoder, width, features, tasks))

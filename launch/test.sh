@@ -22,4 +22,4 @@ install_slurm() {
 "$python" -m ruff format --check .
 "$python" -m mypy
 install_slurm || echo "the tests of launch/slurm are skipped" >&2
-"$python" -m pytest --numprocesses=auto --dist=loadfile "$@"
+"$python" -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder "$@"

@@ -54,9 +54,8 @@ def test_paths_that_the_locale_cannot_spell(
     result = run("pvn.collect", "--game=Pong", "--num_steps=200", f"--dataset={data}")
     assert result.returncode == 0, result.stderr
     command = ["pvn.pretrain", f"--config.dataset={data}", f"--workdir={workdir}", *TINY]
-    for steps in (2, 4):  # the run is started, then resumed
-        result = run(*command, "--config.batch_size=4", f"--config.num_steps={steps}")
-        assert result.returncode == 0, result.stderr
+    result = run(*command, "--config.batch_size=4", "--config.num_steps=2")
+    assert result.returncode == 0, result.stderr
     assert json.loads((workdir / "config.json").read_text("utf-8"))["dataset"] == str(data)
 
 
