@@ -20,12 +20,13 @@ COMMANDS = (
 )
 
 # room -> what its modules may import from pvn, besides their own room.
-BASE = ("types", "errors", "files", "fields", "paths", "plugins", "remote")
+BASE = ("types", "errors", "files", "fields", "manifest", "paths", "plugins", "remote")
 REMOTE = ("remote", "lease", "mirror")
 ROOMS = {
     "types": (),
     "errors": (),
     "files": (),
+    "manifest": ("files",),
     "paths": ("errors",),
     "remote": ("errors", "paths"),
     "lease": ("errors", "files", "remote"),

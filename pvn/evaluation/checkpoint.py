@@ -12,8 +12,6 @@ The manifest is written last. It also holds its own SHA-256 and the run's identi
 are kept. Restoring takes the newest one that matches its manifest.
 """
 
-import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -25,7 +23,8 @@ from pvn.errors import UserError
 from pvn.evaluation.replay import FeatureReplay
 from pvn.evaluation.state import State
 from pvn.fields import differing_fields
-from pvn.files import naming, read_text, sha256, write_json
+from pvn.files import naming, sha256
+from pvn.manifest import read_manifest, verify_files, write_manifest
 from pvn.paths import make_folder
 
 FORMAT, VERSION = "pvn-evaluation-checkpoint", 1
@@ -80,7 +79,7 @@ def save_checkpoint(
         "files": files,
         "identity": identity,
     }
-    write_json(folder / f"{name}.json", {"sha256": _digest(body), **body})
+    write_manifest(folder / f"{name}.json", body)
     _keep_only(folder, _manifests(folder)[:KEEP])
 
 
@@ -103,7 +102,7 @@ def restore_checkpoint(
     for number, file in enumerate(manifests):
         try:
             body = _read_manifest(file)
-            _verify_files(folder, body["files"])
+            verify_files(folder, body["files"])
         except ValueError as error:
             again = "; the evaluation starts again" if file == manifests[-1] else ""
             say(f"checkpoint {file}: passed over, {error}{again}")
@@ -152,44 +151,25 @@ def _part(arrays: State, prefix: str) -> State:
     return {k.removeprefix(prefix): arrays[k] for k in arrays if k.startswith(prefix)}
 
 
-def _digest(body: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-
-
 def _manifests(folder: Path) -> list[Path]:
     """Manifests in the folder, newest first."""
     return sorted(folder.glob("step_*.json"), reverse=True)
 
 
 def _read_manifest(file: Path) -> dict[str, Any]:
-    """The content of a manifest, without its digest.
+    """The body of a manifest.
 
     Raises:
       ValueError: it is corrupt.
       UserError: its format is newer.
     """
-    try:
-        body: dict[str, Any] = json.loads(read_text(file))
-        sound = body.pop("sha256") == _digest(body)
-    except (ValueError, KeyError, AttributeError, TypeError):
-        sound = False
-    if not sound:
-        raise ValueError("it is corrupt")
+    body = read_manifest(file)
     if body["version"] > VERSION:
         raise UserError(
             f"checkpoint {file}: its format version {body['version']} is newer than {VERSION}; "
             "resume with the newer pvn, or name another --workdir"
         )
     return body
-
-
-def _verify_files(folder: Path, files: Mapping[str, str]) -> None:
-    """Raises `ValueError` if a file is missing or has another SHA-256."""
-    for name, expected in files.items():
-        if not (folder / name).is_file():
-            raise ValueError(f"its file {name} is missing")
-        if sha256(folder / name) != expected:
-            raise ValueError(f"its file {name} is corrupt")
 
 
 def _files_of(manifest: Path) -> dict[str, str]:

@@ -6,7 +6,6 @@ step renames it. Restoring takes the newest checkpoint that matches its manifest
 checkpoint of another run.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -16,8 +15,9 @@ from typing import Any
 
 from pvn.errors import UserError
 from pvn.fields import differing_fields
-from pvn.files import naming, read_text, sha256, write_json
+from pvn.files import naming, sha256
 from pvn.learning.tree_store import restore_tree, save_tree
+from pvn.manifest import read_manifest, verify_files, write_manifest
 from pvn.paths import make_folder
 
 FORMAT = "pvn-checkpoint"
@@ -28,16 +28,6 @@ _MANIFEST, _STATE = "manifest.json", "state.npz"
 
 def _name(step: int) -> str:
     return f"step_{step:010d}"
-
-
-def _digest(body: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-
-
-def _files(folder: Path) -> dict[str, str]:
-    """SHA-256 of each file under `folder` but the manifest, by relative name."""
-    files = [f for f in sorted(folder.rglob("*")) if f.is_file() and f.name != _MANIFEST]
-    return {file.relative_to(folder).as_posix(): sha256(file) for file in files}
 
 
 def save_checkpoint(
@@ -70,10 +60,9 @@ def save_checkpoint(
             "version": VERSION,
             "step": step,
             "identity": identity,
-            "files": _files(partial),
+            "files": {_STATE: sha256(partial / _STATE)},
         }
-        body = json.loads(json.dumps(body))
-        write_json(partial / _MANIFEST, {"sha256": _digest(body), **body})
+        write_manifest(partial / _MANIFEST, body)
         shutil.rmtree(final, ignore_errors=True)
         with naming(final):
             os.replace(partial, final)
@@ -98,25 +87,11 @@ def _verify(folder: Path) -> dict[str, Any]:
     Raises:
       ValueError: the checkpoint cannot be used; the message is the reason.
     """
-    try:
-        manifest = json.loads(read_text(folder / _MANIFEST))
-        digest = manifest.pop("sha256")
-        sound = digest == _digest(manifest)
-    except FileNotFoundError:
-        raise ValueError("it has no manifest.json") from None
-    except (ValueError, KeyError, AttributeError):
-        sound = False
-    if not sound:
-        raise ValueError("its manifest.json is corrupt")
+    manifest = read_manifest(folder / _MANIFEST)
     if manifest["version"] != VERSION:
         raise ValueError(f"its format version is {manifest['version']}, this pvn reads {VERSION}")
-    found = _files(folder)
-    for name, expected in manifest["files"].items():
-        if name not in found:
-            raise ValueError(f"its file {name} is missing")
-        if found[name] != expected:
-            raise ValueError(f"its file {name} is corrupt")
-    return dict(manifest)
+    verify_files(folder, manifest["files"])
+    return manifest
 
 
 def restore_checkpoint(

@@ -145,7 +145,7 @@ def flip(file: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "name", "reason"),
     [
-        (flip, "step_0000000010.json", "it is corrupt"),
+        (flip, "step_0000000010.json", "its step_0000000010.json is corrupt"),
         (flip, "step_0000000010.npz", "its file step_0000000010.npz is corrupt"),
         (
             Path.unlink,

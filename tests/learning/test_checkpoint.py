@@ -81,7 +81,7 @@ def test_a_missing_file_and_an_empty_folder_fall_back(path: Path) -> None:
     restored = restore_checkpoint(path, _state(0), IDENTITY, said.append)
     assert restored is not None
     assert restored[1] == 20
-    assert "it has no manifest.json" in said[0]
+    assert "its manifest.json is missing" in said[0]
     assert "is missing" in said[1]
 
 

@@ -104,6 +104,12 @@ def test_a_stop_saves_and_ends() -> None:
     assert found[-2:] == [("stepped", 5), ("due", 5, 5.0)]  # a step was under way
 
 
+def test_a_checkpoint_is_due_when_time_is_up() -> None:
+    chex.clear_trace_counter()
+    found = [brief(e)[:2] for e in events(0, 3, log_every=9, save_every=100, save_seconds=0)]
+    assert [each for each in found if each[0] == "due"] == [("due", 1), ("due", 2), ("due", 3)]
+
+
 def test_without_a_period_nothing_is_saved() -> None:
     chex.clear_trace_counter()
     kinds = [brief(e)[0] for e in events(0, 3, log_every=2)]
