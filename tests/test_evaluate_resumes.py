@@ -57,11 +57,9 @@ def interrupt(start: Callable) -> Callable:
     return command
 
 
-@pytest.mark.parametrize("head", ["fqi", "dqn"])
-def test_killed_again_and_again(
-    run: Callable, interrupt: Callable, tmp_path: Path, head: str
-) -> None:
-    arguments = ["pvn.evaluate", "--features=random", *TINY, f"--config.head={head}"]
+def test_killed_again_and_again(run: Callable, interrupt: Callable, tmp_path: Path) -> None:
+    """With fqi. (The states of both learners: tests/evaluation/test_learner.py.)"""
+    arguments = ["pvn.evaluate", "--features=random", *TINY]
     whole, workdir = tmp_path / "whole", tmp_path / "killed"
     result = run(*arguments, f"--workdir={whole}")
     assert result.returncode == 0, result.stderr
@@ -86,12 +84,12 @@ def test_killed_again_and_again(
         f"{workdir}: stopped, saved at agent step {stopped:,}; the same command resumes\n"
     )
     assert not (workdir / "scores.jsonl").exists()
-    if head == "fqi":  # between the last fit, which logs metrics, and the evaluation episodes
+    # Between the last fit, which logs metrics, and the evaluation episodes.
 
-        def last_fit() -> bool:
-            return f'"step": {LEARNED},' in (workdir / "metrics.jsonl").read_text()
+    def last_fit() -> bool:
+        return f'"step": {LEARNED},' in (workdir / "metrics.jsonl").read_text()
 
-        interrupt(signal.SIGKILL, last_fit, *arguments, f"{every}=4")
+    interrupt(signal.SIGKILL, last_fit, *arguments, f"{every}=4")
     # While it plays evaluation episodes. Then the newest checkpoint is damaged.
     interrupt(signal.SIGKILL, has_checkpoint(LEARNED + 4), *arguments, f"{every}=100")
     played = newest(workdir)

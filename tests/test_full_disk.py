@@ -50,7 +50,6 @@ def fill(disk: Path, left: int) -> None:
 @pytest.mark.parametrize(
     ("left", "file"),
     [
-        (0, "run.json"),
         (6 * BLOCK, "responses"),
         (100 * 1024, "checkpoints/step_0000000005.partial/state.npz"),
     ],

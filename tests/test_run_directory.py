@@ -111,26 +111,6 @@ def test_a_job_whose_run_was_taken_away_stops(
         assert not workdir.exists()
 
 
-def test_checkpoints_of_another_run_are_refused(
-    run: Callable, dataset: Path, tmp_path: Path
-) -> None:
-    """The state after a job with seed 0 continued while another used `--overwrite` with seed 1."""
-    zero, one = tmp_path / "zero", tmp_path / "one"
-    assert run(*arguments(dataset, zero, "--config.num_steps=5")).returncode == 0
-    mine = arguments(dataset, one, "--config.num_steps=10", "--config.seed=1")
-    assert run(*mine).returncode == 0
-    shutil.rmtree(one / "checkpoints")
-    shutil.copytree(zero / "checkpoints", one / "checkpoints")
-    before = files(one / "checkpoints")
-    result = run(*mine)
-    assert result.returncode == 1
-    assert result.stderr == (
-        f"error: checkpoint {one}/checkpoints/step_0000000005: is of another run: seed (0, now 1); "
-        "move the checkpoints away, or name another --workdir\n"
-    )
-    assert files(one / "checkpoints") == before
-
-
 def test_data_that_moved_and_other_spellings_resume(
     run: Callable, dataset: Path, tmp_path: Path
 ) -> None:

@@ -192,15 +192,6 @@ def test_rows_that_do_not_sum_to_one(run: Callable, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_another_config_in_the_same_workdir(run: Callable, tmp_path: Path) -> None:
-    arguments = ["pvn.tabular", f"--workdir={tmp_path}", *QUICK]
-    assert run(*arguments).returncode == 0
-    other = run(*arguments, "--config.seed=1")
-    assert other.returncode == 1
-    assert "holds a run with another config: seed (0, now 1)" in other.stderr
-    assert run(*arguments, "--config.seed=1", "--overwrite").returncode == 0
-
-
 def test_sets_without_a_unique_subspace(run: Callable, tmp_path: Path) -> None:
     """One set that has hardly any state. If it is empty, the subspace is not unique."""
     workdir = tmp_path / "run"

@@ -173,7 +173,10 @@ def test_a_preempted_pretraining_of_two_tasks_ends_with_the_same_bits(
         job = slurm.submit(
             log, "--ntasks-per-node=2", "launch/slurm/pretrain.sbatch", *arguments(workdir)
         )
-        _until(lambda: _rows(workdir) >= 2, "second row")
+        _until(
+            lambda: _rows(workdir) >= 2 or slurm.fields(job)["JobState"] == "FAILED", "second row"
+        )
+        assert slurm.fields(job)["JobState"] == "RUNNING", log.read_text()
         slurm.call("scontrol", "requeue", job)
         (end,) = slurm.wait(job)
     assert whole.returncode == 0
