@@ -9,7 +9,8 @@ FAULTS = ("sigkill", "sigkill_while_saving", "bad_shard")
 
 def test_a_short_campaign(run: Callable, dataset: Path, tmp_path: Path) -> None:
     result = run(
-        "benchmarks.faults", "--kills=1", "--num_steps=80", "--trials=1", f"--faults={','.join(FAULTS)}",
+        "benchmarks.faults", "--kills=1", "--trials=1", "--num_steps=80",
+        f"--faults={','.join(FAULTS)}",
         f"--dataset={dataset}", f"--workdir={tmp_path}/faults", timeout=900,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
