@@ -171,7 +171,11 @@ def connect(required: bool = False, arrival: float = ARRIVAL) -> Iterator[Proces
 
 
 def _connections(processes: Processes, coordinator: str, seconds: float) -> dict[int, Any]:
-    """The connections of `pvn.peers`; the first process tells the others its addresses."""
+    """The connections of `pvn.peers`; the first process tells the others its addresses.
+
+    Raises:
+      UserError: the first process cannot be reached, or not all processes reach it.
+    """
     text = np.zeros(1024, np.uint8)
     listener = None
     if processes.is_first:
@@ -181,6 +185,9 @@ def _connections(processes: Processes, coordinator: str, seconds: float) -> dict
         text[: len(raw)] = np.frombuffer(raw, np.uint8)
     received = np.asarray(multihost_utils.broadcast_one_to_all(text))
     port, *hosts = received.tobytes().rstrip(b"\0").decode().split()
-    if listener is not None:
-        return peers.listen(listener, processes.size, seconds)
-    return peers.connect(hosts, int(port), processes.rank)
+    try:
+        if listener is not None:
+            return peers.listen(listener, processes.size, seconds)
+        return peers.connect(hosts, int(port), processes.rank)
+    except TimeoutError as error:
+        raise UserError(f"cannot watch the processes of this run: {error}") from None
