@@ -140,6 +140,8 @@ def connect(required: bool = False, arrival: float = ARRIVAL) -> Iterator[Proces
         yield Processes(0, 1)
         return
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    # It would take SIGTERM from us: until training begins, nothing would end a process.
+    jax.config.update("jax_enable_preemption_service", False)
     missing = f"not all processes of this run arrived within {arrival:.0f} s; all must be started"
     timer = threading.Timer(arrival, peers.die, [missing])
     timer.daemon = True

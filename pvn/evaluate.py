@@ -296,7 +296,7 @@ def recorder(
 
     def publish() -> None:
         # The manifests of checkpoints are last: what they name is there.
-        run.push("metrics.jsonl", f"{CHECKPOINTS}/*.npz", f"{CHECKPOINTS}/*.json")
+        run.push("metrics.jsonl", "tensorboard", f"{CHECKPOINTS}/*.npz", f"{CHECKPOINTS}/*.json")
         run.prune(CHECKPOINTS)
 
     return Recorder(
@@ -339,6 +339,7 @@ def evaluate(
     ):
         returns = learn_and_play(c, subject, envs, learner, saved, record, metrics, stop)
     if stop:
+        run.push("metrics.jsonl", "tensorboard")  # the last events
         at = f"{record.saved_at:,}"
         console.say(f"{run.name}: stopped, saved at agent step {at}; the same command resumes")
         return stop.status

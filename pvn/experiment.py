@@ -139,6 +139,11 @@ def check_together(
             f"{jax.device_count()} devices"
         )
     check_divides(c.batch_size, num_devices)
+    if c.data_residency == "device" and schedule.moves and jax.process_count() > 1:
+        raise UserError(
+            "config.data_residency: device, expected host: several processes cannot move a buffer "
+            "through device memory"
+        )
     if c.dataset_weights and len(c.dataset_weights) != num_datasets:
         raise UserError(
             f"config.dataset_weights: {len(c.dataset_weights)} of them, expected one for each of "

@@ -292,7 +292,10 @@ def pretrain(e: Experiment, processes: Processes, place: str, overwrite: bool) -
                         recorder.save(last, state)
         if recorder:
             recorder.check(wait=True)
-    status = stop.status or (128 + signal.SIGTERM if last < c.num_steps else 0)
+        wait_for_all()  # a late signal must not end a process while the first one saves
+    status = 0
+    if last < c.num_steps:
+        status = stop.status or 128 + signal.SIGTERM  # another process was signalled
     if not processes.is_first:
         return status
     if status:

@@ -20,6 +20,7 @@ import numpy as np
 import tensorstore as ts
 
 from pvn.data.transitions import Transitions
+from pvn.errors import UserError
 from pvn.indicators.indicator import Indicator
 from pvn.networks.mapping import map_states
 from pvn.paths import check_folder, is_remote
@@ -129,11 +130,15 @@ def stored_responses(
     Raises:
       UserError: a piece cannot be written, for example because the disk is full.
     """
-    if share.rank == 0:
-        _prepare(path, key)
-    share.wait_for_all()
     num_rows, num_tasks = transitions.num_rows, indicator.num_tasks
     rows = int(np.clip(_PIECE_BYTES // (4 * num_tasks) // _BATCH * _BATCH, _BATCH, _PIECE_ROWS))
+    if share.rank == 0:
+        _prepare(path, key)
+        try:
+            _open(path, num_rows, num_tasks, rows)
+        except UserError:  # its metadata is corrupt: it is written again, and the pieces stay
+            _done(path, "cannot be written", _store(path).write("zarr.json", None))
+    share.wait_for_all()
     array = _open(path, num_rows, num_tasks, rows)
     pieces = [slice(at, min(at + rows, num_rows)) for at in range(0, num_rows, rows)]
     there = _pieces_there(path)
@@ -194,7 +199,7 @@ def _open(path: str | Path, num_rows: int, num_tasks: int, piece_rows: int) -> t
         "store_data_equal_to_fill_value": True,
         "fill_missing_data_reads": False,
     }
-    return _done(path, "cannot be written", ts.open(spec, open=True, create=True))
+    return _done(path, "cannot be opened", ts.open(spec, open=True, create=True))
 
 
 def _pieces_there(path: str | Path) -> set[int]:

@@ -77,6 +77,7 @@ def test_only_what_is_missing_or_corrupt_or_of_another_key_is_computed(
         (lambda: (tmp_path / "c" / "2" / "0").unlink(), 256),
         (lambda: flip(tmp_path / "c" / "5" / "0", 100), 20),
         (lambda: (tmp_path / "c" / "0" / "0").write_bytes(b""), 256),
+        (lambda: (tmp_path / "zarr.json").write_bytes(b"{"), 0),
     ):
         change()
         found, done = store(tmp_path, transitions)
