@@ -228,13 +228,16 @@ def stopped_after_checkpoint(c: Campaign, workdir: Path) -> None:
 
 
 def sigkill(c: Campaign, workdir: Path, processes: int = 1) -> Outcome:
-    """SIGKILL at a random instant, up to three times in one run."""
+    """SIGKILL up to three times in one run, at a random instant or after a random row of metrics."""
     lost = 0
     for _ in range(c.random.randint(1, 3)):
         started = c.start(workdir, processes)
-        delay = c.random.uniform(0, c.seconds[processes])
-        until = time.monotonic() + delay
-        wait_until(lambda until=until: time.monotonic() > until, started)  # type: ignore[misc]
+        until = time.monotonic() + c.random.uniform(0, c.seconds[processes])
+        step = c.random.randrange(5, c.num_steps, 5)
+        if c.random.random() < 0.5:
+            wait_until(lambda until=until: time.monotonic() > until, started)  # type: ignore[misc]
+        else:
+            wait_until(lambda step=step: last_step(workdir) >= step, started)  # type: ignore[misc]
         c.random.choice(started).kill()
         finish(started)  # the other process must end by itself
         lost = max(lost, last_step(workdir) % 20)
