@@ -228,7 +228,7 @@ def stopped_after_checkpoint(c: Campaign, workdir: Path) -> None:
 
 
 def sigkill(c: Campaign, workdir: Path, processes: int = 1) -> Outcome:
-    """SIGKILL up to three times in one run, at a random instant or after a random row of metrics."""
+    """SIGKILL up to three times in one run, at random instants or after random rows of metrics."""
     lost = 0
     for _ in range(c.random.randint(1, 3)):
         started = c.start(workdir, processes)
