@@ -45,7 +45,7 @@ _WORKDIR = flags.DEFINE_string("workdir", "runs/faults", "Scratch directory; del
 _DATASET = flags.DEFINE_string("dataset", "", "A dataset of 3,000 steps; collected if empty.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the random instants and places.")
 
-HANG = 150  # seconds
+HANG = 400  # seconds; longer than pvn waits for a disk (pvn.remote)
 _ROOT = Path(__file__).parents[1]
 _RUN = (
     *("--config.num_features=32", "--config.num_tasks=4", "--config.batch_size=8"),
@@ -399,9 +399,9 @@ def read_only_disk(c: Campaign, workdir: Path) -> Outcome:
 
 
 def jumping_clock(c: Campaign, workdir: Path) -> Outcome:
-    """The wall clock jumps by half a minute, back and forth, while the run writes.
+    """The wall clock jumps by days, back and forth, while the run writes.
 
-    After a larger jump back by d, tensorstore's thread pool may start no thread for a time of d.
+    After a jump back by d, tensorstore may start no thread for a time of d. The command then ends.
     """
     libraries = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
     if not libraries:
@@ -420,9 +420,13 @@ def jumping_clock(c: Campaign, workdir: Path) -> Outcome:
         if time.monotonic() > deadline:
             kill(started)
             raise Hang
-        clock.write_text(c.random.choice(["-30s", "+0", "+30s"]))
+        clock.write_text(c.random.choice(["-3d", "+0", "+5d", "-1h"]))
         time.sleep(0.02)
-    kill(started)
+    if started[0].poll() is None:
+        started[0].kill()
+    ((status, stderr),) = finish(started)
+    if status not in (0, -signal.SIGKILL) and not one_line(stderr):
+        return Outcome(True, 0, f"status {status}: {stderr}")
     return c.recover(workdir)
 
 

@@ -9,6 +9,7 @@ import errno
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -19,6 +20,7 @@ from pvn.paths import is_remote
 
 # About 40 seconds of tries; by default tensorstore tries for 15 minutes.
 _RETRIES = {"max_retries": 8, "initial_delay": "500ms", "max_delay": "8s"}
+PATIENCE_SECONDS = 300.0  # for any operation
 ANSWER_SECONDS = 60.0  # for one small object, from a server that may not answer at all
 _TOGETHER = 16  # objects that are transferred at the same time
 
@@ -34,23 +36,26 @@ def store_spec(path: str | Path) -> dict[str, Any]:
     return {"driver": "file", "path": os.fsencode(os.path.abspath(text)).decode() + "/"}
 
 
-def result_of(place: str, problem: str, future: Any, timeout: float | None = None) -> Any:
+def result_of(place: str, problem: str, future: Any, timeout: float = PATIENCE_SECONDS) -> Any:
     """The result of a tensorstore future.
 
     Args:
       place: the beginning of the message, such as `dataset gs://bucket/path`.
       problem: what failed, for the message.
       future: the future.
-      timeout: seconds to wait; None for no limit.
+      timeout: seconds to wait. They are counted here, because tensorstore counts by the wall clock:
+        after a jump back it may start no thread for as long.
 
     Raises:
-      UserError: the future failed with a ValueError or OSError. The message is one line with
-        `problem` and tensorstore's reason.
+      UserError: the future failed with a ValueError or OSError, or there is no result in time. The
+        message is one line with `problem` and the reason.
     """
+    done = threading.Event()
+    future.add_done_callback(lambda _: done.set())
+    if not done.wait(timeout):
+        raise UserError(f"{place}: {problem}: no answer within {timeout:g} s")
     try:
-        return future.result(timeout)
-    except TimeoutError:
-        reason = f"no answer within {timeout:g} s"
+        return future.result()
     except (ValueError, OSError) as error:  # a corrupt file, a full disk, another format, no access
         reason = str(error).split(" [")[0]
         if (full := os.strerror(errno.ENOSPC)) in reason:
@@ -129,7 +134,7 @@ class Bucket:
         for name, write in zip(names, writes, strict=True):
             self._done(f"{name} cannot be written", write)
 
-    def _done(self, problem: str, future: Any, timeout: float | None = None) -> Any:
+    def _done(self, problem: str, future: Any, timeout: float = PATIENCE_SECONDS) -> Any:
         return result_of(self.path, problem, future, timeout)
 
 

@@ -183,7 +183,7 @@ def array_metadata(name: str) -> dict[str, Any]:
 
 def _read_group(path: str | Path) -> Any:
     read = open_store(path).read("zarr.json")
-    timeout = remote.ANSWER_SECONDS if is_remote(path) else None
+    timeout = remote.ANSWER_SECONDS if is_remote(path) else remote.PATIENCE_SECONDS
     return remote.result_of(f"dataset {path}", "zarr.json cannot be read", read, timeout)
 
 
