@@ -1,31 +1,39 @@
-"""How fast linear evaluation is, compared with the bare emulator.
+"""How fast evaluation is, compared with the bare emulator.
 
     python -m benchmarks.evaluate [--num_envs=32] [--num_steps=60000]
+    python -m benchmarks.evaluate --end_to_end --num_envs=8 --num_steps=4000
 
 Prints one JSON line for each learner, in agent steps/s: the learning phase of `pvn.evaluate` on a
 Nature encoder, with all updates and fits, and the bare emulator with as many environments under
 random actions. The emulator is timed before and after each learner; its speed is that of both
-times together.
+times together. With --end_to_end the learner is DQN from pixels (configs/evaluate_end_to_end.py),
+and the line has the share of its time that the same updates take alone, on one batch.
 """
 
 import time
 
+import jax
+import ml_collections
 import numpy as np
 from absl import flags
 
 from benchmarks.measure import print_row
 from configs import evaluate as evaluate_config
+from configs import evaluate_end_to_end
 from pvn import console
 from pvn.envs.atari import AtariEnvs
-from pvn.evaluation.head import make_act
-from pvn.evaluation.learner import LearnerContext
-from pvn.evaluation.registry import make_learner
-from pvn.evaluation.replay import FeatureReplay
+from pvn.evaluation.dqn import DqnLearner
+from pvn.evaluation.learner import Learner
+from pvn.evaluation.replay import Replay
 from pvn.evaluation.rollout import Rollout, interact
+from pvn.evaluation.sampling import draw_uniform
+from pvn.evaluation.subject import Subject
 from pvn.features import random_features
+from pvn.phases import new_learner, new_replay
 
 _GAME = flags.DEFINE_string("game", "Breakout", "Game.")
 _NUM_ENVS = flags.DEFINE_integer("num_envs", 32, "Number of environments.", lower_bound=1)
+_END_TO_END = flags.DEFINE_bool("end_to_end", False, "Time DQN from pixels.")
 _NUM_STEPS = flags.DEFINE_integer("num_steps", 60_000, "Agent steps a case.", lower_bound=1000)
 
 
@@ -41,55 +49,77 @@ def emulator_speed(envs: AtariEnvs, num_steps: int) -> float:
     return num_steps / (time.perf_counter() - began)
 
 
-def learning_speed(envs: AtariEnvs, head: str, num_steps: int) -> float:
-    """Agent steps/s of the learning phase of pvn.evaluate. head: "fqi" or "dqn"."""
-    c = evaluate_config.get_config()
-    c.num_envs = envs.num_envs
-    features = random_features()
-    rollout = Rollout(envs, make_act(features), seed=0)
-    replay = FeatureReplay(
-        num_steps // envs.num_envs,
-        envs.num_envs,
-        features.num_features,
-        n_step=c.n_step,
-        discount=c.discount,
-    )
-    context = LearnerContext(
-        num_features=features.num_features,
-        num_actions=envs.num_actions,
-        **{name: c[name] for name in LearnerContext._fields if name in c},
-    )
-    learner = make_learner(head, context, c[head])
+def learn(
+    envs: AtariEnvs, c: ml_collections.ConfigDict, num_steps: int
+) -> tuple[float, Learner, Replay]:
+    """Seconds of the learning phase of pvn.evaluate with config `c`; the learner and its replay."""
+    c.num_envs, c.num_steps = envs.num_envs, num_steps
+    subject = Subject(random_features(), _GAME.value, "random_features")
+    learner = new_learner(c, subject, envs.num_actions, envs.num_envs)
+    replay = new_replay(c, learner, envs.num_envs, num_steps)
     steps = interact(
-        rollout,
+        Rollout(envs, seed=0),
         learner,
         replay,
         num_steps=num_steps,
         epsilon=lambda step: 0.05,
         clip_rewards=True,
     )
-    began = time.perf_counter()
+    for step in steps:
+        if step.agent_step >= 2 * c.learn_after:  # compiled by now
+            break
+    began, first = time.perf_counter(), step.agent_step
     for _ in steps:
         pass
-    return num_steps / (time.perf_counter() - began)
+    jax.block_until_ready(learner.policy().head)
+    return (time.perf_counter() - began) * num_steps / (num_steps - first), learner, replay
+
+
+def update_seconds(learner: DqnLearner, replay: Replay, count: int = 100) -> float:
+    """Seconds of one update on a batch that is on the device: the matrix work alone."""
+    draw = draw_uniform(replay, np.random.default_rng(0), 32)
+    batch = jax.device_put(replay.gather(draw.time, draw.env))
+    state = learner.train_state
+    began = time.perf_counter()
+    for _ in range(count):
+        state, _ = learner.update(state, batch, draw.weight)
+    jax.block_until_ready(state)
+    return (time.perf_counter() - began) / count
 
 
 def main() -> int:
     envs = AtariEnvs(_GAME.value, _NUM_ENVS.value)
     envs.reset(np.arange(_NUM_ENVS.value), np.ones(_NUM_ENVS.value, bool))
+    num_steps = _NUM_STEPS.value
+    if _END_TO_END.value:
+        c = evaluate_end_to_end.get_config()
+        c.learn_after = 500
+        seconds, learner, replay = learn(envs, c, num_steps)
+        assert isinstance(learner, DqnLearner)
+        alone = update_seconds(learner, replay) * num_steps / c.dqn.update_every
+        print_row(
+            case="end_to_end",
+            game=_GAME.value,
+            num_envs=_NUM_ENVS.value,
+            agent_steps_per_second=num_steps / seconds,
+            share_of_updates=alone / seconds,
+        )
+        return 0
     for head in ("fqi", "dqn"):
-        before = emulator_speed(envs, _NUM_STEPS.value)
-        speed = learning_speed(envs, head, _NUM_STEPS.value)
+        before = emulator_speed(envs, num_steps)
+        c = evaluate_config.get_config()
+        c.head = head
+        seconds, *_ = learn(envs, c, num_steps)
         envs.restart(np.ones(_NUM_ENVS.value, bool))
-        after = emulator_speed(envs, _NUM_STEPS.value)
+        after = emulator_speed(envs, num_steps)
         bare = 2 / (1 / before + 1 / after)
         print_row(
             case=head,
             game=_GAME.value,
             num_envs=_NUM_ENVS.value,
-            agent_steps_per_second=speed,
+            agent_steps_per_second=num_steps / seconds,
             emulator_steps_per_second=bare,
-            share_of_emulator=speed / bare,
+            share_of_emulator=num_steps / seconds / bare,
         )
     return 0
 

@@ -22,15 +22,16 @@ def get_config() -> ml_collections.ConfigDict:
     config.num_envs = 32  # environments that run at the same time
 
     # Interaction with rewards.
-    config.head = "fqi"  # fqi (fitted Q iteration, closed form) or dqn (double Q-learning)
+    config.head = "fqi"  # fqi (closed form); dqn, c51 or hl_gauss (gradients)
     config.num_steps = 60_000  # agent steps, over all environments
+    config.num_labels = (10_000, 30_000, 100_000)  # with --dataset: learn from so many rows instead
     config.discount = 0.99  # gamma of one agent step
     config.n_step = 5  # rewards summed before bootstrapping
     config.clip_rewards = True  # learn from rewards clipped to [-1, 1]; episode returns are not
-    config.epsilon_start = 1.0  # probability of a random action at agent step 0
-    config.epsilon_end = 0.05  # probability of a random action from epsilon_decay_steps on
-    config.epsilon_decay_steps = 20_000  # agent steps over which epsilon decays linearly
-    config.replay_capacity = 1_000_000  # interactions in the replay, F * 4 bytes each
+    config.epsilon_start = 1.0  # probability of a random action until learn_after
+    config.epsilon_end = 0.05  # probability of a random action after the decay
+    config.epsilon_decay_steps = 20_000  # agent steps over which it falls, from learn_after on
+    config.replay_capacity = 1_000_000  # interactions; F * 4 bytes each, or 7,056 of pixels
     config.learn_after = 2_000  # agent steps of random play before the first update or fit
 
     # Fitted Q iteration (config.head=fqi).
@@ -39,18 +40,35 @@ def get_config() -> ml_collections.ConfigDict:
     config.fqi.iterations = 30  # regressions of one fit; it starts from the head of the last fit
     config.fqi.held_out = 0.2  # share of the replay for choosing the ridge penalty
 
-    # Double Q-learning (config.head=dqn).
+    # Q-learning by gradients (config.head=dqn, c51 or hl_gauss).
     config.dqn = ml_collections.ConfigDict()
     config.dqn.update_every = 4  # agent steps between updates
     config.dqn.batch_size = 32  # interactions in one update
-    config.dqn.learning_rate = 6.25e-5  # of Adam
+    config.dqn.learning_rate = 6.25e-5  # of Adam, for the head
+    config.dqn.encoder_learning_rate = 0.0  # for the encoder; 0 keeps the features frozen
     config.dqn.adam_epsilon = 1.5e-4  # added to Adam's denominator
     config.dqn.max_gradient_norm = 10.0  # gradients with a larger global norm are scaled down
-    config.dqn.target_period = 2_000  # agent steps between copies to the target head
+    config.dqn.target_period = 2_000  # agent steps between copies to the target network
+    config.dqn.double = True  # double Q-learning: the trained network chooses the next action
+    config.dqn.hidden_units = ()  # of hidden layers between features and outputs: (512,), ...
+    config.dqn.priority_exponent = 0.0  # prioritised replay: loss^exponent; 0 is uniform replay
+    config.dqn.importance_exponent = 0.5  # corrects the bias of prioritised replay; 1 entirely
+
+    # Outputs of a categorical head (config.head=c51): values from -max_value to max_value.
+    config.c51 = ml_collections.ConfigDict()
+    config.c51.num_atoms = 51
+    config.c51.max_value = 10.0
+
+    # Outputs of a histogram head (config.head=hl_gauss).
+    config.hl_gauss = ml_collections.ConfigDict()
+    config.hl_gauss.num_bins = 51
+    config.hl_gauss.max_value = 10.0
+    config.hl_gauss.width = 0.75  # standard deviation of the target's Gaussian, in bins
 
     # Evaluation episodes, after learning.
     config.eval_episodes = 100  # over all environments
     config.eval_epsilon = 0.001  # probability of a random action
+    config.videos = True  # draw the best and the median episode to videos/
 
     # Checkpoints, from which the same command resumes. Results do not depend on this field.
     config.checkpoint_every = 10_000  # agent steps between checkpoints; may change

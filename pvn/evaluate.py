@@ -1,12 +1,19 @@
-r"""Evaluates frozen features: fits a linear head to rewards, and plays with it.
+r"""Evaluates features: an agent learns from rewards on top of them, and plays.
 
     python -m pvn.evaluate --config=configs/evaluate.py --features=runs/pong \
         --workdir=runs/pong/eval
 
 `--features` is a run or features directory, `random` (untrained; `--like=RUN` copies that run's
-architecture), or `none` (uniformly random play; needs `--game`). Every episode is a row of
-scores.jsonl. The head and its features are saved in policy/; to play with them, give the workdir to
-`python -m pvn.collect --policy=`. A finished evaluation is not repeated.
+architecture), or `none` (uniformly random play; needs `--game`). The config says what learns: a
+head on frozen features (`config.head`), or the encoder too (`config.dqn.encoder_learning_rate`),
+which is fine-tuning, or DQN from pixels with `--features=random`.
+
+The agent learns from its own interaction, or with `--dataset=` from the first
+`config.num_labels` rows of a stored dataset. `--save_dataset=` keeps what the agent plays while it
+learns as a dataset. Every episode is a row of scores.jsonl. What was learned is saved in policy/;
+to play with it, give the workdir to `python -m pvn.collect --policy=`, and to use its features,
+pass `--features=WORKDIR/policy`. videos/ holds the best and the median episode. A finished
+evaluation is not repeated.
 
 The same command resumes an interrupted evaluation from the newest checkpoint that verifies. The
 emulators are restored by repeating all actions. On a CPU the results have the same bytes as those
@@ -16,8 +23,7 @@ the exit status is then 143 or 130. A finished evaluation deletes its checkpoint
 
 import json
 import os
-from collections import deque
-from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import ml_collections
@@ -26,27 +32,34 @@ from absl import flags
 
 from pvn import config as cfg
 from pvn import console
+from pvn.data.store import Dataset, open_dataset
 from pvn.envs.atari import AtariEnvs
+from pvn.envs.protocol import PROTOCOL
 from pvn.errors import UserError
-from pvn.evaluation.checkpoint import Checkpoint, restore_checkpoint, restore_replay
-from pvn.evaluation.head import Act, is_finite, make_act
-from pvn.evaluation.learner import Learner, LearnerContext
-from pvn.evaluation.policy import save_policy
+from pvn.evaluation.checkpoint import Checkpoint, restore_checkpoint
+from pvn.evaluation.labels import labelled_rows
 from pvn.evaluation.recorder import CHECKPOINTS, Recorder
 from pvn.evaluation.records import EpisodeRow
-from pvn.evaluation.registry import LEARNERS, make_learner
-from pvn.evaluation.replay import FeatureReplay
-from pvn.evaluation.rollout import Rollout, interact, play
+from pvn.evaluation.registry import LEARNERS, SECTIONS, trains_encoder
+from pvn.evaluation.stream import EpisodeStore, Position
 from pvn.evaluation.subject import (
     Subject,
     check_features_fit,
     features_identity,
     resolve_subject,
-    upgrade_config,
 )
-from pvn.fields import SEED, Fields, choice, flag, real, whole
+from pvn.fields import SEED, Fields, choice, flag, real, whole, wholes
 from pvn.files import read_text, write_json
 from pvn.metrics import MetricsWriter
+from pvn.phases import (
+    Evaluation,
+    last_step,
+    learn_by_interaction,
+    learn_from_labels,
+    new_learner,
+    play_episodes,
+    save_head,
+)
 from pvn.run_directory import Run, open_run
 
 _CONFIG = cfg.define_config("configs/evaluate.py")
@@ -66,7 +79,13 @@ _LIKE = cfg.define_path(
 )
 _GAME = flags.DEFINE_string("game", None, "Default: the game the features were learned on.")
 _AGENT = flags.DEFINE_string(
-    "agent", None, "Name in tables. Default: pvn, random_features or random_policy."
+    "agent", None, "Name in tables. Default: from the features and what is learned."
+)
+_DATASET = cfg.define_path(
+    "dataset", None, "Learn from the rewards of this dataset instead of interaction.", local=False
+)
+_SAVE_DATASET = cfg.define_path(
+    "save_dataset", None, "Dataset to write: what the agent plays while it learns.", local=False
 )
 _WORKDIR = cfg.define_path("workdir", None, "Directory of the scores.", required=True, local=False)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the evaluation in --workdir.")
@@ -76,6 +95,7 @@ FIELDS: Fields = {
     "num_envs": whole(1, 10_000),
     "head": choice(*LEARNERS),
     "num_steps": whole(1),
+    "num_labels": wholes(1),
     "discount": real(0, 1, closed="[)"),
     "n_step": whole(1),
     "clip_rewards": flag(),
@@ -86,26 +106,24 @@ FIELDS: Fields = {
     "learn_after": whole(1),
     "eval_episodes": whole(1),
     "eval_epsilon": real(0, 1, closed="[]"),
+    "videos": flag(),
     "checkpoint_every": whole(1),
-    **{name: settings for name, (settings, _) in LEARNERS.items()},
+    **SECTIONS,
 }
 OWNS = (
     *("scores.jsonl", "scores.jsonl.partial", "summary.json", "metrics.jsonl", "tensorboard"),
-    *("policy", CHECKPOINTS),
+    *("policy", "videos", CHECKPOINTS),
 )
-MAY_CHANGE = ("features", "checkpoint_every")
+MAY_CHANGE = ("features", "dataset", "checkpoint_every")
 # On gs://, what makes the evaluation complete is written last.
-RESULTS = ("metrics.jsonl", "tensorboard", "policy", "scores.jsonl", "summary.json")
+RESULTS = ("metrics.jsonl", "tensorboard", "policy", "videos", "scores.jsonl", "summary.json")
 
 
-def linear_epsilon(step: int, start: float, end: float, decay_steps: int) -> float:
-    """Epsilon at an agent step: linear from `start` to `end` over `decay_steps`, then `end`."""
-    return start + min(step / decay_steps, 1.0) * (end - start)
+class Outcome(NamedTuple):
+    """The result of an evaluation."""
 
-
-def last_step(c: ml_collections.FrozenConfigDict) -> int:
-    """The agent step at which learning ends: `num_steps`, in whole timesteps."""
-    return int(c.num_steps // c.num_envs * c.num_envs)
+    returns: list[float]  # of the evaluation episodes
+    diverged_fits: int  # fits that diverged and were not used
 
 
 def check_together(c: ml_collections.FrozenConfigDict) -> None:
@@ -122,171 +140,88 @@ def check_together(c: ml_collections.FrozenConfigDict) -> None:
         )
 
 
-def start_rollout(
-    envs: AtariEnvs, act: Act | None, seed: int, saved: Checkpoint | None, stop: console.Stop
-) -> Rollout:
-    """A new rollout, or that of a checkpoint. It cannot be used if `stop` is set.
+def check_labels(c: ml_collections.FrozenConfigDict, dataset: Dataset, subject: Subject) -> None:
+    """Checks a dataset of labels.
 
     Raises:
-      UserError: the emulators do not show what they showed before the checkpoint.
+      UserError: it is of another game, has too few rows, or nothing would be learned.
     """
-    rollout = Rollout(envs, act, seed)
-    if saved:
-        total = saved.rollout["actions"].size
-        with console.progress(total, "steps", "emulators") as bar:
-            for _ in rollout.restore(saved.rollout):
-                bar.update(envs.num_envs)
-                if stop:
-                    break
-    return rollout
-
-
-def learn_head(
-    c: ml_collections.FrozenConfigDict,
-    rollout: Rollout,
-    learner: Learner,
-    replay: FeatureReplay,
-    record: Recorder,
-    metrics: MetricsWriter,
-    stop: console.Stop,
-) -> bool:
-    """Plays and learns until `num_steps` agent steps are played. Returns False after a stop.
-
-    Raises:
-      UserError: a feature is not finite, or the learner cannot continue.
-    """
-    steps = interact(
-        rollout,
-        learner,
-        replay,
-        num_steps=c.num_steps,
-        epsilon=lambda step: linear_epsilon(
-            step, c.epsilon_start, c.epsilon_end, c.epsilon_decay_steps
-        ),
-        clip_rewards=c.clip_rewards,
-    )
-    recent: deque[float] = deque(maxlen=50)
-    diverged_fits = learner.diverged_fits
-    with console.progress(c.num_steps, "steps", f"learn {c.head}", rollout.agent_step) as bar:
-        for agent_step, episodes, numbers in steps:
-            record.write("train", agent_step, episodes)
-            if numbers:
-                metrics.write(agent_step, numbers)
-            if learner.diverged_fits > diverged_fits:
-                diverged_fits = learner.diverged_fits
-                console.say(f"a fit diverged at {agent_step:,} agent steps and is not used")
-            bar.update(agent_step - bar.n)
-            recent.extend(episode.episode_return for episode in episodes)
-            if recent:
-                bar.set_postfix_str(f"recent returns {np.mean(recent):.2f}", refresh=False)
-            # No checkpoint is between the last timestep and the last fit, which logs metrics too.
-            if agent_step < last_step(c) and (stop or record.is_due(agent_step)):
-                record.save("train", agent_step, rollout, learner, replay)
-                if stop:
-                    return False
-    return True
-
-
-def save_head(
-    workdir: Path, subject: Subject, learner: Learner, head_name: str, num_actions: int
-) -> None:
-    """Writes policy/: the learned head and its features.
-
-    Raises:
-      UserError: every fit diverged, or the head is not finite.
-    """
-    if not learner.num_fits:
+    if subject.features is None:
+        raise UserError("--dataset: goes with features, not with --features=none")
+    if (game := dataset.attributes["game"]) != subject.game:
+        raise UserError(f"--dataset={dataset.path}: is of {game}, expected {subject.game}")
+    have = len(labelled_rows(dataset.rows))
+    if not c.num_labels or max(c.num_labels) > have or list(c.num_labels) != sorted(c.num_labels):
         raise UserError(
-            f"{workdir}: every fit diverged, there is no head to play with; lower "
-            "config.discount or config.n_step, or use config.head=dqn"
+            f"config.num_labels: {c.num_labels}, expected ascending numbers of at most {have}, the "
+            f"rows of --dataset={dataset.path} with all their frames"
         )
-    if not is_finite(learner.head):
-        raise UserError(f"{workdir}: the head of {head_name} diverged, its weights are not finite")
-    assert subject.features is not None
-    metadata = {"game": subject.game, "num_actions": num_actions, "head": head_name}
-    save_policy(workdir / "policy", subject.features, learner.head, metadata)
+    if min(c.num_labels) <= max(c.learn_after, c.n_step):
+        raise UserError(
+            f"config.num_labels: {min(c.num_labels)} ends before anything is learned, expected "
+            f"more than config.learn_after ({c.learn_after}) and config.n_step ({c.n_step})"
+        )
 
 
-def play_episodes(
-    c: ml_collections.FrozenConfigDict,
-    rollout: Rollout,
-    learner: Learner | None,
-    record: Recorder,
-    stop: console.Stop,
-) -> list[float]:
-    """Plays `eval_episodes` episodes, or fewer if `stop` is set. Returns the episode returns.
-
-    learner: holds the head; None for uniformly random play.
-    """
-    head = learner.head if learner else None
-    learned_at = last_step(c) if learner else 0
-    returns = record.eval_returns()
-    with console.progress(c.eval_episodes, "episodes", "evaluate", len(returns)) as bar:
-        for episodes in play(rollout, head, num_episodes=c.eval_episodes, epsilon=c.eval_epsilon):
-            record.write("eval", learned_at, episodes)
-            returns.extend(episode.episode_return for episode in episodes)
-            if episodes:
-                bar.update(len(episodes))
-                bar.set_postfix_str(f"return {np.mean(returns):.2f}", refresh=False)
-            agent_step = learned_at + rollout.agent_step
-            if stop or record.is_due(agent_step):
-                record.save("eval", agent_step, rollout, learner)
-            if stop:
-                break
-    return returns
-
-
-def configured_learner(
-    c: ml_collections.FrozenConfigDict, num_features: int, num_actions: int
-) -> Learner:
-    """Returns the learner of config `c`, for features [N, num_features]."""
-    shared = {name: c[name] for name in LearnerContext._fields if name in c}
-    context = LearnerContext(num_features=num_features, num_actions=num_actions, **shared)
-    return make_learner(c.head, context, c[c.head])
-
-
-def empty_replay(c: ml_collections.FrozenConfigDict, num_features: int) -> FeatureReplay:
-    """The replay of config `c`, for features [N, num_features]."""
-    size = min(c.replay_capacity, c.num_steps)
-    return FeatureReplay(
-        max(size // c.num_envs, c.n_step + 2),
-        c.num_envs,
-        num_features,
-        n_step=c.n_step,
-        discount=c.discount,
-    )
-
-
-def learn_and_play(
-    c: ml_collections.FrozenConfigDict,
-    subject: Subject,
-    envs: AtariEnvs,
-    learner: Learner | None,
-    saved: Checkpoint | None,
-    record: Recorder,
-    metrics: MetricsWriter,
-    stop: console.Stop,
-) -> list[float]:
-    """Runs both phases, from a checkpoint if there is one. Returns the evaluation's returns.
-
-    learner: restored; None for uniformly random play.
-    """
-    features = subject.features
-    act = make_act(features) if features is not None else None
+def by_interaction(
+    e: Evaluation, saved: Checkpoint | None, save_dataset: str | None
+) -> Outcome | None:
+    """Learns from interaction, and plays. Returns None after a stop."""
+    c, subject, num_actions = e.config, e.subject, e.envs.num_actions
+    learner = None
+    if subject.features is not None:
+        learner = new_learner(c, subject, num_actions, c.num_envs)
+        if saved:
+            learner.restore(saved.learner)
     in_eval = saved if saved and saved.phase == "eval" else None
     if learner and not in_eval:
-        rollout = start_rollout(envs, act, 2 * c.seed, saved, stop)
-        replay = empty_replay(c, learner.head.kernel.shape[0])
-        restore_replay(replay, saved.replay if saved else ())
-        if stop or not learn_head(c, rollout, learner, replay, record, metrics, stop):
-            return []
+        store = None
+        if save_dataset:
+            attributes = {
+                "game": subject.game,
+                "num_actions": num_actions,
+                "protocol": PROTOCOL,
+                "source": {"kind": "pvn.evaluate", "agent": subject.agent, "seed": c.seed},
+            }
+            stored = saved.stored if saved else Position()
+            store = EpisodeStore(save_dataset, attributes, c.num_envs, stored)
+        if not learn_by_interaction(e, learner, saved, store):
+            return None
+        if store:
+            store.close()
     if learner:
-        record.check_held()
-        save_head(record.workdir, subject, learner, c.head, envs.num_actions)
-    rollout = start_rollout(envs, act, 2 * c.seed + 1, in_eval, stop)
-    if not in_eval:
-        record.save("eval", last_step(c) if learner else 0, rollout, learner)
-    return [] if stop else play_episodes(c, rollout, learner, record, stop)
+        e.record.check_held()
+        save_head(e, learner)
+    returns = play_episodes(e, learner, last_step(c) if learner else 0, in_eval)
+    return None if returns is None else Outcome(returns, learner.diverged_fits if learner else 0)
+
+
+def by_labels(e: Evaluation, saved: Checkpoint | None, dataset: Dataset) -> Outcome | None:
+    """Learns from each number of labels, and plays. Returns the outcome with the most labels.
+
+    Returns None after a stop.
+    """
+    c, replay, outcome = e.config, None, None
+    for num_labels in c.num_labels:
+        if saved and num_labels < saved.learned_at:
+            continue
+        if saved and num_labels == saved.learned_at:
+            learner = new_learner(c, e.subject, e.envs.num_actions, num_envs=1)
+            learner.restore(saved.learner)
+        else:
+            learned = learn_from_labels(e, dataset, replay, num_labels)
+            if learned is None:
+                return None
+            learner, replay = learned
+            saved = None
+        e.record.check_held()
+        save_head(e, learner)
+        returns = play_episodes(e, learner, num_labels, saved)
+        if returns is None:
+            return None
+        console.say(f"{num_labels:,} labels: mean episode return {np.mean(returns):.2f}")
+        outcome = Outcome(returns, learner.diverged_fits)
+    return outcome
 
 
 def recorder(
@@ -305,9 +240,23 @@ def recorder(
 
 
 def evaluate(
-    c: ml_collections.FrozenConfigDict, subject: Subject, envs: AtariEnvs, run: Run
+    c: ml_collections.FrozenConfigDict,
+    subject: Subject,
+    envs: AtariEnvs,
+    run: Run,
+    *,
+    dataset: Dataset | None = None,
+    save_dataset: str | None = None,
 ) -> int:
     """Runs or resumes the evaluation with config `c` in a run directory. Returns the exit status.
+
+    Args:
+      c: the config.
+      subject: the features and the game.
+      envs: the environments.
+      run: the open run directory.
+      dataset: the labels to learn from; None: the agent interacts.
+      save_dataset: the dataset that the interaction is written to; None: it is not kept.
 
     Raises:
       UserError: a feature or a weight of the head is not finite, every fit diverged, or a
@@ -317,28 +266,26 @@ def evaluate(
     summary, checkpoints = workdir / "summary.json", workdir / CHECKPOINTS
     if summary.is_file():
         run.delete(CHECKPOINTS)  # the command may have been killed here
-        done = json.loads(read_text(summary))
-        mean = done.get("episode_return", done.get("return"))  # older versions: `return`
+        mean = json.loads(read_text(summary))["episode_return"]
         console.say(f"{run.name}: complete, mean episode return {mean:.2f}")
         return 0
 
     saved = restore_checkpoint(checkpoints, run.identity, console.say)
     if saved:
         console.say(f"{run.name}: resumes at agent step {saved.agent_step:,}")
-    learner: Learner | None = None
-    if subject.features is not None:
-        learner = configured_learner(c, subject.features.num_features, envs.num_actions)
-        if saved:
-            learner.restore(saved.learner)
-    head_name = c.head if learner else "none"
+    head_name = c.head if subject.features is not None else "none"
     row = EpisodeRow(subject.game, subject.agent, head_name, c.seed, "", 0, 0.0, 0)
     with (
         console.orderly_stop() as stop,
         recorder(c, run, row, saved) as record,
         MetricsWriter(workdir, saved.agent_step if saved else -1) as metrics,
     ):
-        returns = learn_and_play(c, subject, envs, learner, saved, record, metrics, stop)
-    if stop:
+        e = Evaluation(c, subject, envs, record, metrics, stop)
+        if dataset:
+            outcome = by_labels(e, saved, dataset)
+        else:
+            outcome = by_interaction(e, saved, save_dataset)
+    if outcome is None:
         run.push("metrics.jsonl", "tensorboard")  # the last events
         at = f"{record.saved_at:,}"
         console.say(f"{run.name}: stopped, saved at agent step {at}; the same command resumes")
@@ -347,7 +294,7 @@ def evaluate(
     # incomplete file would be biased.
     run.check_held()
     os.replace(record.file, workdir / "scores.jsonl")
-    mean, diverged = float(np.mean(returns)), learner.diverged_fits if learner else 0
+    (returns, diverged), mean = outcome, float(np.mean(outcome.returns))
     write_json(
         summary, {"episode_return": mean, "episodes": len(returns), "diverged_fits": diverged}
     )
@@ -364,9 +311,22 @@ def evaluate(
 def main() -> int:
     jax.config.update("jax_numpy_rank_promotion", "raise")
     c = cfg.check_config(_CONFIG.value, FIELDS)
-    check_together(c)
     name, like = _FEATURES.value, _LIKE.value
-    subject = resolve_subject(name, like=like, game=_GAME.value, agent=_AGENT.value, seed=c.seed)
+    subject = resolve_subject(
+        name,
+        like=like,
+        game=_GAME.value,
+        agent=_AGENT.value,
+        seed=c.seed,
+        trained=trains_encoder(c.head, c.to_dict()),
+    )
+    dataset = open_dataset(_DATASET.value) if _DATASET.value else None
+    if dataset:
+        check_labels(c, dataset, subject)
+        if _SAVE_DATASET.value:
+            raise UserError("--save_dataset: goes with interaction, not with --dataset")
+    else:
+        check_together(c)
     envs = AtariEnvs(subject.game, c.num_envs)
     if subject.features is not None:
         check_features_fit(subject.features, name, subject.game, envs.num_actions)
@@ -377,6 +337,9 @@ def main() -> int:
         "like": like or "",
         **features_identity(subject.features),
         "features": name,  # for information only: the path of the features
+        "dataset": _DATASET.value or "",  # likewise
+        "dataset_fingerprint": dataset.compute_fingerprint() if dataset else "",
+        "save_dataset": _SAVE_DATASET.value or "",
     }
     with open_run(
         _WORKDIR.value,
@@ -386,9 +349,8 @@ def main() -> int:
         owns=OWNS,
         pull=("summary.json", "metrics.jsonl", CHECKPOINTS),
         may_change=MAY_CHANGE,
-        upgrade=lambda old: upgrade_config(old, subject),
     ) as run:
-        return evaluate(c, subject, envs, run)
+        return evaluate(c, subject, envs, run, dataset=dataset, save_dataset=_SAVE_DATASET.value)
 
 
 if __name__ == "__main__":

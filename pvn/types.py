@@ -41,10 +41,14 @@ class Transition(NamedTuple):
 
 
 class Interaction(NamedTuple):
-    """A batch of n-step transitions for a linear head: features and rewards."""
+    """A batch of n-step transitions with rewards.
 
-    features_tm1: Array  # float32 [B, F]
+    A state is what the replay stores of it: features float32 [B, F], or for a network that is
+    trained from pixels a stack of frames uint8 [B, 4, 84, 84].
+    """
+
+    s_tm1: Array
     a_tm1: Array  # int32 [B]
     r_t: Array  # float32 [B], the discounted sum of up to n rewards
     discount_t: Array  # float32 [B], gamma^(number of rewards), or 0 where the game ended
-    features_t: Array  # float32 [B, F], where the sum stopped
+    s_t: Array  # where the sum stopped

@@ -25,6 +25,7 @@ TINY = [
     "--config.fqi.iterations=5",
     "--config.eval_episodes=6",
     "--config.eval_epsilon=0.2",
+    "--config.videos=False",
 ]
 
 
@@ -168,7 +169,7 @@ def test_random_play_is_the_known_one(run: Callable, tmp_path: Path) -> None:
             ["--features=random", "--game=Pong", "--config.num_steps=1000"],
             "error: config.num_steps: 1000 ends before anything is learned, expected at least",
         ),
-        (["--features=none", "--config.head=c51"], "error: config.head: 'c51', expected one of"),
+        (["--features=none", "--config.head=dueling"], "error: config.head: 'dueling', expected"),
         (
             ["--features=none", "--game=Pong", "--config.discount=1.0"],
             "error: config.discount: 1.0, expected a number in [0, 1)",
@@ -256,42 +257,6 @@ def test_a_head_that_diverged_is_not_played_or_reported(
         assert all(np.isfinite(list(row.values())))
 
 
-@pytest.mark.parametrize(
-    ("old_features", "change", "differs"),
-    [
-        ("none", "--agent=mine", "agent ('random_policy', now 'mine')"),
-        ("random", "--config.fqi.iterations=29", "fqi"),
-    ],
-)
-def test_an_evaluation_of_an_older_pvn_is_complete(
-    run: Callable, tmp_path: Path, old_features: str, change: str, differs: str
-) -> None:
-    # The format of pvn 0.1.0.
-    old = {
-        "game": "Breakout", "like": "", "method": "", "seed": 0, "num_envs": 32, "head": "fqi",
-        "num_steps": 60000, "discount": 0.99, "n_step": 5, "clip_rewards": True,
-        "epsilon_start": 1.0, "epsilon_end": 0.05, "epsilon_decay_steps": 20000,
-        "replay_capacity": 1000000, "learn_after": 2000, "fqi_refit_every": 10000,
-        "fqi_iterations": 30, "fqi_held_out": 0.2, "dqn_update_every": 4, "dqn_batch_size": 32,
-        "dqn_learning_rate": 6.25e-05, "dqn_adam_epsilon": 0.00015, "dqn_max_gradient_norm": 10.0,
-        "dqn_target_period": 2000, "eval_episodes": 100, "eval_epsilon": 0.001,
-        "features": old_features,
-    }  # fmt: skip
-    if old_features != "none":
-        old["features_sha256"] = ""
-    (tmp_path / "config.json").write_text(json.dumps(old))
-    (tmp_path / "run.json").write_text(json.dumps({"kind": "evaluate"}))
-    summary = {"return": 1.25, "episodes": 100, "diverged_fits": 0}
-    (tmp_path / "summary.json").write_text(json.dumps(summary))
-    arguments = [f"--features={old_features}", "--game=Breakout", f"--workdir={tmp_path}"]
-    result = run("pvn.evaluate", *arguments)
-    assert result.returncode == 0, result.stderr
-    assert result.stderr == f"{tmp_path}: complete, mean episode return 1.25\n"
-    other = run("pvn.evaluate", *arguments, change)  # config.json now has the current format
-    assert other.returncode == 1
-    assert f"holds a run with another config: {differs}" in other.stderr
-
-
 def test_moved_features_are_the_same_and_others_are_not(
     run: Callable, features: Path, tmp_path: Path
 ) -> None:
@@ -317,7 +282,7 @@ import numpy as np
 
 from pvn import console
 from pvn.evaluation import registry
-from pvn.evaluation.head import zero_head
+from pvn.evaluation.linear import LinearLearner
 from pvn.fields import whole
 
 
@@ -325,12 +290,13 @@ class AlwaysSettings(NamedTuple):
     action: Annotated[int, whole(0)] = 3
 
 
-class AlwaysLearner:
+class AlwaysLearner(LinearLearner):
     diverged_fits = 0
 
     def __init__(self, context, settings):
-        kernel, bias = zero_head(context.num_features, context.num_actions)
-        self.head, self.num_fits = type(zero_head(1, 1))(kernel, bias.at[settings.action].set(1)), 0
+        super().__init__(context)
+        self.head = self.head._replace(bias=self.head.bias.at[settings.action].set(1))
+        self.num_fits = 0
 
     def learn(self, replay, agent_step):
         self.num_fits += 1
@@ -346,7 +312,8 @@ class AlwaysLearner:
         self.num_fits = int(state["num_fits"])
 
 
-registry.LEARNERS["always"] = (AlwaysSettings, AlwaysLearner)  # the second file
+registry.SECTIONS["always"] = AlwaysSettings  # the second file
+registry.LEARNERS["always"] = registry.Entry(("always",), AlwaysLearner)
 
 from pvn import evaluate
 
@@ -386,7 +353,7 @@ def test_a_new_learner_with_a_setting_touches_two_files(
     assert {row["head"] for row in _rows(tmp_path / "own")} == {"always"}
     assert _rows(tmp_path / "own", "metrics.jsonl") == [{"step": 1200, "at": 1200}]
     head = load_file(tmp_path / "own" / "policy" / "head.safetensors")
-    assert head["bias"].tolist() == [0, 0, 1, 0]
+    assert head["0.bias"].tolist() == [0, 0, 1, 0]
     wrong = run_script(OWN_LEARNER, *own, "--config.always.action=-2")
     assert wrong.returncode == 1
     assert wrong.stderr == ("error: config.always.action: -2, expected a whole number, 0 or more\n")
@@ -396,26 +363,21 @@ COUNTED = """
 import atexit
 
 from pvn import console, evaluate
-from pvn.evaluation import dqn, head
+from pvn.evaluation import acting, dqn
 
-traces = {"double_q_loss": 0, "act": 0}
+traces = {"q_losses": 0, "act": 0}
 
 
 def count(name, function):
-    def counted(*arguments):
+    def counted(*arguments, **more):
         traces[name] += 1
-        return function(*arguments)
+        return function(*arguments, **more)
 
     return counted
 
 
-def make_act(features):
-    features.apply = count("act", features.apply)
-    return head.make_act(features)
-
-
-dqn.double_q_loss = count("double_q_loss", dqn.double_q_loss)
-evaluate.make_act = make_act
+dqn.q_losses = count("q_losses", dqn.q_losses)
+acting.outputs = count("act", acting.outputs)
 atexit.register(lambda: print(traces))
 console.run(evaluate.main)
 """
@@ -425,9 +387,12 @@ def test_one_update_and_one_act_are_traced_once(
     run_script: Callable, features: Path, tmp_path: Path
 ) -> None:
     arguments = [f"--features={features}", f"--workdir={tmp_path / 'eval'}", "--config.head=dqn"]
-    result = run_script(COUNTED, *arguments, *TINY)
+    result = run_script(COUNTED, *arguments, *TINY, "--config.videos=True")
     assert result.returncode == 0, result.stderr
-    assert result.stdout == "{'double_q_loss': 1, 'act': 1}\n"
+    assert result.stdout == "{'q_losses': 1, 'act': 1}\n"
+    assert {file.name for file in (tmp_path / "eval" / "videos").iterdir()} == {
+        "best.gif", "median.gif",
+    }  # fmt: skip
 
 
 def test_agents_can_be_named(run: Callable, tmp_path: Path) -> None:
@@ -437,3 +402,38 @@ def test_agents_can_be_named(run: Callable, tmp_path: Path) -> None:
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert {row["agent"] for row in _rows(tmp_path)} == {"mine"}
+
+
+def test_end_to_end_saves_features_and_a_dataset_from_which_others_learn(
+    run: Callable, tmp_path: Path
+) -> None:
+    agent, data, labels = (tmp_path / name for name in ("agent", "data", "labels"))
+    result = run(
+        "pvn.evaluate", "--features=random", "--game=Breakout", *TINY, "--config.head=dqn",
+        "--config.dqn.encoder_learning_rate=1e-4", "--config.num_steps=800",
+        "--config.dqn.priority_exponent=0.5", f"--save_dataset={data}", f"--workdir={agent}",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    rows = _rows(agent)
+    assert {row["agent"] for row in rows} == {"end_to_end"}
+    trained = [row for row in rows if row["phase"] == "train"]
+    dataset = read_dataset(data)
+    assert len(dataset.rows.action) == 800
+    assert dataset.rows.reward[dataset.rows.episode == 0].sum() == trained[0]["episode_return"]
+    assert dataset.attributes["source"]["kind"] == "pvn.evaluate"
+
+    # Its features, frozen; the labels are those of its dataset.
+    arguments = [
+        "pvn.evaluate", f"--features={agent}/policy", *TINY, f"--dataset={data}",
+        f"--workdir={labels}", "--config.learn_after=100",
+    ]  # fmt: skip
+    result = run(*arguments, "--config.num_labels=(400,700)")
+    assert result.returncode == 0, result.stderr
+    rows = _rows(labels)
+    assert {row["agent"] for row in rows} == {"end_to_end_features"}
+    assert [row["agent_step"] for row in rows] == [400] * 6 + [700] * 6
+    assert {row["phase"] for row in rows} == {"eval"}
+    few = run(*arguments, "--config.num_labels=(400,801)", "--overwrite")
+    assert few.returncode == 1
+    assert "config.num_labels: (400, 801), expected ascending numbers of at most 800" in few.stderr
+    assert _rows(labels) == rows

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from time import sleep
 
+import numpy as np
 import pytest
+
+from pvn.data.store import read_dataset
 
 TINY = [
     "--game=Breakout",
@@ -122,3 +125,38 @@ def test_random_play_is_resumed(run: Callable, interrupt: Callable, tmp_path: Pa
     assert results(workdir) == results(whole)
     rows = [json.loads(line) for line in results(workdir)["scores.jsonl"].splitlines()]
     assert len(rows) == 20
+
+
+def test_pixels_and_labels_are_resumed(
+    run: Callable, start: Callable, interrupt: Callable, tmp_path: Path
+) -> None:
+    """DQN from pixels with prioritised replay and a dataset; then a head on that dataset."""
+    pixels = [
+        "pvn.evaluate", "--features=random", *TINY, "--config.head=dqn",
+        "--config.num_steps=600", "--config.dqn.encoder_learning_rate=1e-4",
+        "--config.dqn.priority_exponent=0.5", "--config.dqn.update_every=20",
+    ]  # fmt: skip
+    for name in ("whole", "killed"):
+        own = [*pixels, f"--save_dataset={tmp_path / f'{name}_data'}"]
+        own += [f"--workdir={tmp_path / name}", "--config.checkpoint_every=100"]
+        if name == "killed":
+            interrupt(signal.SIGKILL, lambda: newest(tmp_path / "killed") >= 400, *own)
+        result = run(*own)
+        assert result.returncode == 0, result.stderr
+    assert results(tmp_path / "killed") == results(tmp_path / "whole")
+    one, other = (read_dataset(tmp_path / f"{name}_data").rows for name in ("whole", "killed"))
+    for expected, found in zip(one, other, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+    labels = [
+        "pvn.evaluate", f"--features={tmp_path / 'whole' / 'policy'}", *TINY,
+        f"--dataset={tmp_path / 'whole_data'}", "--config.num_labels=(300,500)",
+        "--config.checkpoint_every=100",
+    ]  # fmt: skip
+    for name in ("all", "parts"):
+        own = [*labels, f"--workdir={tmp_path / name}"]
+        if name == "parts":
+            interrupt(signal.SIGTERM, lambda: newest(tmp_path / "parts") >= 600, *own)
+        result = run(*own)
+        assert result.returncode == 0, result.stderr
+    assert results(tmp_path / "parts") == results(tmp_path / "all")

@@ -20,14 +20,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pvn.errors import UserError
-from pvn.evaluation.replay import FeatureReplay
+from pvn.evaluation.replay import Replay
 from pvn.evaluation.state import State
+from pvn.evaluation.stream import Position
 from pvn.fields import differing_fields
 from pvn.files import naming, sha256
 from pvn.manifest import read_manifest, verify_files, write_manifest
 from pvn.paths import make_folder
 
-FORMAT, VERSION = "pvn-evaluation-checkpoint", 1
+FORMAT, VERSION = "pvn-evaluation-checkpoint", 2
 KEEP = 2  # checkpoints
 
 
@@ -35,22 +36,24 @@ class Checkpoint(NamedTuple):
     """How far an evaluation has come."""
 
     phase: str  # "train" or "eval"
-    agent_step: int  # agent steps played so far, in both phases
+    agent_step: int  # agent steps (or labels) in the phase "train", plus agent steps in "eval"
+    learned_at: int  # agent steps, or labels, that the learner has learned from
     scores: bytes  # the lines of scores.jsonl so far
     rollout: State
     learner: State  # empty for random play
+    stored: Position = Position()  # of the dataset that the run writes
     replay: tuple[Path, ...] = ()  # of a restored checkpoint: its files of the replay, in order
 
 
 def save_checkpoint(
-    folder: Path, checkpoint: Checkpoint, replay: FeatureReplay | None, identity: Mapping[str, Any]
+    folder: Path, checkpoint: Checkpoint, replay: Replay | None, identity: Mapping[str, Any]
 ) -> None:
     """Saves a checkpoint, and deletes all but the newest `KEEP`.
 
     Args:
       folder: of all checkpoints of this run. A checkpoint of a later step must not be there.
       checkpoint: what to save. Its field `replay` is ignored.
-      replay: None in the phase "eval".
+      replay: None in the phase "eval", and for a replay of frames, which the emulators show again.
       identity: everything that determines the run (`Run.identity`); JSON values.
 
     Raises:
@@ -76,6 +79,8 @@ def save_checkpoint(
         "version": VERSION,
         "phase": checkpoint.phase,
         "agent_step": checkpoint.agent_step,
+        "learned_at": checkpoint.learned_at,
+        "stored": checkpoint.stored,
         "files": files,
         "identity": identity,
     }
@@ -117,16 +122,18 @@ def restore_checkpoint(
             return Checkpoint(
                 body["phase"],
                 body["agent_step"],
+                body["learned_at"],
                 arrays["scores"].tobytes(),
                 _part(arrays, "rollout/"),
                 _part(arrays, "learner/"),
+                Position(*body["stored"]),
                 tuple(folder / name for name in _pieces(body["files"])),
             )
     _keep_only(folder, [])
     return None
 
 
-def restore_replay(replay: FeatureReplay, files: Iterable[Path]) -> None:
+def restore_replay(replay: Replay, files: Iterable[Path]) -> None:
     """Adds the timesteps in the files of a checkpoint to a replay without timesteps."""
     for file in files:
         with np.load(file) as rows:
@@ -160,10 +167,12 @@ def _read_manifest(file: Path) -> dict[str, Any]:
     """The body of a manifest.
 
     Raises:
-      ValueError: it is corrupt.
+      ValueError: it is corrupt, or its format is older.
       UserError: its format is newer.
     """
     body = read_manifest(file)
+    if body["version"] < VERSION:
+        raise ValueError(f"its format version {body['version']} is older than {VERSION}")
     if body["version"] > VERSION:
         raise UserError(
             f"checkpoint {file}: its format version {body['version']} is newer than {VERSION}; "

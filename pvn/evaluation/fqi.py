@@ -16,9 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from pvn.errors import UserError
-from pvn.evaluation.head import LinearHead, zero_head
+from pvn.evaluation.head import Layer
 from pvn.evaluation.learner import LearnerContext
-from pvn.evaluation.replay import FeatureReplay
+from pvn.evaluation.linear import LinearLearner
+from pvn.evaluation.replay import Replay
 from pvn.evaluation.state import State
 from pvn.fields import real, whole
 from pvn.probes.ridge import PENALTIES, Ridge
@@ -40,7 +41,7 @@ class FqiSettings(NamedTuple):
 class FqiFit(NamedTuple):
     """A fitted head and statistics of its fit."""
 
-    head: LinearHead  # NumPy arrays
+    head: Layer  # NumPy arrays
     held_out_r2: float  # R^2 of the last iteration on the held-out interactions
     penalty: float  # the last iteration chose it on the held-out interactions
     change: float  # RMS change of the targets in the last iteration / their standard deviation
@@ -56,7 +57,7 @@ def fit_fqi(
     bound: float,
     num_iterations: int,
     penalties: np.ndarray = PENALTIES,
-    start: LinearHead | None = None,
+    start: Layer | None = None,
 ) -> FqiFit:
     """Iterates Q <- ridge(r + discount max_a' Q(s', a')), with one ridge for each action.
 
@@ -74,23 +75,23 @@ def fit_fqi(
     Raises:
       UserError: a feature is not finite, or the squares of the features overflow.
     """
-    chex.assert_rank([batch.features_tm1, batch.a_tm1], [2, 1])
-    chex.assert_equal_shape([batch.features_tm1, batch.features_t])
+    chex.assert_rank([batch.s_tm1, batch.a_tm1], [2, 1])
+    chex.assert_equal_shape([batch.s_tm1, batch.s_t])
     chex.assert_equal_shape([batch.a_tm1, batch.r_t, batch.discount_t, held_out])
-    chex.assert_equal_shape_prefix([batch.features_tm1, batch.a_tm1], 1)
-    _check_squares(batch.features_tm1)
-    x, action = batch.features_tm1, batch.a_tm1
+    chex.assert_equal_shape_prefix([batch.s_tm1, batch.a_tm1], 1)
+    _check_squares(batch.s_tm1)
+    x, action = batch.s_tm1, batch.a_tm1
     fitted = [np.flatnonzero(~held_out & (action == a)) for a in range(num_actions)]
     tested = [np.flatnonzero(held_out & (action == a)) for a in range(num_actions)]
     ridges = [Ridge(x[rows]) if len(rows) else None for rows in fitted]
     x_tested = [x[rows] for rows in tested]
     num_tested = int(held_out.sum())
 
-    start = zero_head(x.shape[1], num_actions) if start is None else start
+    start = start or Layer(np.zeros((x.shape[1], num_actions)), np.zeros(num_actions))
     kernel, bias = (np.asarray(weights, np.float64) for weights in start)
     targets = np.zeros(len(action))
     for _ in range(num_iterations):
-        q = batch.features_t @ kernel.astype(np.float32) + bias.astype(np.float32)[None]
+        q = batch.s_t @ kernel.astype(np.float32) + bias.astype(np.float32)[None]
         previous = targets
         raw = batch.r_t + batch.discount_t * q.max(axis=1)
         targets = np.clip(raw, -bound, bound).astype(np.float64)
@@ -110,7 +111,7 @@ def fit_fqi(
     held_out_variance = max(float(np.var(targets[held_out])), 1e-12)
     finite = bool(np.isfinite(kernel).all() and np.isfinite(bias).all())
     return FqiFit(
-        head=LinearHead(kernel.astype(np.float32), bias.astype(np.float32)),
+        head=Layer(kernel.astype(np.float32), bias.astype(np.float32)),
         held_out_r2=float(1 - error[best] / num_tested / held_out_variance),
         penalty=float(penalties[best]),
         change=float(np.sqrt(np.mean(np.square(targets - previous))) / spread),
@@ -129,20 +130,20 @@ def _check_squares(features: np.ndarray) -> None:
         )
 
 
-class FqiLearner:
+class FqiLearner(LinearLearner):
     """Growing-batch fitted Q iteration: a fit to the whole replay every `refit_every` agent steps.
 
     A fit that diverges is counted in `diverged_fits` and is not used.
     """
 
     def __init__(self, context: LearnerContext, settings: FqiSettings):
-        self._context, self._settings = context, settings
-        self.head = zero_head(context.num_features, context.num_actions)
+        super().__init__(context)
+        self._settings = settings
         self.num_fits, self.diverged_fits = 0, 0
         self._next_fit = context.learn_after  # agent step
         self._fitted_at = -1  # agent step
 
-    def learn(self, replay: FeatureReplay, agent_step: int) -> Mapping[str, float]:
+    def learn(self, replay: Replay, agent_step: int) -> Mapping[str, float]:
         """Makes a fit if one is due."""
         if agent_step < self._next_fit:
             return {}
@@ -150,7 +151,7 @@ class FqiLearner:
         self._next_fit = (agent_step // refit_every + 1) * refit_every
         return self._fit(replay, agent_step)
 
-    def finish(self, replay: FeatureReplay, agent_step: int) -> Mapping[str, float]:
+    def finish(self, replay: Replay, agent_step: int) -> Mapping[str, float]:
         """Makes the last fit to the whole replay, unless `learn` made it at this agent step."""
         return {} if self._fitted_at == agent_step else self._fit(replay, agent_step)
 
@@ -167,11 +168,11 @@ class FqiLearner:
 
     def restore(self, state: State) -> None:
         """Puts a new learner into the state that `state` returned."""
-        self.head = LinearHead(jnp.asarray(state["kernel"]), jnp.asarray(state["bias"]))
+        self.head = Layer(jnp.asarray(state["kernel"]), jnp.asarray(state["bias"]))
         self.num_fits, self.diverged_fits = int(state["num_fits"]), int(state["diverged_fits"])
         self._next_fit, self._fitted_at = int(state["next_fit"]), int(state["fitted_at"])
 
-    def _fit(self, replay: FeatureReplay, agent_step: int) -> Mapping[str, float]:
+    def _fit(self, replay: Replay, agent_step: int) -> Mapping[str, float]:
         self._fitted_at = agent_step
         time, env = replay.starts()
         batch = replay.gather(time, env)

@@ -1,6 +1,10 @@
-"""The linear head that every learner fits, and greedy actions from it."""
+"""The head on the features: layers, and how their outputs become action values.
 
-from collections.abc import Callable
+The last layer has K outputs for each action. A `Values` says what they are: the action value itself
+(K = 1), or a distribution over K values (`pvn.evaluation.values`). A linear head is one layer.
+"""
+
+import itertools
 from typing import NamedTuple
 
 import chex
@@ -8,46 +12,59 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pvn.features import Features
 from pvn.types import Array
 
 
-class LinearHead(NamedTuple):
-    """Action values that are linear in the features: Q(s, a) = x(s) @ kernel[:, a] + bias[a]."""
+class Layer(NamedTuple):
+    """A dense layer: x @ kernel + bias."""
 
-    kernel: Array  # float32 [F, A]
-    bias: Array  # float32 [A]
-
-
-Act = Callable[[LinearHead, np.ndarray], tuple[jax.Array, jax.Array]]
-"""(head, observations uint8 [E, 84, 84, 4]) -> (features float32 [E, F], greedy actions [E])."""
+    kernel: Array  # float32 [inputs, outputs]
+    bias: Array  # float32 [outputs]
 
 
-def zero_head(num_features: int, num_actions: int) -> LinearHead:
-    """A head whose action values are all 0."""
-    return LinearHead(jnp.zeros((num_features, num_actions)), jnp.zeros(num_actions))
+Head = tuple[Layer, ...]
+"""Dense layers with a ReLU between them. The last layer has A * K outputs."""
 
 
-def q_values(head: LinearHead, features: jax.Array) -> jax.Array:
-    """Action values float32 [B, A] of features float32 [B, F]."""
-    chex.assert_rank([features, head.kernel, head.bias], [2, 2, 1])
-    chex.assert_shape(head.kernel, (features.shape[1], head.bias.shape[0]))
-    return features @ head.kernel + head.bias[None]
+def init_head(
+    num_features: int, num_outputs: int, hidden: tuple[int, ...] = (), seed: int = 0
+) -> Head:
+    """A head whose outputs are all 0: its last layer is zeros, hidden layers are random.
+
+    Args:
+      num_features: F.
+      num_outputs: A * K.
+      hidden: units of each hidden layer; their kernels are Xavier-uniform.
+      seed: seed of the hidden layers.
+    """
+    sizes = (num_features, *hidden)
+    keys = jax.random.split(jax.random.key(seed), max(len(hidden), 1))
+    draw = jax.nn.initializers.xavier_uniform()
+    layers = [
+        Layer(draw(key, size), jnp.zeros(size[1]))
+        for key, size in zip(keys, itertools.pairwise(sizes), strict=False)
+    ]
+    return (*layers, Layer(jnp.zeros((sizes[-1], num_outputs)), jnp.zeros(num_outputs)))
 
 
-def is_finite(head: LinearHead) -> bool:
+def linear_head(kernel: Array, bias: Array) -> Head:
+    """Action values that are linear in the features: Q(s, a) = x(s) @ kernel[:, a] + bias[a].
+
+    kernel: float32 [F, A]. bias: float32 [A].
+    """
+    return (Layer(kernel, bias),)
+
+
+def outputs(head: Head, features: Array, num_actions: int) -> jax.Array:
+    """The outputs of the last layer, float32 [B, A, K], of features float32 [B, F]."""
+    chex.assert_rank(features, 2)
+    x = features
+    for number, layer in enumerate(head):
+        x = jax.nn.relu(x) if number else x
+        x = x @ layer.kernel + layer.bias[None]
+    return x.reshape(len(features), num_actions, -1)
+
+
+def is_finite(head: Head) -> bool:
     """Whether all weights are finite."""
-    return all(bool(np.isfinite(weights).all()) for weights in head)
-
-
-def make_act(features: Features) -> Act:
-    """An `Act` that computes features and greedy actions in one dispatch."""
-
-    @jax.jit
-    def act(
-        params: object, head: LinearHead, observation: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        x = features.apply(params, observation)
-        return x, jnp.argmax(q_values(head, x), axis=-1)
-
-    return lambda head, observation: act(features.device_params, head, observation)
+    return all(bool(np.isfinite(weights).all()) for layer in head for weights in layer)

@@ -1,4 +1,4 @@
-"""The interface of a learner: it fits a linear head to a replay while the agent plays.
+"""The interface of a learner: it learns to play from a replay while the agent plays.
 
 A learner is one file with two classes. The settings are a NamedTuple; its annotations say which
 values are valid. The learner is made from a `LearnerContext` and its settings.
@@ -6,17 +6,21 @@ values are valid. The learner is made from a `LearnerContext` and its settings.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from pvn.evaluation.head import LinearHead
-from pvn.evaluation.replay import FeatureReplay
+import numpy as np
+
+from pvn.evaluation.head import Head
+from pvn.evaluation.replay import Replay, StateBuffer
 from pvn.evaluation.state import State
+from pvn.evaluation.values import Values
+from pvn.features import Features
 
 
 class LearnerContext(NamedTuple):
     """The arguments that every learner gets besides its own settings."""
 
-    num_features: int
+    features: Features
     num_actions: int
     num_envs: int
     discount: float  # gamma of one agent step
@@ -25,23 +29,44 @@ class LearnerContext(NamedTuple):
     learn_after: int  # agent steps before the first update or fit
     seed: int
 
+    @property
+    def num_features(self) -> int:
+        """F."""
+        return self.features.num_features
+
+
+class Policy(NamedTuple):
+    """What plays: features, a head on them, and what its outputs mean."""
+
+    features: Features
+    head: Head
+    values: Values
+    num_actions: int
+
+
+class Acted(NamedTuple):
+    """The choice of a learner for E observations."""
+
+    state: np.ndarray  # [E, ...], what the replay keeps of the observations
+    greedy: Any  # int32 [E], the actions of highest value
+
 
 class Learner(Protocol):
-    """Fits a head.
+    """Learns to play.
 
-    `learn` is called after every timestep, as soon as the replay holds a whole interaction.
+    `learn` is called before every timestep, as soon as the replay holds a whole interaction.
     `finish` is called once, after the last timestep. Both return the metrics to log by name; the
     mapping may be empty. Both raise `UserError` if learning cannot continue.
     """
 
     @property
-    def head(self) -> LinearHead:
-        """The current head. All its weights are 0 before the first fit."""
+    def gradual(self) -> bool:
+        """Whether `learn` makes many small updates, and not a fit to the whole replay."""
         ...
 
     @property
     def num_fits(self) -> int:
-        """Number of fits or updates behind `head`. While it is 0 the agent plays at random."""
+        """Number of fits or updates so far. While it is 0 the agent plays at random."""
         ...
 
     @property
@@ -49,12 +74,27 @@ class Learner(Protocol):
         """Number of fits that diverged and were not used."""
         ...
 
-    def learn(self, replay: FeatureReplay, agent_step: int) -> Mapping[str, float]:
-        """Makes the updates, or the fit, that are due at this agent step."""
+    def act(self, observation: np.ndarray) -> Acted:
+        """Greedy actions, by the newest fit, for observations uint8 [E, 84, 84, 4]."""
         ...
 
-    def finish(self, replay: FeatureReplay, agent_step: int) -> Mapping[str, float]:
-        """Makes the last fit. Afterwards `head` is finite, or `num_fits` is 0."""
+    def state_buffer(self, capacity: int, num_envs: int) -> StateBuffer:
+        """An empty buffer for what the replay keeps of `capacity` timesteps of E environments."""
+        ...
+
+    def learn(self, replay: Replay, agent_step: int) -> Mapping[str, float]:
+        """Makes the updates, or the fit, that are due.
+
+        agent_step: number of agent steps that were added to the replay.
+        """
+        ...
+
+    def finish(self, replay: Replay, agent_step: int) -> Mapping[str, float]:
+        """Makes the last fit. Afterwards all weights are finite, or `num_fits` is 0."""
+        ...
+
+    def policy(self) -> Policy:
+        """What was learned."""
         ...
 
     def state(self) -> State:

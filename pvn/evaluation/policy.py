@@ -1,4 +1,4 @@
-"""A policy on disk: a linear head beside the features it was fitted on."""
+"""A saved policy: a head beside the features it was fitted on."""
 
 import json
 from pathlib import Path
@@ -11,24 +11,27 @@ from safetensors.numpy import save as save_tensors
 
 from pvn import remote
 from pvn.errors import UserError
-from pvn.evaluation.head import LinearHead, is_finite, make_act
-from pvn.features import Features, load_features, save_features
+from pvn.evaluation.acting import Actor
+from pvn.evaluation.head import Head, Layer, is_finite
+from pvn.evaluation.learner import Policy
+from pvn.evaluation.values import VALUES
+from pvn.features import load_features, save_features
 from pvn.files import read_text, sha256, write_json, write_whole
 from pvn.paths import make_folder
 
 FORMAT = "pvn-policy"
-VERSION = 1
+VERSION = 2  # version 1 has only linear heads of action values, with the tensors kernel and bias
 
 
 class GreedyPolicy:
     """A callable: observations uint8 [E, 84, 84, 4] -> the actions int [E] of highest value."""
 
-    def __init__(self, features: Features, head: LinearHead, metadata: dict[str, Any]):
-        self.features, self.head, self.metadata = features, head, metadata
-        self._act = make_act(features)
+    def __init__(self, policy: Policy, metadata: dict[str, Any]):
+        self.policy, self.metadata = policy, metadata
+        self._act = Actor(policy.features, policy.values, policy.num_actions)
 
     def __call__(self, observation: np.ndarray) -> np.ndarray:
-        return np.asarray(self._act(self.head, observation)[1])
+        return self._act(self.policy.head, observation).greedy
 
     def check_game(self, game: str, num_actions: int) -> None:
         """Raises `UserError` unless the policy was fitted on this game."""
@@ -39,17 +42,25 @@ class GreedyPolicy:
             )
 
 
-def save_policy(path: Path, features: Features, head: LinearHead, metadata: dict[str, Any]) -> None:
+def save_policy(path: Path, policy: Policy, metadata: dict[str, Any]) -> None:
     """Writes `features/`, `head.safetensors` and, last, `policy.json`, which makes it valid."""
     make_folder(path, "policy")
-    save_features(path / "features", features)
-    tensors = {name: np.asarray(value) for name, value in head._asdict().items()}
+    save_features(path / "features", policy.features)
+    tensors = {
+        f"{number}.{name}": np.asarray(value)
+        for number, layer in enumerate(policy.head)
+        for name, value in layer._asdict().items()
+    }
     write_whole(path / "head.safetensors", save_tensors(tensors))
-    digests = {
+    settings: Any = policy.values
+    kind = next(name for name, cls in VALUES.items() if isinstance(settings, cls))
+    fields = {
+        "num_actions": policy.num_actions,
+        "values": {"kind": kind, **settings._asdict()},
         "head_sha256": sha256(path / "head.safetensors"),
         "features_sha256": sha256(path / "features" / "model.safetensors"),
     }
-    write_json(path / "policy.json", {"format": FORMAT, "version": VERSION, **metadata, **digests})
+    write_json(path / "policy.json", {"format": FORMAT, "version": VERSION, **metadata, **fields})
 
 
 def load_policy(path: str | Path) -> GreedyPolicy:
@@ -79,11 +90,22 @@ def _load_local(path: Path) -> GreedyPolicy:
         raise UserError(
             f"policy {folder}: is not a {FORMAT} of version {VERSION} or older; upgrade pvn"
         )
-    tensors = load_file(folder / "head.safetensors")
-    head = LinearHead(jnp.asarray(tensors["kernel"]), jnp.asarray(tensors["bias"]))
+    head = _layers(load_file(folder / "head.safetensors"))
     if not is_finite(head):
         raise UserError(
             f"policy {folder}: its head diverged, weights are not finite (NaN or infinity); "
             "evaluate again with a lower config.dqn.learning_rate"
         )
-    return GreedyPolicy(load_features(folder / "features"), head, metadata)
+    settings = dict(metadata.get("values", {"kind": "value"}))
+    kind = VALUES[settings.pop("kind")](**settings)
+    features = load_features(folder / "features")
+    return GreedyPolicy(Policy(features, head, kind, metadata["num_actions"]), metadata)
+
+
+def _layers(tensors: dict[str, np.ndarray]) -> Head:
+    if "kernel" in tensors:  # version 1
+        tensors = {f"0.{name}": value for name, value in tensors.items()}
+    return tuple(
+        Layer(*(jnp.asarray(tensors[f"{number}.{name}"]) for name in Layer._fields))
+        for number in range(len(tensors) // 2)
+    )

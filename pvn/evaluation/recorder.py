@@ -6,9 +6,10 @@ from typing import Any
 
 from pvn.evaluation.checkpoint import Checkpoint, save_checkpoint
 from pvn.evaluation.learner import Learner
-from pvn.evaluation.records import EpisodeRow, append, parse_episode, read_rows
-from pvn.evaluation.replay import FeatureReplay
+from pvn.evaluation.records import EpisodeRow, append
+from pvn.evaluation.replay import Replay
 from pvn.evaluation.rollout import PlayedEpisode, Rollout
+from pvn.evaluation.stream import EpisodeStore, Position
 from pvn.files import LineWriter, write_whole
 
 CHECKPOINTS = "checkpoints"
@@ -58,11 +59,6 @@ class Recorder:
             row = self._row._replace(phase=phase, agent_step=agent_step)
             append(self._lines, row._replace(episode_return=episode_return, length=length))
 
-    def eval_returns(self) -> list[float]:
-        """The returns of the evaluation episodes written so far."""
-        rows = [row for _, row in read_rows(self.file, parse_episode)]
-        return [row.episode_return for row in rows if row.phase == "eval"]
-
     def is_due(self, agent_step: int) -> bool:
         """Whether a checkpoint is due at this agent step."""
         return agent_step >= self.saved_at + self._every
@@ -73,12 +69,27 @@ class Recorder:
         agent_step: int,
         rollout: Rollout,
         learner: Learner | None,
-        replay: FeatureReplay | None = None,
+        *,
+        learned_at: int = 0,
+        replay: Replay | None = None,
+        store: EpisodeStore | None = None,
     ) -> None:
-        """Saves a checkpoint. phase: "train", with a replay, or "eval"."""
+        """Saves a checkpoint.
+
+        Args:
+          phase: "train" or "eval".
+          agent_step: agent steps, or labels, so far in both phases.
+          rollout: of the phase.
+          learner: None for random play.
+          learned_at: what the learner has learned from, in the phase "eval".
+          replay: of features, in the phase "train".
+          store: the dataset that is written, in the phase "train".
+        """
         self.check_held()
+        stored = store.flush() if store else Position()
         states = rollout.state(), learner.state() if learner else {}
-        checkpoint = Checkpoint(phase, agent_step, self.file.read_bytes(), *states)
+        scores = self.file.read_bytes()
+        checkpoint = Checkpoint(phase, agent_step, learned_at, scores, *states, stored)
         save_checkpoint(self.workdir / CHECKPOINTS, checkpoint, replay, self._identity)
         self.saved_at = agent_step
         self._publish()

@@ -1,26 +1,52 @@
 """All learners, by their names in `config.head`."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from pvn.evaluation.dqn import DqnLearner, DqnSettings
 from pvn.evaluation.fqi import FqiLearner, FqiSettings
 from pvn.evaluation.learner import Learner, LearnerContext
+from pvn.evaluation.values import C51, HlGauss
 
-LEARNERS: dict[str, tuple[type, Callable[[LearnerContext, Any], Learner]]] = {
-    "fqi": (FqiSettings, FqiLearner),
-    "dqn": (DqnSettings, DqnLearner),
+
+class Entry(NamedTuple):
+    """A learner: the sections of the config that it reads, and how it is made from them."""
+
+    sections: tuple[str, ...]
+    make: Callable[..., Learner]  # (context, settings of each section) -> learner
+
+
+SECTIONS: dict[str, type[Any]] = {
+    "fqi": FqiSettings,
+    "dqn": DqnSettings,
+    "c51": C51,
+    "hl_gauss": HlGauss,
 }
-"""name -> (class of the settings, class of the learner). The config has a section of each name."""
+"""The sections of a config that belong to learners, and the class of each one's settings."""
+
+LEARNERS: dict[str, Entry] = {
+    "fqi": Entry(("fqi",), FqiLearner),
+    "dqn": Entry(("dqn",), DqnLearner),
+    "c51": Entry(("dqn", "c51"), DqnLearner),
+    "hl_gauss": Entry(("dqn", "hl_gauss"), DqnLearner),
+}
+"""name -> learner."""
 
 
-def make_learner(name: str, context: LearnerContext, settings: Mapping[str, Any]) -> Learner:
+def make_learner(
+    name: str, context: LearnerContext, config: Mapping[str, Mapping[str, Any]]
+) -> Learner:
     """Makes a learner.
 
     Args:
       name: a key of `LEARNERS`.
       context: what every learner gets.
-      settings: the learner's own settings by name.
+      config: the settings of each section by name; may have more sections than the learner reads.
     """
-    settings_class, learner_class = LEARNERS[name]
-    return learner_class(context, settings_class(**settings))
+    entry = LEARNERS[name]
+    return entry.make(context, *(SECTIONS[each](**config[each]) for each in entry.sections))
+
+
+def trains_encoder(name: str, config: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether the learner trains the encoder too. Arguments are as in `make_learner`."""
+    return "dqn" in LEARNERS[name].sections and config["dqn"]["encoder_learning_rate"] > 0

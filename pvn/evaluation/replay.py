@@ -1,37 +1,111 @@
-"""The replay buffer of a linear head: features, not frames, of E environments."""
+"""The replay buffer of E environments: what was seen and done at the last timesteps.
+
+What it keeps of a state is up to its `StateBuffer`: the features of a frozen encoder, or the frames
+that an encoder in training needs.
+"""
+
+from typing import Protocol
 
 import numpy as np
 
 from pvn.evaluation.state import State
 from pvn.types import Interaction
 
+STACK = 4  # frames of an observation
 
-class FeatureReplay:
+
+class StateBuffer(Protocol):
+    """The states of a ring buffer of C timesteps of E environments."""
+
+    before: int
+    """Number of earlier timesteps that a state may depend on."""
+
+    def put(self, at: int, state: np.ndarray, first: np.ndarray) -> None:
+        """Stores the states [E, ...] of slot `at`. first: bool [E], episodes that begin here."""
+        ...
+
+    def take(self, slot: np.ndarray, env: np.ndarray) -> np.ndarray:
+        """The states [B, ...] in these slots, int [B]."""
+        ...
+
+
+class FeatureBuffer:
+    """Keeps vectors float32 [E, F]."""
+
+    before = 0
+
+    def __init__(self, capacity: int, num_envs: int, num_features: int):
+        self.features = np.zeros((capacity, num_envs, num_features), np.float32)
+
+    def put(self, at: int, state: np.ndarray, first: np.ndarray) -> None:
+        """Stores features float32 [E, F]."""
+        self.features[at] = state
+
+    def take(self, slot: np.ndarray, env: np.ndarray) -> np.ndarray:
+        """Features float32 [B, F]."""
+        return self.features[slot, env]
+
+
+class FrameBuffer:
+    """Keeps each frame uint8 [E, 84, 84] once, and stacks the last four when they are read."""
+
+    before = STACK - 1
+
+    def __init__(self, capacity: int, num_envs: int):
+        self._frame = np.zeros((capacity, num_envs, 84, 84), np.uint8)
+        self._age = np.zeros((capacity, num_envs), np.uint8)  # timesteps since the start, at most 3
+        self._newest = -1  # slot
+
+    def put(self, at: int, state: np.ndarray, first: np.ndarray) -> None:
+        """Stores frames uint8 [E, 84, 84]."""
+        self._frame[at] = state
+        older = np.minimum(self._age[self._newest] + 1, STACK - 1)
+        self._age[at] = np.where(first, 0, older)
+        self._newest = at
+
+    def take(self, slot: np.ndarray, env: np.ndarray) -> np.ndarray:
+        """Stacks uint8 [B, 4, 84, 84], newest frame last; zeros before an episode's start."""
+        stack = np.empty((len(slot), STACK, *self._frame.shape[2:]), np.uint8)
+        age = self._age[slot, env]
+        for back in range(STACK):
+            stack[:, STACK - 1 - back] = self._frame[(slot - back) % len(self._frame), env]
+            stack[age < back, STACK - 1 - back] = 0
+        return stack
+
+
+class Replay:
     """A ring buffer of the last `capacity` timesteps of E environments, for n-step interactions.
 
-    Row (t, e) holds the features of environment e's observation at timestep t, the action, its
-    reward, and whether the action ended the episode (`terminal`, or `truncated` by the time limit).
-    After the end of an episode, row (t + 1, e) is the first row of the next episode. No interaction
-    crosses the end of an episode.
+    Row (t, e) holds the state that environment e showed at timestep t, the action, its reward, and
+    whether the action ended the episode (`terminal`, or `truncated` by the time limit). After the
+    end of an episode, row (t + 1, e) is the first row of the next episode. No interaction crosses
+    the end of an episode.
     """
 
     def __init__(
-        self, capacity: int, num_envs: int, num_features: int, *, n_step: int, discount: float
+        self, capacity: int, num_envs: int, states: StateBuffer, *, n_step: int, discount: float
     ):
-        """capacity: timesteps, more than n_step. discount: gamma of one timestep."""
+        """
+        Args:
+          capacity: timesteps; more than n_step and the states' `before` together.
+          num_envs: E.
+          states: an empty buffer of the same capacity.
+          n_step: number of rewards that are summed before bootstrapping.
+          discount: gamma of one timestep.
+        """
         shape = (capacity, num_envs)
-        self._features = np.zeros((*shape, num_features), np.float32)
+        self.states = states
         self._action = np.zeros(shape, np.int32)
         self._reward = np.zeros(shape, np.float32)
         self._terminal = np.zeros(shape, bool)
         self._truncated = np.zeros(shape, bool)
-        self._capacity, self._num_envs = capacity, num_envs
-        self._n_step, self._discount = n_step, discount
+        self.capacity, self.num_envs, self.n_step = capacity, num_envs, n_step
+        self._discount = discount
         self._added = 0  # timesteps added so far, including overwritten ones
 
     def __len__(self) -> int:
         """Number of rows in the buffer: timesteps times environments."""
-        return min(self._added, self._capacity) * self._num_envs
+        return min(self._added, self.capacity) * self.num_envs
 
     @property
     def added(self) -> int:
@@ -41,24 +115,35 @@ class FeatureReplay:
     @property
     def oldest(self) -> int:
         """The first timestep that is not overwritten, counted from 0."""
-        return max(0, self._added - self._capacity)
+        return max(0, self._added - self.capacity)
+
+    @property
+    def first_start(self) -> int:
+        """The first timestep that has all that its state depends on."""
+        return self.oldest + (self.states.before if self.oldest else 0)
+
+    @property
+    def end_start(self) -> int:
+        """One past the last timestep that n more timesteps follow."""
+        return self._added - self.n_step
 
     @property
     def has_starts(self) -> bool:
-        """Whether n more timesteps follow some row, so that an interaction can start there."""
-        return self._added > self._n_step
+        """Whether an interaction can start somewhere."""
+        return self.end_start > self.first_start
 
     def add(
         self,
-        features: np.ndarray,
+        state: np.ndarray,
         action: np.ndarray,
         reward: np.ndarray,
         terminal: np.ndarray,
         truncated: np.ndarray,
     ) -> None:
-        """Adds one timestep: features float32 [E, F], the other arrays [E]."""
-        at = self._added % self._capacity
-        self._features[at] = features
+        """Adds one timestep: states [E, ...], the other arrays [E]."""
+        at, last = self._added % self.capacity, (self._added - 1) % self.capacity
+        first = self._terminal[last] | self._truncated[last] | (self._added == 0)
+        self.states.put(at, state, first)
         self._action[at] = action
         self._reward[at] = reward
         self._terminal[at] = terminal
@@ -68,74 +153,73 @@ class FeatureReplay:
     def rows(self, first: int) -> State:
         """Copies of the arrays of the timesteps from `first` on, [added - first, E, ...] each.
 
-        first: not overwritten.
+        first: not overwritten. Only of a replay of features.
         """
-        at = np.arange(first, self._added) % self._capacity
+        at = np.arange(first, self._added) % self.capacity
         return {name: array[at] for name, array in self._arrays().items()}
 
     def put(self, first: int, rows: State) -> None:
         """Stores the result of `rows(first)`, after all earlier timesteps."""
         end = first + len(rows["action"])
-        at = np.arange(first, end) % self._capacity
+        at = np.arange(first, end) % self.capacity
         for name, array in self._arrays().items():
             array[at] = rows[name]
         self._added = end
 
     def _arrays(self) -> dict[str, np.ndarray]:
+        assert isinstance(self.states, FeatureBuffer)
         return {
-            "features": self._features,
+            "features": self.states.features,
             "action": self._action,
             "reward": self._reward,
             "terminal": self._terminal,
             "truncated": self._truncated,
         }
 
+    def is_start(self, time: np.ndarray, env: np.ndarray) -> np.ndarray:
+        """bool [B]: whether an interaction can start at these rows.
+
+        It cannot at a truncated row, because its next state is not stored.
+        """
+        inside = (time >= self.first_start) & (time < self.end_start)
+        return inside & ~self._truncated[time % self.capacity, env]
+
     def starts(self) -> tuple[np.ndarray, np.ndarray]:
         """(timesteps, environments), int64 [M]: all rows where an interaction can start.
 
-        The oldest row is first. A truncated row is not among them: its next state is not stored.
+        The oldest row is first.
         """
-        times = np.arange(self.oldest, self._added - self._n_step)
-        time = np.repeat(times, self._num_envs)
-        env = np.tile(np.arange(self._num_envs), len(times))
-        usable = ~self._truncated[time % self._capacity, env]
+        times = np.arange(self.first_start, self.end_start)
+        time = np.repeat(times, self.num_envs)
+        env = np.tile(np.arange(self.num_envs), len(times))
+        usable = self.is_start(time, env)
         return time[usable], env[usable]
-
-    def sample(self, random: np.random.Generator, batch_size: int) -> Interaction:
-        """Draws B rows of `starts` uniformly with replacement; returns their interactions."""
-        low, high = self.oldest, self._added - self._n_step
-        time = random.integers(low, high, batch_size)
-        env = random.integers(self._num_envs, size=batch_size)
-        while (cut := self._truncated[time % self._capacity, env]).any():
-            time[cut] = random.integers(low, high, int(cut.sum()))
-            env[cut] = random.integers(self._num_envs, size=int(cut.sum()))
-        return self.gather(time, env)
 
     def gather(self, time: np.ndarray, env: np.ndarray) -> Interaction:
         """The interactions that start at these rows [B], which must be rows of `starts`.
 
         Rewards are summed over n steps. The sum stops where the game ends (discount 0). It also
         stops before a truncated row, k < n steps after the start. The interaction then bootstraps
-        from the features of that row with discount gamma^k, because the row's next state is not
+        from the state of that row with discount gamma^k, because the row's next state is not
         stored.
         """
         count = len(time)
         total, scale = np.zeros(count, np.float32), np.ones(count, np.float32)
         ended, going = np.zeros(count, bool), np.ones(count, bool)
         steps = np.zeros(count, np.int64)
-        for k in range(self._n_step):
-            at = (time + k) % self._capacity
+        for k in range(self.n_step):
+            at = (time + k) % self.capacity
             going &= ~self._truncated[at, env]
             total += np.where(going, scale * self._reward[at, env], 0)
             scale = np.where(going, scale * np.float32(self._discount), scale)
             steps += going
             ended |= going & self._terminal[at, env]
             going &= ~ended
-        start = time % self._capacity
+        start = time % self.capacity
         return Interaction(
-            features_tm1=self._features[start, env],
+            s_tm1=self.states.take(start, env),
             a_tm1=self._action[start, env],
             r_t=total,
             discount_t=np.where(ended, 0, scale).astype(np.float32),
-            features_t=self._features[(time + steps) % self._capacity, env],
+            s_t=self.states.take((time + steps) % self.capacity, env),
         )

@@ -1,4 +1,4 @@
-"""Plays E environments in parallel with an epsilon-greedy linear policy on frozen features."""
+"""Plays E environments in parallel with an epsilon-greedy policy."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
@@ -6,18 +6,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pvn.envs.atari import AtariEnvs, TimeStep
+from pvn.envs.atari import AtariEnvs
 from pvn.errors import UserError
-from pvn.evaluation.head import Act, LinearHead
-from pvn.evaluation.learner import Learner
-from pvn.evaluation.replay import FeatureReplay
+from pvn.evaluation.learner import Acted, Learner
+from pvn.evaluation.replay import Replay
 from pvn.evaluation.state import State, generator_state, restore_generator
+
+Act = Callable[[np.ndarray], Acted]
+"""Observations uint8 [E, 84, 84, 4] -> what the replay keeps of them, and greedy actions."""
 
 
 class PlayedStep(NamedTuple):
     """One timestep of E environments."""
 
-    features: np.ndarray | None  # float32 [E, F], before the action; None: random play
+    frame: np.ndarray  # uint8 [E, 84, 84], the newest frame before the action
     action: np.ndarray  # int32 [E]
     reward: np.ndarray  # float32 [E], not clipped
     terminal: np.ndarray  # bool [E]
@@ -36,6 +38,7 @@ class Progress(NamedTuple):
     """The outcome of one timestep of `interact`."""
 
     agent_step: int  # agent steps so far, summed over environments
+    step: PlayedStep | None  # None after the last fit
     episodes: list[PlayedEpisode]  # the episodes that ended at this timestep
     metrics: Mapping[str, float]  # of the learner; may be empty
 
@@ -47,29 +50,39 @@ class Rollout:
     boot, so the actions are recorded, and `restore` repeats them.
     """
 
-    def __init__(self, envs: AtariEnvs, act: Act | None, seed: int):
+    def __init__(self, envs: AtariEnvs, seed: int):
         """Boots the emulators.
 
         Args:
           envs: the environments; this object resets them.
-          act: from `make_act`; None for uniformly random actions.
           seed: seed of the emulators and of the random actions.
         """
-        self._envs, self._act = envs, act
+        self._envs = envs
         self.num_envs = envs.num_envs
         games, actions = np.random.SeedSequence(seed).spawn(2)
         self._random = np.random.default_rng(actions)
         self._return = np.zeros(envs.num_envs)
         self._length = np.zeros(envs.num_envs, np.int64)
         self.num_episodes = np.zeros(envs.num_envs, np.int64)  # that ended in each environment
+        self.episodes: list[PlayedEpisode] = []  # that ended since the boot
         self._actions: list[np.ndarray] = []  # of each timestep since the boot
-        seeds = games.generate_state(envs.num_envs) >> 1  # the emulator takes 31 bits
-        envs.reset(seeds.astype(np.int64), np.ones(envs.num_envs, bool))
+        self.seeds = (games.generate_state(envs.num_envs) >> 1).astype(np.int64)  # 31 bits
+        envs.reset(self.seeds, np.ones(envs.num_envs, bool))
 
     @property
     def agent_step(self) -> int:
         """Number of agent steps since the boot, summed over environments."""
         return len(self._actions) * self.num_envs
+
+    @property
+    def longest(self) -> int:
+        """Agent steps of the longest episode that is running."""
+        return int(self._length.max())
+
+    @property
+    def actions(self) -> np.ndarray:
+        """The actions of all timesteps since the boot, int32 [timesteps, E]."""
+        return np.array(self._actions, np.int32).reshape(-1, self.num_envs)
 
     def state(self) -> State:
         """The recorded actions, the state of the random actions, and what the emulators show.
@@ -87,18 +100,17 @@ class Rollout:
             "observation_sha256": np.array(hashlib.sha256(observation).hexdigest()),
         }
 
-    def restore(self, state: State) -> Iterator[None]:
+    def restore(self, state: State) -> Iterator[PlayedStep]:
         """Puts a new rollout of the same seed into the state that `state` returned.
 
-        Repeats the actions, and yields after every timestep. The state is restored when the
+        Repeats the actions, and yields every timestep. The state is restored when the
         iteration is complete.
 
         Raises:
           UserError: the emulators do not show the same as before.
         """
         for action in state["actions"]:
-            self._play(action.astype(np.int32))
-            yield
+            yield self.take(action.astype(np.int32))[0]
         restore_generator(self._random, state["random"])
         found = self.state()
         if differ := [name for name in state if not np.array_equal(found[name], state[name])]:
@@ -108,30 +120,30 @@ class Rollout:
                 "--overwrite starts the evaluation anew"
             )
 
-    def step(
-        self, head: LinearHead | None, epsilon: float
-    ) -> tuple[PlayedStep, list[PlayedEpisode]]:
-        """Plays one timestep. Returns the timestep and the episodes that ended at it.
+    def choose(self, act: Act | None, epsilon: float) -> tuple[np.ndarray, np.ndarray | None]:
+        """Returns epsilon-greedy actions int32 [E], and what the replay keeps of the observations.
 
-        head: None for uniformly random actions.
+        act: None for uniformly random actions.
 
         Raises:
           UserError: a feature is NaN or infinite.
         """
         envs = self._envs
         action = self._random.integers(envs.num_actions, size=envs.num_envs, dtype=np.int32)
-        features = None
-        if self._act is not None and head is not None:
-            x, greedy = self._act(head, envs.observation)
-            features = np.asarray(x)
-            check_finite(features, len(self._actions) + 1)
-            explore = self._random.random(envs.num_envs) < epsilon
-            action = np.where(explore, action, np.asarray(greedy, np.int32))
-        step, episodes = self._play(action)
-        return PlayedStep(features, action, *step), episodes
+        if act is None:
+            return action, None
+        state, greedy = act(envs.observation)
+        if state.dtype.kind == "f":
+            check_finite(state, len(self._actions) + 1)
+        explore = self._random.random(envs.num_envs) < epsilon
+        return np.where(explore, action, greedy), state
 
-    def _play(self, action: np.ndarray) -> tuple[TimeStep, list[PlayedEpisode]]:
-        """Takes the actions, int32 [E]; restarts the environments that ended."""
+    def take(self, action: np.ndarray) -> tuple[PlayedStep, list[PlayedEpisode]]:
+        """Takes the actions, int32 [E]; restarts the environments that ended.
+
+        Returns the timestep and the episodes that ended at it.
+        """
+        frame = self._envs.frame.copy()  # the emulators may write over it
         step = self._envs.step(action)
         self._actions.append(action)
         self._return += step.reward
@@ -144,8 +156,9 @@ class Rollout:
         if episodes:
             self._return[ended], self._length[ended] = 0, 0
             self.num_episodes[ended] += 1
+            self.episodes += episodes
             self._envs.restart(ended)
-        return step, episodes
+        return PlayedStep(frame, action, *step), episodes
 
 
 def check_finite(features: np.ndarray, timestep: int) -> None:
@@ -164,7 +177,7 @@ def check_finite(features: np.ndarray, timestep: int) -> None:
 def interact(
     rollout: Rollout,
     learner: Learner,
-    replay: FeatureReplay,
+    replay: Replay,
     *,
     num_steps: int,
     epsilon: Callable[[int], float],
@@ -174,7 +187,8 @@ def interact(
 
     Steps that the rollout has already played count: it may be a restored one.
     `num_steps` is rounded down to whole timesteps of E agent steps. Actions are uniformly random
-    until the learner's first fit. The learner makes its last fit after the last timestep; its
+    until the learner's first fit. A timestep's updates are dispatched before the emulators step,
+    so that both run at the same time. The learner makes its last fit after the last timestep; its
     metrics, if any, are yielded last. If the caller stops iterating earlier, there is no last fit.
 
     Args:
@@ -186,21 +200,26 @@ def interact(
     """
     agent_step = rollout.agent_step
     while agent_step + rollout.num_envs <= num_steps:
-        agent_step += rollout.num_envs
-        step, episodes = rollout.step(
-            learner.head, epsilon(agent_step) if learner.num_fits else 1.0
-        )
-        assert step.features is not None
-        reward = np.clip(step.reward, -1, 1) if clip_rewards else step.reward
-        replay.add(step.features, step.action, reward, step.terminal, step.truncated)
+        explore = epsilon(agent_step) if learner.num_fits else 1.0
+        action, state = rollout.choose(learner.act, explore)
+        assert state is not None
         metrics = learner.learn(replay, agent_step) if replay.has_starts else {}
-        yield Progress(agent_step, episodes, metrics)
+        step, episodes = rollout.take(action)
+        remember(replay, state, step, clip_rewards)
+        agent_step += rollout.num_envs
+        yield Progress(agent_step, step, episodes, metrics)
     if metrics := learner.finish(replay, agent_step):
-        yield Progress(agent_step, [], metrics)
+        yield Progress(agent_step, None, [], metrics)
+
+
+def remember(replay: Replay, state: np.ndarray, step: PlayedStep, clip_rewards: bool) -> None:
+    """Adds a timestep to the replay. state: [E, ...], what the replay keeps of it."""
+    reward = np.clip(step.reward, -1, 1) if clip_rewards else step.reward
+    replay.add(state, step.action, reward, step.terminal, step.truncated)
 
 
 def play(
-    rollout: Rollout, head: LinearHead | None, *, num_episodes: int, epsilon: float
+    rollout: Rollout, act: Act | None, *, num_episodes: int, epsilon: float
 ) -> Iterator[list[PlayedEpisode]]:
     """Plays `num_episodes` episodes, the first ones of each environment since the boot.
 
@@ -210,13 +229,31 @@ def play(
     advance: to count the first episodes that end would favour short episodes.
 
     Args:
-      head: None for uniformly random actions.
+      act: None for uniformly random actions.
       epsilon: probability of a random action.
 
     Raises:
       UserError: a feature is NaN or infinite.
     """
+    quota = _quota(rollout, num_episodes)
+    while (unfinished := rollout.num_episodes < quota).any():
+        _, episodes = rollout.take(rollout.choose(act, epsilon)[0])
+        yield [episode for episode in episodes if unfinished[episode.env]]
+
+
+def counted_episodes(rollout: Rollout, num_episodes: int) -> list[PlayedEpisode]:
+    """The episodes that `play` has counted, in the order in which they ended."""
+    left = _quota(rollout, num_episodes)
+    counted = []
+    for episode in rollout.episodes:
+        left[episode.env] -= 1
+        if left[episode.env] >= 0:
+            counted.append(episode)
+    return counted
+
+
+def _quota(rollout: Rollout, num_episodes: int) -> np.ndarray:
+    """int64 [E]: how many episodes of each environment count."""
     quota = np.full(rollout.num_envs, num_episodes // rollout.num_envs)
     quota[: num_episodes % rollout.num_envs] += 1
-    while (unfinished := rollout.num_episodes < quota).any():
-        yield [episode for episode in rollout.step(head, epsilon)[1] if unfinished[episode.env]]
+    return quota

@@ -17,7 +17,13 @@ class Subject(NamedTuple):
 
 
 def resolve_subject(
-    name: str, *, like: str | None, game: str | None, agent: str | None, seed: int
+    name: str,
+    *,
+    like: str | None,
+    game: str | None,
+    agent: str | None,
+    seed: int,
+    trained: bool = False,
 ) -> Subject:
     """The subject that the flags --features, --like, --game and --agent describe.
 
@@ -25,6 +31,7 @@ def resolve_subject(
       name: the value of --features: a run or features directory, `random` or `none`.
       like, game, agent: the values of the flags; None where a flag is not given.
       seed: seed of random features.
+      trained: whether the evaluation trains the encoder.
 
     Raises:
       UserError: there are no such features, or neither the flag nor the features name a game.
@@ -37,7 +44,10 @@ def resolve_subject(
     game = game or metadata.get("game")
     if not game:
         raise UserError(f"--game: is missing, expected a game (--features={name} names none)")
-    return Subject(features, game, agent or metadata.get("agent", "features"))
+    default = metadata.get("agent", "features")
+    if trained and features is not None:
+        default = "end_to_end" if name == "random" else f"{default}_finetuned"
+    return Subject(features, game, agent or default)
 
 
 def check_features_fit(features: Features, name: str, game: str, num_actions: int) -> None:
@@ -67,24 +77,3 @@ def features_identity(features: Features | None) -> dict[str, Any]:
     identity = {"features_sha256": features.metadata.get("sha256") or "random"}
     files = plugin_identity(features.metadata["encoder"], features.folder)
     return identity | ({"encoder_files": files} if files else {})
-
-
-def upgrade_config(old: dict[str, Any], subject: Subject) -> dict[str, Any]:
-    """Converts an evaluation's config.json of any version to the current format.
-
-    Older configs are flat (`dqn_learning_rate`) and call the agent `method`. Their game and agent
-    are empty where the features name them.
-    """
-    if "method" not in old:
-        return old
-    new: dict[str, Any] = {"fqi": {}, "dqn": {}}
-    for name, value in old.items():
-        section, _, rest = name.partition("_")
-        if section in ("fqi", "dqn"):
-            new[section][rest] = value
-        else:
-            new[name] = value
-    new["game"] = old["game"] or subject.game
-    new["agent"] = new.pop("method") or subject.agent
-    new["features_sha256"] = old.get("features_sha256") or old["features"]
-    return features_identity(subject.features) | new

@@ -14,17 +14,18 @@ from pvn.evaluation.checkpoint import (
     restore_replay,
     save_checkpoint,
 )
-from pvn.evaluation.replay import FeatureReplay
+from pvn.evaluation.replay import FeatureBuffer, Replay
+from pvn.evaluation.stream import Position
 
 ENVS, FEATURES, CAPACITY = 2, 3, 6
 IDENTITY = {"seed": 1, "fqi": {"iterations": 5}}
 
 
-def empty() -> FeatureReplay:
-    return FeatureReplay(CAPACITY, ENVS, FEATURES, n_step=2, discount=0.9)
+def empty() -> Replay:
+    return Replay(CAPACITY, ENVS, FeatureBuffer(CAPACITY, ENVS, FEATURES), n_step=2, discount=0.9)
 
 
-def play(replay: FeatureReplay, timesteps: int) -> None:
+def play(replay: Replay, timesteps: int) -> None:
     """Adds timesteps. All values follow from the number of the timestep."""
     for _ in range(timesteps):
         random = np.random.default_rng(replay.added)
@@ -37,17 +38,19 @@ def play(replay: FeatureReplay, timesteps: int) -> None:
         )
 
 
-def progress(replay: FeatureReplay) -> Checkpoint:
+def progress(replay: Replay) -> Checkpoint:
     return Checkpoint(
         "train",
         replay.added * ENVS,
+        0,
         b"a line of the scores\n" * 100 * replay.added,
         {"actions": np.full((replay.added, ENVS), 17, np.uint8), "random": np.array('{"a": 1}')},
         {"head": np.float32([[replay.added]])},
+        Position(7, 2),
     )
 
 
-def save(folder: Path, replay: FeatureReplay) -> None:
+def save(folder: Path, replay: Replay) -> None:
     save_checkpoint(folder, progress(replay), replay, IDENTITY)
 
 
@@ -59,7 +62,7 @@ def restored(folder: Path, expected: list[str] | None = None) -> Checkpoint | No
     return checkpoint
 
 
-def assert_is(checkpoint: Checkpoint | None, replay: FeatureReplay) -> None:
+def assert_is(checkpoint: Checkpoint | None, replay: Replay) -> None:
     """The checkpoint is that of the replay; a replay restored from it goes on like the replay."""
     assert checkpoint is not None
     saved = progress(replay)
@@ -192,8 +195,8 @@ def test_a_checkpoint_of_another_run_or_version_is_refused(tmp_path: Path) -> No
     with pytest.raises(UserError, match=r"is of another run: seed \(1, now 2\); move the"):
         restore_checkpoint(tmp_path, IDENTITY | {"seed": 2}, pytest.fail)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pvn.evaluation.checkpoint.VERSION", 0)
-        with pytest.raises(UserError, match="its format version 1 is newer than 0; resume with"):
+        patch.setattr("pvn.evaluation.checkpoint.VERSION", 1)
+        with pytest.raises(UserError, match="its format version 2 is newer than 1; resume with"):
             restored(tmp_path)
     assert names(tmp_path) == before
     assert json.loads((tmp_path / "step_0000000006.json").read_text())["format"]

@@ -8,9 +8,10 @@ import pytest
 from pvn.evaluation.dqn import DqnSettings
 from pvn.evaluation.fqi import FqiSettings
 from pvn.evaluation.learner import Learner, LearnerContext
-from pvn.evaluation.registry import make_learner
-from pvn.evaluation.replay import FeatureReplay
+from pvn.evaluation.registry import SECTIONS, make_learner
+from pvn.evaluation.replay import FeatureBuffer, Replay
 from pvn.evaluation.state import State
+from tests.evaluation.pixels import pixel_features
 
 ENVS, FEATURES, ACTIONS = 1000, 4, 3
 SETTINGS = {
@@ -21,7 +22,7 @@ SETTINGS = {
 
 def new_learner(name: str) -> Learner:
     context = LearnerContext(
-        num_features=FEATURES,
+        features=pixel_features(FEATURES),
         num_actions=ACTIONS,
         num_envs=ENVS,
         discount=0.9,
@@ -30,7 +31,12 @@ def new_learner(name: str) -> Learner:
         learn_after=4_000,
         seed=5,
     )
-    return make_learner(name, context, SETTINGS[name]._asdict())
+    config = {section: settings()._asdict() for section, settings in SECTIONS.items()}
+    head, _, variant = name.partition(" ")
+    config |= {section: settings._asdict() for section, settings in SETTINGS.items()}
+    if variant:
+        config["dqn"] |= {"priority_exponent": 0.5, "hidden_units": (5,), "double": False}
+    return make_learner(head, context, config)
 
 
 def stored(state: State) -> State:
@@ -42,12 +48,12 @@ def stored(state: State) -> State:
         return dict(arrays)
 
 
-@pytest.mark.parametrize("name", ["fqi", "dqn"])
-@pytest.mark.parametrize("stop", [2, 6, 13, 24])
+@pytest.mark.parametrize("name", ["fqi", "dqn", "c51", "dqn prioritised"])
+@pytest.mark.parametrize("stop", [2, 13])
 def test_a_restored_learner_goes_on_bit_for_bit(name: str, stop: int) -> None:
     """24 timesteps of 1,000 agent steps, with a restored learner from timestep `stop` on."""
     random = np.random.default_rng(0)
-    replay = FeatureReplay(12, ENVS, FEATURES, n_step=2, discount=0.9)
+    replay = Replay(12, ENVS, FeatureBuffer(12, ENVS, FEATURES), n_step=2, discount=0.9)
     learner, other = new_learner(name), None
     logged = []
     for timestep in range(1, 25):
@@ -76,4 +82,4 @@ def test_a_restored_learner_goes_on_bit_for_bit(name: str, stop: int) -> None:
     for key, value in state.items():
         np.testing.assert_array_equal(same[key], value)
         assert same[key].dtype == value.dtype
-    assert np.asarray(other.head.kernel).any()
+    assert np.asarray(other.policy().head[-1].kernel).any()

@@ -1,0 +1,54 @@
+"""Fills a replay from a stored dataset, as if one environment had played its rows."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from pvn.data.store import Rows
+from pvn.data.transitions import find_transitions, has_stack
+from pvn.evaluation.learner import Learner
+from pvn.evaluation.replay import Replay
+from pvn.evaluation.rollout import check_finite
+
+_BATCH = 256  # observations that are mapped together
+
+
+def labelled_rows(rows: Rows) -> np.ndarray:
+    """The rows of a dataset that have a whole observation and so can be used, int64 [M]."""
+    return np.flatnonzero(has_stack(rows))
+
+
+def remember_rows(
+    replay: Replay, learner: Learner, rows: Rows, index: np.ndarray, clip_rewards: bool
+) -> Iterator[int]:
+    """Adds rows of a dataset to a replay of one environment; yields the number added each time.
+
+    A row that ends an episode without a terminal, or before a gap, is truncated.
+
+    Args:
+      replay: of one environment.
+      learner: says what the replay keeps of an observation.
+      rows: of a dataset.
+      index: int64 [M], ascending, from `labelled_rows`.
+      clip_rewards: whether rewards are clipped to [-1, 1].
+
+    Raises:
+      UserError: a feature is NaN or infinite, or a frame cannot be read.
+    """
+    transitions = find_transitions(rows)
+    ahead = np.minimum(index + 1, len(rows.action) - 1)
+    goes_on = (rows.episode[ahead] == rows.episode[index]) & (ahead > index)
+    truncated = ~rows.terminal[index] & ~goes_on
+    reward = np.clip(rows.reward, -1, 1) if clip_rewards else rows.reward
+    for start in range(0, len(index), _BATCH):
+        part = index[start : start + _BATCH]
+        padded = np.resize(part, _BATCH)  # one size, so that it is compiled once
+        states = learner.act(transitions.observations(padded)).state[: len(part)]
+        if states.dtype.kind == "f":
+            check_finite(states, int(part[0]))
+        for state, row, cut in zip(states, part, truncated[start:], strict=False):
+            one = slice(row, row + 1)
+            replay.add(
+                state[None], rows.action[one], reward[one], rows.terminal[one], np.array([cut])
+            )
+        yield len(part)

@@ -1,0 +1,267 @@
+"""The phases of an evaluation: an agent learns, from interaction or from labels, and plays."""
+
+from collections import deque
+from typing import NamedTuple
+
+import ml_collections
+import numpy as np
+
+from pvn import console
+from pvn.data.store import Dataset
+from pvn.envs.atari import AtariEnvs
+from pvn.envs.protocol import PROTOCOL
+from pvn.errors import UserError
+from pvn.evaluation.checkpoint import Checkpoint, restore_replay
+from pvn.evaluation.labels import labelled_rows, remember_rows
+from pvn.evaluation.learner import Learner, LearnerContext
+from pvn.evaluation.policy import save_policy
+from pvn.evaluation.recorder import Recorder
+from pvn.evaluation.registry import make_learner
+from pvn.evaluation.replay import FeatureBuffer, Replay
+from pvn.evaluation.rollout import (
+    PlayedEpisode,
+    Rollout,
+    counted_episodes,
+    interact,
+    play,
+    remember,
+)
+from pvn.evaluation.stream import EpisodeStore
+from pvn.evaluation.subject import Subject
+from pvn.evaluation.video import best_and_median
+from pvn.evaluation.video import record as record_video
+from pvn.files import write_whole
+from pvn.metrics import MetricsWriter
+from pvn.paths import make_folder
+
+_CHUNK = 1_000  # labels after which the progress of gradient updates is shown
+
+
+class Evaluation(NamedTuple):
+    """What the phases of an evaluation share."""
+
+    config: ml_collections.FrozenConfigDict
+    subject: Subject
+    envs: AtariEnvs
+    record: Recorder
+    metrics: MetricsWriter
+    stop: console.Stop
+
+
+def last_step(c: ml_collections.FrozenConfigDict) -> int:
+    """The agent step at which learning ends: `num_steps`, in whole timesteps."""
+    return int(c.num_steps // c.num_envs * c.num_envs)
+
+
+def new_learner(
+    c: ml_collections.FrozenConfigDict, subject: Subject, num_actions: int, num_envs: int
+) -> Learner:
+    """The learner of config `c`, before it has learned.
+
+    num_envs: E, of the replay.
+    """
+    assert subject.features is not None
+    shared = {name: c[name] for name in ("discount", "n_step", "clip_rewards", "seed")}
+    context = LearnerContext(
+        subject.features, num_actions, num_envs, learn_after=c.learn_after, **shared
+    )
+    return make_learner(c.head, context, c.to_dict())
+
+
+def new_replay(
+    c: ml_collections.FrozenConfigDict, learner: Learner, num_envs: int, num_steps: int
+) -> Replay:
+    """An empty replay for `num_steps` agent steps, or for fewer if `replay_capacity` is lower."""
+    wanted = -(-min(c.replay_capacity, num_steps) // num_envs)
+    capacity = max(wanted, c.n_step + 5)
+    states = learner.state_buffer(capacity, num_envs)
+    return Replay(capacity, num_envs, states, n_step=c.n_step, discount=c.discount)
+
+
+def epsilon_at(c: ml_collections.FrozenConfigDict, agent_step: int) -> float:
+    """The probability of a random action at an agent step.
+
+    It is `epsilon_start` until `learn_after`, and then falls linearly to `epsilon_end` over
+    `epsilon_decay_steps`.
+    """
+    share = np.clip((agent_step - c.learn_after) / c.epsilon_decay_steps, 0.0, 1.0)
+    return float(c.epsilon_start + share * (c.epsilon_end - c.epsilon_start))
+
+
+def learn_by_interaction(
+    e: Evaluation, learner: Learner, saved: Checkpoint | None, store: EpisodeStore | None
+) -> bool:
+    """Plays and learns until `num_steps` agent steps are played. Returns False after a stop.
+
+    Args:
+      e: the evaluation.
+      learner: restored from the checkpoint.
+      saved: where the phase goes on; None: from the start.
+      store: keeps what is played; None: it is not kept.
+
+    Raises:
+      UserError: a feature is not finite, the learner cannot continue, or the emulators do not show
+        what they showed before the checkpoint.
+    """
+    c, rollout = e.config, Rollout(e.envs, 2 * e.config.seed)
+    replay = new_replay(c, learner, c.num_envs, c.num_steps)
+    of_frames = not isinstance(replay.states, FeatureBuffer)
+    if saved:
+        restore_replay(replay, saved.replay)
+        with console.progress(saved.rollout["actions"].size, "steps", "emulators") as bar:
+            for step in rollout.restore(saved.rollout):
+                if of_frames:  # a replay of frames is not in the checkpoint
+                    remember(replay, step.frame, step, c.clip_rewards)
+                if store:
+                    store.add(step)
+                bar.update(c.num_envs)
+                if e.stop:
+                    return False
+    steps = interact(
+        rollout,
+        learner,
+        replay,
+        num_steps=c.num_steps,
+        epsilon=lambda agent_step: epsilon_at(c, agent_step),
+        clip_rewards=c.clip_rewards,
+    )
+    recent: deque[float] = deque(maxlen=50)
+    diverged_fits = learner.diverged_fits
+    with console.progress(c.num_steps, "steps", f"learn {c.head}", rollout.agent_step) as bar:
+        for agent_step, played, episodes, numbers in steps:
+            e.record.write("train", agent_step, episodes)
+            if store and played:
+                store.add(played)
+            if numbers:
+                e.metrics.write(agent_step, numbers)
+            if learner.diverged_fits > diverged_fits:
+                diverged_fits = learner.diverged_fits
+                console.say(f"a fit diverged at {agent_step:,} agent steps and is not used")
+            recent.extend(episode.episode_return for episode in episodes)
+            if recent:
+                bar.set_postfix_str(f"recent returns {np.mean(recent):.2f}", refresh=False)
+            bar.update(agent_step - bar.n)
+            # No checkpoint is between the last timestep and the last fit, which logs metrics too.
+            if agent_step < last_step(c) and (e.stop or e.record.is_due(agent_step)):
+                kept = None if of_frames else replay
+                e.record.save("train", agent_step, rollout, learner, replay=kept, store=store)
+                if e.stop:
+                    return False
+    return True
+
+
+def learn_from_labels(
+    e: Evaluation, dataset: Dataset, replay: Replay | None, num_labels: int
+) -> tuple[Learner, Replay] | None:
+    """Fits a new learner to the first `num_labels` rows of a dataset. Returns None after a stop.
+
+    Args:
+      e: the evaluation.
+      dataset: the reward labels, with actions and frames.
+      replay: holds the first rows already, as many as there were for an earlier learner.
+      num_labels: M.
+
+    Returns:
+      The learner, and the replay with M rows.
+
+    Raises:
+      UserError: a feature is not finite, or the learner cannot continue.
+    """
+    c = e.config
+    learner = new_learner(c, e.subject, e.envs.num_actions, num_envs=1)
+    if replay is None:
+        # All labels count, whatever `replay_capacity` says.
+        whole = max(c.num_labels)
+        states = learner.state_buffer(whole, 1)
+        replay = Replay(whole, 1, states, n_step=c.n_step, discount=c.discount)
+    index = labelled_rows(dataset.rows)[replay.added : num_labels]
+    with console.progress(num_labels, "labels", "features of labels", replay.added) as bar:
+        for count in remember_rows(replay, learner, dataset.rows, index, c.clip_rewards):
+            bar.update(count)
+            if e.stop:
+                return None
+    with console.progress(num_labels, "labels", f"learn {c.head}") as bar:
+        for label in range(0, num_labels, _CHUNK) if learner.gradual else ():
+            if numbers := learner.learn(replay, label):
+                e.metrics.write(num_labels, numbers)
+            bar.update(min(_CHUNK, num_labels - label))
+            if e.stop:
+                return None
+        if numbers := learner.finish(replay, num_labels):
+            e.metrics.write(num_labels, numbers)
+    return learner, replay
+
+
+def save_head(e: Evaluation, learner: Learner) -> None:
+    """Writes policy/: what was learned.
+
+    Raises:
+      UserError: every fit diverged.
+    """
+    workdir = e.record.workdir
+    if not learner.num_fits:
+        raise UserError(
+            f"{workdir}: every fit diverged, there is no head to play with; lower "
+            "config.discount or config.n_step, or use config.head=dqn"
+        )
+    policy, (_, game, agent) = learner.policy(), e.subject
+    if policy.features is not e.subject.features:  # they were trained here
+        policy.features.metadata |= {
+            "agent": f"{agent}_features",
+            "game": game,
+            "num_actions": policy.num_actions,
+            "protocol": PROTOCOL,
+        }
+    metadata = {"game": game, "head": e.config.head, "agent": agent}
+    save_policy(workdir / "policy", policy, metadata)
+
+
+def play_episodes(
+    e: Evaluation, learner: Learner | None, learned_at: int, saved: Checkpoint | None = None
+) -> list[float] | None:
+    """Plays `eval_episodes` episodes. Returns their returns, or None after a stop.
+
+    Args:
+      e: the evaluation.
+      learner: None for uniformly random play.
+      learned_at: agent steps, or labels, that the learner has learned from.
+      saved: where the phase goes on; None: from the start.
+
+    Raises:
+      UserError: a feature is not finite, or the emulators do not show what they showed before the
+        checkpoint.
+    """
+    c, rollout = e.config, Rollout(e.envs, 2 * e.config.seed + 1)
+    if saved:
+        with console.progress(saved.rollout["actions"].size, "steps", "emulators") as bar:
+            for _ in rollout.restore(saved.rollout):
+                bar.update(c.num_envs)
+                if e.stop:
+                    return None
+    else:
+        e.record.save("eval", learned_at, rollout, learner, learned_at=learned_at)
+    act = learner.act if learner else None
+    played = counted_episodes(rollout, c.eval_episodes)
+    with console.progress(c.eval_episodes, "episodes", "evaluate", len(played)) as bar:
+        for episodes in play(rollout, act, num_episodes=c.eval_episodes, epsilon=c.eval_epsilon):
+            e.record.write("eval", learned_at, episodes)
+            played += episodes
+            bar.update(len(episodes))
+            bar.set_postfix_str(_state_of_play(played, rollout.longest), refresh=False)
+            agent_step = learned_at + rollout.agent_step
+            if e.stop or e.record.is_due(agent_step):
+                e.record.save("eval", agent_step, rollout, learner, learned_at=learned_at)
+            if e.stop:
+                return None
+    if c.videos:
+        make_folder(e.record.workdir / "videos", "videos")
+        for name, clip in best_and_median(played).items():
+            actions = rollout.actions[:, clip.env]
+            gif = record_video(e.subject.game, int(rollout.seeds[clip.env]), actions, clip)
+            write_whole(e.record.workdir / "videos" / f"{name}.gif", gif)
+    return [episode.episode_return for episode in played]
+
+
+def _state_of_play(played: list[PlayedEpisode], longest: int) -> str:
+    mean = f"return {np.mean([each.episode_return for each in played]):.2f}, " if played else ""
+    return f"{mean}longest running episode {longest:,} of 27,000 steps"

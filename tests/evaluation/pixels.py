@@ -1,0 +1,17 @@
+"""Features without a network, for tests of what is built on features."""
+
+import jax.numpy as jnp
+
+from pvn.features import Features
+from pvn.networks.network import Network
+
+
+def pixel_features(num_features: int) -> Features:
+    """The features are a few pixels of the newest frame, between 0 and 1, times a weight of 1."""
+
+    def apply(params, observation):
+        return params["weight"] * observation[:, 0, :num_features, -1].astype(jnp.float32) / 255
+
+    metadata = {"encoder": "pixels", "width": 1, "num_features": num_features, "dtype": "float32"}
+    params = {"weight": jnp.ones((1, num_features))}
+    return Features(Network(lambda *_: params, apply), params, metadata)

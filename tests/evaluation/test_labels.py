@@ -1,0 +1,52 @@
+import numpy as np
+
+from pvn.data.store import Rows
+from pvn.evaluation.labels import labelled_rows, remember_rows
+from pvn.evaluation.learner import Acted
+from pvn.evaluation.replay import FeatureBuffer, Replay
+
+
+def dataset_rows():
+    """Four episodes of 6, 5 (a fragment), 4 and 3 rows; frame number i is full of i."""
+    lengths = [6, 5, 4, 3]
+    count = sum(lengths)
+    episode = np.repeat(np.arange(4, dtype=np.int32), lengths)
+    terminal, truncated, cut = (np.zeros(count, bool) for _ in range(3))
+    terminal[5] = terminal[14] = True
+    truncated[10], cut[6] = True, True
+    frame = np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None], (count, 84, 84))
+    return Rows(
+        frame=frame, action=np.arange(count, dtype=np.int32), truncated=truncated,
+        reward=np.arange(count, dtype=np.float32) - 8, terminal=terminal, cut_start=cut,
+        episode=episode, **({"ram": None} if "ram" in Rows._fields else {}),
+    )  # fmt: skip
+
+
+class PixelLearner:
+    """The features are the pixels of the four frames."""
+
+    def act(self, observation):
+        return Acted(observation[:, 0, 0].astype(np.float32), None)
+
+
+def test_rows_of_a_dataset_become_interactions():
+    rows = dataset_rows()
+    index = labelled_rows(rows)
+    assert index.tolist() == [*range(6), 9, 10, *range(11, 18)]  # rows 6 to 8 lack a frame
+    replay = Replay(20, 1, FeatureBuffer(20, 1, 4), n_step=2, discount=0.5)
+    assert sum(remember_rows(replay, PixelLearner(), rows, index[:9], True)) == 9
+    assert sum(remember_rows(replay, PixelLearner(), rows, index[9:], True)) == 6
+    time, env = replay.starts()
+    # Row 10 is truncated (place 7 in the replay), and so is row 17, the last one.
+    assert time.tolist() == [0, 1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12]
+    batch = replay.gather(time, env)
+    assert batch.a_tm1.tolist() == [*range(6), 9, *range(11, 16)]
+    assert batch.s_tm1[[1, 6, 9]].tolist() == [[0, 0, 0, 1], [6, 7, 8, 9], [0, 11, 12, 13]]
+    reward = np.clip(rows.reward, -1, 1)
+    by_row = dict(
+        zip(batch.a_tm1.tolist(), zip(batch.r_t, batch.discount_t, strict=True), strict=True)
+    )
+    assert by_row[0] == (reward[0] + 0.5 * reward[1], 0.25)
+    assert by_row[5] == (reward[5], 0)
+    assert by_row[9] == (reward[9], 0.5)  # bootstraps from the truncated row 10
+    assert by_row[14] == (reward[14], 0)
