@@ -1,0 +1,20 @@
+"""A categorical head on frozen features, with the settings of C51 (Bellemare et al. 2017).
+
+    python -m pvn.evaluate --config=configs/evaluate_c51.py --features=runs/breakout \
+        --workdir=runs/breakout/c51
+
+The interaction is that of configs/evaluate_published.py.
+"""
+
+import ml_collections
+
+from configs import evaluate_published
+
+
+def get_config() -> ml_collections.ConfigDict:
+    config = evaluate_published.get_config()
+    config.head = "c51"
+    config.dqn.double = False
+    config.dqn.learning_rate = 2.5e-4
+    config.dqn.adam_epsilon = 0.01 / 32
+    return config

@@ -1,0 +1,138 @@
+"""Acts on the successor heads of pretraining: no learning from rewards over time.
+
+Pretraining has predicted Q_t(s, a) for T cumulants c_t. A ridge regression of the reward on the
+cumulants, r ~ b + sum_t w_t c_t(s), turns them into Q(s, a) = sum_t w_t Q_t(s, a), on which the
+agent acts greedily: one step of improvement over the policy whose successor measure was learned,
+without bootstrapping (Barreto et al., "Successor Features for Transfer in Reinforcement Learning",
+2017). Q is linear in the features, so the policy is an ordinary linear head.
+
+It fails where the cumulants do not express the rewards: `reward_r2` is near 0 then. Sparse rewards
+and a reward that depends on the action are the usual causes.
+"""
+
+import functools
+from collections.abc import Mapping
+from typing import Annotated, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from pvn.errors import UserError
+from pvn.evaluation.head import Layer
+from pvn.evaluation.held_out import choose_held_out
+from pvn.evaluation.learner import Acted, LearnerContext
+from pvn.evaluation.linear import LinearLearner
+from pvn.evaluation.replay import FeatureBuffer, Replay, StateBuffer
+from pvn.evaluation.state import State
+from pvn.features.successor import Successor
+from pvn.fields import choice, real, whole
+from pvn.probes.ridge import PENALTIES, Ridge
+
+
+class SuccessorSettings(NamedTuple):
+    """Settings of `SuccessorLearner`."""
+
+    refit_every: Annotated[int, whole(1)] = 10_000  # agent steps
+    reward_of: Annotated[str, choice("state", "next_state")] = "state"  # whose cumulants it is of
+    held_out: Annotated[float, real(0, 1, closed="()")] = 0.2  # share used to choose the penalty
+
+
+class RewardFit(NamedTuple):
+    """A regression of the reward on the cumulants."""
+
+    weight: np.ndarray  # float64 [T]
+    reward_r2: float  # on the held-out rows; 0 if their rewards do not vary
+    penalty: float  # chosen on the held-out rows
+
+
+def fit_reward(cumulants: np.ndarray, reward: np.ndarray, held_out: np.ndarray) -> RewardFit:
+    """Regresses the reward on the cumulants, with an intercept, which is dropped.
+
+    The intercept adds the same to all actions, but for the end of the game.
+
+    Args:
+      cumulants: float32 [M, T].
+      reward: float32 [M].
+      held_out: bool [M], rows that choose the penalty and are not fitted.
+    """
+    weights, intercepts = Ridge(cumulants[~held_out]).solve(reward[~held_out], PENALTIES)
+    predicted = cumulants[held_out] @ weights.T + intercepts[None]
+    error = np.mean(np.square(predicted - reward[held_out, None]), axis=0)
+    best, variance = int(np.argmin(error)), float(np.var(reward[held_out]))
+    r2 = 1 - float(error[best]) / variance if variance else 0.0
+    return RewardFit(weights[best], r2, float(PENALTIES[best]))
+
+
+class SuccessorLearner(LinearLearner):
+    """Fits the reward to the cumulants of the whole replay every `refit_every` agent steps."""
+
+    diverged_fits = 0
+
+    def __init__(self, context: LearnerContext, settings: SuccessorSettings):
+        """
+        Raises:
+          UserError: the features have no heads and tasks, or n_step is not 1.
+        """
+        super().__init__(context)
+        if context.n_step != 1:
+            raise UserError(
+                f"config.n_step: {context.n_step}, expected 1 with config.head=successor"
+            )
+        self._settings, self.num_fits = settings, 0
+        self._next_fit, self._fitted_at = context.learn_after, -1  # agent steps
+
+    @functools.cached_property
+    def _successor(self) -> Successor:
+        return self._context.features.successor
+
+    def act(self, observation: np.ndarray) -> Acted:
+        """Greedy actions; the replay keeps cumulants."""
+        greedy = super().act(observation).greedy
+        return Acted(self._successor.cumulants(observation), greedy)
+
+    def state_buffer(self, capacity: int, num_envs: int) -> StateBuffer:
+        """A buffer of cumulants."""
+        return FeatureBuffer(capacity, num_envs, self._successor.head_kernel.shape[1])
+
+    def learn(self, replay: Replay, agent_step: int) -> Mapping[str, float]:
+        """Makes a fit if one is due."""
+        if agent_step < self._next_fit:
+            return {}
+        refit_every = self._settings.refit_every
+        self._next_fit = (agent_step // refit_every + 1) * refit_every
+        return self._fit(replay, agent_step)
+
+    def finish(self, replay: Replay, agent_step: int) -> Mapping[str, float]:
+        """Makes the last fit to the whole replay, unless `learn` made it at this agent step."""
+        return {} if self._fitted_at == agent_step else self._fit(replay, agent_step)
+
+    def _fit(self, replay: Replay, agent_step: int) -> Mapping[str, float]:
+        self._fitted_at = agent_step
+        time, env = replay.starts()
+        batch = replay.gather(time, env)
+        of_next = self._settings.reward_of == "next_state"
+        # The state after a game's end is not stored.
+        used = batch.discount_t > 0 if of_next else np.ones(len(time), bool)
+        held_out = choose_held_out(time, env, self._context.seed, self._settings.held_out)
+        cumulants = batch.s_t if of_next else batch.s_tm1
+        fit = fit_reward(cumulants[used], batch.r_t[used], held_out[used])
+        self.num_fits += 1
+        heads = self._successor
+        self.head = Layer(
+            jnp.asarray(np.einsum("t,fta->fa", fit.weight, heads.head_kernel), jnp.float32),
+            jnp.asarray(fit.weight @ heads.head_bias, jnp.float32),
+        )
+        return {"reward_r2": fit.reward_r2, "penalty": fit.penalty}
+
+    def state(self) -> State:
+        """The head, and when it was fitted."""
+        return {
+            "kernel": np.asarray(self.head.kernel),
+            "bias": np.asarray(self.head.bias),
+            "fits": np.array([self.num_fits, self._next_fit, self._fitted_at]),
+        }
+
+    def restore(self, state: State) -> None:
+        """Puts a new learner into the state that `state` returned."""
+        self.head = Layer(jnp.asarray(state["kernel"]), jnp.asarray(state["bias"]))
+        self.num_fits, self._next_fit, self._fitted_at = (int(x) for x in state["fits"])
