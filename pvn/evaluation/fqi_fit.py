@@ -161,7 +161,7 @@ def fit_fqi(rows: Rows, plan: Plan, previous: Heads) -> FqiFit:
 
 def _bootstrap(returns: Returns, value: np.ndarray) -> np.ndarray:
     """Targets [N], from values [N] of all rows."""
-    length, num_envs = returns.at.shape
+    num_envs = returns.at.shape[1]
     at = returns.at * num_envs + np.arange(num_envs)[None]
     return (returns.reward + returns.discount * value[at]).reshape(-1)
 
@@ -216,7 +216,9 @@ def _regress(
         h, a = divmod(int(g), rows.num_actions)
         prior = heads.kernel[h, :, a] if plan.prior == "previous" else None
         moment = moments[:, g] / rows.ridges.count[g]
-        kernel[:, h, :, a], bias[:, h, a] = rows.ridges.solve(g, moment, means[g], penalties, prior)
+        kernel[:, h, :, a], bias[:, h, a] = rows.ridges.solve(
+            int(g), moment, means[g], penalties, prior
+        )
     error = np.zeros(len(penalties))
     mean_kernel, mean_bias, mean_targets = kernel.mean(axis=1), bias.mean(axis=1), targets.mean(0)
     for a, (at, z) in enumerate(zip(rows.held_out, rows.z_held_out, strict=True)):

@@ -24,7 +24,7 @@ _BLOCK_ROWS = 4096  # about as many rows are added at a time
 class Moments(NamedTuple):
     """Sums over the rows x [F] of each of G groups, in float64."""
 
-    count: np.ndarray  # [G], number of rows
+    number: np.ndarray  # [G], of rows
     total: np.ndarray  # [G, F], sum of x
     square: np.ndarray  # [G, F, F], sum of x x'
 
@@ -40,9 +40,9 @@ def zero_moments(num_groups: int, num_features: int) -> Moments:
 
 def add_rows(moments: Moments, features: np.ndarray, group: np.ndarray) -> None:
     """Adds rows [M, F] of groups int [M] to the moments, in place. Group -1: no group."""
-    for g in range(len(moments.count)):
+    for g in range(len(moments.number)):
         x = features[group == g].astype(np.float64)
-        moments.count[g] += len(x)
+        moments.number[g] += len(x)
         moments.total[g] += x.sum(axis=0)
         if len(x):
             moments.square[g] += x.T @ x
@@ -100,10 +100,10 @@ class GroupRidges:
     def __init__(self, moments: Moments):
         """Factorises in O(G F^3).
 
-        moments: of finite features; at least one row.
+        moments: of finite features.
         """
-        self.count = moments.count
-        rows = self.count.sum()
+        self.count = moments.number
+        rows = max(1.0, self.count.sum())
         self.mean = moments.total.sum(axis=0) / rows
         second = np.einsum("gff->f", moments.square) / rows
         variance = second - np.square(self.mean)
