@@ -35,7 +35,7 @@ class Heads(NamedTuple):
 class Plan(NamedTuple):
     """What to regress. To vary it costs no new factorisation."""
 
-    sweeps: int = 1
+    sweeps: int = 0
     start: str = "monte_carlo"  # before the first sweep; or "previous"
     prior: str = "zero"  # what the penalty draws weights to; or "previous"
     max_residual: float = 0.0  # of a sweep's targets; 0: no limit
@@ -51,7 +51,9 @@ class FqiFit(NamedTuple):
     heads: Heads
     held_out_r2: float  # R^2 on the held-out rows
     penalty: float  # chosen on the held-out rows
-    change: float  # RMS change of the targets against those before / their standard deviation
+    # RMS change of the targets since the regression before (from 0 in the first one), divided by
+    # their standard deviation.
+    change: float
     bounded_share: float  # share of the targets that were clipped to the bound
     diverged: bool
 
@@ -67,8 +69,7 @@ class Rows:
         Args:
           rows: `FeatureReplay.rows`, T timesteps of E environments. The features, float32
             [T, E, F], are overwritten.
-          half: int [T, E]: the rows of half h = 0, 1, ... fit head h; `HELD_OUT`: not fitted. At
-            least one row is fitted.
+          half: int [T, E]: the rows of half h = 0, 1, ... fit head h; `HELD_OUT`: not fitted.
           num_actions: A.
           moments: of H * A groups; keeps the sums for the next fit.
           first: the timestep of `rows[0]`.
@@ -79,16 +80,15 @@ class Rows:
         features = rows["features"]
         _check_squares(features)
         self.rows, self.num_actions = rows, num_actions
-        self.num_halves = int(half.max()) + 1
         self.action = np.asarray(rows["action"], np.int64).reshape(-1)
         usable = compute_returns(rows, 0.5, 1).usable
         held_out = (half == HELD_OUT) & usable
         group = np.where(usable & (half != HELD_OUT), half * num_actions + rows["action"], -1)
         self.ridges = GroupRidges(moments.update(first, features, group))
+        self.num_halves = len(self.ridges.count) // num_actions
         self.z = features.reshape(-1, features.shape[2])
         self.ridges.standardise(self.z)
-        self.usable, self.half = np.flatnonzero(usable), half.reshape(-1)
-        self.group = group.reshape(-1)
+        self.usable, self.group = np.flatnonzero(usable), group.reshape(-1)
         self.held_out = [
             np.flatnonzero(held_out.reshape(-1) & (self.action == a)) for a in range(num_actions)
         ]

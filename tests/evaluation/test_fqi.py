@@ -90,7 +90,7 @@ def test_the_bound_of_unclipped_rewards_is_that_of_the_largest_return(clip, boun
 
 
 VARIANTS = [
-    FqiSettings(2_000),
+    FqiSettings(2_000, sweeps=1),
     FqiSettings(2_000, sweeps=0, average=2),
     FqiSettings(2_000, sweeps=3, double=True, prior="previous", max_residual=0.5),
     FqiSettings(2_000, sweeps=2, start="previous", average=3),

@@ -218,7 +218,7 @@ HALVES = [
 def test_double_estimation_by_hand(double, value):
     rows = one_hot_game([*HALVES, HALVES[0]], 2)
     half = np.array([[0, 0, int(double), int(double), HELD_OUT]] * 2)
-    plan = Plan(sweeps=1, start="monte_carlo", discount=0.9, penalties=TINY)
+    plan = Plan(sweeps=1, discount=0.9, penalties=TINY)
     fit = fit_fqi(factorise(rows, half, 2), plan, zeros(1 + double, 2, 2))
     kernel, bias = fit.heads.kernel.mean(0), fit.heads.bias.mean(0)
     np.testing.assert_allclose((kernel[0] + bias)[0], 0.9 * value, rtol=1e-4)
