@@ -23,7 +23,7 @@ class FqiSettings(NamedTuple):
 
     refit_every: Annotated[int, whole(1)] = 10_000  # agent steps
     start: Annotated[str, choice("monte_carlo", "previous")] = "monte_carlo"  # before the sweeps
-    sweeps: Annotated[int, whole(0)] = 0  # bootstrapped regressions of one fit
+    sweeps: Annotated[int, whole(0)] = 1  # bootstrapped regressions of one fit
     prior: Annotated[str, choice("zero", "previous")] = "zero"  # what the penalty draws weights to
     max_residual: Annotated[float, real(0, np.inf, closed="[)")] = 0.0  # of a sweep; 0: no limit
     double: Annotated[bool, flag()] = False  # double estimation, from two halves of the replay

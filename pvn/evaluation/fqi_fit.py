@@ -35,7 +35,7 @@ class Heads(NamedTuple):
 class Plan(NamedTuple):
     """What to regress. To vary it costs no new factorisation."""
 
-    sweeps: int = 0
+    sweeps: int = 1
     start: str = "monte_carlo"  # before the first sweep; or "previous"
     prior: str = "zero"  # what the penalty draws weights to; or "previous"
     max_residual: float = 0.0  # of a sweep's targets; 0: no limit
