@@ -37,7 +37,12 @@ def get_config() -> ml_collections.ConfigDict:
     # Fitted Q iteration (config.head=fqi).
     config.fqi = ml_collections.ConfigDict()
     config.fqi.refit_every = 10_000  # agent steps between fits to the whole replay
-    config.fqi.iterations = 30  # regressions of one fit; it starts from the head of the last fit
+    config.fqi.start = "monte_carlo"  # what the sweeps begin with; or previous
+    config.fqi.sweeps = 1  # bootstrapped regressions; 0: Monte Carlo only, which cannot diverge
+    config.fqi.prior = "zero"  # what the penalty draws weights to; previous: to those before
+    config.fqi.max_residual = 0.0  # clips a sweep's residuals, against outliers; 0: no limit
+    config.fqi.double = False  # one half chooses actions, the other has their values: less bias
+    config.fqi.average = 1  # play with the mean of as many last fits: less variance
     config.fqi.held_out = 0.2  # share of the replay for choosing the ridge penalty
 
     # Q-learning by gradients (config.head=dqn, c51 or hl_gauss).

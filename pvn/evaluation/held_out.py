@@ -2,7 +2,7 @@
 
 import numpy as np
 
-GROUP_STEPS = 64  # consecutive timesteps of one environment; held out or fitted as a whole
+GROUP_STEPS = 64  # consecutive timesteps of one environment
 
 
 def groups_of(time: np.ndarray, env: np.ndarray, num_envs: int) -> np.ndarray:
@@ -15,3 +15,25 @@ def groups_of(time: np.ndarray, env: np.ndarray, num_envs: int) -> np.ndarray:
       num_envs: E.
     """
     return np.asarray((time // GROUP_STEPS) * num_envs + env)
+
+
+def draw_groups(number: int, seed: int, share: float) -> np.ndarray:
+    """bool [number]: the groups that are held out. The seed alone decides, also for fewer groups.
+
+    share: of the groups, on average.
+    """
+    return np.asarray(np.random.default_rng([seed, 2]).random(number) < share)
+
+
+def choose_held_out(
+    time: np.ndarray, env: np.ndarray, num_envs: int, seed: int, share: float
+) -> np.ndarray:
+    """bool [M]: whether each row [M] is held out; at least one is, and at least one is not.
+
+    With too few groups, every fifth row is.
+    """
+    group = groups_of(time, env, num_envs)
+    held_out = draw_groups(int(group.max()) + 1, seed, share)[group]
+    if held_out.all() or not held_out.any():
+        held_out = np.arange(len(time)) % 5 == 0
+    return np.asarray(held_out)

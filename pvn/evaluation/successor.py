@@ -113,7 +113,9 @@ class SuccessorLearner(LinearLearner):
         of_next = self._settings.reward_of == "next_state"
         # The state after a game's end is not stored.
         used = batch.discount_t > 0 if of_next else np.ones(len(time), bool)
-        held_out = choose_held_out(time, env, self._context.seed, self._settings.held_out)
+        held_out = choose_held_out(
+            time, env, self._context.num_envs, self._context.seed, self._settings.held_out
+        )
         cumulants = batch.s_t if of_next else batch.s_tm1
         fit = fit_reward(cumulants[used], batch.r_t[used], held_out[used])
         self.num_fits += 1

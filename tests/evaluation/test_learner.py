@@ -15,7 +15,7 @@ from tests.evaluation.pixels import pixel_features
 
 ENVS, FEATURES, ACTIONS = 1000, 4, 3
 SETTINGS = {
-    "fqi": FqiSettings(refit_every=6_000, iterations=3),
+    "fqi": FqiSettings(refit_every=6_000, sweeps=3),
     "dqn": DqnSettings(update_every=1_000, learning_rate=0.1, target_period=3_000),
 }
 

@@ -1,0 +1,77 @@
+"""Returns of all rows of a replay: the n-step return, and the return to the end of the episode."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from pvn.evaluation.state import State
+
+
+class Returns(NamedTuple):
+    """A return for each row: reward + discount * (a value of the row (at, e)). Arrays [T, E]."""
+
+    reward: np.ndarray  # float64, the discounted sum of the rewards
+    discount: np.ndarray  # float64, gamma^(number of rewards), or 0 where the game ended
+    at: np.ndarray  # int64, the timestep where the sum stopped
+
+    @property
+    def usable(self) -> np.ndarray:
+        """bool [T, E]: rows whose return holds a reward. A truncated row's next state is unknown,
+        and so is that of the last timestep, unless the game ended there."""
+        return (self.at > np.arange(len(self.at))[:, None]) | (self.discount == 0)
+
+
+def compute_returns(rows: State, discount: float, n_step: int | None) -> Returns:
+    """The returns of T timesteps of E environments.
+
+    The sum stops where the game ends, and before a row whose next state is not stored (a truncated
+    row, or the last timestep), with which it then bootstraps.
+
+    Args:
+      rows: `Replay.rows`; `reward`, `terminal` and `truncated` [T, E].
+      discount: gamma of one timestep, below 1.
+      n_step: number of rewards to sum; None for all rewards up to the end of the episode.
+    """
+    reward = np.asarray(rows["reward"], np.float64)
+    terminal = rows["terminal"] & ~rows["truncated"]
+    last = np.arange(len(reward))[:, None] == len(reward) - 1
+    stops = rows["truncated"] | (last & ~terminal)
+    if n_step is None:
+        return _sum_to_end(reward, terminal, stops, discount)
+    return _sum_steps(reward, terminal, stops, discount, n_step)
+
+
+def _sum_to_end(
+    reward: np.ndarray, terminal: np.ndarray, stops: np.ndarray, discount: float
+) -> Returns:
+    total, scale = np.zeros(reward.shape), np.ones(reward.shape)
+    at = np.repeat(np.arange(len(reward))[:, None], reward.shape[1], axis=1)
+    for t in range(len(reward) - 1, -1, -1):
+        total[t] = np.where(stops[t], 0, reward[t])
+        scale[t] = np.where(terminal[t], 0, 1)
+        going = ~stops[t] & ~terminal[t]
+        if going.any():  # never in the last timestep
+            total[t, going] += discount * total[t + 1, going]
+            scale[t, going] = discount * scale[t + 1, going]
+            at[t, going] = at[t + 1, going]
+    return Returns(total, scale, at)
+
+
+def _sum_steps(
+    reward: np.ndarray, terminal: np.ndarray, stops: np.ndarray, discount: float, n_step: int
+) -> Returns:
+    length, num_envs = reward.shape
+    start, env = np.arange(length)[:, None], np.arange(num_envs)[None]
+    total, scale = np.zeros(reward.shape), np.ones(reward.shape)
+    at = np.repeat(start, num_envs, axis=1)
+    going = np.ones(reward.shape, bool)
+    ended = np.zeros(reward.shape, bool)
+    for k in range(min(n_step, length)):
+        now = np.minimum(start + k, length - 1)
+        going &= ~stops[now, env] & (start + k < length)
+        total += np.where(going, scale * reward[now, env], 0)
+        scale = np.where(going, scale * discount, scale)
+        ended |= going & terminal[now, env]
+        going &= ~ended
+        at += going
+    return Returns(total, np.where(ended, 0, scale), at)
