@@ -162,7 +162,7 @@ def run_suite(cells: Sequence[Cell], workdir: str, num_jobs: int, minutes: float
             scheduler.failed["report"] = reason
     for name, reason in scheduler.failed.items():
         console.say(f"failed: {name}: {reason}; see {workdir}/{name}.log")
-    resumes = "" if not scheduler.waiting else "; the same command goes on"
+    resumes = "; the same command goes on" if scheduler.waiting or scheduler.failed else ""
     console.say(f"{workdir}: {counts(scheduler)}{resumes}")
     return stop.status or int(bool(scheduler.failed))
 

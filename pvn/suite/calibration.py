@@ -23,7 +23,7 @@ from pvn.suite.process import Progress, error_line, last_progress, start, wait
 ROWS = 3000  # of the datasets of a calibration
 _STEPS = 2000  # agent steps of a shortened evaluation
 _SECONDS = 5.0  # of the last phase that is measured
-_PATIENCE = 120.0  # seconds for one cell
+_PATIENCE = 240.0  # seconds for one cell
 
 
 class Estimate(NamedTuple):
@@ -35,18 +35,24 @@ class Estimate(NamedTuple):
 
 
 class _Bar(NamedTuple):
-    """What was seen of a progress bar."""
+    """What was seen of a progress bar. A point is (seconds since the process began, done)."""
 
-    first: tuple[float, int]  # seconds since the start of the process, done
+    start: tuple[float, int]
+    first: tuple[float, int]  # the first point with progress: compilation is over
     last: tuple[float, int]
     total: int
     unit: str
 
     @property
-    def rate(self) -> float:
-        """Per second; 0 if unknown."""
-        seconds = self.last[0] - self.first[0]
-        return (self.last[1] - self.first[1]) / seconds if seconds > 0 else 0.0
+    def measured(self) -> tuple[float, int]:
+        """Seconds, and the progress in them. Steps count after the first, which compiles."""
+        whole = self.unit == "episodes" or self.last == self.first
+        began = self.start if whole else self.first
+        return self.last[0] - began[0], self.last[1] - began[1]
+
+    def is_long(self, now: float) -> bool:
+        """Whether `_SECONDS` have passed since the first progress."""
+        return self.first != self.start and now - self.first[0] > _SECONDS
 
 
 def calibration_file(workdir: str) -> Path:
@@ -191,13 +197,15 @@ def _extrapolate(bars: Mapping[str, _Bar], wall: float, scale: Mapping[str, floa
       wall: seconds of the measured process. What no bar saw counts once: imports, compilation.
       scale: unit -> work of the real cell, relative to the bar's total.
     """
-    if not bars or any(bar.rate <= 0 and bar.last[1] < bar.total for bar in bars.values()):
-        return None
-    seen = sum(bar.last[0] - bar.first[0] for bar in bars.values())
-    work = sum(
-        bar.total * scale.get(bar.unit, 1.0) / bar.rate for bar in bars.values() if bar.rate > 0
-    )
-    return max(wall - seen, 0.0) + work
+    seen = work = 0.0
+    for bar in bars.values():
+        seconds, done = bar.measured
+        if done > 0:
+            work += seconds / done * bar.total * scale.get(bar.unit, 1.0)
+            seen += seconds
+        elif bar.total:
+            return None
+    return max(wall - seen, 0.0) + work if bars else None
 
 
 def _watch(cell: Cell, *last: str) -> tuple[dict[str, _Bar], str]:
@@ -213,7 +221,7 @@ def _watch(cell: Cell, *last: str) -> tuple[dict[str, _Bar], str]:
             time.sleep(0.1)
             if progress := last_progress(cell):
                 _see(bars, progress, process.seconds)
-            long = any(b.unit in last and b.last[0] - b.first[0] > _SECONDS for b in bars.values())
+            long = any(b.unit in last and b.is_long(process.seconds) for b in bars.values())
             if not asked and (long or process.seconds > _PATIENCE):
                 process.stop()
                 asked = True
@@ -228,9 +236,10 @@ def _watch(cell: Cell, *last: str) -> tuple[dict[str, _Bar], str]:
 
 def _see(bars: dict[str, _Bar], progress: Progress, now: float) -> None:
     """Adds a state of a progress bar."""
-    unit = progress.unit
+    point = now, progress.done
     old = bars.get(progress.what)
     if old is None:
-        bars[progress.what] = _Bar((now, progress.done), (now, progress.done), progress.total, unit)
+        bars[progress.what] = _Bar(point, point, point, progress.total, progress.unit)
     elif progress.done > old.last[1]:
-        bars[progress.what] = old._replace(last=(now, progress.done))
+        first = point if old.first == old.start else old.first
+        bars[progress.what] = old._replace(first=first, last=point)

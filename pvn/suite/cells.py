@@ -141,7 +141,9 @@ class _Sections:
             if source.section:
                 others = self.choices(source.section)
                 found = [a | b for a in map(dict, found) for b in map(dict, others) if _agree(a, b)]
-        return [dict(pairs) for pairs in dict.fromkeys(tuple(each.items()) for each in found)]
+        return [
+            dict(pairs) for pairs in dict.fromkeys(tuple(sorted(each.items())) for each in found)
+        ]
 
     def cells(self, game: str, seed: int, workdir: str) -> Iterator[Cell]:
         """The cells of one game and seed."""
@@ -164,7 +166,7 @@ def _agree(one: Choices, two: Choices) -> bool:
 
 def _suffix(choices: Choices) -> str:
     """The part of a cell's name that tells the varied values: -num_tasks=1000."""
-    parts = (f"-{name.rpartition('.')[2]}={value}" for name, value in choices.items())
+    parts = (f"-{name.rpartition('.')[2]}={value}" for name, value in sorted(choices.items()))
     return re.sub(r"[^\w.=+-]", "_", "".join(parts))
 
 

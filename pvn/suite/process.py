@@ -1,6 +1,5 @@
 """The process of a cell: how it starts, what its log says, how it ended."""
 
-import ctypes
 import os
 import re
 import signal
@@ -16,8 +15,6 @@ from pvn.suite.record import lock_file, log_file, write_record
 
 _TAIL = 8192  # bytes of a log that are searched for the last line
 _BAR = re.compile(r"(?P<what>.*?): *\d+%\|.*?\| (?P<done>\d+)/(?P<total>\d+) \[(?P<clock>[^]]*)\]")
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
-_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 
 class Progress(NamedTuple):
@@ -84,25 +81,17 @@ def start(cell: Cell, progress_seconds: float = 2.0) -> Process:
     words = list(cell.command)
     if words[0].startswith("pvn."):
         words = [sys.executable, "-m", *words]
-    suite = os.getpid()
-
-    def follow_the_suite() -> None:
-        if _LIBC:
-            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-            if os.getppid() != suite:
-                os._exit(128 + signal.SIGTERM)
-
+    follow = [sys.executable, str(Path(__file__).with_name("follow.py")), str(os.getpid())]
     with file.open("ab", buffering=0) as log:
         log.write(f"{_mark()}{' '.join(cell.command)}\n".encode("utf-8", "surrogateescape"))
         popen = subprocess.Popen(
-            words,
+            [*follow, *words],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             env=os.environ | {"PVN_PROGRESS_SECONDS": str(progress_seconds)},
             pass_fds=(lock.fileno(),),
             start_new_session=True,  # Ctrl-C reaches the suite only, which passes it on
-            preexec_fn=follow_the_suite,  # safe: the suite has one thread
         )
     return Process(cell, lock, popen)
 
