@@ -22,12 +22,13 @@ ROOT = Path(__file__).parents[2]
 WORK = """
 import pathlib, signal, sys, time
 home, seconds, status = pathlib.Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
+saving = float(sys.argv[4])
 home.mkdir(exist_ok=True)
 def note(text):
     with open(home.parent / "events", "a") as stream:
         stream.write(f"{text} {home.name}\\n")
 def save(number, _):
-    time.sleep(0.3)
+    time.sleep(saving)
     (home / "saved").touch()
     note("saved")
     sys.exit(128 + number)
@@ -43,9 +44,18 @@ note("ended")
 """
 
 
-def _cell(root: Path, name: str, *needs: str, seconds: float = 0.0, status: int = 0) -> Cell:
+def _cell(
+    root: Path,
+    name: str,
+    *needs: str,
+    seconds: float = 0.0,
+    status: int = 0,
+    saving: float = 0.3,
+) -> Cell:
+    """A cell that takes some seconds, and some to save when it is stopped."""
     home = f"{root}/{name}"
-    return Cell(name, (sys.executable, "-c", WORK, home, str(seconds), str(status)), needs, home)
+    arguments = (home, str(seconds), str(status), str(saving))
+    return Cell(name, (sys.executable, "-c", WORK, *arguments), needs, home)
 
 
 def _is_done(cell: Cell) -> bool:
@@ -154,7 +164,7 @@ from test_scheduler import _cell, _scheduler
 from pathlib import Path
 from pvn.console import orderly_stop
 root = Path(sys.argv[1])
-scheduler = _scheduler([_cell(root, "a", seconds=60), _cell(root, "b", "a")])
+scheduler = _scheduler([_cell(root, "a", seconds=60, saving=float(sys.argv[2])), _cell(root, "b", "a")])
 with orderly_stop() as stop:
     for _ in scheduler.run(stop):
         pass
@@ -162,10 +172,10 @@ sys.exit(stop.status)
 """
 
 
-def _start_driver(root: Path) -> subprocess.Popen[bytes]:
+def _start_driver(root: Path, saving: float = 0.3) -> subprocess.Popen[bytes]:
     """A suite of two cells in a process of its own."""
     code = textwrap.dedent(DRIVER).format(tests=str(Path(__file__).parent))
-    return subprocess.Popen([sys.executable, "-c", code, str(root)], cwd=ROOT)
+    return subprocess.Popen([sys.executable, "-c", code, str(root), str(saving)], cwd=ROOT)
 
 
 def _wait_for(root: Path, *events: str) -> None:
@@ -187,10 +197,10 @@ def test_a_signal_is_passed_on_and_the_cells_save(tmp_path: Path, number: int, s
 def test_after_a_kill_the_same_command_waits_for_the_old_process_and_goes_on(
     tmp_path: Path,
 ) -> None:
-    driver = _start_driver(tmp_path)
+    driver = _start_driver(tmp_path, saving=2.5)
     _wait_for(tmp_path, "began a")
     driver.kill()
     driver.wait()
-    assert _start_driver(tmp_path).wait(30) == 0
+    assert _start_driver(tmp_path, saving=2.5).wait(30) == 0
     assert _events(tmp_path) == ["began a", "saved a", "began a", "ended a", "began b", "ended b"]
     assert not (tmp_path / "a.lock").exists()
