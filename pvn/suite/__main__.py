@@ -17,6 +17,7 @@ the cells as lists for launch/sweep.sh and launch/slurm/sweep.sbatch, and runs n
 """
 
 import contextlib
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,6 +63,8 @@ def plan_of(config: ml_collections.ConfigDict) -> Plan:
 
 def print_dry_run(plan: Plan, cells: Sequence[Cell], workdir: str, num_jobs: int) -> None:
     """Prints the cells and an estimate of their time; measures it if that was not done yet."""
+    # What runs is stopped and its directory deleted before the end.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     seconds = read_calibration(workdir, cells)
     for kind, time, reason in calibrate(lambda folder: expand(plan, folder), seconds):
         if time is None:
@@ -169,6 +172,8 @@ def run_suite(cells: Sequence[Cell], workdir: str, num_jobs: int, minutes: float
 
 def main() -> int:
     plan, workdir = plan_of(_CONFIG.value), _WORKDIR.value
+    if "," in workdir:
+        raise UserError(f"--workdir={workdir}: has a comma, which separates the report's inputs")
     cells = expand(plan, workdir)
     if _LIST.value:
         write_lists(cells, workdir)

@@ -33,7 +33,10 @@ def is_complete(cell: Cell) -> bool:
             return bool(attributes) and not unfinished(attributes)
         case "pvn.pretrain":
             step = _json(folder / "features" / "features.json").get("step")
-            return step is not None and step == _json(folder / "config.json").get("num_steps")
+            configured = _json(folder / "config.json").get("num_steps")
+            return step is not None and step == int(
+                flag_of(cell, "config.num_steps") or configured or 0
+            )
         case "pvn.probe":
             targets = (flag_of(cell, "targets") or "value").split(",")
             return len(_lines(folder / PROBES)) >= len(targets)

@@ -164,7 +164,8 @@ from test_scheduler import _cell, _scheduler
 from pathlib import Path
 from pvn.console import orderly_stop
 root = Path(sys.argv[1])
-scheduler = _scheduler([_cell(root, "a", seconds=60, saving=float(sys.argv[2])), _cell(root, "b", "a")])
+cells = [_cell(root, "a", seconds=60, saving=float(sys.argv[2])), _cell(root, "b", "a")]
+scheduler = _scheduler(cells)
 with orderly_stop() as stop:
     for _ in scheduler.run(stop):
         pass
