@@ -156,7 +156,7 @@ def run_suite(cells: Sequence[Cell], workdir: str, num_jobs: int, minutes: float
             cells,
             num_jobs=num_jobs,
             is_complete=is_complete,
-            estimate=estimates.seconds,
+            estimate=estimates.left,
             minutes=minutes,
         )
         estimates.add(scheduler.complete.values())

@@ -27,6 +27,13 @@ class Estimates:
             return sum(measured) / len(measured)
         return self._calibrated.get(cell.kind)
 
+    def left(self, cell: Cell) -> float | None:
+        """What is left of a cell that was stopped: its time without the time of its starts."""
+        whole, record = self.seconds(cell), read_record(cell)
+        if whole is None or record is None:
+            return whole
+        return max(whole - record.seconds, 0.0)
+
     def total(self, cells: Iterable[Cell]) -> tuple[float, int]:
         """The sum over cells, and the number of cells whose time is unknown."""
         times = [self.seconds(cell) for cell in cells]

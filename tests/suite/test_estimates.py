@@ -88,6 +88,12 @@ def test_measured_times_replace_calibrated_ones(tmp_path: Path) -> None:
             write_record(cell, seconds, complete)
     estimates.add([one, two])
     assert estimates.seconds(two) == 40.0
+    stopped = _cell(tmp_path, "Pong/2/evaluate/pvn")
+    assert estimates.left(stopped) == 40.0
+    log_file(stopped).parent.mkdir(parents=True)
+    write_record(stopped, 15.0, False)
+    assert estimates.left(stopped) == 25.0
+    assert estimates.left(other) is None
     assert [format_time(x) for x in (40, 600, 9000, 200_000)] == [
         *("40 s", "10 min", "2.5 h", "2.3 days")
     ]
