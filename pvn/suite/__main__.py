@@ -68,7 +68,7 @@ def print_dry_run(plan: Plan, cells: Sequence[Cell], workdir: str, num_jobs: int
     seconds = read_calibration(workdir, cells)
     for kind, time, reason in calibrate(lambda folder: expand(plan, folder), seconds):
         if time is None:
-            console.say(f"{kind}: not measured: {reason or 'it showed no progress'}")
+            console.say(f"{kind}: not measured: {reason}")
         else:
             console.say(f"{kind}: about {format_time(time)}")
             seconds[kind] = time

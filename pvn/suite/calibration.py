@@ -31,7 +31,7 @@ class Estimate(NamedTuple):
 
     kind: str
     seconds: float | None  # None: not measured
-    reason: str = ""  # why not
+    reason: str = f"it did not get far enough in {_PATIENCE:.0f} s"  # why not
 
 
 class _Bar(NamedTuple):
