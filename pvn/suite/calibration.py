@@ -18,7 +18,7 @@ from typing import NamedTuple
 from pvn.files import read_text, write_json
 from pvn.suite.cells import Cell
 from pvn.suite.complete import flag_of
-from pvn.suite.process import Progress, error_line, last_progress, start, wait
+from pvn.suite.process import Progress, error_line, progress_bars, start, wait
 
 ROWS = 3000  # of the datasets of a calibration
 _STEPS = 2000  # agent steps of a shortened evaluation
@@ -219,7 +219,7 @@ def _watch(cell: Cell, *last: str) -> tuple[dict[str, _Bar], str]:
     try:
         while (status := process.poll()) is None:
             time.sleep(0.1)
-            if progress := last_progress(cell):
+            for progress in progress_bars(cell):
                 _see(bars, progress, process.seconds)
             long = any(b.unit in last and b.is_long(process.seconds) for b in bars.values())
             if not asked and (long or process.seconds > _PATIENCE):
@@ -229,7 +229,7 @@ def _watch(cell: Cell, *last: str) -> tuple[dict[str, _Bar], str]:
         process.stop()
         wait(process)
         raise
-    if progress := last_progress(cell):
+    for progress in progress_bars(cell):
         _see(bars, progress, process.seconds)
     return bars, "" if status == 0 or asked else error_line(cell, status)
 

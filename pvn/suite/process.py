@@ -109,10 +109,17 @@ def _mark() -> str:
 
 def last_progress(cell: Cell) -> Progress | None:
     """The newest progress bar in the log since the last start; None if there is none."""
-    for line in reversed(_last_lines(cell)):
-        if found := _BAR.match(line):
-            return Progress(found["what"], int(found["done"]), int(found["total"]), found["clock"])
-    return None
+    return next(reversed(progress_bars(cell)), None)
+
+
+def progress_bars(cell: Cell) -> list[Progress]:
+    """The newest states of progress bars in the log since the last start, in order."""
+    found = map(_BAR.match, _last_lines(cell))
+    return [
+        Progress(bar["what"], int(bar["done"]), int(bar["total"]), bar["clock"])
+        for bar in found
+        if bar
+    ]
 
 
 def error_line(cell: Cell, status: int) -> str:

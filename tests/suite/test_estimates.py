@@ -64,6 +64,8 @@ def test_extrapolation_by_hand() -> None:
         # 100 states/s after the start: 3,000 states in the calibration, 50,000 in the cell.
         "responses": _Bar((4.0, 0), (5.0, 100), (15.0, 1100), 3000, "states"),
         # 2 steps/s; the first took 3 s, because it compiles.
+        # Seen only when it was full: no time.
+        "data": _Bar((15.5, 0), (15.5, 3000), (15.5, 3000), 3000, "frames"),
         "pretrain": _Bar((16.0, 0), (19.0, 1), (24.0, 11), 4500, "steps"),
     }
     # Outside of what was measured: 25 s - 10 s - 5 s.
