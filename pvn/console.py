@@ -135,15 +135,19 @@ def _exit_now(status: int) -> NoReturn:
 def progress(
     total: int, unit: str, description: str, initial: int = 0, *, hidden: bool = False
 ) -> tqdm:
-    """A progress bar with rate and ETA on stderr. It is hidden if stderr is not a terminal."""
+    """A progress bar with rate and ETA on stderr. It is hidden if stderr is not a terminal.
+
+    The variable PVN_PROGRESS_SECONDS shows it in a file too, and sets the time between its lines.
+    """
+    seconds = os.environ.get("PVN_PROGRESS_SECONDS")
     return tqdm(
         total=total,
         initial=initial,
         unit=f" {unit}",
         desc=description,
-        disable=hidden or None,
+        disable=hidden or (None if seconds is None else False),
         dynamic_ncols=True,
-        mininterval=0.5,
+        mininterval=float(seconds or 0.5),
     )
 
 

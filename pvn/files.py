@@ -146,6 +146,10 @@ class Lock:
             return False
         return os.path.samestat(there, os.fstat(self._descriptor))
 
+    def fileno(self) -> int:
+        """The file descriptor. A process that inherits it holds the lock too, until it ends."""
+        return self._descriptor
+
     def release(self) -> None:
         """Releases the lock. A second call has no effect."""
         if self._close.alive:

@@ -45,6 +45,7 @@ ROOMS = {
     "evaluation": ("probes", "indicators", "networks", "envs", "features", "data", *BASE),
     "statistics": ("evaluation", *BASE),
     "tabular": ("learning", "indicators", "networks", "data", *BASE),
+    "suite": ("evaluation", "envs", "data", *BASE),
     # Shared by the commands.
     "config": ("errors", "fields", "paths"),
     "metrics": ("files", "paths"),

@@ -1,0 +1,73 @@
+"""Whether a cell is complete, by what its command has written."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pvn.data.store import read_attributes, unfinished
+from pvn.errors import UserError
+from pvn.evaluation.records import PROBES, SCORES
+from pvn.files import read_text
+from pvn.suite.cells import Cell
+
+
+def flag_of(cell: Cell, name: str) -> str | None:
+    """The value of a flag in the command of a cell; None if it is not given."""
+    given = [word for word in cell.command if word.startswith(f"--{name}=")]
+    return given[-1].partition("=")[2] if given else None
+
+
+def is_complete(cell: Cell) -> bool:
+    """Whether the command of a cell has nothing left to do.
+
+    A dataset has all its rows or files, a pretraining has features of the last step, an evaluation
+    has its summary, and a probe has a row for each target.
+    """
+    folder = Path(cell.workdir)
+    match cell.command[0]:
+        case "pvn.collect":
+            attributes = _attributes(cell)
+            return attributes.get("num_rows", -1) >= int(flag_of(cell, "num_steps") or 100_000)
+        case "pvn.convert":
+            attributes = _attributes(cell)
+            return bool(attributes) and not unfinished(attributes)
+        case "pvn.pretrain":
+            step = _json(folder / "features" / "features.json").get("step")
+            configured = _json(folder / "config.json").get("num_steps")
+            return step is not None and step == int(
+                flag_of(cell, "config.num_steps") or configured or 0
+            )
+        case "pvn.probe":
+            targets = (flag_of(cell, "targets") or "value").split(",")
+            return len(_lines(folder / PROBES)) >= len(targets)
+        case _:
+            return (folder / "summary.json").is_file()
+
+
+def has_rows(cell: Cell) -> bool:
+    """Whether a cell has rows for a report."""
+    folder = Path(cell.workdir)
+    return (folder / SCORES).is_file() or (folder / PROBES).is_file()
+
+
+def _attributes(cell: Cell) -> dict[str, Any]:
+    """The attributes of the cell's dataset; empty if there is none."""
+    if not (Path(cell.workdir) / "zarr.json").is_file():
+        return {}
+    try:
+        return read_attributes(cell.workdir)
+    except UserError:  # the cell's own command says what is wrong
+        return {}
+
+
+def _json(file: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty if there is none."""
+    try:
+        value = json.loads(read_text(file))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _lines(file: Path) -> list[str]:
+    return read_text(file).splitlines() if file.is_file() else []

@@ -1,0 +1,230 @@
+"""What a config expands to, held against commands and needs written by hand."""
+
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from configs import suite_published, suite_small
+from pvn.errors import UserError
+from pvn.suite.cells import Cell, expand
+from pvn.suite.lists import job_line, stages, submission
+from pvn.suite.plan import read_plan
+
+ROOT = Path(__file__).parents[2]
+
+CONFIG: dict[str, Any] = {
+    "games": ("Pong", "Breakout"),
+    "seeds": (3,),
+    "datasets": {"random": {"flags": {"num_steps": 500}}},
+    "pretrainings": {"pvn": {"dataset": "random", "overrides": {"fqi": {"a": 1}, "b": True}}},
+    "agents": {
+        "pvn": {"features": "pvn"},
+        "last_layer": {"features": "agent:dqn", "config": "c.py"},
+        "dqn": {"features": "random", "like": "pvn", "overrides": {"head": "dqn"}},
+        "random_policy": {"features": "none", "flags": {"other": "{game}/{seed}/{run}"}},
+    },
+    "probes": {"value": {"agents": "pvn,last_layer", "dataset": "random"}},
+}
+
+
+def _cells(**changes: Any) -> dict[str, Cell]:
+    return {cell.name: cell for cell in expand(read_plan(CONFIG | changes), "w")}
+
+
+def test_cells_by_hand() -> None:
+    cells = _cells(games="Pong")
+    evaluate, p = "configs/evaluate.py", "w/Pong/3"
+    expected = [
+        Cell(
+            "Pong/3/data/random",
+            (*("pvn.collect", "--game=Pong", "--seed=3"), f"--dataset={p}/data/random")
+            + ("--num_steps=500",),
+            (),
+            f"{p}/data/random",
+        ),
+        Cell(
+            "Pong/3/pretrain/pvn",
+            (*("pvn.pretrain", "--config=configs/pretrain.py"),)
+            + (f"--config.dataset={p}/data/random", "--config.seed=3", "--config.fqi.a=1")
+            + ("--config.b=True", f"--workdir={p}/pretrain/pvn"),
+            ("Pong/3/data/random",),
+            f"{p}/pretrain/pvn",
+        ),
+        Cell(
+            "Pong/3/evaluate/pvn",
+            (*("pvn.evaluate", f"--config={evaluate}", "--game=Pong"),)
+            + (f"--features={p}/pretrain/pvn", "--agent=pvn", "--config.seed=3")
+            + (f"--workdir={p}/evaluate/pvn",),
+            ("Pong/3/pretrain/pvn",),
+            f"{p}/evaluate/pvn",
+        ),
+        Cell(
+            "Pong/3/evaluate/dqn",
+            (*("pvn.evaluate", f"--config={evaluate}", "--game=Pong", "--features=random"),)
+            + ("--agent=dqn", f"--like={p}/pretrain/pvn", "--config.seed=3")
+            + ("--config.head=dqn", f"--workdir={p}/evaluate/dqn"),
+            ("Pong/3/pretrain/pvn",),
+            f"{p}/evaluate/dqn",
+        ),
+        Cell(
+            "Pong/3/evaluate/last_layer",
+            (*("pvn.evaluate", "--config=c.py", "--game=Pong"),)
+            + (f"--features={p}/evaluate/dqn/policy", "--agent=last_layer", "--config.seed=3")
+            + (f"--workdir={p}/evaluate/last_layer",),
+            ("Pong/3/evaluate/dqn",),
+            f"{p}/evaluate/last_layer",
+        ),
+        Cell(
+            "Pong/3/evaluate/random_policy",
+            (*("pvn.evaluate", f"--config={evaluate}", "--game=Pong", "--features=none"),)
+            + ("--agent=random_policy", "--config.seed=3", f"--workdir={p}/evaluate/random_policy")
+            + ("--other=Pong/3/4",),
+            (),
+            f"{p}/evaluate/random_policy",
+        ),
+        *(
+            Cell(
+                f"Pong/3/probe/value-{agent}",
+                (*("pvn.probe", f"--features={p}/{path}", f"--agent={agent}"),)
+                + (f"--dataset={p}/data/random", "--seed=3", f"--workdir={p}/probe/value-{agent}"),
+                (needed, "Pong/3/data/random"),
+                f"{p}/probe/value-{agent}",
+            )
+            for agent, path, needed in [
+                ("pvn", "pretrain/pvn", "Pong/3/pretrain/pvn"),
+                ("last_layer", "evaluate/dqn/policy", "Pong/3/evaluate/dqn"),
+            ]
+        ),
+    ]
+    assert list(cells.values()) == expected
+
+
+def test_all_games_of_a_seed_come_before_the_next_seed() -> None:
+    names = list(_cells(seeds=(0, 1)))
+    assert names == [
+        f"{game}/{seed}/{rest}"
+        for seed in (0, 1)
+        for game in ("Pong", "Breakout")
+        for rest in [name.split("/", 2)[2] for name in _cells(games="Pong")]
+    ]
+
+
+def test_varied_values_pass_on_to_what_uses_them() -> None:
+    cells = _cells(
+        games="Pong",
+        datasets={"random": {"vary": {"num_steps": (100, 200)}}},
+        pretrainings={"pvn": {"dataset": "random", "vary": {"fqi": {"a": (0.5, 1.0)}}}},
+        agents={"pvn": {"features": "pvn"}, "random": {"features": "random"}},
+        probes={"value": {"agents": ("pvn", "random"), "dataset": "random"}},
+    )
+    both = [f"-num_steps={n}-a={a}" for a in (0.5, 1.0) for n in (100, 200)]
+    steps = ["-num_steps=100", "-num_steps=200"]
+    assert sorted(name.removeprefix("Pong/3/") for name in cells) == sorted(
+        [f"data/random{x}" for x in steps]
+        + [f"pretrain/pvn{x}" for x in both]
+        + [f"evaluate/pvn{x}" for x in both]
+        + ["evaluate/random"]
+        # Never the features of one dataset on the other.
+        + [f"probe/value-pvn{x}" for x in both]
+        + [f"probe/value-random{x}" for x in steps]
+    )
+    cell = cells["Pong/3/probe/value-pvn-num_steps=200-a=0.5"]
+    assert cell.needs == (
+        "Pong/3/pretrain/pvn-num_steps=200-a=0.5",
+        "Pong/3/data/random-num_steps=200",
+    )
+    assert "--agent=pvn-num_steps=200-a=0.5" in cell.command
+    assert "--config.fqi.a=0.5" in cells[cell.needs[0]].command
+    assert "--num_steps=200" in cells[cell.needs[1]].command
+
+
+def test_flags_may_name_other_cells() -> None:
+    played = {"flags": {"policy": "{agent:random}"}}
+    cells = _cells(
+        games="Pong",
+        datasets={"played": played, "random": {}},
+        agents={"random": {"features": "random", "dataset": "random"}},
+        pretrainings={},
+        probes={},
+    )
+    assert list(cells) == [f"Pong/3/{x}" for x in ("data/random", "evaluate/random", "data/played")]
+    assert cells["Pong/3/data/played"].needs == ("Pong/3/evaluate/random",)
+    assert "--policy=w/Pong/3/evaluate/random" in cells["Pong/3/data/played"].command
+    assert "--dataset=w/Pong/3/data/random" in cells["Pong/3/evaluate/random"].command
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"gams": ()}, "config.gams: there is no such field; expected games, seeds, datasets, "),
+        ({"games": "Pongg"}, "unknown game 'Pongg'; did you mean Pong"),
+        ({"games": ()}, "config.games: (), expected one or more, each once"),
+        ({"seeds": (1, 1)}, "config.seeds: (1, 1), expected one or more, each once"),
+        ({"seeds": -1}, "config.seeds: -1, expected a whole number, from 0 to 2147483647"),
+        ({"agents": {"a": {}}}, "config.agents.a.features: is missing"),
+        ({"agents": {"a-b": {}}}, "config.agents.a-b: expected a name of letters, digits and _"),
+        ({"agents": {"a": {"feature": "x"}}}, "config.agents.a.feature: there is no such field"),
+        (
+            {"agents": {"a": {"features": "x"}}, "probes": {}},
+            "config: agent a, features: there is no pretraining 'x'; the config has pvn",
+        ),
+        (
+            {"agents": {"a": {"features": "agent:a"}}, "probes": {}},
+            "config: agent a depends on itself",
+        ),
+        (
+            {"probes": {"p": {"agents": "random_policy", "dataset": "random"}}},
+            "config: probe p, agents: agent random_policy has no features",
+        ),
+        (
+            {"datasets": {"random": {"vary": {"x": 3}}}},
+            "config.datasets.random.vary.x: 3, expected a tuple of values",
+        ),
+    ],
+)
+def test_errors_are_one_line(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        _cells(**changes)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+def test_lists_are_those_of_the_launch_scripts(tmp_path: Path) -> None:
+    workdir = f"{tmp_path}/with 'quotes' and blanks"
+    cells = expand(read_plan(CONFIG), workdir)
+    found = stages(cells)
+    assert [sorted({cell.kind for cell in stage}) for stage in found] == [
+        ["data/random", "evaluate/random_policy"],
+        ["pretrain/pvn"],
+        ["evaluate/dqn", "evaluate/pvn", "probe/value-pvn"],
+        ["evaluate/last_layer", "probe/value-last_layer"],
+    ]
+    assert shlex.split(job_line(cells[0])) == list(cells[0].command)
+    file = tmp_path / "stage 1.txt"
+    file.write_text("".join(f"{job_line(cell)}\n" for cell in found[0]))
+    code = 'python="$1"; source launch/jobs.sh; split_words "$2" "$(jobs_of "$2" | sed -n 1p)"'
+    split = subprocess.run(
+        ["bash", "-c", code, "bash", "python3", str(file)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert split.stdout.split("\0")[:-1] == list(found[0][0].command)
+    submit = submission(["a.txt", "b.txt"]).splitlines()
+    assert [("afterany" in line) for line in submit] == [False, True]
+    subprocess.run(["bash", "-n", "-c", "\n".join(submit)], check=True)
+
+
+def test_shipped_configs() -> None:
+    small = expand(read_plan(suite_small.get_config().to_dict()), "w")
+    assert len(small) == 10 * 3 * 7
+    published = read_plan(suite_published.get_config().to_dict())
+    assert len(published.games) == 60
+    for cell in expand(published, "w"):
+        for word in cell.command:
+            if word.startswith("--config="):
+                assert (ROOT / word.partition("=")[2]).is_file()

@@ -1,0 +1,112 @@
+"""`python -m pvn.suite` through the real commands at the smallest sizes."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pvn.errors import UserError
+from pvn.suite.cells import Cell, expand
+from pvn.suite.complete import is_complete
+from pvn.suite.plan import read_plan
+from pvn.suite.process import last_progress
+from pvn.suite.record import check_same_command, log_file, read_record
+
+CONFIG = """
+import ml_collections
+
+def get_config():
+    config = ml_collections.ConfigDict()
+    config.games = ("Pong", "Breakout")
+    config.seeds = (0,)
+    config.datasets = {"random": {"flags": {"num_steps": 3000}}}
+    tasks = {"num_features": 32, "num_tasks": 4, "random_network": {"tasks_per_network": 4}}
+    config.pretrainings = {
+        "pvn": {"dataset": "random", "overrides": {"num_steps": 2, "batch_size": 4, **tasks}}
+    }
+    sizes = {"num_envs": 2, "num_steps": 400, "learn_after": 100, "eval_episodes": 2}
+    sizes |= {"eval_epsilon": 1.0, "fqi": {"iterations": 2}}
+    config.agents = {
+        "pvn": {"features": "pvn", "overrides": sizes},
+    }
+    config.probes = {"value": {"agents": "pvn", "dataset": "random"}}
+    return config
+"""
+
+
+@pytest.fixture(scope="module")
+def suite(run: Callable, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Cell], str]:
+    """A suite that ran: its directory, its cells, what it printed."""
+    folder = tmp_path_factory.mktemp("suite")
+    config, workdir = folder / "config.py", folder / "results"
+    config.write_text(CONFIG)
+    flags = f"--config={config}", "--config.games=Breakout", f"--workdir={workdir}", "--jobs=2"
+    result = run("pvn.suite", *flags)
+    assert result.returncode == 0, result.stderr
+    scope: dict = {}
+    exec(CONFIG, scope)
+    values = scope["get_config"]().to_dict() | {"games": "Breakout"}
+    return workdir, expand(read_plan(values), str(workdir)), result.stderr
+
+
+def test_all_cells_are_complete_and_each_is_a_line(suite: tuple) -> None:
+    workdir, cells, printed = suite
+    kinds = ["data/random", "pretrain/pvn", "evaluate/pvn", "probe/value-pvn"]
+    assert [cell.kind for cell in cells] == kinds
+    assert all(map(is_complete, cells))
+    lines = printed.splitlines()
+    assert {line.partition("  ")[0] for line in lines[:-1]} == {"done"}
+    assert sorted(line.split()[1] for line in lines[:-1]) == sorted(cell.name for cell in cells)
+    assert lines[-1] == f"{workdir}: 4 done, 0 running, 0 waiting"
+
+
+def test_the_report_is_that_of_the_complete_cells(suite: tuple) -> None:
+    workdir, cells, _ = suite
+    report = (workdir / "report" / "report.md").read_text()
+    assert f"{workdir}/Breakout/0/evaluate/pvn" in report
+    assert f"{workdir}/Breakout/0/probe/value-pvn" in report
+    progress = {cell.kind: last_progress(cell) for cell in cells if is_complete(cell)}
+    assert progress["data/random"][:3] == ("collect Breakout", 3000, 3000)
+    assert progress["evaluate/pvn"][:3] == ("evaluate", 2, 2)
+    units = {kind: bar.unit for kind, bar in progress.items()}
+    assert units["data/random"] == "steps"
+    assert units["evaluate/pvn"] == "episodes"
+
+
+def test_what_completeness_depends_on(suite: tuple) -> None:
+    _, cells, _ = suite
+    by_kind = {cell.kind: cell for cell in cells}
+    larger = by_kind["data/random"]._replace(
+        command=(*by_kind["data/random"].command, "--num_steps=3001")
+    )
+    assert not is_complete(larger)
+    probe = by_kind["probe/value-pvn"]
+    two_targets = probe._replace(command=(*probe.command, "--targets=value,my.py:Own"))
+    assert not is_complete(two_targets)
+    features = Path(by_kind["pretrain/pvn"].workdir) / "features" / "features.json"
+    text = features.read_text()
+    features.write_text(text.replace('"step": 2', '"step": 1'))
+    assert not is_complete(by_kind["pretrain/pvn"])
+    features.write_text(text)
+    assert is_complete(by_kind["pretrain/pvn"])
+
+
+def test_another_command_in_the_same_place_is_refused(suite: tuple) -> None:
+    workdir, cells, _ = suite
+    cell = next(cell for cell in cells if cell.kind == "evaluate/pvn")
+    check_same_command(cell)
+    record = read_record(cell)
+    assert record is not None
+    assert str(workdir) not in " ".join(record.command)  # the directory may move
+    changed = cell._replace(
+        command=tuple(word.replace("num_steps=400", "num_steps=800") for word in cell.command)
+    )
+    with pytest.raises(UserError) as caught:
+        check_same_command(changed)
+    assert "was started with --config.num_steps=400, the config now says " in str(caught.value)
+    assert "--config.num_steps=800; name another --workdir" in str(caught.value)
+
+
+def test_a_log_tells_the_command(suite: tuple) -> None:
+    _, cells, _ = suite
+    assert " ".join(cells[0].command) in log_file(cells[0]).read_text()
