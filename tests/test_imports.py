@@ -179,8 +179,8 @@ def test_every_room_is_there():
         ("pvn.indicators.new", "import pvn.features", "pvn.indicators.new imports pvn.features"),
         (
             "pvn.learning.new",
-            "from pvn.probes.ridge import Ridge",
-            "pvn.learning.new imports pvn.probes.ridge",
+            "from pvn.ridge import Ridge",
+            "pvn.learning.new imports pvn.ridge",
         ),
         (
             "pvn.evaluation.new",
@@ -211,7 +211,7 @@ def test_every_room_is_there():
         (
             "pvn.tabular.new",
             "from pvn.probes import ridge",
-            "pvn.tabular.new imports pvn.probes.ridge",
+            "pvn.tabular.new imports pvn.ridge",
         ),
         ("pvn.learning.new", "import pvn.tabular", "pvn.learning.new imports pvn.tabular"),
         ("pvn.tabular.new", "import absl.flags", "pvn.tabular.new imports absl.flags"),
@@ -234,7 +234,7 @@ def test_what_is_allowed_is_no_fault():
     allowed = {
         "pvn.data.new": "import numpy\nfrom pvn.data import store\nfrom pvn.types import Array",
         "pvn.evaluation.new": "import jax\nfrom pvn import features\nfrom absl import logging",
-        "pvn.collect": "import ml_collections, pvn.learning.losses, pvn.probes.ridge",
+        "pvn.collect": "import ml_collections, pvn.learning.losses, pvn.ridge",
     }
     assert new_faults(allowed) == []
 

@@ -21,7 +21,7 @@ from pvn.evaluation.learner import LearnerContext
 from pvn.evaluation.replay import FeatureReplay
 from pvn.evaluation.state import State
 from pvn.fields import real, whole
-from pvn.probes.ridge import PENALTIES, Ridge
+from pvn.ridge import PENALTIES, Ridge
 from pvn.types import Interaction
 
 DIVERGED_SHARE = 0.01  # a fit has diverged if a larger share of its targets is clipped

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import sklearn.linear_model
 
-from pvn.probes.ridge import PENALTIES, Ridge
+from pvn.ridge import PENALTIES, Ridge
 
 
 def some_data(rows, columns, dtype, seed=0):
