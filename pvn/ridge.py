@@ -95,15 +95,3 @@ class Ridge:
             np.stack([weights[:, 0] for weights, _ in solved]),
             np.stack([intercept[0] for _, intercept in solved]),
         )
-
-    def leverage(self, penalty: float) -> np.ndarray:
-        """z' (Z'Z/M + lambda I)^-1 z of each fitted row z, float64 [M].
-
-        Divided by M it is the row's ridge leverage score: the derivative of the row's prediction,
-        without the intercept, with respect to its own target.
-        """
-        shrunk = self._values + penalty
-        if self._primal:
-            rotated = self._z @ (self._vectors / np.sqrt(shrunk)[None]).astype(self._z.dtype)
-            return np.sum(np.square(rotated, dtype=np.float64), axis=1)
-        return len(self._z) * np.square(self._vectors) @ (self._values / shrunk)

@@ -48,12 +48,12 @@ def fit_regression(
     """
     known = np.ones(len(split.row), bool) if known is None else known
     parts = [known & group for group in groups or [np.ones(len(split.row), bool)]]
-    num_outputs = values.shape[1]
+    num_outputs: int = values.shape[1]
     error = np.zeros((len(PENALTIES), num_outputs))
     prediction = np.zeros((int(split.test.sum()), num_outputs), values.dtype)
     solvers = [_Solver(table, split, part, values) for part in parts]
-    least = np.full(num_outputs)
-    penalty = np.full(num_outputs, PENALTIES[0])
+    least = np.full(num_outputs, np.inf)
+    penalty = np.zeros(num_outputs)
     for number, each in enumerate(PENALTIES):
         predicted = np.zeros_like(prediction)
         for part, solver in zip(parts, solvers, strict=True):

@@ -70,7 +70,7 @@ class Question(NamedTuple):
         )
         scores, outputs = {}, {}
         for metric, statistic in statistics.items():
-            scores[metric], each = bootstrap(statistic, self.episode.count, seed=self.seed)
+            scores[metric], each = bootstrap(statistic, self.episode.num_episodes, seed=self.seed)
             if self.names:
                 named = np.array(self.names, object)[varies]
                 outputs[metric] = dict(zip(named, each, strict=True))
@@ -83,7 +83,7 @@ class Question(NamedTuple):
             penalty=penalty[0] if len(penalty) == 1 else penalty,
             num_train_rows=int(np.sum(self.split.train)),
             num_test_rows=int(np.sum(self.split.test)),
-            num_test_episodes=self.episode.count,
+            num_test_episodes=self.episode.num_episodes,
         )
 
     @property
@@ -117,13 +117,19 @@ class Question(NamedTuple):
         if values.shape[1] == 1:
             values, predictions = values[:, 0], predictions[:, 0]
         episode = self.episode.select(whole)
-        scores = {}
-        for name in own(values, predictions):
-            statistic = of_rows(episode, lambda r, n=name: _number(own(values[r], predictions[r]), n))
-            scores[name], _ = bootstrap(
-                statistic, episode.count, seed=self.seed, num_resamples=_OWN_RESAMPLES
-            )
-        return scores
+        names = sorted(own(values, predictions))
+
+        def computed(rows: np.ndarray) -> list[float]:
+            found = own(values[rows], predictions[rows])
+            return [_number(found, name) for name in names]
+
+        _, each = bootstrap(
+            of_rows(episode, computed),
+            episode.num_episodes,
+            seed=self.seed,
+            num_resamples=_OWN_RESAMPLES,
+        )
+        return dict(zip(names, each, strict=True))
 
 
 def ask(

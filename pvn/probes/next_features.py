@@ -73,12 +73,12 @@ class NextQuestion(NamedTuple):
         statistic = r_squared(
             self.episode, values[split.test], fit.prediction, known[split.test][:, varies]
         )
-        score, _ = bootstrap(statistic, self.episode.count, seed=self.seed)
+        score, _ = bootstrap(statistic, self.episode.num_episodes, seed=self.seed)
         return ProbeResult(
             scores={"r2": score},
             outputs={},
             penalty=float(np.median(fit.penalty)),
             num_train_rows=int(split.train.sum()),
             num_test_rows=int(split.test.sum()),
-            num_test_episodes=self.episode.count,
+            num_test_episodes=self.episode.num_episodes,
         )

@@ -3,7 +3,7 @@
 Rows of one episode are correlated. Resampling rows would make an interval far too narrow.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,11 +20,11 @@ class Groups(NamedTuple):
     """The episode of each of M test rows, or of some of them."""
 
     of_row: np.ndarray  # int64 [M], from 0 to E - 1
-    count: int  # E
+    num_episodes: int  # E
 
     def select(self, rows: np.ndarray) -> "Groups":
         """The same for some rows, bool [M] or int [R]."""
-        return Groups(self.of_row[rows], self.count)
+        return Groups(self.of_row[rows], self.num_episodes)
 
 
 class Score(NamedTuple):
@@ -98,19 +98,19 @@ def r_squared(
     return statistic
 
 
-def of_rows(episode: Groups, function: Callable[[np.ndarray], float]) -> Statistic:
-    """A score that a function computes from rows, int64 [R], each as often as it is drawn."""
+def of_rows(episode: Groups, function: Callable[[np.ndarray], Sequence[float]]) -> Statistic:
+    """K scores that a function computes from rows, int64 [R], each as often as it is drawn."""
     rows = np.arange(len(episode.of_row))
 
     def statistic(counts: np.ndarray) -> np.ndarray:
-        return np.array([[function(np.repeat(rows, count[episode.of_row]))] for count in counts])
+        return np.array([function(np.repeat(rows, count[episode.of_row])) for count in counts])
 
     return statistic
 
 
 def per_episode(episode: Groups, values: np.ndarray) -> np.ndarray:
     """Sums of values [M, K] over the rows of each episode, float64 [E, K]."""
-    sums = np.zeros((episode.count, values.shape[1]))
+    sums = np.zeros((episode.num_episodes, values.shape[1]))
     order = np.argsort(episode.of_row, kind="stable")
     sorted_ = episode.of_row[order]
     starts = np.flatnonzero(np.diff(sorted_, prepend=-1))

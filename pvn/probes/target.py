@@ -87,7 +87,7 @@ def load_target(
     given = {key: settings[key] for key in fields if key in settings}
     if own:
         with plugin_errors("target", name):
-            declared = fields_of(known) if fields else {}
+            declared: dict[str, Field] = fields_of(known) if fields else {}
         for key, text in own.items():
             if key not in declared:
                 names = ", ".join(declared) or "none"
