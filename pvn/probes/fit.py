@@ -58,8 +58,9 @@ def fit_regression(
         predicted = np.zeros_like(prediction)
         for part, solver in zip(parts, solvers, strict=True):
             validation, tested = solver.predict(float(each))
-            difference = validation - values[split.validation & part]
-            error[number] += np.sum(np.square(difference, dtype=np.float64), axis=0)
+            with np.errstate(over="ignore", invalid="ignore"):
+                square = np.square(validation - values[split.validation & part])
+            error[number] += np.sum(square, axis=0, dtype=np.float64)
             predicted[part[split.test]] = tested
         _check(error[number])
         better = error[number] < least

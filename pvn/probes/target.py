@@ -90,8 +90,8 @@ def load_target(
             declared: dict[str, Field] = fields_of(known) if fields else {}
         for key, text in own.items():
             if key not in declared:
-                names = ", ".join(declared) or "none"
-                raise UserError(f"--set={short}.{key}: target {short} has the settings {names}")
+                names = f"the settings {', '.join(declared)}" if declared else "no settings"
+                raise UserError(f"--set={short}.{key}: target {short} has {names}")
             given[key] = _parse(f"--set={short}.{key}", text, declared[key])
     with plugin_errors("target", name):
         target = known(**given)
