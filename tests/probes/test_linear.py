@@ -8,7 +8,6 @@ from pvn.probes.value import ValueTarget
 from pvn.ridge import PENALTIES
 from tests.probes.rows import as_dataset, looked_up, make_rows
 
-
 DISCOUNT = 0.8
 
 
