@@ -169,8 +169,13 @@ def probe_all(
                 )
         if _DIAGNOSTICS.value:
             sample = table.at(questions.diagnosed)
-            measures = measure(sample) + [_cka(other, x, sample) for other, x in earlier]
+            measures = measure(sample)
             _put(place, measure_rows(origin, measures))
+            for other, x in earlier:
+                settings = {"other": other.agent, "states": len(sample)}
+                measures.append(Measure("cka", linear_cka(x, sample), settings))
+                both = subject.described | {"other_sha256": other.described["sha256"]}
+                _put(place, measure_rows(origin._replace(features=both), measures[-1:]))
             console.say(f"{subject.agent}: {', '.join(map(_words, measures))}")
             earlier.append((subject, sample))
 
@@ -185,11 +190,6 @@ def _origin(subject: Subject, dataset: Dataset, identity: dict[str, Any]) -> Ori
         dataset=identity,
         details={"num_features": features.num_features, "step": features.metadata.get("step")},
     )
-
-
-def _cka(other: Subject, one: np.ndarray, two: np.ndarray) -> Measure:
-    settings = {"other": other.agent, "other_sha256": other.described["sha256"], "states": len(one)}
-    return Measure("cka", linear_cka(one, two), settings)
 
 
 def _words(each: Measure) -> str:

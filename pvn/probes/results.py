@@ -28,13 +28,15 @@ class Origin(NamedTuple):
 def probe_rows(
     origin: Origin, target: NamedTarget, result: ProbeResult, max_rows: int
 ) -> list[ProbeRow]:
-    """A row for each metric of a result. Named outputs are in its details, as [value, low, high].
+    """A row for each metric of a result that is defined. An interval that is not equals the value.
 
-    An interval that is not defined equals the value.
+    Named outputs are in the details of the row, as [value, low, high].
     """
     details = {key: getattr(result, key) for key in result._fields[2:]}
     rows = []
     for metric, score in result.scores.items():
+        if not np.isfinite(score.value):
+            continue
         outputs = {name: _finite(each) for name, each in result.outputs.get(metric, {}).items()}
         more = details | ({"outputs": outputs} if outputs else {})
         settings = target.settings | {"max_rows": max_rows}

@@ -52,7 +52,8 @@ def bootstrap(
     used = found[:, np.isfinite(whole)]
     defined = np.isfinite(used)
     means = np.where(defined, used, 0).sum(axis=1) / np.maximum(defined.sum(axis=1), 1)
-    mean = _score(float(np.mean(whole[np.isfinite(whole)])), means[defined.any(axis=1)])
+    value = float(np.mean(whole[np.isfinite(whole)])) if used.size else np.nan
+    mean = _score(value, means[defined.any(axis=1)])
     return mean, [_score(float(x), found[:, k]) for k, x in enumerate(whole)]
 
 

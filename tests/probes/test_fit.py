@@ -6,10 +6,13 @@ import sklearn.linear_model
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, r2_score
 
 from pvn.errors import UserError
+from pvn.evaluation.records import to_json
 from pvn.probes.fit import fit_binary, fit_classes, fit_regression
 from pvn.probes.linear import ask, probe
+from pvn.probes.results import Origin, probe_rows
 from pvn.probes.split import Split
 from pvn.probes.table import FeatureTable
+from pvn.probes.target import NamedTarget
 from pvn.ridge import PENALTIES
 from tests.probes.rows import looked_up, make_rows
 
@@ -166,10 +169,17 @@ def test_own_scores_have_intervals():
     def own(target, prediction):
         assert target.shape == prediction.shape == (len(target), 2)
         assert (prediction[:, 1] == 0).all()
-        return {"again": r2_score(target[:, 0], prediction[:, 0]), "rows": len(target)}
+        again = r2_score(target[:, 0], prediction[:, 0])
+        return {"again": again, "rows": len(target), "undefined": float("nan")}
 
     result = question.answer(computed, own)
-    assert result.scores.keys() == {"r2", "again", "rows"}
+    assert result.scores.keys() == {"r2", "again", "rows", "undefined"}
+    assert np.isnan(result.scores["undefined"]).all()
+    origin = Origin("Pong", "a", 0, {}, {}, {})
+    written = probe_rows(origin, NamedTarget("Own", None, {}, "own.py:Own"), result, 100)
+    assert [row.metric for row in written] == ["r2", "again", "rows"]  # JSON holds no NaN
+    assert all(to_json(row) for row in written)
+    assert written[0].details["outputs"]["a"] == list(result.outputs["r2"]["a"])
     assert result.scores["again"].value == pytest.approx(result.scores["r2"].value)
     assert result.scores["again"].low < result.scores["again"].value
     assert result.scores["rows"] == (60, 60, 60)  # four episodes of 15
