@@ -178,6 +178,7 @@ def probe_all(
                 _put(place, measure_rows(origin._replace(features=both), measures[-1:]))
             console.say(f"{subject.agent}: {', '.join(map(_words, measures))}")
             earlier.append((subject, sample))
+        del table  # before the next one is made
 
 
 def _origin(subject: Subject, dataset: Dataset, identity: dict[str, Any]) -> Origin:
