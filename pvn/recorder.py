@@ -17,7 +17,7 @@ from pvn.learning.diagnostics import activation_metrics, make_diagnostics
 from pvn.learning.feed import to_transition
 from pvn.learning.loop import Logged
 from pvn.learning.train_step import Target, TrainState
-from pvn.metrics import MetricsWriter
+from pvn.metrics import MetricsWriter, read_metrics
 from pvn.run_directory import Run, versions
 
 _PROBE_TRANSITIONS = 512  # for the feature rank and the explained variance
@@ -62,6 +62,8 @@ class Recorder:
         self._probe = jax.jit(to_transition)((), batch)
         self._metrics = MetricsWriter(run.workdir, start)
         self._warn = DeadUnits(e.config.num_features)
+        for row in read_metrics(run.workdir / "metrics.jsonl"):  # a resumed run does not repeat it
+            self._warn.at(int(row["step"] or 0), int(row.get("dead_units") or 0))
         self._thread = ThreadPoolExecutor(1)
         self._pending: Future[None] | None = None
 
