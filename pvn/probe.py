@@ -1,16 +1,19 @@
-r"""Probes frozen features: measures how well a linear function of them predicts a target.
+r"""Probes frozen features: measures how well a linear function of them predicts some targets.
 
-    python -m pvn.probe --features=runs/pong --dataset=data/pong --workdir=runs/pong/probe
-    python -m pvn.probe --features=random --like=runs/pong --dataset=data/pong \
-        --workdir=runs/pong/probe
+    python -m pvn.probe --features=runs/pong,random --dataset=data/pong \
+        --targets=value,reward,action,next_features --workdir=runs/pong/probe
+    python -m pvn.probe --features=runs/pong --dataset=data/pong --targets=action \
+        --set=action.policy=runs/pong/eval --workdir=runs/pong/probe
 
-The target is the behaviour policy's value, or a user's own (docs/extending.md). A probe is a row of
-probes.jsonl in the workdir. It replaces an older row with the same features, dataset, target,
-settings, agent and seed. To probe any callable, call `pvn.probes.linear.probe`.
+docs/probing.md describes the targets and the scores; a target can be a user's own
+(docs/extending.md). Each score is a row of probes.jsonl in the workdir. It replaces an older row
+with the same features, dataset, target, settings, metric, agent and seed. To probe any callable,
+call `pvn.probes.linear.probe`.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from absl import flags
 
 from pvn import config as cfg
@@ -20,40 +23,61 @@ from pvn.errors import UserError
 from pvn.evaluation.records import PROBES, ProbeRow, put_probe
 from pvn.features import Features, resolve_features, weights_sha256
 from pvn.fields import check_field, fields_of
+from pvn.paths import make_folder
 from pvn.plugins import is_plugin, plugin_identity
-from pvn.probes.linear import probe
-from pvn.probes.target import NamedTarget, load_target, targets_of
+from pvn.probes.diagnostics import Measure, linear_cka, measure
+from pvn.probes.questions import Questions, ask_all
+from pvn.probes.results import Origin, measure_rows, probe_rows
+from pvn.probes.table import compute_table
+from pvn.probes.target import NamedTarget, load_target
 from pvn.probes.value import ValueTarget
-from pvn.run_directory import lock_workdir
+from pvn.run_directory import Workdir, lock_workdir
 
-_FEATURES = cfg.define_path(
+_FEATURES = cfg.define_paths(
     "features",
-    None,
-    "Run or features directory, or `random` (untrained).",
+    "Run or features directories, or `random` (untrained), comma-separated.",
     required=True,
-    words=("random",),
-    local=False,
 )
 _LIKE = cfg.define_path(
     "like",
     None,
-    "With --features=random: the run whose architecture to take. Default: nature.",
+    "With --features=random: the run whose architecture to take. Default: the first directory in "
+    "--features; without one, nature.",
     local=False,
 )
-_AGENT = flags.DEFINE_string(
-    "agent", None, "Name of the features in tables. Default: pvn or random_features."
+_AGENT = flags.DEFINE_list(
+    "agent",
+    None,
+    "Names of the features in tables, one for each. Default: pvn or random_features.",
 )
 _DATASET = cfg.define_path("dataset", None, "Dataset directory.", required=True, local=False)
 _TARGETS = flags.DEFINE_list(
-    "targets", ["value"], "Targets to predict: value or path/to/file.py:Name, comma-separated."
+    "targets",
+    ["value"],
+    "Targets to predict, comma-separated: value, reward, action, next_features, or "
+    "path/to/file.py:Name.",
+)
+_SET = flags.DEFINE_multi_string(
+    "set", [], "A setting of one target, as action.policy=runs/pong/eval. May be repeated."
 )
 _DISCOUNT = flags.DEFINE_float("discount", 0.99, "Discount of the values, in [0, 1).")
 _CLIP = flags.DEFINE_bool("clip_rewards", True, "Clip rewards to [-1, 1].")
 _MAX_ROWS = flags.DEFINE_integer("max_rows", 50_000, "Largest number of rows.", lower_bound=100)
+_DIAGNOSTICS = flags.DEFINE_bool("diagnostics", True, "Measure rank, dead units, norms, CKA, ...")
 _SEED = cfg.define_seed("Seed of the split, and of random features.")
 _WORKDIR = cfg.define_path(
     "workdir", None, "Directory of probes.jsonl.", required=True, local=False
 )
+
+_FOLDER = "targets"  # in the workdir: what targets keep
+
+
+class Subject(NamedTuple):
+    """Features to probe."""
+
+    features: Features
+    agent: str
+    described: dict[str, Any]  # fields of a row that identify them
 
 
 def _describe(features: Features, path: str) -> dict[str, Any]:
@@ -70,66 +94,139 @@ def _describe(features: Features, path: str) -> dict[str, Any]:
     return described
 
 
-def probe_target(
-    named: NamedTarget, features: Features, described: dict[str, Any], dataset: Dataset, agent: str
-) -> ProbeRow:
-    """Probes one target with the settings of the flags. `described` is from `_describe`.
+def load_subjects(paths: list[str], like: str | None, names: list[str] | None) -> list[Subject]:
+    """The features that the flags describe.
 
     Raises:
-      UserError: see `targets_of` and `probe`.
+      UserError: there are no such features; two have the same name; the numbers differ.
     """
-    targets, known = targets_of(named, dataset.rows)
-    total = min(len(targets), _MAX_ROWS.value)
-    with console.progress(total, "states", f"features for {named.name}") as bar:
-        result = probe(
-            features,
-            dataset.rows,
-            targets,
-            known,
-            max_rows=_MAX_ROWS.value,
-            seed=_SEED.value,
-            on_progress=bar.update,
+    if names is not None and len(names) != len(paths):
+        raise UserError(
+            f"--agent={','.join(names)}: {len(names)} names for {len(paths)} --features"
         )
-    details = result._asdict()
-    value, low, high = (details.pop(name) for name in ("r2", "low", "high"))
-    details |= {"num_features": features.num_features, "step": features.metadata.get("step")}
-    return ProbeRow(
-        game=dataset.attributes["game"],
-        agent=agent,
-        seed=_SEED.value,
-        target=named.name,
-        settings=named.settings | {"max_rows": _MAX_ROWS.value},
-        features=described,
-        dataset={"path": _DATASET.value, "fingerprint": dataset.compute_fingerprint()},
-        metric="r2",
-        value=value,
-        low=low,
-        high=high,
-        details=details,
-    )
+    if like and "random" not in paths:
+        raise UserError(f"--like={like}: goes with --features=random, not with {','.join(paths)}")
+    like = like or next((path for path in paths if path != "random"), None)
+    subjects: list[Subject] = []
+    for number, path in enumerate(paths):
+        features = resolve_features(path, like if path == "random" else None, _SEED.value)
+        agent = names[number] if names else features.metadata.get("agent", "features")
+        if any(agent == other.agent for other in subjects):
+            raise UserError(
+                f"--features={','.join(paths)}: two are called {agent}; give them different names "
+                "with --agent=first,second"
+            )
+        subjects.append(Subject(features, agent, _describe(features, path)))
+    return subjects
 
 
-def main() -> int:
+def load_targets(names: list[str], settings: list[str]) -> list[NamedTarget]:
+    """The targets that the flags --targets and --set describe.
+
+    Raises:
+      UserError: there is no such target or setting, or a target occurs twice.
+    """
     given = {"discount": _DISCOUNT.value, "clip_rewards": _CLIP.value}
     for name, field in fields_of(ValueTarget).items():
         check_field(f"--{name}", given[name], field)
-    names = _TARGETS.value
     if not names or len(set(names)) < len(names):
         raise UserError(f"--targets={','.join(names)}: expected one target or more, each once")
-    targets = [load_target(name, given) for name in names]
+    own: dict[str, dict[str, str]] = {name.rpartition(":")[2]: {} for name in names}
+    for text in settings:
+        place, equals, value = text.partition("=")
+        target, dot, setting = place.partition(".")
+        if not equals or not dot or target not in own:
+            raise UserError(
+                f"--set={text}: expected target.setting=value, with a target of "
+                f"--targets={','.join(names)}"
+            )
+        own[target][setting] = value
+    return [load_target(name, given, own[name.rpartition(":")[2]]) for name in names]
+
+
+def probe_all(
+    subjects: list[Subject], questions: Questions, dataset: Dataset, place: Workdir
+) -> None:
+    """Asks all questions of all features, and writes the rows.
+
+    Raises:
+      UserError: features are not finite or too large.
+    """
+    identity = {"path": _DATASET.value, "fingerprint": dataset.compute_fingerprint()}
+    earlier: list[tuple[Subject, np.ndarray]] = []
+    for subject in subjects:
+        origin = _origin(subject, dataset, identity)
+        rows = questions.rows
+        with console.progress(len(rows), "states", f"features of {subject.agent}") as bar:
+            table = compute_table(subject.features, dataset.rows, rows, bar.update)
+        for target, result in questions.answers(table):
+            _put(place, probe_rows(origin, target, result, _MAX_ROWS.value))
+            for metric, score in result.scores.items():
+                word = "R^2" if metric == "r2" else metric.replace("_", " ")
+                console.say(
+                    f"{subject.agent}: {target.name} probe {word} {score.value:.3f} "
+                    f"[{score.low:.3f}, {score.high:.3f}] on {result.num_test_episodes} episodes"
+                )
+        if _DIAGNOSTICS.value:
+            sample = table.at(questions.diagnosed)
+            measures = measure(sample)
+            _put(place, measure_rows(origin, measures))
+            for other, x in earlier:
+                settings = {"other": other.agent, "states": len(sample)}
+                measures.append(Measure("cka", linear_cka(x, sample), settings))
+                both = subject.described | {"other_sha256": other.described["sha256"]}
+                _put(place, measure_rows(origin._replace(features=both), measures[-1:]))
+            console.say(f"{subject.agent}: {', '.join(map(_words, measures))}")
+            earlier.append((subject, sample))
+        del table  # before the next one is made
+
+
+def _origin(subject: Subject, dataset: Dataset, identity: dict[str, Any]) -> Origin:
+    features = subject.features
+    return Origin(
+        game=dataset.attributes["game"],
+        agent=subject.agent,
+        seed=_SEED.value,
+        features=subject.described,
+        dataset=identity,
+        details={"num_features": features.num_features, "step": features.metadata.get("step")},
+    )
+
+
+def _words(each: Measure) -> str:
+    other = each.settings.get("other")
+    name = f"CKA with {other}" if other else each.metric.replace("_", " ")
+    return f"{name} {each.value:.4g}"
+
+
+def _put(place: Workdir, rows: list[ProbeRow]) -> None:
+    for row in rows:
+        put_probe(place.workdir / PROBES, row)
+    place.push(PROBES)
+
+
+def main() -> int:
+    targets = load_targets(_TARGETS.value, _SET.value)
     dataset = open_dataset(_DATASET.value)
-    features = resolve_features(_FEATURES.value, _LIKE.value, _SEED.value)
-    described = _describe(features, _FEATURES.value)
-    agent = _AGENT.value or features.metadata.get("agent", "features")
-    for target in targets:
-        row = probe_target(target, features, described, dataset, agent)
-        with lock_workdir(_WORKDIR.value, PROBES) as place:
-            put_probe(place.workdir / PROBES, row)
-            place.push(PROBES)
-        console.say(
-            f"{row.agent}: {row.target} probe R^2 {row.value:.3f} [{row.low:.3f}, {row.high:.3f}] "
-            f"on {row.details['num_test_episodes']} episodes"
-        )
+    subjects = load_subjects(_FEATURES.value, _LIKE.value, _AGENT.value)
+    with lock_workdir(_WORKDIR.value, PROBES, _FOLDER) as place:
+        folder = place.workdir / _FOLDER
+        make_folder(folder, f"--workdir={_WORKDIR.value}")
+        try:
+            questions = ask_all(
+                targets,
+                dataset,
+                folder,
+                max_rows=_MAX_ROWS.value,
+                seed=_SEED.value,
+                diagnostics=_DIAGNOSTICS.value,
+            )
+        finally:
+            if not any(folder.iterdir()):
+                folder.rmdir()
+        if folder.exists():
+            place.push(_FOLDER)
+        probe_all(subjects, questions, dataset, place)
     return 0
 
 

@@ -17,10 +17,11 @@ from pvn.learning.diagnostics import activation_metrics, make_diagnostics
 from pvn.learning.feed import to_transition
 from pvn.learning.loop import Logged
 from pvn.learning.train_step import Target, TrainState
-from pvn.metrics import MetricsWriter
+from pvn.metrics import MetricsWriter, read_metrics
 from pvn.run_directory import Run, versions
 
 _PROBE_TRANSITIONS = 512  # for the feature rank and the explained variance
+_DEAD_SHARE = 0.2  # share of dead units above which there is a warning
 
 
 class Recorder:
@@ -60,6 +61,9 @@ class Recorder:
         batch = transitions.batch(transitions.start[drawn], tasks.responses, returns)
         self._probe = jax.jit(to_transition)((), batch)
         self._metrics = MetricsWriter(run.workdir, start)
+        self._warn = DeadUnits(e.config.num_features)
+        for row in read_metrics(run.workdir / "metrics.jsonl"):  # a resumed run does not repeat it
+            self._warn.at(int(row["step"] or 0), int(row.get("dead_units") or 0))
         self._thread = ThreadPoolExecutor(1)
         self._pending: Future[None] | None = None
 
@@ -72,6 +76,8 @@ class Recorder:
         values |= activation_metrics(tasks.cumulants(tasks.sample, event.state.fitted))
         values |= self._diagnose(event.state, tasks.frozen, self._probe)
         self._metrics.write(event.step, values)
+        if warning := self._warn.at(event.step, int(values["dead_units"])):
+            console.say(warning)
         return _summary(values)
 
     def save(self, step: int, state: TrainState) -> None:
@@ -98,6 +104,24 @@ class Recorder:
     def __exit__(self, *_: object) -> None:
         self._thread.shutdown()
         self._metrics.close()
+
+
+class DeadUnits:
+    """Decides when to warn of dead units: once above a fifth, and again if the number doubles."""
+
+    def __init__(self, num_features: int):
+        self._num_features = num_features
+        self._above = num_features * _DEAD_SHARE
+
+    def at(self, step: int, dead: int) -> str:
+        """The warning of a step; empty if there is none."""
+        if dead <= self._above:
+            return ""
+        self._above = 2 * dead - 1
+        return (
+            f"warning: step {step}: {dead} of {self._num_features} units are dead (0 in all of "
+            f"{_PROBE_TRANSITIONS} states); a lower learning rate, or more varied data, may help"
+        )
 
 
 def _summary(values: Mapping[str, float]) -> str:

@@ -124,6 +124,7 @@ def test_baselines_and_report(run: Callable, dataset: Path, features: Path, tmp_
     assert all(r["phase"] == "eval" for r in _rows(tmp_path / "none"))
     assert {r["agent"] for r in _rows(tmp_path / "random")} == {"random_features"}
     probe = ["pvn.probe", f"--dataset={dataset}", f"--workdir={tmp_path / 'probe'}"]
+    probe.append("--nodiagnostics")
     for _ in range(2):  # a repeated probe replaces its row
         assert run(*probe, f"--features={features}", "--discount=0.9").returncode == 0
     result = run(*probe, "--features=random", f"--like={features}", "--discount=0.9")

@@ -127,14 +127,15 @@ def test_own_target(make, run, tmp_path):
     example = make("target")
     done = run(example.module, *example.arguments)
     assert done.returncode == 0, done.stderr
-    (line,) = (tmp_path / "runs" / "probes" / "probes.jsonl").read_text().splitlines()
-    row = json.loads(line)
-    assert row["target"] == "RewardSoon"
-    assert np.isfinite(row["value"])
+    lines = (tmp_path / "runs" / "probes" / "probes.jsonl").read_text().splitlines()
+    rows = [row for line in lines if (row := json.loads(line))["target"] == "RewardSoon"]
+    assert [row["metric"] for row in rows] == ["f1", "average_precision"]
+    assert all(0 <= row["low"] <= row["value"] <= row["high"] <= 1 for row in rows)
+    assert rows[0]["settings"]["horizon"] == 20
 
 
-def test_the_target_by_hand(make):
-    from pvn.data.store import Rows
+def test_the_target_by_hand(make, tmp_path):
+    from pvn.data.store import Dataset, Rows
 
     make_target = load_plugin("target", make("target").name)
     reward = np.array([0, 0, 1, 0, 0, 0, 0, 2], np.float32)
@@ -143,10 +144,11 @@ def test_the_target_by_hand(make):
         frame=None, action=None, reward=reward, terminal=np.arange(8) == 4, truncated=flags,
         cut_start=flags, episode=np.array([0, 0, 0, 0, 0, 1, 1, 1], np.int32),
     )  # fmt: skip
-    soon, known = make_target(horizon=2).targets(rows)
+    soon, known = make_target(horizon=2).targets(Dataset("", {}, rows), tmp_path)
     assert soon.tolist() == [0, 1, 1, 0, 0, 0, 1, 1]
     assert known.tolist() == [True] * 8
-    soon, known = make_target(horizon=4).targets(rows._replace(reward=0 * reward))
+    still = Dataset("", {}, rows._replace(reward=0 * reward))
+    soon, known = make_target(horizon=4).targets(still, tmp_path)
     assert not soon.any()
     # Row 4 ends the first episode. The second is truncated, and no row has four rewards after it.
     assert known.tolist() == [True] * 5 + [False] * 3
@@ -162,7 +164,7 @@ def use(kind, example, dataset):
     elif kind == "policy":
         load_own_policy(example.name, 4, 2)
     else:
-        targets_of(load_target(example.name, {}), open_dataset(str(dataset)).rows)
+        targets_of(load_target(example.name, {}), open_dataset(str(dataset)), example.folder)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -188,7 +190,7 @@ def test_a_file_that_does_not_load_is_one_line(make, dataset, kind):
         ("encoder", "x = nn.Conv("),
         ("indicator", "corners = jax.random"),
         ("policy", "newest = "),
-        ("target", "row = np.arange"),
+        ("target", "rows = dataset.rows"),
     ],
 )
 def test_a_plugin_that_raises_when_it_is_called_is_one_line(make, dataset, kind, line):

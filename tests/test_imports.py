@@ -41,8 +41,9 @@ ROOMS = {
     "indicators": ("networks", "data", *BASE),
     "features": ("networks", "neighbours", *BASE),
     "learning": ("indicators", "networks", "envs", "features", "data", *BASE),
-    "probes": ("data", *BASE),
-    "evaluation": ("probes", "indicators", "networks", "envs", "features", "data", *BASE),
+    "ridge": ("errors",),
+    "probes": ("ridge", "evaluation", "envs", "data", *BASE),
+    "evaluation": ("ridge", "indicators", "networks", "envs", "features", "data", *BASE),
     "statistics": ("evaluation", *BASE),
     "tabular": ("learning", "indicators", "networks", "data", *BASE),
     "suite": ("evaluation", "envs", "data", *BASE),
@@ -180,8 +181,8 @@ def test_every_room_is_there():
         ("pvn.indicators.new", "import pvn.features", "pvn.indicators.new imports pvn.features"),
         (
             "pvn.learning.new",
-            "from pvn.probes.ridge import Ridge",
-            "pvn.learning.new imports pvn.probes.ridge",
+            "from pvn.ridge import Ridge",
+            "pvn.learning.new imports pvn.ridge",
         ),
         (
             "pvn.evaluation.new",
@@ -202,17 +203,17 @@ def test_every_room_is_there():
             "pvn.evaluation.new imports pvn.statistics.intervals",
         ),
         (
-            "pvn.probes.new",
-            "from pvn.evaluation import records",
-            "pvn.probes.new imports pvn.evaluation.records",
+            "pvn.evaluation.new",
+            "from pvn.probes import linear",
+            "pvn.evaluation.new imports pvn.probes.linear",
         ),
         ("pvn.types", "import pvn.errors", "pvn.types imports pvn.errors"),
         ("pvn.config", "import pvn.types", "pvn.config imports pvn.types"),
         ("pvn.learning.new", "jax.pmap(f)", "pvn.learning.new names pmap"),
         (
             "pvn.tabular.new",
-            "from pvn.probes import ridge",
-            "pvn.tabular.new imports pvn.probes.ridge",
+            "from pvn import ridge",
+            "pvn.tabular.new imports pvn.ridge",
         ),
         ("pvn.learning.new", "import pvn.tabular", "pvn.learning.new imports pvn.tabular"),
         ("pvn.tabular.new", "import absl.flags", "pvn.tabular.new imports absl.flags"),
@@ -235,7 +236,7 @@ def test_what_is_allowed_is_no_fault():
     allowed = {
         "pvn.data.new": "import numpy\nfrom pvn.data import store\nfrom pvn.types import Array",
         "pvn.evaluation.new": "import jax\nfrom pvn import features\nfrom absl import logging",
-        "pvn.collect": "import ml_collections, pvn.learning.losses, pvn.probes.ridge",
+        "pvn.collect": "import ml_collections, pvn.learning.losses, pvn.ridge",
     }
     assert new_faults(allowed) == []
 

@@ -6,16 +6,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 
 import pvn
+import pvn.probe
+from pvn.config import flag_error
+from pvn.errors import UserError
 from pvn.features import Features, save_features
 
 OWN = """
 import numpy as np
 
 class Bricks:
-    def targets(self, rows):
-        frames = np.asarray(rows.frame[:])
+    def targets(self, dataset, folder):
+        (folder / "kept.txt").write_text("x")
+        frames = np.asarray(dataset.rows.frame[:])
         return frames[:, 20:40].mean(axis=(1, 2)), np.ones(len(frames), bool)
 """
 
@@ -32,51 +38,66 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_row_is_replaced_by_the_same_probe_only(
+TARGETS = ("value", "reward", "action", "next_features")
+METRICS = {
+    ("value", "r2"), ("reward", "f1"), ("reward", "average_precision"), ("action", "macro_f1"),
+    ("action", "accuracy"), ("next_features", "r2"), ("Bricks", "r2"), ("features", "srank"),
+    ("features", "dead_units"), ("features", "effective_dimension"), ("features", "norm_mean"),
+    ("features", "norm_max"),
+}  # fmt: skip
+
+
+def test_two_feature_sets_and_all_targets(
     run: Callable, dataset: Path, features: Path, tmp_path: Path
 ) -> None:
     own = tmp_path / "own.py"
     own.write_text(OWN)
+    targets = ",".join([*TARGETS, f"{own}:Bricks"])
     common = ["pvn.probe", f"--dataset={dataset}", f"--workdir={tmp_path}", "--discount=0.9"]
     common += ["--max_rows=1000"]
-    first = run(*common, f"--features={features}", f"--targets=value,{own}:Bricks")
+    first = run(
+        *common, f"--features={features},random", "--agent=one,other", f"--targets={targets}",
+        "--set=action.max_states=70000",
+    )  # fmt: skip
     assert first.returncode == 0, first.stderr
     made = _rows(tmp_path)
-    assert [row["target"] for row in made] == ["value", "Bricks"]
     metadata = json.loads((features / "features.json").read_text())
+    for agent in ("one", "other"):
+        found = {(row["target"], row["metric"]) for row in made if row["agent"] == agent}
+        assert found == METRICS | ({("features", "cka")} if agent == "other" else set())
+    assert len(made) == 2 * len(METRICS) + 1
     for row in made:
-        assert (row["game"], row["agent"], row["seed"]) == ("Breakout", "random_features", 0)
+        assert (row["game"], row["seed"]) == ("Breakout", 0)
         assert row["low"] <= row["value"] <= row["high"]
-        assert row["features"]["sha256"] == metadata["sha256"]
+        assert (row["features"]["sha256"] == metadata["sha256"]) == (row["agent"] == "one")
         assert len(row["dataset"]["fingerprint"]) == 64
         assert (row["details"]["num_features"], row["details"]["step"]) == (16, 0)
-    assert made[0]["settings"] == {"discount": 0.9, "clip_rewards": True, "max_rows": 1000}
-    assert made[1]["settings"].keys() == {"code", "max_rows"}
-    assert "random_features: value probe R^2" in first.stderr
+    settings = {row["target"]: row["settings"] for row in made}
+    assert settings["value"] == {"discount": 0.9, "clip_rewards": True, "max_rows": 1000}
+    assert settings["action"] == {"policy": "", "max_states": 70000, "max_rows": 1000}
+    assert settings["Bricks"].keys() == {"code", "max_rows"}
+    assert "one: value probe R^2" in first.stderr
+    assert "other: action probe macro f1" in first.stderr
+    assert "one: srank" in first.stderr
+    assert "CKA with one" in first.stderr
+    assert (tmp_path / "targets" / "kept.txt").exists()
 
-    # The same probe with its features in another folder replaces its row.
+    # Features alone give the same rows, in their place. Files in another folder are the same.
     moved = tmp_path / "moved"
     features.rename(moved)
-    again = run(*common, f"--features={moved}")
+    again = run(*common, f"--features={moved}", "--agent=one", "--nodiagnostics")
     moved.rename(features)
     assert again.returncode == 0, again.stderr
-    rows = _rows(tmp_path)
-    assert [row["target"] for row in rows] == ["Bricks", "value"]
-    assert rows[1] == made[0] | {"features": made[0]["features"] | {"path": str(moved)}}
+    *others, replaced = _rows(tmp_path)
+    assert others == made[1:]
+    assert replaced == made[0] | {"features": made[0]["features"] | {"path": str(moved)}}
 
-    # Other settings or other features add rows.
-    assert run(*common, f"--features={features}", "--noclip_rewards").returncode == 0
-    assert run(*common, "--features=random", f"--like={features}").returncode == 0
-    rows = _rows(tmp_path)
-    assert len(rows) == 4
-    assert len({row["features"]["sha256"] for row in rows}) == 2
+    # Another setting adds a row.
+    alike = [f"--features={features}", "--agent=one", "--nodiagnostics"]
+    assert run(*common, *alike, "--noclip_rewards").returncode == 0
+    assert len(_rows(tmp_path)) == len(made) + 1
     report = run("pvn.report", f"--inputs={tmp_path}", f"--workdir={tmp_path / 'report'}")
-    assert report.returncode == 1
-    assert report.stderr == (
-        f"error: {tmp_path}/probes.jsonl:4: Breakout, random_features, seed 0, value, "
-        f"discount 0.9, clip_rewards True, max_rows 1000 is at {tmp_path}/probes.jsonl:2 too, "
-        "with other features; give one of them another name with --agent, or remove its line\n"
-    )
+    assert report.returncode == 0, report.stderr
 
 
 def test_features_that_are_not_finite(run: Callable, dataset: Path, tmp_path: Path) -> None:
@@ -106,18 +127,43 @@ def test_features_that_are_not_finite(run: Callable, dataset: Path, tmp_path: Pa
         (["--seed=-1"], "error: --seed: -1, expected a whole number, from 0 to 2147483647"),
         (["--seed=2147483648"], "error: --seed: 2147483648, expected a whole number, from 0 to"),
         (["--dataset=/nowhere"], "error: dataset /nowhere: does not exist"),
-        (["--targets=x"], "error: target 'x': expected one of value, `path/to/file.py:Name`"),
+        (["--targets=x"], "error: target 'x': expected one of value, reward, action, "),
         (["--targets="], "error: --targets=: expected one target or more, each once"),
         (["--targets=value,value"], "error: --targets=value,value: expected one target or more"),
         (["--features=/nowhere"], "error: features /nowhere: no features.json there"),
+        (["--agent=a,b"], "error: --agent=a,b: 2 names for 1 --features"),
+        (["--like=x", "--features=y"], "error: --like=x: goes with --features=random, not with y"),
+        (
+            ["--set=action.policy=x"],
+            "error: --set=action.policy=x: expected target.setting=value, ",
+        ),
     ],
 )
-def test_bad_input(
-    run: Callable, dataset: Path, tmp_path: Path, arguments: list[str], message: str
-) -> None:
+def test_bad_input(dataset: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
     common = ["--features=random", f"--dataset={dataset}", f"--workdir={tmp_path / 'probe'}"]
-    result = run("pvn.probe", *common, *arguments)
-    assert result.returncode == 1
-    assert result.stderr.startswith(message), result.stderr
-    assert result.stderr.count("\n") == 1
+    assert _refused([*common, *arguments]).startswith(message)
     assert not (tmp_path / "probe").exists()
+
+
+def test_two_features_of_one_name(dataset: Path, features: Path, tmp_path: Path) -> None:
+    arguments = [f"--features={features},random", f"--dataset={dataset}", f"--workdir={tmp_path}"]
+    assert _refused(arguments) == (
+        f"error: --features={features},random: two are called random_features; give them "
+        "different names with --agent=first,second"
+    )
+
+
+def _refused(arguments: list[str]) -> str:
+    """What the command says, without a process of its own."""
+    known = flags.FLAGS
+    saved = flagsaver.save_flag_values(known)
+    try:
+        known(["pvn.probe", *arguments])
+        pvn.probe.main()
+    except UserError as error:
+        return f"error: {error}"
+    except flags.IllegalFlagValueError as error:
+        return f"error: {flag_error(error, arguments)}"
+    finally:
+        flagsaver.restore_flag_values(saved, known)
+    raise AssertionError("the command accepts this")

@@ -56,6 +56,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     """The exit status and what pvn said on stderr."""
     _, stderr = process.communicate(timeout=200)
     lines = [line for line in stderr.splitlines() if line and not line.startswith("[Gloo]")]
+    lines = [line for line in lines if "units are dead" not in line]
     return process.returncode, "\n".join(lines)
 
 

@@ -19,7 +19,7 @@ from pvn.errors import UserError
 from pvn.evaluation.gram import GroupRidges, ReplayMoments
 from pvn.evaluation.returns import Returns, compute_returns
 from pvn.evaluation.state import State
-from pvn.probes.ridge import PENALTIES
+from pvn.ridge import PENALTIES
 
 DIVERGED_SHARE = 0.01  # a fit has diverged if a larger share of its targets is clipped
 HELD_OUT = -1  # the half of rows that are not fitted

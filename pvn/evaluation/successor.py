@@ -26,7 +26,7 @@ from pvn.evaluation.replay import FeatureBuffer, Replay, StateBuffer
 from pvn.evaluation.state import State
 from pvn.features.successor import Successor
 from pvn.fields import choice, real, whole
-from pvn.probes.ridge import PENALTIES, Ridge
+from pvn.ridge import PENALTIES, Ridge
 
 
 class SuccessorSettings(NamedTuple):

@@ -14,21 +14,17 @@ from pvn.networks.network import Network
 from pvn.types import Transition
 
 
-def effective_rank(features: np.ndarray, threshold: float = 0.99) -> int:
-    """The number of largest singular values of features [M, F] that make up `threshold` of the sum.
-
-    The srank of Kumar et al., "Implicit Under-Parameterization Inhibits Data-Efficient Deep
-    Reinforcement Learning" (2021), with delta = 1 - threshold. It is 0 if all features are 0.
-    """
-    values = np.linalg.svd(features, compute_uv=False)
-    if values[0] == 0:
-        return 0
-    return int(np.searchsorted(np.cumsum(values) / np.sum(values), threshold) + 1)
+def effective_rank(features: jax.Array, delta: float = 0.01) -> jax.Array:
+    """`pvn.probes.diagnostics.effective_rank` for jitted functions: [M, F] to int32 []."""
+    values = jnp.linalg.svd(features.astype(jnp.float32), compute_uv=False)
+    total = jnp.sum(values)
+    below = jnp.sum(jnp.cumsum(values) < (1 - delta) * total)
+    return jnp.where(total > 0, below + 1, 0)
 
 
-def dead_units(features: np.ndarray) -> int:
-    """The number of features that are 0 in every state, of features [M, F]."""
-    return int(np.sum(~np.any(features, axis=0)))
+def dead_units(features: jax.Array) -> jax.Array:
+    """The number of features that are 0 in every state: int32 [], of features [M, F]."""
+    return jnp.sum(~jnp.any(features, axis=0))
 
 
 def make_diagnostics(
@@ -46,7 +42,7 @@ def make_diagnostics(
     """
 
     @jax.jit
-    def evaluate(state: TrainState, frozen: Any, batch: Transition) -> tuple[jax.Array, jax.Array]:
+    def evaluate(state: TrainState, frozen: Any, batch: Transition) -> dict[str, jax.Array]:
         response = batch.response_tm1
         if response is None:
             response = indicator.response(frozen, batch.s_tm1)
@@ -56,15 +52,15 @@ def make_diagnostics(
         variance = jnp.maximum(jnp.var(targets, axis=0), 1e-12)
         explained = 1 - jnp.var(targets - q, axis=0) / variance
         features = encoder.apply(state.params["encoder"], batch.s_tm1)
-        return features, jnp.mean(explained, where=varies)
-
-    def diagnose(state: TrainState, frozen: Any, batch: Transition) -> dict[str, float]:
-        features, explained = jax.device_get(evaluate(state, frozen, batch))
         return {
-            "explained_variance": float(explained),
+            "explained_variance": jnp.mean(explained, where=varies),
             "feature_rank": effective_rank(features),
             "dead_units": dead_units(features),
         }
+
+    def diagnose(state: TrainState, frozen: Any, batch: Transition) -> dict[str, float]:
+        found = jax.device_get(evaluate(state, frozen, batch))
+        return {name: value.item() for name, value in found.items()}
 
     return diagnose
 

@@ -1,33 +1,170 @@
-"""A linear probe: ridge regression from frozen features to any target, scored on held-out data."""
+"""A linear probe of frozen features: a regression or a classifier, scored on held-out episodes."""
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pvn.data.store import Rows
-from pvn.data.transitions import find_transitions, has_stack
+from pvn.data.transitions import has_stack
 from pvn.errors import UserError
-from pvn.probes.ridge import PENALTIES, Ridge
-from pvn.probes.score import r_squared_interval
-from pvn.probes.split import split_episodes
+from pvn.probes.classification import accuracy, average_precision, f1, macro_f1
+from pvn.probes.fit import Fit, fit_binary, fit_classes, fit_regression
+from pvn.probes.score import Groups, Score, Statistic, bootstrap, of_rows, r_squared
+from pvn.probes.split import Split, split_episodes, varying
+from pvn.probes.table import FeatureFunction, FeatureTable, compute_table
 
-_BATCH = 1024  # observations that are in memory together
+OwnScores = Callable[[np.ndarray, np.ndarray], Mapping[str, float]]
+"""(values, predictions), [R, K] each or [R] if K = 1 -> scores by name."""
 
-FeatureFunction = Callable[[np.ndarray], np.ndarray]
-"""uint8 [B, 84, 84, 4] -> float [B, F]."""
+_OWN_RESAMPLES = 200  # an own score is computed anew for each
 
 
 class ProbeResult(NamedTuple):
-    """How well a linear function of the features predicts the targets of the test episodes."""
+    """How well a linear function of the features predicts the targets of the test episodes.
 
-    r2: float
-    low: float  # lower end of the 95 % bootstrap interval over test episodes
-    high: float  # upper end
-    penalty: float
+    `scores` has a mean over the outputs that vary for each metric: "r2" of numbers; "f1" and
+    "average_precision" of bools; "macro_f1" and "accuracy" of integers; and the target's own.
+    """
+
+    scores: dict[str, Score]
+    outputs: dict[str, dict[str, Score]]  # metric -> output -> score; empty without names
+    penalty: float | list[float]  # a list if there are several outputs that vary
     num_train_rows: int
     num_test_rows: int
     num_test_episodes: int
+
+
+class Question(NamedTuple):
+    """What is asked of features: K outputs at M rows of a dataset."""
+
+    split: Split
+    values: np.ndarray  # [M, K]
+    known: np.ndarray  # bool [M, K]
+    names: tuple[str, ...]  # of the K outputs, or empty
+    episode: Groups  # of the test rows
+    seed: int  # of the interval
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Numbers of the rows whose features `answer` needs, int64 [M], ascending."""
+        return self.split.row
+
+    def answer(self, table: FeatureTable, own: OwnScores | None = None) -> ProbeResult:
+        """Fits the regressions and scores them.
+
+        Args:
+          table: the features of at least the rows `rows`.
+          own: computes more scores, from the test rows where all outputs are known.
+
+        Raises:
+          UserError: features are too large; `own` gives something else than numbers.
+        """
+        varies = self.varying
+        fits = self._fit(table, varies)
+        statistics = _statistics(
+            self.values[self.split.test][:, varies],
+            self.known[self.split.test][:, varies],
+            fits,
+            self.episode,
+        )
+        scores, outputs = {}, {}
+        for metric, statistic in statistics.items():
+            scores[metric], each = bootstrap(statistic, self.episode.num_episodes, seed=self.seed)
+            if self.names:
+                named = np.array(self.names, object)[varies]
+                outputs[metric] = dict(zip(named, each, strict=True))
+        if own is not None:
+            scores |= self._own_scores(own, varies, fits)
+        penalty = fits.penalty.tolist()
+        return ProbeResult(
+            scores=scores,
+            outputs=outputs,
+            penalty=penalty[0] if len(penalty) == 1 else penalty,
+            num_train_rows=int(np.sum(self.split.train)),
+            num_test_rows=int(np.sum(self.split.test)),
+            num_test_episodes=self.episode.num_episodes,
+        )
+
+    @property
+    def varying(self) -> np.ndarray:
+        """bool [K]: whether an output has two different values in each part."""
+        return varying(self.split, self.values, self.known)
+
+    def _fit(self, table: FeatureTable, varies: np.ndarray) -> Fit:
+        """The fits of the outputs that vary."""
+        values, known = self.values[:, varies], self.known[:, varies]
+        if values.dtype.kind != "f":
+            fit = fit_binary if values.dtype == bool else fit_classes
+            columns = range(values.shape[1])
+            return _join([fit(table, self.split, values[:, k], known[:, k]) for k in columns])
+        masks, which = np.unique(known, axis=1, return_inverse=True)
+        joined = np.zeros((int(self.split.test.sum()), values.shape[1]), np.float64)
+        penalty = np.zeros(values.shape[1])
+        for number in range(masks.shape[1]):  # outputs that are known at the same rows
+            mine, mask = which == number, masks[:, number]
+            found = fit_regression(table, self.split, values[:, mine], mask)
+            joined[np.ix_(mask[self.split.test], mine)] = found.prediction[mask[self.split.test]]
+            penalty[mine] = found.penalty
+        return Fit(joined, joined, penalty)
+
+    def _own_scores(self, own: OwnScores, varies: np.ndarray, fit: Fit) -> dict[str, Score]:
+        test = self.split.test
+        whole = self.known[test].all(axis=1)
+        values = self.values[test][whole]
+        predictions = values.copy()  # an output that does not vary is predicted as it is
+        predictions[:, varies] = fit.prediction[whole]
+        if values.shape[1] == 1:
+            values, predictions = values[:, 0], predictions[:, 0]
+        episode = self.episode.select(whole)
+        names = sorted(own(values, predictions))
+
+        def computed(rows: np.ndarray) -> list[float]:
+            found = own(values[rows], predictions[rows])
+            return [_number(found, name) for name in names]
+
+        _, each = bootstrap(
+            of_rows(episode, computed),
+            episode.num_episodes,
+            seed=self.seed,
+            num_resamples=_OWN_RESAMPLES,
+        )
+        return dict(zip(names, each, strict=True))
+
+
+def ask(
+    rows: Rows,
+    values: np.ndarray,
+    known: np.ndarray,
+    *,
+    names: tuple[str, ...] = (),
+    max_rows: int = 50_000,
+    seed: int = 0,
+) -> Question:
+    """Splits the rows where an output is known, and draws the rows of the probe.
+
+    Args:
+      rows: N rows of a dataset.
+      values: [N] or [N, K].
+      known: bool [N] or [N, K].
+      names: of the K outputs.
+      max_rows, seed: as in `probe`.
+
+    Raises:
+      UserError: fewer than ten episodes with known targets; a part without rows; targets that do
+        not vary within a part.
+    """
+    values = values.reshape(len(values), -1)
+    known = np.broadcast_to(known.reshape(len(known), -1), values.shape)
+    candidates = np.flatnonzero(known.any(axis=1) & has_stack(rows))
+    split = split_episodes(rows.episode, candidates, max_rows=max_rows, seed=seed)
+    episodes, group = np.unique(rows.episode[split.row[split.test]], return_inverse=True)
+    question = Question(
+        split, values[split.row], known[split.row], names, Groups(group, len(episodes)), seed
+    )
+    if not question.varying.any():
+        raise UserError("probe: the targets do not vary (no rewards?); collect more steps")
+    return question
 
 
 def probe(
@@ -40,18 +177,18 @@ def probe(
     seed: int = 0,
     on_progress: Callable[[int], object] = lambda count: None,
 ) -> ProbeResult:
-    """Fits a ridge regression from frozen features to targets, and scores it on test episodes.
+    """Fits a linear function from frozen features to targets, and scores it on test episodes.
 
-    Episodes are split 60 : 20 : 20 into train, validation and test. The regression is fitted on the
-    train rows. Its penalty is the one that predicts the validation rows best. The score is measured
-    on the test rows.
+    Episodes are split 60 : 20 : 20 into train, validation and test. The function is fitted on the
+    train rows. Its penalty, and the threshold of a classifier, are those that do best on the
+    validation rows. The score is measured on the test rows.
 
     Args:
       features: maps observations to features; any callable.
       rows: N rows of a dataset, with the frames in memory or on disk.
-      targets: float [N], the number to predict at each row.
-      known: bool [N], whether the target of a row is known. Rows without a known target, or without
-        a complete stack of frames, are left out.
+      targets: [N] or [N, K], what to predict at each row: floats, bools, or integers from 0.
+      known: bool [N] or [N, K], whether the target of a row is known. Rows without a known target,
+        or without a complete stack of frames, are left out.
       max_rows: largest number of rows to use; they are drawn without replacement.
       seed: seed of the split, the draw and the interval.
       on_progress: called with the number of rows just mapped to features.
@@ -60,56 +197,47 @@ def probe(
       UserError: fewer than ten episodes with known targets; a part without rows; targets that do
         not vary within a part; features that are not float [B, F], not finite or too large.
     """
-    candidates = np.flatnonzero(known & has_stack(rows))
-    split = split_episodes(rows.episode, candidates, max_rows=max_rows, seed=seed)
-    y = targets[split.row]
-    if any(np.ptp(y[part]) == 0 for part in (split.train, split.validation, split.test)):
-        raise UserError("probe: the targets do not vary (no rewards?); collect more steps")
-    x = np.concatenate(list(_map_rows(features, rows, split.row, on_progress)))
-    weights, intercepts = Ridge(x[split.train]).solve(y[split.train], PENALTIES)
-    validation = split.validation
-    with np.errstate(over="ignore", invalid="ignore"):
-        predictions = x @ weights.T.astype(x.dtype) + intercepts[None].astype(x.dtype)
-        error = np.mean(np.square(predictions[validation] - y[validation, None]), axis=0)
-    if not np.isfinite(error).all() or not np.isfinite(predictions).all():
-        raise UserError("probe: features are too large to predict with; did pretraining diverge?")
-    best = int(np.argmin(error))
-    episode = rows.episode[split.row[split.test]]
-    r2, low, high = r_squared_interval(
-        episode, y[split.test], predictions[split.test, best], seed=seed
+    question = ask(rows, targets, known, max_rows=max_rows, seed=seed)
+    return question.answer(compute_table(features, rows, question.rows, on_progress))
+
+
+def _statistics(
+    target: np.ndarray, known: np.ndarray, fit: Fit, episode: Groups
+) -> dict[str, Statistic]:
+    """The statistic of each metric, for test targets [M_test, K] and their fits."""
+    if target.dtype.kind == "f":
+        return {"r2": r_squared(episode, target, fit.prediction, known)}
+    metrics: dict[str, tuple[Any, np.ndarray]] = (
+        {"f1": (f1, fit.prediction), "average_precision": (average_precision, fit.score)}
+        if target.dtype == bool
+        else {"macro_f1": (macro_f1, fit.prediction), "accuracy": (accuracy, fit.prediction)}
     )
-    return ProbeResult(
-        r2=r2,
-        low=low,
-        high=high,
-        penalty=float(PENALTIES[best]),
-        num_train_rows=int(np.sum(split.train)),
-        num_test_rows=int(np.sum(split.test)),
-        num_test_episodes=len(np.unique(episode)),
+    return {
+        metric: _side_by_side(
+            [
+                function(episode.select(known[:, k]), target[known[:, k], k], found[known[:, k], k])
+                for k in range(target.shape[1])
+            ]
+        )
+        for metric, (function, found) in metrics.items()
+    }
+
+
+def _side_by_side(statistics: list[Statistic]) -> Statistic:
+    return lambda counts: np.concatenate([each(counts) for each in statistics], axis=1)
+
+
+def _join(fits: list[Fit]) -> Fit:
+    """The fits of several outputs as one."""
+    return Fit(
+        np.stack([fit.prediction.reshape(-1) for fit in fits], axis=1),
+        np.stack([fit.score.reshape(-1) for fit in fits], axis=1),
+        np.concatenate([fit.penalty for fit in fits]),
     )
 
 
-def _map_rows(
-    features: FeatureFunction,
-    rows: Rows,
-    index: np.ndarray,
-    on_progress: Callable[[int], object],
-) -> Iterator[np.ndarray]:
-    """Yields the features of the rows at `index`, float [B, F], batch by batch, in order."""
-    transitions = find_transitions(rows)
-    for start in range(0, len(index), _BATCH):
-        batch = index[start : start + _BATCH]
-        found = np.asarray(features(transitions.observations(batch)))
-        if found.ndim != 2 or len(found) != len(batch) or found.dtype.kind != "f":
-            raise UserError(
-                f"probe: the features of {len(batch)} states are {found.dtype} "
-                f"{list(found.shape)}, expected float [{len(batch)}, F]"
-            )
-        finite = np.isfinite(found).all(axis=1)
-        if not finite.all():
-            raise UserError(
-                f"probe: the features of row {batch[np.argmin(finite)]} of the dataset are not "
-                "finite; did pretraining diverge?"
-            )
-        yield found
-        on_progress(len(found))
+def _number(scores: Mapping[str, float], name: str) -> float:
+    try:
+        return float(scores[name])
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"target: its score {name!r} is missing or not a number") from None

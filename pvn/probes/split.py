@@ -18,6 +18,20 @@ class Split(NamedTuple):
     test: np.ndarray  # bool [M]
 
 
+def draw_order(num_rows: int, seed: int) -> np.ndarray:
+    """A random order of the rows, int64 [N]. Each draw takes the first rows that it may use.
+
+    So draws with one seed share as many rows as they can, and their features are computed once.
+    """
+    return np.random.default_rng([seed, 1]).permutation(num_rows)
+
+
+def draw_rows(usable: np.ndarray, max_rows: int, seed: int) -> np.ndarray:
+    """At most `max_rows` of the rows where bool [N] is true, without replacement, ascending."""
+    order = draw_order(len(usable), seed)
+    return np.sort(order[usable[order]][:max_rows])
+
+
 def split_episodes(
     episode: np.ndarray, candidates: np.ndarray, *, max_rows: int, seed: int
 ) -> Split:
@@ -42,7 +56,9 @@ def split_episodes(
     fifth = len(episodes) // 5
     index = candidates
     if len(index) > max_rows:
-        index = np.sort(random.choice(index, max_rows, replace=False))
+        usable = np.zeros(len(episode), bool)
+        usable[candidates] = True
+        index = draw_rows(usable, max_rows, seed)
     test = np.isin(episode[index], episodes[:fifth])
     validation = np.isin(episode[index], episodes[fifth : 2 * fifth])
     split = Split(index, ~(test | validation), validation, test)
@@ -51,3 +67,16 @@ def split_episodes(
             f"probe: {len(index)} rows leave a part of the episodes without any; use more rows"
         )
     return split
+
+
+def varying(split: Split, values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """bool [K]: whether a column of values [M, K] has two different known values in each part.
+
+    known: bool [M, K].
+    """
+    found = np.ones(values.shape[1], bool)
+    for part in (split.train, split.validation, split.test):
+        mine, there = values[part], known[part]
+        first = mine[np.argmax(there, axis=0), np.arange(mine.shape[1])]
+        found &= np.any(there & (mine != first[None]), axis=0)
+    return found

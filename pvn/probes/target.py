@@ -1,86 +1,157 @@
 """Targets of a probe: those of pvn by name, and a user's own.
 
-A target is a class that can be called without arguments. Its method `targets(rows)` returns, for
-each row of a dataset, the number to predict and whether it is known. If the class is a NamedTuple,
-its fields are its settings.
+A target is a class that can be called without arguments. Its method `targets(dataset, folder)`
+returns, for each row of a dataset, what to predict and whether it is known. If the class is a
+NamedTuple, its fields are its settings. `pvn/probes/next_features.py` says what differs for the one
+target that needs the features.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from pvn.data.store import Rows
+from pvn.data.store import Dataset
 from pvn.errors import UserError
+from pvn.fields import Field, check_field, fields_of
 from pvn.plugins import is_plugin, load_plugin, plugin_errors, plugin_identity
+from pvn.probes.action import ActionTarget
+from pvn.probes.next_features import NextFeatures
+from pvn.probes.reward import RewardTarget
 from pvn.probes.value import ValueTarget
+
+REGRESSION, BINARY, CLASSES = "regression", "binary", "classes"
+KINDS = {"f": REGRESSION, "b": BINARY, "i": CLASSES, "u": CLASSES}  # by the kind of the dtype
 
 
 class Target(Protocol):
-    """Computes the numbers that a probe predicts from features."""
+    """Computes what a probe predicts from features.
 
-    def targets(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the targets of N rows, real numbers [N], and whether each is known, bool [N]."""
+    It may also have `names`, the names of K outputs, as an attribute or a method, and a method
+    `scores(values, predictions) -> dict[str, float]` with scores of its own.
+    """
+
+    def targets(self, dataset: Dataset, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+        """What to predict at N rows, [N] or [N, K], and whether it is known, bool [N] or [N, K].
+
+        Args:
+          dataset: the dataset.
+          folder: an existing folder, where the target may keep what was expensive to compute.
+        """
 
 
-TARGETS: dict[str, type[Target]] = {"value": ValueTarget}
+TARGETS: dict[str, type] = {
+    "value": ValueTarget,
+    "reward": RewardTarget,
+    "action": ActionTarget,
+    "next_features": NextFeatures,
+}
 
 
 class NamedTarget(NamedTuple):
     """A target with its name and settings."""
 
     name: str  # in rows of results: "value", or the `Name` of `path/to/file.py:Name`
-    target: Target
+    target: Any  # a `Target`, or `NextFeatures`
     settings: dict[str, Any]  # its fields; for a user's own target also `code`, SHA-256 by file
     source: str  # the name as the user wrote it: "value", `path/to/file.py:Name`, ...
 
 
-def load_target(name: str, settings: Mapping[str, Any]) -> NamedTarget:
+class Outputs(NamedTuple):
+    """What to predict at N rows: K outputs."""
+
+    values: np.ndarray  # [N, K]; float, bool, or int from 0
+    known: np.ndarray  # bool [N, K]
+    kind: str  # REGRESSION, BINARY or CLASSES
+    names: tuple[str, ...]  # K; empty for a single output without a name
+
+
+def load_target(
+    name: str, settings: Mapping[str, Any], own: Mapping[str, str] | None = None
+) -> NamedTarget:
     """Makes the target of this name.
 
     Args:
       name: one of `TARGETS`, `path/to/file.py:Name` or `package.module:Name`.
       settings: values by name. A target ignores the names that are not its fields.
+      own: settings of this target alone, as text.
 
     Raises:
-      UserError: there is no such object, its code raises, or it has no method `targets`.
+      UserError: there is no such object, its code raises, or it has no method `targets`; it has no
+        such setting, or its value is wrong.
     """
     known: Any = TARGETS.get(name) or load_plugin("target", name, TARGETS)
+    short = name.rpartition(":")[2]
     fields = getattr(known, "_fields", ())
+    given = {key: settings[key] for key in fields if key in settings}
+    if own:
+        with plugin_errors("target", name):
+            declared: dict[str, Field] = fields_of(known) if fields else {}
+        for key, text in own.items():
+            if key not in declared:
+                names = f"the settings {', '.join(declared)}" if declared else "no settings"
+                raise UserError(f"--set={short}.{key}: target {short} has {names}")
+            given[key] = _parse(f"--set={short}.{key}", text, declared[key])
     with plugin_errors("target", name):
-        target = known(**{key: settings[key] for key in fields if key in settings})
-    if not callable(getattr(target, "targets", None)):
-        raise UserError(f"target {name}: has no method targets(rows)")
+        target = known(**given)
+    if not callable(getattr(target, "targets", None)) and not isinstance(target, NextFeatures):
+        raise UserError(f"target {name}: has no method targets(dataset, folder)")
     found = dict(target._asdict()) if fields else {}
     if is_plugin(name):
         found["code"] = plugin_identity(name)
-    return NamedTarget(name.rpartition(":")[2], target, found, name)
+    return NamedTarget(short, target, found, name)
 
 
-def targets_of(target: NamedTarget, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-    """The targets of N rows, float [N], and whether each is known, bool [N]. Both are checked.
+def _parse(place: str, text: str, field: Field) -> Any:
+    """The value in a text, checked."""
+    value: Any = text
+    if field.kind is bool:
+        value = {"true": True, "false": False}.get(text.lower(), text)
+    elif field.kind in (int, float):
+        try:
+            value = field.kind(text)
+        except ValueError:
+            value = text
+    return check_field(place, value, field)
 
-    Integers and bools become float32.
+
+def targets_of(target: NamedTarget, dataset: Dataset, folder: Path) -> Outputs:
+    """The outputs of a target, checked. The dtype of its values says the kind.
 
     Raises:
-      UserError: the target's code raises, it returns another shape or type, or a known target is
-        not finite.
+      UserError: the target's code raises, it returns another shape or type, a known number is not
+        finite, a known class is negative, or the number of names is wrong.
     """
     with plugin_errors("target", target.source):
-        targets, known = (np.asarray(x) for x in target.target.targets(rows))
-    shape = rows.action.shape
+        values, known = (np.asarray(x) for x in target.target.targets(dataset, folder))
+        names = getattr(target.target, "names", ())
+        names = tuple(str(each) for each in (names() if callable(names) else names))
+    total = len(dataset.rows.action)
+    shaped = values.shape[:1] == (total,) and values.ndim in (1, 2) and values.size > 0
     if (
-        targets.shape != shape
-        or known.shape != shape
-        or targets.dtype.kind not in "biuf"
+        not shaped
+        or known.shape not in (values.shape, (total,))
+        or values.dtype.kind not in KINDS
         or known.dtype != bool
     ):
         raise UserError(
-            f"target {target.name}: gave {targets.dtype} {list(targets.shape)} and {known.dtype} "
-            f"{list(known.shape)}, expected real numbers and bools, both {list(shape)}"
+            f"target {target.name}: gave {values.dtype} {list(values.shape)} and {known.dtype} "
+            f"{list(known.shape)}, expected floats, bools or integers [{total}] or [{total}, K] "
+            f"and bools of the same shape or [{total}]"
         )
-    targets = targets if targets.dtype.kind == "f" else targets.astype(np.float32)
-    bad = np.flatnonzero(known & ~np.isfinite(targets))
-    if len(bad):
-        raise UserError(f"target {target.name}: is not finite at row {bad[0]} of the dataset")
-    return targets, known
+    kind = KINDS[values.dtype.kind]
+    values = values.reshape(total, -1)
+    known = np.broadcast_to(known.reshape(total, -1), values.shape)
+    wrong = known & ~(np.isfinite(values) if kind == REGRESSION else values >= 0)
+    if wrong.any():
+        row = int(np.argmax(wrong.any(axis=1)))
+        problem = "is not finite" if kind == REGRESSION else "is a negative class"
+        raise UserError(f"target {target.name}: {problem} at row {row} of the dataset")
+    if names and len(names) != values.shape[1]:
+        raise UserError(
+            f"target {target.name}: gave {len(names)} names of {values.shape[1]} outputs"
+        )
+    if not names and values.shape[1] > 1:
+        names = tuple(map(str, range(values.shape[1])))
+    return Outputs(values, known, kind, names)

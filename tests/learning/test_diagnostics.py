@@ -1,5 +1,6 @@
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -15,19 +16,28 @@ from pvn.learning.diagnostics import (
 from pvn.learning.losses import uniform_policy_value
 from pvn.learning.train_step import init_train_state, make_target
 from pvn.networks.network import Network
+from pvn.probes import diagnostics
 from pvn.types import Transition
 
 
-def test_effective_rank_of_known_singular_values() -> None:
-    # Shares of the sum: 0.5, 0.8, 0.995, 1.
-    assert effective_rank(np.diag([500.0, 300.0, 195.0, 5.0])) == 3
-    assert effective_rank(np.diag([500.0, 300.0, 195.0, 5.0]), threshold=0.75) == 2
-    assert effective_rank(np.ones((7, 3))) == 1
-    assert effective_rank(np.zeros((7, 3))) == 0
-
-
-def test_dead_units() -> None:
-    assert dead_units(np.array([[0.0, 1, 0], [0, 0, 2]])) == 1
+@pytest.mark.parametrize(("rows", "columns"), [(30, 12), (12, 30)])
+def test_jitted_ones_agree_with_those_of_any_features(rows: int, columns: int) -> None:
+    random = np.random.default_rng(0)
+    tables = [np.zeros((rows, columns)), np.ones((rows, columns)), 100 * np.eye(rows, columns)]
+    for rank in (2, 5, 12):
+        table = random.normal(size=(rows, rank)) * 10.0 ** -random.uniform(0, 3, rank)
+        table = np.maximum(table @ random.normal(size=(rank, columns)), 0)
+        table[:, random.random(columns) < 0.3] = 0
+        tables.append(table)
+    ranks = set()
+    for table in tables:
+        features = table.astype(np.float32)
+        for delta in (0.01, 0.25):
+            found = jax.jit(effective_rank)(features, delta)
+            assert int(found) == diagnostics.effective_rank(features, delta)
+            ranks.add(int(found))
+        assert int(jax.jit(dead_units)(features)) == diagnostics.dead_units(features)
+    assert len(ranks) > 4
 
 
 def test_activation_metrics() -> None:

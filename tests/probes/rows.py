@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pvn.data.store import Rows
+from pvn.data.store import Dataset, Rows
 
 
 def make_rows(lengths, reward, ends=None, numbers=None):
@@ -27,3 +27,20 @@ def make_rows(lengths, reward, ends=None, numbers=None):
             np.int32
         ),
     )
+
+
+def as_dataset(rows, **attributes):
+    """A dataset in memory."""
+    return Dataset("memory", attributes, rows)
+
+
+def looked_up(table):
+    """Features: the row of `table` [N, F] whose number the newest frame encodes."""
+
+    def features(observation):
+        assert observation.dtype == np.uint8
+        assert observation.shape[1:] == (1, 2, 4)
+        newest = observation[:, 0, :, -1].astype(int)
+        return table[newest[:, 0] * 256 + newest[:, 1]]
+
+    return features

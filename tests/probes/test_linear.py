@@ -4,22 +4,9 @@ from sklearn.metrics import r2_score
 
 from pvn.errors import UserError
 from pvn.probes.linear import probe
-from pvn.probes.ridge import PENALTIES
 from pvn.probes.value import ValueTarget
-from tests.probes.rows import make_rows
-
-
-def looked_up(table):
-    """Features: the row of `table` [N, F] whose number the newest frame encodes."""
-
-    def features(observation):
-        assert observation.dtype == np.uint8
-        assert observation.shape[1:] == (1, 2, 4)
-        newest = observation[:, 0, :, -1].astype(int)
-        return table[newest[:, 0] * 256 + newest[:, 1]]
-
-    return features
-
+from pvn.ridge import PENALTIES
+from tests.probes.rows import as_dataset, looked_up, make_rows
 
 DISCOUNT = 0.8
 
@@ -31,11 +18,16 @@ def some_episodes(count, seed=0, longest=60):
 
 
 def values_of(rows, clip=True):
-    return ValueTarget(DISCOUNT, clip).targets(rows)[0]
+    return ValueTarget(DISCOUNT, clip).targets(as_dataset(rows))[0]
 
 
 def probe_values(features, rows, clip=True, **options):
-    return probe(features, rows, *ValueTarget(DISCOUNT, clip).targets(rows), **options)
+    targets = ValueTarget(DISCOUNT, clip).targets(as_dataset(rows))
+    return probe(features, rows, *targets, **options)
+
+
+def r2(result):
+    return result.scores["r2"].value
 
 
 def test_values_that_are_linear_in_a_feature():
@@ -44,8 +36,9 @@ def test_values_that_are_linear_in_a_feature():
     table = np.column_stack([3 - 0.01 * values_of(rows), noise]).astype(np.float32)
     seen = []
     result = probe_values(looked_up(table), rows, on_progress=seen.append)
-    assert result.r2 > 0.999
-    assert 0.999 < result.low <= result.r2 <= result.high <= 1
+    assert r2(result) > 0.999
+    _, low, high = result.scores["r2"]
+    assert 0.999 < low <= r2(result) <= high <= 1
     assert result.penalty < 1e-3
     # 30 episodes are split 18 : 6 : 6. Each row is mapped once.
     assert result.num_test_episodes == 6
@@ -60,7 +53,7 @@ def test_noise_explains_nothing():
     rows = some_episodes(30)
     table = np.random.default_rng(1).normal(size=(len(rows.reward), 50)).astype(np.float32)
     result = probe_values(looked_up(table), rows)
-    assert -0.2 < result.r2 < 0.02
+    assert -0.2 < r2(result) < 0.02
     assert result.penalty >= 0.1  # validation episodes show that the weights are noise
 
 
@@ -77,7 +70,7 @@ def test_an_episode_does_not_predict_other_episodes():
     assert r2_score(values, table @ fitted) > 0.9
     for seed in range(5):
         result = probe_values(looked_up(table), rows, seed=seed)
-        assert result.r2 <= 0.01
+        assert r2(result) <= 0.01
 
 
 def test_the_penalty_is_chosen_and_needed():
@@ -89,7 +82,7 @@ def test_the_penalty_is_chosen_and_needed():
     result = probe_values(looked_up(table), rows)
     assert result.penalty in PENALTIES
     assert 0.01 < result.penalty < 100
-    assert result.r2 > 0.3
+    assert r2(result) > 0.3
 
 
 def test_rewards_are_clipped_if_asked():
@@ -100,7 +93,7 @@ def test_rewards_are_clipped_if_asked():
         (clipped, True, True), (raw, True, False), (raw, False, True), (clipped, False, False)
     ):  # fmt: skip
         result = probe_values(looked_up(table), rows, clip=clip_rewards)
-        assert (result.r2 > 0.999) == good
+        assert (r2(result) > 0.999) == good
 
 
 def test_rows_without_a_stack_do_not_count():
@@ -112,7 +105,7 @@ def test_rows_without_a_stack_do_not_count():
     table[without] = 1e6
     seen = []
     result = probe_values(looked_up(table), rows, on_progress=seen.append)
-    assert result.r2 > 0.999
+    assert r2(result) > 0.999
     assert sum(seen) == len(rows.reward) - len(without)
 
 
@@ -122,12 +115,12 @@ def test_only_rows_with_known_values_count():
     last = np.flatnonzero(rows.terminal)
     cut = last[::2]
     rows.terminal[cut], rows.truncated[cut] = False, True
-    values, known = ValueTarget(DISCOUNT).targets(rows)
+    values, known = ValueTarget(DISCOUNT).targets(as_dataset(rows))
     assert 0 < np.sum(~known) == 20 * len(cut)
     table = np.where(known, values, 1e6).astype(np.float32)[:, None]
     seen = []
     result = probe_values(looked_up(table), rows, on_progress=seen.append)
-    assert result.r2 > 0.999
+    assert r2(result) > 0.999
     assert sum(seen) == np.sum(known)
 
 
@@ -144,7 +137,7 @@ def test_max_rows():
     result = probe_values(features, rows, max_rows=500)
     assert len(looked_at) == len(set(looked_at)) == 500
     assert len(set(rows.episode[looked_at])) == 40  # from all episodes
-    assert result.r2 > 0.999
+    assert r2(result) > 0.999
     assert result.num_train_rows + result.num_test_rows < 500
 
 
@@ -217,7 +210,7 @@ def test_features_too_large_for_their_squares():
         except UserError as error:
             outcomes.add("too large" in str(error))
         else:
-            assert -np.inf < result.r2 < -1e30
+            assert -np.inf < r2(result) < -1e30
             outcomes.add(result.num_test_episodes)
     assert outcomes == {True, 4}
 
@@ -248,5 +241,5 @@ def test_any_target():
     result = probe(
         looked_up(table.astype(np.float32)), rows, target, known, on_progress=seen.append
     )
-    assert result.r2 > 0.999
+    assert r2(result) > 0.999
     assert sum(seen) == known.sum()

@@ -2,7 +2,16 @@ import numpy as np
 import pytest
 from sklearn.metrics import r2_score
 
-from pvn.probes.score import r_squared_interval
+from pvn.probes.score import Groups, bootstrap, of_rows, r_squared
+
+
+def r_squared_interval(episode, target, prediction, known=None, **options):
+    """(R^2, low, high) of one output."""
+    episodes, group = np.unique(episode, return_inverse=True)
+    known = np.ones(len(target), bool) if known is None else known
+    columns = [column[:, None] for column in (target, prediction, known)]
+    statistic = r_squared(Groups(group, len(episodes)), *columns)
+    return tuple(bootstrap(statistic, len(episodes), **options)[0])
 
 
 def episodes_of_predictions(count, length, seed):
@@ -74,3 +83,36 @@ def test_resamples_without_variance_do_not_count():
     r2, low, high = r_squared_interval(episode, target, prediction)
     assert r2 == pytest.approx(r2_score(target, prediction))
     assert -1 < low <= r2 <= high < 1
+
+
+def test_several_outputs_are_averaged_where_they_are_known():
+    random = np.random.default_rng(0)
+    episode = np.repeat(np.arange(8), 5)
+    target = random.normal(size=(40, 3))
+    prediction = target + random.normal(size=(40, 3)) * [0.2, 1, 0.5]
+    known = random.random((40, 3)) < 0.7
+    target[:, 2] = 4  # does not vary
+    statistic = r_squared(Groups(episode, 8), np.where(known, target, np.nan), prediction, known)
+    mean, each = bootstrap(statistic, 8)
+    alone = [r_squared_interval(episode, target[:, k], prediction[:, k], known[:, k])
+             for k in range(2)]  # fmt: skip
+    for k in range(2):
+        expected = r2_score(target[known[:, k], k], prediction[known[:, k], k])
+        np.testing.assert_allclose(each[k].value, expected, rtol=1e-9)
+        np.testing.assert_allclose(each[k], alone[k], rtol=1e-9)
+    assert np.isnan(each[2]).all()
+    np.testing.assert_allclose(mean.value, (each[0].value + each[1].value) / 2, rtol=1e-12)
+    assert min(x.low for x in each[:2]) < mean.low < mean.value < mean.high
+
+
+def test_scores_of_any_function_of_rows():
+    episode, target, prediction = episodes_of_predictions(12, 4, 0)
+    group = np.unique(episode, return_inverse=True)[1]
+
+    def function(rows):
+        return [r2_score(target[rows], prediction[rows]), len(rows)]
+
+    _, (score, count) = bootstrap(of_rows(Groups(group, 12), function), 12, num_resamples=300)
+    expected = r_squared_interval(episode, target, prediction, num_resamples=300)
+    np.testing.assert_allclose(score, expected, rtol=1e-9)
+    assert count == (48, 48, 48)

@@ -3,7 +3,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pvn.probes.value import ValueTarget
-from tests.probes.rows import make_rows
+from tests.probes.rows import as_dataset, make_rows
 
 
 def slow_returns(rows, discount, clip):
@@ -38,7 +38,7 @@ def datasets(draw):
 @example(make_rows([1], [5]), 0.9, True)
 @example(make_rows([900], np.ones(900), ["cut"]), 0.99, False)
 def test_returns_of_a_slow_reference(rows, discount, clip):
-    returns, known = ValueTarget(discount, clip).targets(rows)
+    returns, known = ValueTarget(discount, clip).targets(as_dataset(rows))
     expected, expected_known = slow_returns(rows, discount, clip)
     assert returns.dtype == np.float32
     assert known.dtype == bool
@@ -49,14 +49,14 @@ def test_returns_of_a_slow_reference(rows, discount, clip):
 def test_returns_by_hand():
     rewards = [1, 0, 4] + [-3, 2] + [0.5]
     rows = make_rows([3, 2, 1], rewards, ["terminal", "terminal", "terminal"])
-    returns, known = ValueTarget(0.5, False).targets(rows)
+    returns, known = ValueTarget(0.5, False).targets(as_dataset(rows))
     assert returns.tolist() == [2, 2, 4, -2, 2, 0.5]
     assert known.all()
-    returns, _ = ValueTarget(0.5, True).targets(rows)
+    returns, _ = ValueTarget(0.5, True).targets(as_dataset(rows))
     assert returns.tolist() == [1.25, 0.5, 1, -0.5, 1, 0.5]
     assert rows.reward.tolist() == rewards  # not changed
     # (1/2)^6 is more than 1 %, (1/2)^7 is less: values are known seven steps or more before a cut.
     for ends in (["terminal", "truncated"], ["terminal", "cut"]):
         rows = make_rows([2, 9], np.zeros(11), ends)
-        _, known = ValueTarget(0.5, True).targets(rows)
+        _, known = ValueTarget(0.5, True).targets(as_dataset(rows))
         assert known.tolist() == [True] * 2 + [True] * 3 + [False] * 6

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import sklearn.linear_model
 
-from pvn.probes.ridge import PENALTIES, Ridge
+from pvn.ridge import PENALTIES, Ridge
 
 
 def some_data(rows, columns, dtype, seed=0):
@@ -26,7 +26,7 @@ def oracle(features, targets, penalty):
     return weights, model.intercept_ - weights @ mean
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(200, 7), (40, 1), (30, 50)])
+@pytest.mark.parametrize(("rows", "columns"), [(200, 7), (40, 1), (30, 50), (50, 50)])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-9), (np.float32, 2e-3)])
 def test_scikit_learn(rows, columns, dtype, tolerance):
     features, targets = some_data(rows, columns, dtype)
@@ -71,6 +71,19 @@ def test_one_factorisation_serves_several_targets():
     for number, penalty in enumerate(PENALTIES):
         [alone], _ = ridge.solve(targets, np.array([penalty]))
         np.testing.assert_allclose(alone, first[0][number], rtol=1e-9)
+
+
+@pytest.mark.parametrize("columns", [4, 90])
+def test_several_targets_at_once(columns):
+    features, targets = some_data(60, columns, np.float64)
+    both = np.column_stack([targets, np.square(targets)])
+    ridge = Ridge(features)
+    for penalty in (1e-3, 1.0):
+        weights, intercepts = ridge.weights(ridge.moments(both), penalty)
+        for k in range(2):
+            [expected], [intercept] = ridge.solve(both[:, k], np.array([penalty]))
+            np.testing.assert_allclose(weights[:, k], expected, rtol=1e-9)
+            np.testing.assert_allclose(intercepts[k], intercept, rtol=1e-9)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -1,0 +1,14 @@
+from pvn.recorder import DeadUnits
+
+
+def test_dead_units_are_reported_once_and_again_when_they_double() -> None:
+    warn = DeadUnits(50)
+    dead = [0, 10, 11, 12, 5, 21, 22, 30, 43, 44, 50, 50]
+    said = {step: text for step, count in enumerate(dead) if (text := warn.at(step, count))}
+    # More than a fifth: 11 of 50; then 22, then 44.
+    assert list(said) == [2, 6, 9]
+    assert said[2] == (
+        "warning: step 2: 11 of 50 units are dead (0 in all of 512 states); a lower learning rate, "
+        "or more varied data, may help"
+    )
+    assert "\n" not in said[2]
