@@ -128,15 +128,15 @@ def learn_by_interaction(
     recent: deque[float] = deque(maxlen=50)
     diverged_fits = learner.diverged_fits
     with console.progress(c.num_steps, "steps", f"learn {c.head}", rollout.agent_step) as bar:
-        for agent_step, played, episodes, numbers in steps:
+        for agent_step, played, episodes, learned_at, numbers in steps:
             e.record.write("train", agent_step, episodes)
             if store and played:
                 store.add(played)
             if numbers:
-                e.metrics.write(agent_step, numbers)
+                e.metrics.write(learned_at, numbers)
             if learner.diverged_fits > diverged_fits:
                 diverged_fits = learner.diverged_fits
-                console.say(f"a fit diverged at {agent_step:,} agent steps and is not used")
+                console.say(f"a fit diverged at {learned_at:,} agent steps and is not used")
             recent.extend(episode.episode_return for episode in episodes)
             if recent:
                 bar.set_postfix_str(f"recent returns {np.mean(recent):.2f}", refresh=False)

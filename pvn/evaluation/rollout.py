@@ -40,6 +40,7 @@ class Progress(NamedTuple):
     agent_step: int  # agent steps so far, summed over environments
     step: PlayedStep | None  # None after the last fit
     episodes: list[PlayedEpisode]  # the episodes that ended at this timestep
+    learned_at: int  # agent steps behind `metrics`: those before this timestep
     metrics: Mapping[str, float]  # of the learner; may be empty
 
 
@@ -206,10 +207,10 @@ def interact(
         metrics = learner.learn(replay, agent_step) if replay.has_starts else {}
         step, episodes = rollout.take(action)
         remember(replay, state, step, clip_rewards)
-        agent_step += rollout.num_envs
-        yield Progress(agent_step, step, episodes, metrics)
+        learned_at, agent_step = agent_step, agent_step + rollout.num_envs
+        yield Progress(agent_step, step, episodes, learned_at, metrics)
     if metrics := learner.finish(replay, agent_step):
-        yield Progress(agent_step, None, [], metrics)
+        yield Progress(agent_step, None, [], agent_step, metrics)
 
 
 def remember(replay: Replay, state: np.ndarray, step: PlayedStep, clip_rewards: bool) -> None:

@@ -240,13 +240,14 @@ def test_interaction(at_the_end):
             clip_rewards=True,
         )
     )
-    last = [(20, None, [], at_the_end)] if at_the_end else []
+    last = [(20, None, [], 20, at_the_end)] if at_the_end else []
     assert [each.agent_step for each in progress[:10]] == list(range(2, 22, 2))
     assert progress[10:] == last
     # `learn` is called before the timestep, with the agent steps that the replay holds.
     assert [bool(each.metrics) for each in progress[:10]] == [
         step % 8 == 0 and step > 0 for step in range(0, 20, 2)
     ]
+    assert [each.learned_at for each in progress[:10]] == list(range(0, 20, 2))
     # Environment 0's episodes last 2 timesteps, environment 1's 3.
     assert [[episode.env for episode in each.episodes] for each in progress[:6]] == [
         [], [0], [1], [0], [], [0, 1],
