@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save
 
 import pvn
-from pvn import features as module
 from pvn.errors import UserError
 from pvn.features import Features, load_features, random_features, save_features
+from pvn.features import save as module
 from pvn.networks.encoders import init_encoder, make_encoder
 
 ROOT = Path(__file__).parents[1]

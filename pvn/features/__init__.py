@@ -1,0 +1,25 @@
+"""Learned features: a callable on uint8 observations, and the directory that stores it.
+
+    features = pvn.load_features("runs/pong")
+    features(observations)  # uint8 [N, 84, 84, 4] -> float32 [N, F]
+
+A features directory holds `model.safetensors` (the encoder's weights), `features.json` (the
+architecture, the protocol of the observations, the origin of the features) and a model card. For a
+user's own encoder it also holds `encoder.py`, or a folder `encoder/` if that file imports files
+beside it. A features directory can be loaded without Orbax, an emulator or the training code.
+"""
+
+from pvn.features.features import Features, check_observation
+from pvn.features.load import load_features, resolve_features
+from pvn.features.save import save_features, weights_sha256
+from pvn.features.untrained import random_features
+
+__all__ = [
+    "Features",
+    "check_observation",
+    "load_features",
+    "random_features",
+    "resolve_features",
+    "save_features",
+    "weights_sha256",
+]
