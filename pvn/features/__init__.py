@@ -9,8 +9,9 @@ user's own encoder it also holds `encoder.py`, or a folder `encoder/` if that fi
 beside it. A features directory can be loaded without Orbax, an emulator or the training code.
 """
 
-from pvn.features.features import Features, check_observation
+from pvn.features.features import Features
 from pvn.features.load import load_features, resolve_features
+from pvn.features.observation import check_observation
 from pvn.features.save import save_features, weights_sha256
 from pvn.features.untrained import random_features
 

@@ -63,8 +63,11 @@ def encoder_of(metadata: Mapping[str, Any], folder: Path) -> Network:
 
 def requires(metadata: Mapping[str, Any]) -> str:
     """A line that names the packages needed besides those of pvn; empty if there are none."""
-    packages = ", ".join(metadata.get("requires", ()))
-    return packages and (
-        f"to load these features elsewhere, bring {packages}: encoder {metadata['encoder']} "
-        "needs it and no copy is included"
-    )
+    lines = []
+    for kind, entry in (("encoder", metadata), ("indicator", metadata.get("successor", {}))):
+        if packages := ", ".join(entry.get("requires", ())):
+            lines.append(
+                f"to load these features elsewhere, bring {packages}: {kind} {entry[kind]} needs "
+                "it and no copy is included"
+            )
+    return "; ".join(lines)

@@ -3,15 +3,18 @@
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
 from pvn.errors import UserError
-from pvn.networks.encoders import OBSERVATION_SHAPE
+from pvn.features.observation import check_observation
 from pvn.networks.mapping import map_states
 from pvn.networks.network import Network, Params
+
+if TYPE_CHECKING:
+    from pvn.features.successor import Successor
 
 
 class Features:
@@ -28,6 +31,7 @@ class Features:
         metadata: Mapping[str, Any],
         folder: str | Path = ".",
         batch_size: int = 128,
+        source: str | Path | None = None,
     ):
         """Features of an encoder and its weights.
 
@@ -38,12 +42,13 @@ class Features:
             save.
           folder: the folder that a relative file name in `metadata["encoder"]` starts from.
           batch_size: number of observations in each call of the encoder.
+          source: the directory that they were loaded from; None: not from a directory.
         """
         self.params, self.apply = params, encoder.apply
         self.metadata = dict(metadata)
         self.folder = Path(folder)
         self._jitted = jax.jit(self.apply)
-        self._batch_size = batch_size
+        self._batch_size, self._source = batch_size, source
 
     @property
     def num_features(self) -> int:
@@ -54,6 +59,19 @@ class Features:
     def device_params(self) -> Params:
         """`params` on JAX's default device. The first access copies them there."""
         return jax.device_put(self.params)
+
+    @functools.cached_property
+    def successor(self) -> "Successor":
+        """The heads and tasks of pretraining. The first access reads them.
+
+        Raises:
+          UserError: the features have none (see `load_successor`).
+        """
+        if self._source is None:
+            raise UserError("features: have no heads: they were not loaded from a directory")
+        from pvn.features.successor import load_successor  # who only probes needs no indicators
+
+        return load_successor(self._source, self.metadata["sha256"])
 
     def __call__(self, observation: np.ndarray) -> np.ndarray:
         """The features float32 [N, F]. All batches have one size, so it is compiled once.
@@ -74,13 +92,3 @@ class Features:
             out[start : start + len(part)] = part
             start += len(part)
         return out
-
-
-def check_observation(observation: Any) -> None:
-    """Raises `UserError` unless `observation` is uint8 [N, 84, 84, 4]."""
-    shape, dtype = np.shape(observation), getattr(observation, "dtype", type(observation))
-    if len(shape) != 4 or shape[1:] != OBSERVATION_SHAPE or dtype != np.uint8:
-        raise UserError(
-            f"observations are {dtype} {list(shape)}, expected uint8 [N, 84, 84, 4] "
-            "(unscaled, newest frame last)"
-        )

@@ -1,6 +1,5 @@
 """Loads features from a directory."""
 
-import hashlib
 from pathlib import Path
 
 import jax
@@ -9,7 +8,7 @@ from pvn import remote
 from pvn.errors import UserError
 from pvn.features.description import encoder_of, read_description
 from pvn.features.features import Features
-from pvn.features.tensors import flatten, read_file, read_tensors, unflatten
+from pvn.features.tensors import flatten, read_tensors, read_verified, unflatten
 from pvn.features.untrained import random_features
 from pvn.networks.encoders import init_encoder
 
@@ -29,16 +28,13 @@ def load_features(path: str | Path) -> Features:
         the architecture, or the user's own encoder does not load; the server of `gs://` refuses.
     """
     with remote.reading(path, *FILES) as local:
-        return _load_local(local)
+        return _load_local(local, path)
 
 
-def _load_local(path: Path) -> Features:
+def _load_local(path: Path, source: str | Path) -> Features:
     folder, metadata = read_description(path)
     file = folder / "model.safetensors"
-    raw = read_file(file)
-    if hashlib.sha256(raw).hexdigest() != metadata["sha256"]:
-        raise UserError(f"features {file}: is corrupt: its SHA-256 is not that in features.json")
-    params = read_tensors(file, raw)
+    params = read_tensors(file, read_verified(file, metadata["sha256"]))
     network = encoder_of(metadata, folder)
     expected = flatten(jax.eval_shape(lambda: init_encoder(network, 0)), leaf=lambda x: x)
     for name in sorted(params.keys() | expected.keys()):
@@ -49,7 +45,7 @@ def _load_local(path: Path) -> Features:
                 f"{metadata['encoder']} with width {metadata['width']} and "
                 f"{metadata['num_features']} features, as in features.json, has {shapes[1]}"
             )
-    return Features(network, unflatten(params), metadata, folder)
+    return Features(network, unflatten(params), metadata, folder, source=source)
 
 
 def resolve_features(name: str, like: str | None = None, seed: int = 0) -> Features:

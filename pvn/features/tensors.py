@@ -1,5 +1,6 @@
 """Parameters as the tensors of a safetensors file. Reading one never runs code from it."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,19 @@ from safetensors import SafetensorError, deserialize
 from pvn.errors import UserError
 
 
-def read_file(file: Path) -> bytes:
-    """The bytes of a file.
+def read_verified(file: Path, sha256: str | None) -> bytes:
+    """The bytes of a file whose SHA-256 features.json holds.
 
     Raises:
-      UserError: it cannot be read.
+      UserError: it cannot be read, or has another SHA-256.
     """
     try:
-        return file.read_bytes()
+        raw = file.read_bytes()
     except OSError as error:
         raise UserError(f"features {file}: {error.strerror}") from None
+    if hashlib.sha256(raw).hexdigest() != sha256:
+        raise UserError(f"features {file}: is corrupt: its SHA-256 is not that in features.json")
+    return raw
 
 
 def read_tensors(file: Path, raw: bytes) -> dict[str, np.ndarray]:
