@@ -87,7 +87,7 @@ def _files(metadata: Mapping[str, Any]) -> str:
         for name, what in _FILES.items()
         if name not in digests or digests[name]
     ]
-    return "## Files\n\n" + _table(("file", "content", "SHA-256"), rows)
+    return "## Files\n\n" + table(("file", "content", "SHA-256"), rows)
 
 
 def _data(metadata: Mapping[str, Any]) -> list[str]:
@@ -130,14 +130,15 @@ def _origin(metadata: Mapping[str, Any], commands: Iterable[str]) -> list[str]:
 def _facts(facts: Mapping[str, Any]) -> str:
     """A table of names and values; a value that is None is left out."""
     rows = [(name, _text(value)) for name, value in facts.items() if value is not None]
-    return _table(("", ""), rows)
+    return table(("", ""), rows)
 
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """A table in Markdown."""
     lines = [head, ("---",) * len(head), *rows]
     cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)

@@ -31,6 +31,7 @@ from pvn.features.tensors import read_verified
 from pvn.indicators.indicator import Indicator
 from pvn.indicators.registry import INDICATORS_VERSION, find_family, make_indicator
 from pvn.networks.mapping import map_states
+from pvn.plugins import is_plugin
 
 FILE = "successor.safetensors"
 
@@ -185,12 +186,12 @@ def _read(folder: Path, metadata: Mapping[str, Any], entry: Mapping[str, Any]) -
         "heads.kernel": np.empty(shape, np.float32),
         "heads.bias": np.empty(shape[1:], np.float32),
     }
-    frozen, fitted = indicator.init(jax.random.key(0))  # for their structure
+    frozen, fitted = _structure(indicator, own=is_plugin(task.indicator))
     expected = heads | _named("frozen", frozen) | _named("fitted", fitted)
     for name in sorted(tensors.keys() | expected.keys()):
         kinds = [
             f"{tree[name].dtype} {list(tree[name].shape)}" if name in tree else "none"
-            for tree in (tensors, {key: np.asarray(x) for key, x in expected.items()})
+            for tree in (tensors, expected)
         ]
         if kinds[0] != kinds[1]:
             raise UserError(f"features {file}: parameter {name} is {kinds[0]}, expected {kinds[1]}")
@@ -209,6 +210,17 @@ def _read(folder: Path, metadata: Mapping[str, Any], entry: Mapping[str, Any]) -
         task,
         folder,
     )
+
+
+def _structure(indicator: Indicator, own: bool) -> tuple[Any, Any]:
+    """The frozen and fitted parameters with shapes and dtypes as leaves.
+
+    own: a user's own family is not traced, because it may draw with NumPy.
+    """
+    if not own:
+        return jax.eval_shape(indicator.init, jax.random.key(0))
+    drawn = jax.tree.map(np.asarray, indicator.init(jax.random.key(0)))
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), drawn)
 
 
 def _named(kind: str, tree: Any) -> dict[str, Any]:
