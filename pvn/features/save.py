@@ -52,7 +52,7 @@ def save_features(
     folder = Path(path)
     make_folder(folder, "features")
     kept = {key: value for key, value in features.metadata.items() if key not in _OURS}
-    metadata = {"format": FORMAT, "version": VERSION, **kept}
+    metadata: dict[str, Any] = {"format": FORMAT, "version": VERSION, **kept}
     metadata |= _copy_code(folder, "encoder", kept["encoder"], features.folder)
     files = {"model.safetensors": save_tensors(flatten(features.params))}
     files[sample.FILE] = save_tensors(sample.sample_tensors(features))
@@ -79,9 +79,12 @@ def _has_card(folder: Path, metadata: dict[str, Any]) -> bool:
         old = read_description(folder)[1]
     except UserError:
         return False
-    return (folder / "README.md").is_file() and all(
-        old.get(key) == metadata.get(key) for key in ("sha256", "sample_sha256", "successor")
+    same = all(
+        old.get(key) == metadata.get(key)
+        for key in old.keys() | metadata.keys()
+        if key not in ("command", "versions")
     )
+    return same and (folder / "README.md").is_file()
 
 
 def weights_sha256(features: Features) -> str:
