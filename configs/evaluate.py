@@ -22,7 +22,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.num_envs = 32  # environments that run at the same time
 
     # Interaction with rewards.
-    config.head = "fqi"  # fqi (closed form); dqn, c51 or hl_gauss (gradients)
+    config.head = "fqi"  # fqi or successor (closed form); dqn, c51, hl_gauss (gradients)
     config.num_steps = 60_000  # agent steps, over all environments
     config.num_labels = (10_000, 30_000, 100_000)  # with --dataset: learn from so many rows instead
     config.discount = 0.99  # gamma of one agent step
@@ -69,6 +69,12 @@ def get_config() -> ml_collections.ConfigDict:
     config.hl_gauss.num_bins = 51
     config.hl_gauss.max_value = 10.0
     config.hl_gauss.width = 0.75  # standard deviation of the target's Gaussian, in bins
+
+    # The heads of pretraining, with a regression of the reward (config.head=successor, n_step=1).
+    config.successor = ml_collections.ConfigDict()
+    config.successor.refit_every = 10_000  # agent steps between regressions on the whole replay
+    config.successor.reward_of = "state"  # whose cumulants explain a reward: state or next_state
+    config.successor.held_out = 0.2  # share of the replay for choosing the ridge penalty
 
     # Evaluation episodes, after learning.
     config.eval_episodes = 100  # over all environments

@@ -78,4 +78,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.checkpoint_every = 2500  # steps between checkpoints
     config.checkpoint_minutes = 15.0  # most minutes between checkpoints
     config.keep_checkpoints = 2  # number of newest checkpoints to keep
+    config.export_successor = True  # heads and tasks beside the features: successor.safetensors
     return config

@@ -15,12 +15,14 @@ from pvn.data.schedule import Schedule, make_schedule
 from pvn.data.store import FRAME_BYTES, read_attributes, unfinished
 from pvn.data.transitions import Transitions
 from pvn.errors import UserError
-from pvn.fields import SEED, choice, choice_or_own, paths, positives, real, text, whole
+from pvn.features.successor import Successor, Task
+from pvn.fields import SEED, choice, choice_or_own, flag, paths, positives, real, text, whole
 from pvn.indicators.indicator import Indicator
 from pvn.indicators.registry import INDICATORS, INDICATORS_VERSION, make_indicator
 from pvn.learning.losses import TARGET_POLICIES
 from pvn.learning.optimizers import OPTIMIZERS
 from pvn.learning.parallel import check_divides, from_first
+from pvn.learning.train_step import TrainState
 from pvn.networks.encoders import make_encoder
 from pvn.networks.network import Network
 from pvn.networks.proto_value import make_proto_value_network
@@ -60,10 +62,12 @@ FIELDS = {
     "checkpoint_every": whole(1),
     "checkpoint_minutes": real(0, float("inf"), closed="()"),
     "keep_checkpoints": whole(1),
+    "export_successor": flag(),
 }
 MAY_CHANGE = (
     *("dataset", "num_steps", "num_devices", "data_residency"),
     *("checkpoint_every", "checkpoint_minutes", "keep_checkpoints"),
+    "export_successor",
     *("encoder_path", "indicator_path"),
 )
 
@@ -205,6 +209,28 @@ def identity_of(e: Experiment, fingerprint: str) -> dict[str, Any]:
             identity |= {kind: _short(e.config[kind]), f"{kind}_path": e.config[kind]}
             identity[f"{kind}_files"] = files
     return identity
+
+
+def keys_of(seed: int) -> tuple[jax.Array, jax.Array]:
+    """The keys of the network's first parameters and of the tasks."""
+    params_key, tasks_key = jax.random.split(jax.random.key(seed))
+    return params_key, tasks_key
+
+
+def successor_of(e: Experiment, state: TrainState) -> Successor | None:
+    """The heads of a train state and the tasks they predict; None: the config leaves them out."""
+    c = e.config
+    if not c.export_successor:
+        return None
+    heads = state.params["heads"]["DenseGeneral_0"]
+    return Successor(
+        jax.device_get(heads["kernel"]),
+        jax.device_get(heads["bias"]),
+        e.indicator,
+        jax.device_get(e.indicator.init(keys_of(c.seed)[1])[0]),  # cached responses discard them
+        jax.device_get(state.fitted),
+        Task(c.indicator, c[e.family].to_dict(), c.discount, c.loss, c.target_policy),
+    )
 
 
 def _short(name: str) -> str:

@@ -49,6 +49,7 @@ from pvn.experiment import (
     check_same,
     fingerprint_of,
     identity_of,
+    keys_of,
     prepare,
 )
 from pvn.indicators.registry import INDICATORS, find_family
@@ -205,7 +206,7 @@ def pretrain(e: Experiment, processes: Processes, place: str, overwrite: bool) -
     c, transitions = e.config, e.transitions
     check_same(e)
     fingerprint = fingerprint_of(e)
-    params_key, tasks_key = jax.random.split(jax.random.key(c.seed))
+    params_key, tasks_key = keys_of(c.seed)
     with contextlib.ExitStack() as stack:
         run: Run | None = None
         if processes.is_first:

@@ -9,7 +9,7 @@ import numpy as np
 
 from pvn import console
 from pvn.data.sampler import Stream, uniform_indices
-from pvn.experiment import Experiment
+from pvn.experiment import Experiment, successor_of
 from pvn.features import Features, save_features
 from pvn.indicators.tasks import Tasks
 from pvn.learning.checkpoint import save_checkpoint
@@ -18,7 +18,7 @@ from pvn.learning.feed import to_transition
 from pvn.learning.loop import Logged
 from pvn.learning.train_step import Target, TrainState
 from pvn.metrics import MetricsWriter, read_metrics
-from pvn.run_directory import Run, versions
+from pvn.run_directory import Run, command_line, versions
 
 _PROBE_TRANSITIONS = 512  # for the feature rank and the explained variance
 _DEAD_SHARE = 0.2  # share of dead units above which there is a warning
@@ -148,6 +148,7 @@ def export(e: Experiment, state: TrainState, fingerprint: str, workdir: Path) ->
         "agent": "pvn",
         "seed": c.seed,
         "step": int(state.step),
+        "command": command_line(),
         "versions": versions(),
         "game": attributes["game"],
         "num_actions": attributes["num_actions"],
@@ -161,6 +162,6 @@ def export(e: Experiment, state: TrainState, fingerprint: str, workdir: Path) ->
         "pretraining": c.to_dict(),
     }
     features = Features(e.encoder, jax.device_get(state.params["encoder"]), metadata)
-    requires = save_features(workdir / "features", features)
+    requires = save_features(workdir / "features", features, successor=successor_of(e, state))
     if requires and int(state.step) == c.num_steps:
         console.say(f"features: {requires}")

@@ -6,6 +6,7 @@ and the bucket when the command says so (`Workdir.pull`, `Workdir.push`).
 
 import contextlib
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -45,6 +46,11 @@ def versions() -> dict[str, str]:
     except (OSError, subprocess.CalledProcessError):
         pass  # git is not installed, or this is not a checkout
     return found
+
+
+def command_line() -> str:
+    """The command that this process runs, as one types it in a shell."""
+    return shlex.join(["python", *sys.orig_argv[1:]])
 
 
 class Workdir:

@@ -75,6 +75,7 @@ class Disk(NamedTuple):
     checkpoints_kept: int
     responses: int
     features: int
+    successor: int  # heads and tasks beside the features; 0: not exported
 
 
 class Draws(NamedTuple):
@@ -212,6 +213,7 @@ def size_run(e: Experiment, optimizers: Optimizers) -> Sizes:
             checkpoints_kept=state * c.keep_checkpoints,
             responses=num_states * 4 * c.num_tasks if cached else 0,
             features=num_bytes(params["encoder"]),
+            successor=num_bytes((params["heads"], frozen, fitted)) * c.export_successor,
         ),
         datasets=_draws(e),
     )

@@ -39,7 +39,7 @@ ROOMS = {
     "networks": BASE,
     "envs": BASE,
     "indicators": ("networks", "data", *BASE),
-    "features": ("networks", "neighbours", *BASE),
+    "features": ("indicators", "networks", "neighbours", *BASE),
     "learning": ("indicators", "networks", "envs", "features", "data", *BASE),
     "ridge": ("errors",),
     "probes": ("ridge", "evaluation", "envs", "data", *BASE),
@@ -57,7 +57,7 @@ ROOMS = {
         *("run_directory", *BASE),
     ),
     "console": ("config", "errors"),
-    "experiment": ("console", "learning", "indicators", "networks", "data", *BASE),
+    "experiment": ("console", "features", "learning", "indicators", "networks", "data", *BASE),
     "flop": (),
     "sizing": ("experiment", "flop", "learning", "indicators", "networks", "data", *BASE),
     # "": pvn itself, for its version

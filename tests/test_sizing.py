@@ -132,6 +132,8 @@ def test_sizes_of_a_run(dataset: Path) -> None:
     assert sizes.device[-2:] == (0, 0)
     assert sizes.disk.responses == 3000 * T * 4
     assert sizes.disk.features == 4 * NATURE_PARAMETERS
+    networks = 2 * (77_824 + 7_744 * 50)  # each with convolutions and 50 outputs
+    assert sizes.disk.successor == 4 * (sizes.parameters.heads + networks + T)
     assert sizes.flop.responses == 0
     one_state = CONVOLUTIONS + 2 * 7744 * 50
     assert sizes.prepare_flop == 3000 * 2 * one_state

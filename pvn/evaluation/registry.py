@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from pvn.evaluation.dqn import DqnLearner, DqnSettings
 from pvn.evaluation.fqi import FqiLearner, FqiSettings
 from pvn.evaluation.learner import Learner, LearnerContext
+from pvn.evaluation.successor import SuccessorLearner, SuccessorSettings
 from pvn.evaluation.values import C51, HlGauss
 
 
@@ -21,6 +22,7 @@ SECTIONS: dict[str, type[Any]] = {
     "dqn": DqnSettings,
     "c51": C51,
     "hl_gauss": HlGauss,
+    "successor": SuccessorSettings,
 }
 """The sections of a config that belong to learners, and the class of each one's settings."""
 
@@ -29,6 +31,7 @@ LEARNERS: dict[str, Entry] = {
     "dqn": Entry(("dqn",), DqnLearner),
     "c51": Entry(("dqn", "c51"), DqnLearner),
     "hl_gauss": Entry(("dqn", "hl_gauss"), DqnLearner),
+    "successor": Entry(("successor",), SuccessorLearner),
 }
 """name -> learner."""
 

@@ -1,0 +1,102 @@
+"""Checks a features directory: what someone who got it can rely on."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+
+from pvn.errors import UserError
+from pvn.features import sample, successor
+from pvn.features.description import read_description
+from pvn.features.features import Features
+from pvn.features.load import load_features
+from pvn.features.tensors import flatten, read_verified
+
+
+class Finding(NamedTuple):
+    """One line of a check."""
+
+    text: str
+    is_fault: bool = False
+
+
+def check_features(path: str | Path) -> Iterator[Finding]:
+    """Yields a line for each thing that is checked, a fault where it does not hold.
+
+    The code of a user's own encoder or indicator in the directory is executed.
+
+    path: a local run directory or features directory.
+    """
+    try:
+        folder, metadata = read_description(path)
+        yield Finding(f"format: {metadata['format']} version {metadata['version']}")
+        features = load_features(folder)
+    except UserError as error:
+        yield Finding(str(error), is_fault=True)
+        return
+    for check in (_weights, _sample, _successor, _card):
+        try:
+            yield Finding(check(folder, metadata, features))
+        except UserError as error:
+            yield Finding(str(error), is_fault=True)
+
+
+def _weights(folder: Path, metadata: dict[str, Any], features: Features) -> str:
+    tensors = flatten(features.params)
+    _check_finite(folder / "model.safetensors", tensors)
+    count = sum(tensor.size for tensor in tensors.values())
+    return (
+        f"weights: {count:,} finite numbers in {len(tensors)} tensors, with the SHA-256 in "
+        f"features.json; they fit {metadata['encoder']}"
+    )
+
+
+def _sample(folder: Path, metadata: dict[str, Any], features: Features) -> str:
+    if "sample_sha256" not in metadata:
+        return "sample: none, because an older pvn wrote these features; not checked"
+    file = folder / sample.FILE
+    raw = read_verified(file, metadata["sample_sha256"])
+    try:
+        tensors = load_tensors(raw)
+    except SafetensorError as error:
+        raise UserError(f"features {file}: is not a safetensors file ({error})") from None
+    off = sample.difference(features, tensors)
+    if not off <= sample.TOLERANCE:  # NaN too
+        raise UserError(
+            f"features {file}: the encoder gives other features here, off by {off:.1%} of the "
+            f"largest; at most {sample.TOLERANCE:.0%} is rounding"
+        )
+    return (
+        f"sample: {len(tensors['features'])} observations give the stored "
+        f"{features.num_features} features (off by {off:.1g} of the largest)"
+    )
+
+
+def _successor(folder: Path, metadata: dict[str, Any], features: Features) -> str:
+    if "successor" not in metadata:
+        return f"heads: none (there is no {successor.FILE})"
+    found = features.successor
+    _check_finite(folder / successor.FILE, found.tensors())
+    cumulants = found.cumulants(sample.sample_observation())
+    _check_finite(folder / successor.FILE, {"cumulants of the sample": cumulants})
+    _, num_tasks, num_actions = found.head_kernel.shape
+    return (
+        f"heads: {num_tasks} tasks of {found.task.indicator}, {num_actions} actions, discount "
+        f"{found.discount}; finite, and the cumulants can be computed"
+    )
+
+
+def _card(folder: Path, metadata: dict[str, Any], features: Features) -> str:
+    file = folder / "README.md"
+    if not file.is_file() or not file.read_bytes().strip():
+        raise UserError(f"features {file}: there is no model card; python -m pvn.features card DIR")
+    return "card: README.md"
+
+
+def _check_finite(file: Path, tensors: dict[str, np.ndarray]) -> None:
+    for name, tensor in sorted(tensors.items()):
+        if not np.isfinite(tensor).all():
+            raise UserError(f"features {file}: {name} is not finite; did pretraining diverge?")

@@ -1,0 +1,73 @@
+"""features.json: the architecture, the protocol of the observations, the origin of the features."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pvn.errors import UserError
+from pvn.files import read_text
+from pvn.networks.encoders import make_encoder
+from pvn.networks.network import Network
+
+FORMAT = "pvn-features"
+VERSION = 1
+
+ARCHITECTURE = ("encoder", "width", "num_features", "dtype")
+"""The fields that `encoder_of` needs."""
+
+_RENAMED = {"method": "agent", "observation": "protocol"}  # older name of a field -> name
+
+
+def read_description(path: str | Path) -> tuple[Path, dict[str, Any]]:
+    """The features directory, `path` or `path`/features, and the content of its features.json.
+
+    Raises:
+      UserError: there is no features.json, or it is not one that this pvn reads.
+    """
+    for folder in (Path(path), Path(path) / "features"):
+        file = folder / "features.json"
+        if not file.is_file():
+            continue
+        try:
+            metadata: dict[str, Any] = dict(json.loads(read_text(file)))
+            known, version = metadata["format"], int(metadata["version"])
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"features {file}: is not a {FORMAT} description") from None
+        if known != FORMAT:
+            raise UserError(f"features {file}: format {known!r}, expected {FORMAT}")
+        if version > VERSION:
+            raise UserError(
+                f"features {file}: format version {version} is newer than {VERSION}, "
+                "the newest this pvn reads; upgrade pvn"
+            )
+        for key in (*ARCHITECTURE, "sha256"):
+            if key not in metadata:
+                raise UserError(f"features {file}: lacks the field {key!r}")
+        return folder, {_RENAMED.get(key, key): value for key, value in metadata.items()}
+    raise UserError(
+        f"features {path}: no features.json there or in its features/; "
+        "python -m pvn.pretrain writes one"
+    )
+
+
+def encoder_of(metadata: Mapping[str, Any], folder: Path) -> Network:
+    """The encoder that a description names. folder: see `make_encoder`.
+
+    Raises:
+      UserError: as `make_encoder`.
+    """
+    architecture = {key: metadata[key] for key in ARCHITECTURE}
+    return make_encoder(architecture.pop("encoder"), folder=folder, **architecture)
+
+
+def requires(metadata: Mapping[str, Any]) -> str:
+    """A line that names the packages needed besides those of pvn; empty if there are none."""
+    lines = []
+    for kind, entry in (("encoder", metadata), ("indicator", metadata.get("successor", {}))):
+        if packages := ", ".join(entry.get("requires", ())):
+            lines.append(
+                f"to load these features elsewhere, bring {packages}: {kind} {entry[kind]} needs "
+                "it and no copy is included"
+            )
+    return "; ".join(lines)

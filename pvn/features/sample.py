@@ -1,0 +1,42 @@
+"""A sample of what the features give, to check them elsewhere: sample.safetensors.
+
+It holds `observation` uint8 [2, 84, 84, 4] and `features` float32 [2, F]. Whoever loads the
+weights, in any framework, can compare.
+"""
+
+import jax
+import numpy as np
+
+from pvn.features.features import Features
+
+FILE = "sample.safetensors"
+
+TOLERANCE = 0.02
+"""Largest difference, as a share of the largest feature. Accelerators round products to 8 to 11
+bits; another architecture, scaling or order of the frames differs by far more."""
+
+
+def sample_observation() -> np.ndarray:
+    """uint8 [2, 84, 84, 4]: two fixed patterns, one smooth and moving, one rough."""
+    row, column, frame = np.ogrid[:84, :84, :4]
+    smooth = (row + 2 * column + 8 * frame) % 256
+    rough = (row * 7919 + column * 104_729 + frame * 1_299_709 + row * column * 31) % 251
+    return np.stack(np.broadcast_arrays(smooth, rough)).astype(np.uint8)
+
+
+def sample_tensors(features: Features) -> dict[str, np.ndarray]:
+    """The content of sample.safetensors."""
+    observation = sample_observation()
+    out = jax.jit(features.apply)(features.params, observation)
+    return {"observation": observation, "features": np.asarray(out, np.float32)}
+
+
+def difference(features: Features, tensors: dict[str, np.ndarray]) -> float:
+    """The largest difference of a feature from the sample, as a share of the largest feature.
+
+    It is NaN if a feature is not finite.
+    """
+    out = np.asarray(jax.jit(features.apply)(features.params, tensors["observation"]), np.float32)
+    stored = tensors["features"]
+    scale = np.abs(stored).max(initial=np.finfo(np.float32).tiny)
+    return float(np.abs(out - stored).max(initial=0.0) / scale)

@@ -1,0 +1,231 @@
+"""The optional second file of features: heads Q_t(s, a) of T tasks, and the tasks themselves.
+
+    successor = pvn.load_features("runs/pong").successor
+    c = successor.cumulants(observations)  # float32 [N, T]
+    q = np.einsum("nf,fta->nta", features(observations), successor.head_kernel)
+    q += successor.head_bias[None]  # [N, T, A]
+
+Rewards that the cumulants express, r ~ sum_t w_t c_t(s), have the values sum_t w_t Q_t(s, a)
+(Dayan 1993; Barreto et al. 2017): a policy without learning from rewards over time.
+
+successor.safetensors holds `heads.kernel`, `heads.bias`, and the parameters of the indicator under
+`frozen.` and `fitted.`; the entry `successor` of features.json holds its family and settings.
+"""
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+
+from pvn import remote
+from pvn.errors import UserError
+from pvn.features.description import read_description
+from pvn.features.observation import check_observation
+from pvn.features.tensors import read_verified
+from pvn.indicators.indicator import Indicator
+from pvn.indicators.registry import INDICATORS_VERSION, find_family, make_indicator
+from pvn.networks.mapping import map_states
+from pvn.plugins import is_plugin
+
+FILE = "successor.safetensors"
+
+_BATCH = 256
+_LOCAL = ("features.json", FILE, "indicator.py", "indicator")
+_READ = (*_LOCAL, *(f"features/{name}" for name in _LOCAL))
+
+
+class Task(NamedTuple):
+    """How the T tasks and their heads were made. The fields are JSON values."""
+
+    indicator: str  # name of the family
+    settings: dict[str, Any]  # of the family
+    discount: float  # gamma of the heads
+    loss: str  # td, monte_carlo
+    target_policy: str  # of which policy Q_t(s, a) is the value from the next state on
+
+
+class Successor:
+    """Q_t(s, a) = features(s) @ head_kernel[:, t, a] + head_bias[t, a], and the cumulants c_t(s).
+
+    Q_t(s, a) estimates the discounted sum of c_t over the states from s on, s included. So
+    (Q_t(s, a) - c_t(s)) / discount is the sum from the next state on; it orders the actions alike.
+    """
+
+    def __init__(
+        self,
+        head_kernel: np.ndarray,
+        head_bias: np.ndarray,
+        indicator: Indicator,
+        frozen: Any,
+        fitted: Any,
+        task: Task,
+        folder: str | Path = ".",
+    ):
+        """
+        Args:
+          head_kernel: float32 [F, T, A]. head_bias: float32 [T, A].
+          indicator: of the T tasks.
+          frozen, fitted: its parameters.
+          task: how they were made.
+          folder: the folder that a relative file name in `task.indicator` starts from.
+        """
+        self.head_kernel, self.head_bias = np.asarray(head_kernel), np.asarray(head_bias)
+        self.frozen, self.fitted = frozen, fitted
+        self.task, self.folder = task, Path(folder)
+        self._indicator = indicator
+        self._cumulant = jax.jit(indicator.cumulant)
+
+    @property
+    def discount(self) -> float:
+        """gamma of the heads."""
+        return self.task.discount
+
+    def cumulants(self, observation: np.ndarray) -> np.ndarray:
+        """The cumulants float32 [N, T] of observations uint8 [N, 84, 84, 4].
+
+        For indicators they are 0 or 1, and the same as in pretraining, in a batch of any size.
+
+        Raises:
+          UserError: `observation` is not uint8 [N, 84, 84, 4].
+        """
+        check_observation(observation)
+        states = np.asarray(observation)
+        response = functools.partial(self._indicator.response, self._device_frozen)
+        parts = [
+            np.asarray(self._cumulant(self.fitted, part), np.float32)
+            for part in map_states(response, states.__getitem__, np.arange(len(states)), _BATCH)
+        ]
+        return np.concatenate([np.empty((0, self._indicator.num_tasks), np.float32), *parts])
+
+    @functools.cached_property
+    def _device_frozen(self) -> Any:
+        return jax.device_put(self.frozen)
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """The content of successor.safetensors.
+
+        Raises:
+          UserError: a parameter of a user's own indicator is not an array of numbers.
+        """
+        found = {"heads.kernel": self.head_kernel, "heads.bias": self.head_bias}
+        for kind in ("frozen", "fitted"):
+            for name, leaf in _named(kind, getattr(self, kind)).items():
+                found[name] = self._array(name, leaf)
+        return found
+
+    def _array(self, name: str, leaf: Any) -> np.ndarray:
+        kind = getattr(leaf, "dtype", None)
+        is_key = kind is not None and jnp.issubdtype(kind, jax.dtypes.prng_key)
+        array = np.asarray("" if is_key else leaf, order="C")
+        if array.dtype.kind not in "biuf":
+            raise UserError(
+                f"features: parameter {name} of indicator {self.task.indicator} is "
+                f"{kind or type(leaf).__name__}, expected numbers; "
+                "--config.export_successor=False leaves the heads out"
+            )
+        return array
+
+    def description(self) -> dict[str, Any]:
+        """The entry `successor` of features.json."""
+        _, num_tasks, num_actions = self.head_kernel.shape
+        shape = {"num_tasks": num_tasks, "num_actions": num_actions}
+        return shape | self.task._asdict() | {"indicators_version": INDICATORS_VERSION}
+
+
+def load_successor(path: str | Path, sha256: str | None = None) -> Successor:
+    """Loads the heads and the tasks of a run directory or of a features directory.
+
+    Args:
+      path: a directory, local or `gs://bucket/path`. The code in it (`indicator.py` or
+        `indicator/`) is executed.
+      sha256: of the encoder's weights, to be sure that the heads belong to them; None: any.
+
+    Raises:
+      UserError: there are no heads, they are corrupt or belong to other weights, or the indicator
+        is not one that this pvn computes.
+    """
+    with remote.reading(path, *_READ) as local:
+        folder, metadata = read_description(local)
+        entry = metadata.get("successor")
+        if entry is None:
+            raise UserError(
+                f"features {folder}: have no {FILE} with heads and tasks; "
+                "python -m pvn.pretrain --config.export_successor=True writes it"
+            )
+        if sha256 not in (None, metadata["sha256"]):
+            raise UserError(f"features {folder}: have changed since they were loaded; load again")
+        return _read(folder, metadata, entry)
+
+
+def _read(folder: Path, metadata: Mapping[str, Any], entry: Mapping[str, Any]) -> Successor:
+    file = folder / FILE
+    raw = read_verified(file, entry.get("sha256"))
+    if entry["indicators_version"] != INDICATORS_VERSION:
+        raise UserError(
+            f"features {file}: its indicators are of version {entry['indicators_version']}, this "
+            f"pvn computes those of version {INDICATORS_VERSION}"
+        )
+    try:
+        tensors = load_tensors(raw)
+    except SafetensorError as error:
+        raise UserError(f"features {file}: is not a safetensors file ({error})") from None
+    task = Task(**{name: entry[name] for name in Task._fields})
+    _, family = find_family(task.indicator, folder)
+    num_tasks = int(entry["num_tasks"])
+    # JSON has no tuples.
+    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in task.settings.items()}
+    indicator = make_indicator(task.indicator, family(**settings), num_tasks)
+    shape = (int(metadata["num_features"]), num_tasks, int(entry["num_actions"]))
+    heads = {
+        "heads.kernel": np.empty(shape, np.float32),
+        "heads.bias": np.empty(shape[1:], np.float32),
+    }
+    frozen, fitted = _structure(indicator, own=is_plugin(task.indicator))
+    expected = heads | _named("frozen", frozen) | _named("fitted", fitted)
+    for name in sorted(tensors.keys() | expected.keys()):
+        kinds = [
+            f"{tree[name].dtype} {list(tree[name].shape)}" if name in tree else "none"
+            for tree in (tensors, expected)
+        ]
+        if kinds[0] != kinds[1]:
+            raise UserError(f"features {file}: parameter {name} is {kinds[0]}, expected {kinds[1]}")
+
+    def filled(kind: str, tree: Any) -> Any:
+        return jax.tree.unflatten(
+            jax.tree.structure(tree), [tensors[n] for n in _named(kind, tree)]
+        )
+
+    return Successor(
+        tensors["heads.kernel"],
+        tensors["heads.bias"],
+        indicator,
+        filled("frozen", frozen),
+        filled("fitted", fitted),
+        task,
+        folder,
+    )
+
+
+def _structure(indicator: Indicator, own: bool) -> tuple[Any, Any]:
+    """The frozen and fitted parameters with shapes and dtypes as leaves.
+
+    own: a user's own family is not traced, because it may draw with NumPy.
+    """
+    if not own:
+        return jax.eval_shape(indicator.init, jax.random.key(0))
+    drawn = jax.tree.map(np.asarray, indicator.init(jax.random.key(0)))
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), drawn)
+
+
+def _named(kind: str, tree: Any) -> dict[str, Any]:
+    """The leaves of a tree as {"kind.path": leaf}, in the order of `jax.tree.leaves`."""
+    return {
+        ".".join(filter(None, (kind, jax.tree_util.keystr(path, simple=True, separator=".")))): leaf
+        for path, leaf in jax.tree.leaves_with_path(tree)
+    }

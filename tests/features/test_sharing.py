@@ -1,0 +1,207 @@
+"""What someone needs who gets a features directory: its card, its check, reading without pvn."""
+
+import json
+import pickle
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save
+
+from pvn.evaluation.records import EpisodeRow, ProbeRow, to_json
+from pvn.features import load_features, save_features
+from pvn.features.card import model_card
+from pvn.features.check import check_features
+from tests.features.support import edit, replace_weights
+
+WITHOUT = """
+import runpy, sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("pvn", "jax", "jaxlib", "flax", "haiku"):
+            raise ImportError(name)
+
+sys.meta_path.insert(0, Refuse())
+exec(sys.stdin.read())
+print(sum(float(array.astype("float64").sum()) for array in weights.values()))
+assert not {"pvn", "jax", "flax"} & {name.partition(".")[0] for name in sys.modules}
+"""
+
+
+def test_the_card_says_how_to_read_the_weights_without_pvn(saved):
+    """The lines on the card run where neither JAX nor pvn can be imported."""
+    card = (saved[0] / "README.md").read_text()
+    (code,) = (c for c in re.findall(r"```python\n(.*?)```", card, re.DOTALL) if "load_file" in c)
+    assert len(re.findall(r"^\w", code, re.MULTILINE)) == 3  # lines
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT],
+        input=code, cwd=saved[0], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    shapes, total = done.stdout.splitlines()
+    assert "'Dense_0.kernel': (64, 7)" in shapes
+    tensors = load_file(saved[0] / "model.safetensors")
+    expected = sum(array.astype(np.float64).sum() for array in tensors.values())
+    assert float(total) == pytest.approx(expected, abs=1e-9)
+
+
+def test_nothing_is_unpickled(copy, monkeypatch):
+    class Bomb:
+        def __reduce__(self):
+            return (Path.touch, (copy / "exploded",))
+
+    def refuse(*_, **__):
+        raise AssertionError("unpickled")
+
+    for name in ("load", "loads", "Unpickler"):
+        monkeypatch.setattr(pickle, name, refuse)
+    load_features(copy)
+    replace_weights(copy, pickle.dumps(Bomb()))
+    (fault,) = [finding.text for finding in check_features(copy) if finding.is_fault]
+    assert "is not a safetensors file" in fault
+    assert not (copy / "exploded").exists()
+
+
+def test_a_card_says_everything_that_is_known():
+    card = model_card(
+        {
+            "encoder": "nature", "width": 2, "num_features": 8, "dtype": "float32", "agent": "pvn",
+            "seed": 3, "step": 4500, "game": "Pong", "num_actions": 6, "sha256": "abc",
+            "sample_sha256": "def", "protocol": {"frameskip": 4},
+            "dataset": {"path": "data/a|b", "source": {"kind": "pvn.collect"}},
+            "pretraining": {
+                "indicator": "random_network", "num_tasks": 9,
+                "random_network": {"proportion": 0.05}, "random_hash": {"proportion": 0.07},
+            },
+            "command": "python -m pvn.pretrain --workdir=runs/pong", "versions": {"jax": "0.1"},
+        },
+        results="| pvn | 0.5 [0.4, 0.6] |",
+        commands=["python -m pvn.evaluate"],
+    )  # fmt: skip
+    for text in (
+        "# Features of Pong",
+        "agent `pvn`, encoder `nature`, width 2 after 4,500 steps, seed 3.",
+        "| `model.safetensors` | weights of the encoder, float32 | `abc` |",
+        '| source | {"kind": "pvn.collect"} |',
+        "| path | data/a\\|b |",
+        "| frameskip | 4 |",
+        "| random_network.proportion | 0.05 |",
+        "0.5 [0.4, 0.6]",
+        "python -m pvn.pretrain --workdir=runs/pong\npython -m pvn.evaluate\n",
+        "| jax | 0.1 |",
+    ):
+        assert text in card
+    assert "random_hash" not in card
+    assert "successor" not in card
+
+
+def test_a_card_with_results_stays_while_its_features_do(copy):
+    features = load_features(copy)
+    (copy / "README.md").write_text("# With results\n")
+    features.metadata["command"] = "python -m pvn.pretrain again"  # a finished run, run again
+    save_features(copy, features)
+    assert (copy / "README.md").read_text() == "# With results\n"
+    features.metadata["step"] = 7
+    save_features(copy, features)
+    assert "after 7 steps" in (copy / "README.md").read_text()
+
+
+def test_a_sound_directory(copy):
+    found = list(check_features(copy))
+    assert not any(finding.is_fault for finding in found)
+    assert [finding.text.partition(":")[0] for finding in found] == [
+        "format", "weights", "sample", "heads", "card"
+    ]  # fmt: skip
+
+
+def weights_not_finite(folder):
+    tensors = load_file(folder / "model.safetensors")
+    tensors["Dense_1.bias"] = np.full(5, np.nan, np.float32)
+    replace_weights(folder, save(tensors))
+
+
+def scaled_weights(folder):
+    tensors = load_file(folder / "model.safetensors")
+    replace_weights(folder, save({name: 1.1 * tensor for name, tensor in tensors.items()}))
+
+
+def damaged_sample(folder):
+    file = folder / "sample.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+
+
+@pytest.mark.parametrize(
+    ("damage", "faults"),
+    [
+        (weights_not_finite, ["Dense_1.bias is not finite", "off by nan%"]),
+        (scaled_weights, ["the encoder gives other features here, off by "]),
+        (damaged_sample, ["sample.safetensors: is corrupt: its SHA-256"]),
+        (lambda f: (f / "sample.safetensors").unlink(), ["sample.safetensors: No such file"]),
+        (lambda f: (f / "README.md").write_text(" \n"), ["README.md: there is no model card"]),
+        (lambda f: edit(f, sha256="0"), ["model.safetensors: is corrupt"]),
+        (lambda f: edit(f, version=9), ["format version 9 is newer"]),
+        (lambda f: edit(f, width=2), ["parameter Dense_0.bias has shape (7,)"]),
+    ],
+)
+def test_each_fault_is_a_line(copy, damage, faults):
+    damage(copy)
+    found = [finding.text for finding in check_features(copy) if finding.is_fault]
+    assert len(found) == len(faults)
+    for text, part in zip(found, faults, strict=True):
+        assert part in text
+        assert "\n" not in text
+
+
+def test_features_of_an_older_pvn(copy):
+    edit(copy, sample_sha256=None)
+    assert not any(finding.is_fault for finding in check_features(copy))
+
+
+def test_the_commands(copy, run, tmp_path):
+    edit(copy, agent="pvn", command="python -m pvn.pretrain --workdir=runs/pong")
+    sha256 = load_features(copy).metadata["sha256"]
+    inputs = tmp_path / "eval"
+    inputs.mkdir()
+    episodes = [
+        EpisodeRow("Pong", "pvn", "fqi", 0, "eval", 100, value, 10) for value in (-20.0, -18.0)
+    ]
+    probe = ProbeRow(
+        "Pong", "pvn", 0, "value", {"discount": 0.95}, {"sha256": sha256}, {}, "r2", 0.5, 0.4, 0.6,
+        {},
+    )  # fmt: skip
+    (inputs / "scores.jsonl").write_text("".join(to_json(row) + "\n" for row in episodes))
+    (inputs / "probes.jsonl").write_text(to_json(probe) + "\n")
+    (inputs / "run.json").write_text(
+        json.dumps({"kind": "evaluate", "command": ["/a/evaluate.py", "--features=runs/pong"]})
+    )
+    done = run("pvn.features", "card", str(copy), f"--inputs={inputs}")
+    assert (done.returncode, done.stdout) == (0, f"{copy}/README.md\n"), done.stderr
+    card = (copy / "README.md").read_text()
+    assert "| PVN features | Pong | 0 | value | discount 0.95 | r2 | 0.500 [0.400, 0.600] |" in card
+    assert "| PVN features | Pong | fqi | -19.0 [-20.0, -18.0] | 0.048 | 2 of 1 seed |" in card
+    assert "--workdir=runs/pong\npython -m pvn.evaluate --features=runs/pong\n" in card
+
+    other = probe._replace(features={"sha256": "0" * 64})
+    (inputs / "probes.jsonl").write_text(to_json(other) + "\n")
+    done = run("pvn.features", "card", str(copy), f"--inputs={inputs}")
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: --inputs={inputs}: has results of agent pvn with other weights than these "
+        "features; evaluate and probe these, or give the others another name with --agent\n"
+    )
+    assert (copy / "README.md").read_text() == card
+
+    (copy / "README.md").unlink()
+    done = run("pvn.features", "check", str(copy))
+    assert done.returncode == 1
+    assert len(done.stdout.splitlines()) == 4
+    assert done.stderr == (
+        f"error: features {copy}/README.md: there is no model card; "
+        "python -m pvn.features card DIR\n"
+    )
+    shutil.rmtree(copy)
