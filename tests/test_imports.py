@@ -41,7 +41,7 @@ ROOMS = {
     "indicators": ("networks", "data", *BASE),
     "features": ("networks", "neighbours", *BASE),
     "learning": ("indicators", "networks", "envs", "features", "data", *BASE),
-    "probes": ("data", *BASE),
+    "probes": ("envs", "data", *BASE),
     "evaluation": ("probes", "indicators", "networks", "envs", "features", "data", *BASE),
     "statistics": ("evaluation", *BASE),
     "tabular": ("learning", "indicators", "networks", "data", *BASE),
@@ -57,6 +57,7 @@ ROOMS = {
     "console": ("config", "errors"),
     "experiment": ("console", "learning", "indicators", "networks", "data", *BASE),
     "flop": (),
+    "play": ("envs", "data"),
     "sizing": ("experiment", "flop", "learning", "indicators", "networks", "data", *BASE),
     # "": pvn itself, for its version
     "run_directory": ("console", "errors", "fields", "files", "paths", *REMOTE, ""),
