@@ -5,6 +5,8 @@ actions follows it exactly. It draws the sticky actions itself, by the emulator'
 state that the emulator saves lacks the previous action, which the next sticky action repeats.
 """
 
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import ale_py
@@ -47,16 +49,16 @@ class Emulator:
         """
         Args:
           game: its name in games.csv.
-          keep_screens: keep the screens that `frame` needs; it costs a tenth of the speed.
+          keep_screens: keep the screens that `frame` needs, which takes time. It may be set later.
 
         Raises:
           UserError: there is no such game.
         """
         ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
-        self._rom = roms.get_rom_path(find_game(game).rom_id)
+        self._rom = str(roms.get_rom_path(find_game(game).rom_id))
         self._ale = ale_py.ALEInterface()
         self._ale.setFloat("repeat_action_probability", 0.0)
-        self._keep_screens = keep_screens
+        self.keep_screens = keep_screens
 
     def boot(self, seed: int) -> None:
         """Boots the emulator, like `AtariEnvs.reset`. It takes about 0.1 s.
@@ -70,14 +72,14 @@ class Emulator:
         # The emulator seeds a Mersenne Twister with one number, as `RandomState` does. For each
         # frame it draws 32 bits for each of two players.
         self._random = np.random.RandomState(seed)
-        self._draws = iter(())
+        self._draws: Iterator[float] = iter(())
         self.restart()
 
     def restart(self) -> None:
         """Begins a new episode, like `AtariEnvs.restart`. The random numbers continue."""
         self._ale.reset_game()
         self._previous, self._num_frames = 0, 0  # action 0 is NOOP in every game
-        if self._keep_screens:
+        if self.keep_screens:
             self._screens = [self._ale.getScreenGrayscale()] * 2
 
     def _draw(self) -> float:
@@ -88,12 +90,12 @@ class Emulator:
             draw = next(self._draws)
         return draw
 
-    def step(self, action: int, draws: np.ndarray | None = None) -> Outcome:
+    def step(self, action: int, draws: Sequence[float] | None = None) -> Outcome:
         """Takes an action for four frames. The episode must be running.
 
         Args:
           action: a number in the minimal action set.
-          draws: float [4], uniform in [0, 1): a frame whose number is below 0.25 repeats the
+          draws: 4 numbers, uniform in [0, 1): a frame whose number is below 0.25 repeats the
             previous action. None: the numbers follow from the seed of `boot`.
         """
         reward = 0.0
@@ -106,7 +108,7 @@ class Emulator:
                 return Outcome(reward, True, False)
             if self._num_frames >= _MAX_FRAMES:
                 return Outcome(reward, False, True)
-            if self._keep_screens and frame >= _SKIP - 2:
+            if self.keep_screens and frame >= _SKIP - 2:
                 self._screens[frame - _SKIP] = self._ale.getScreenGrayscale()
         return Outcome(reward, False, False)
 
@@ -120,11 +122,8 @@ class Emulator:
         It is exact: the integer nearest to the mean over a pixel's area. `AtariEnvs` rounds in
         float32, so pixels whose mean is halfway between two integers may differ by 1.
         """
-        # A pixel of the 210 x 160 screen is split into 2 x 21 parts; an area has 5 x 40 parts.
-        screen = np.maximum(*self._screens).astype(np.int32)
-        rows = screen.repeat(2, axis=0).reshape(84, 5, 160).sum(axis=1)
-        sums = rows.repeat(21, axis=1).reshape(84, 84, 40).sum(axis=2)
-        return np.rint(sums / 200).astype(np.uint8)
+        screen = np.maximum(*self._screens).astype(np.float64)
+        return np.rint(_means(_means(screen).T).T).astype(np.uint8)
 
     def save(self) -> State:
         """The state, which `restore` of any emulator of this game accepts."""
@@ -134,3 +133,10 @@ class Emulator:
         """Goes back to a saved state. The random numbers continue; `frame` is not restored."""
         self._ale.restoreState(state.emulator)
         self._previous, self._num_frames = state.previous, state.num_frames
+
+
+def _means(image: np.ndarray) -> np.ndarray:
+    """The means over 84 equal areas of the rows: float [H, W] -> [84, W]."""
+    height = len(image)
+    parts = 84 // math.gcd(84, height)  # that each row is split into
+    return image.repeat(parts, axis=0).reshape(84, height * parts // 84, -1).mean(axis=1)

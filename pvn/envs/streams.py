@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from pvn.envs.emulator import RAM_BYTES, Emulator
+from pvn.errors import UserError
 
 STREAM_STEPS = 2048
 
@@ -43,16 +44,17 @@ def replay(
       rewards, terminal: float [n] and bool [n], what happened then.
 
     Raises:
-      RuntimeError: something else happens now.
+      UserError: something else happens now.
     """
     recorded = zip(actions.tolist(), rewards.tolist(), terminal.tolist(), strict=True)
     for row, (action, reward, ended) in enumerate(recorded):
         yield row
         outcome = emulator.step(action)
         if outcome[:2] != (reward, ended):
-            raise RuntimeError(
+            raise UserError(
                 f"the emulator does not repeat the game: after {row + 1} steps it gives reward "
-                f"{outcome.reward:g}, terminal {outcome.terminal}; recorded: {reward:g}, {ended}"
+                f"{outcome.reward:g} and terminal {outcome.terminal}, stored are {reward:g} and "
+                f"{ended}; was it recorded with another version of ale-py?"
             )
         if outcome.terminal or outcome.truncated:
             emulator.restart()
@@ -64,7 +66,7 @@ def replayed_ram(
     """The RAM before each action, uint8 [n, 128], of an emulator that is booted with `seed`.
 
     Raises:
-      RuntimeError: see `replay`.
+      UserError: see `replay`.
     """
     emulator = Emulator(game)
     emulator.boot(seed)

@@ -57,6 +57,9 @@ class Workers:
     def __enter__(self) -> "Workers":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Drops the calls that have not begun, and waits for the others."""
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Drops the calls that have not begun. After an exception it ends the others too."""
+        if kind is not None:
+            for process in multiprocessing.active_children():
+                process.kill()
         self._pool.shutdown(cancel_futures=True)
