@@ -77,7 +77,7 @@ def test_equals_slow_steps_and_is_kept(dataset: Path, tmp_path: Path, monkeypatc
 def test_refusals(dataset: Path, tmp_path: Path) -> None:
     found, target = open_dataset(dataset), AdvantageTarget(**TINY)
     converted = found._replace(attributes=found.attributes | {"source": {"kind": "dopamine"}})
-    with pytest.raises(UserError, match="was not made by pvn.collect, so the emulator cannot"):
+    with pytest.raises(UserError, match=r"was not made by pvn\.collect, so the emulator cannot"):
         target.targets(converted, tmp_path)
     wrong = found.rows.reward.copy()
     wrong[5] = 7
