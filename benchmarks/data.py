@@ -166,7 +166,7 @@ def conversions(dataset: Dataset, folder: Path, pool: ThreadPoolExecutor) -> Non
             writer = DatasetWriter(target, {})
             for start in range(0, count, SHARD_ROWS):
                 span = slice(start, start + SHARD_ROWS)
-                writer.commit(Rows(frames[span], *(column[span] for column in rows[1:])))
+                writer.commit(Rows(frames[span], *(x[span] for x in rows.columns.values())))
 
     def decode_png() -> None:
         list(pool.map(decode_frames, [images[s : s + 256] for s in range(0, len(images), 256)]))

@@ -20,7 +20,7 @@ from PIL import Image
 
 from pvn import config as cfg
 from pvn import console
-from pvn.data.store import FRAME_BYTES, Dataset, open_dataset, stored_bytes, unfinished
+from pvn.data.store import FRAME_BYTES, RAM_BYTES, Dataset, open_dataset, stored_bytes, unfinished
 from pvn.data.transitions import episode_spans, transition_rows
 from pvn.data.verify import problems
 from pvn.errors import UserError
@@ -69,6 +69,7 @@ def describe(dataset: Dataset) -> str:
         ),
         "returns": spread(returns) + " (of whole episodes)",
         "lengths": spread(lengths),
+        "ram": "none" if rows.ram is None else f"{RAM_BYTES} bytes a row, before compression",
         "rewards": attributes.get("rewards", "as the game gives them"),
         "actions": ", ".join(f"{a}: {n / count:.1%}" for a, n in enumerate(actions)),
         "protocol": json.dumps(attributes["protocol"]),

@@ -177,7 +177,9 @@ def check_same(e: Experiment) -> None:
       UserError: this process differs from the first.
     """
     config: list[Any] = [json.dumps(e.config.to_dict(), sort_keys=True).encode()]
-    columns: list[Any] = [np.ascontiguousarray(column) for column in e.collection.rows[1:]]
+    columns: list[Any] = [
+        np.ascontiguousarray(column) for column in e.collection.rows.columns.values()
+    ]
     for what, parts in (("the config", config), (f"dataset {e.config.dataset}", columns)):
         digest = hashlib.sha256()
         for part in parts:

@@ -13,6 +13,7 @@ import pytest
 from pvn.collect import check_same_play
 from pvn.data.store import read_attributes, read_dataset
 from pvn.envs.atari import AtariEnvs
+from pvn.envs.streams import replayed_ram, stream_seeds, stream_starts
 from pvn.errors import UserError
 
 
@@ -35,6 +36,36 @@ def test_what_is_stored(dataset: Path) -> None:
     # Only the last episode is truncated.
     assert np.flatnonzero(rows.truncated).tolist() == [2999]
     assert rows.reward.sum() > 0
+
+
+def test_ram_is_that_of_the_same_play(dataset: Path) -> None:
+    rows = read_dataset(dataset).rows
+    first, second = stream_starts(rows.episode)
+    for number, span in enumerate([slice(first, second), slice(second, 3000)]):
+        seed, _ = stream_seeds(0, number)
+        expected = replayed_ram(
+            "Breakout", seed, rows.action[span], rows.reward[span], rows.terminal[span]
+        )
+        np.testing.assert_array_equal(rows.ram[span], expected, strict=True)
+
+
+def test_without_ram(run: Callable, dataset: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    arguments = ["pvn.collect", "--game=Breakout", f"--dataset={other}"]
+    result = run(*arguments, "--num_steps=500", "--noram")
+    assert result.returncode == 0, result.stderr
+    found, whole = read_dataset(other), read_dataset(dataset)
+    assert found.rows.ram is None
+    assert not (other / "ram").exists()
+    assert whole.attributes.keys() - found.attributes.keys() == {"ram"}
+    np.testing.assert_array_equal(found.rows.frame, whole.rows.frame[:500])
+    with pytest.raises(UserError) as caught:
+        check_same_play("d", found.attributes, whole.attributes)
+    assert str(caught.value) == (
+        "dataset d: holds no RAM; pass --noram, name another --dataset or pass --overwrite"
+    )
+    with pytest.raises(UserError, match="dataset d: holds RAM; pass --ram, name another"):
+        check_same_play("d", whole.attributes, found.attributes)
 
 
 def test_any_number_of_environments_stores_the_same(

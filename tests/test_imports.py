@@ -59,6 +59,7 @@ ROOMS = {
     "console": ("config", "errors"),
     "experiment": ("console", "features", "learning", "indicators", "networks", "data", *BASE),
     "flop": (),
+    "play": ("envs", "data"),
     "sizing": ("experiment", "flop", "learning", "indicators", "networks", "data", *BASE),
     # "": pvn itself, for its version
     "run_directory": ("console", "errors", "fields", "files", "paths", *REMOTE, ""),

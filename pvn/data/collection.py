@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pvn.data.returns import known_returns
-from pvn.data.store import Rows, fingerprint, open_dataset
+from pvn.data.store import COLUMNS, Rows, fingerprint, open_dataset
 from pvn.data.transitions import Transitions, find_transitions
 from pvn.errors import UserError
 
@@ -40,8 +40,8 @@ class Collection(NamedTuple):
         return hashlib.sha256("".join(prints).encode()).hexdigest()
 
 
-class _JoinedFrames:
-    """The concatenated frames of several datasets; indexed like the frames of one."""
+class _Joined:
+    """The concatenated frames, or RAM, of several datasets; indexed like those of one."""
 
     def __init__(self, parts: Sequence[Any], starts: np.ndarray):
         self._parts, self._starts = parts, starts
@@ -89,15 +89,18 @@ def open_collection(paths: Sequence[str]) -> Collection:
         return Collection(tuple(paths), first.attributes, first.rows, starts)
     columns: dict[str, Any] = {
         name: np.concatenate([getattr(dataset.rows, name) for dataset in datasets])
-        for name in Rows._fields[1:-1]
+        for name in COLUMNS
+        if name != "episode"
     }
     episodes, offset = [], 0
     for dataset in datasets:
         numbers = dataset.rows.episode - dataset.rows.episode.min()
         episodes.append(numbers + np.int32(offset))
         offset += int(numbers.max()) + 1
+    rams = [dataset.rows.ram for dataset in datasets]
     rows = Rows(
-        frame=_JoinedFrames([dataset.rows.frame for dataset in datasets], starts),
+        frame=_Joined([dataset.rows.frame for dataset in datasets], starts),
+        ram=_Joined(rams, starts) if all(ram is not None for ram in rams) else None,
         episode=np.concatenate(episodes),
         **columns,
     )

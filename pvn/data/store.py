@@ -1,6 +1,6 @@
 """The dataset on disk: a Zarr v3 group, read with tensorstore (`pvn.data.writer` writes it).
 
-Any Zarr reader opens it. It has seven arrays of N rows. Row i is one timestep:
+Any Zarr reader opens it. It has seven or eight arrays of N rows. Row i is one timestep:
 
     frame      the newest frame of the observation
     action     the action taken
@@ -10,6 +10,8 @@ Any Zarr reader opens it. It has seven arrays of N rows. Row i is one timestep:
     cut_start  the episode was cut before it: the first row of a fragment that begins within an
                episode, as in public logs
     episode    the number of the episode; the rows of an episode are contiguous
+    ram        the emulator's 128 bytes of RAM when it showed the frame; only in datasets of
+               pvn.collect, whose attributes then have "ram": true
 
 Each frame is stored once; `pvn.data.transitions` stacks them.
 
@@ -40,6 +42,7 @@ FRAME_SHAPE = (84, 84)
 FRAME_BYTES = 84 * 84
 SHARD_ROWS = 8192  # frames of a file
 CHUNK_ROWS = 64  # frames compressed together; consecutive frames are alike
+RAM_BYTES = 128
 COLUMN_ROWS = 65536  # rows of a file of any other array
 _CACHE = 2**24  # bytes, for the indices of shards, which are read a few chunks at a time
 
@@ -62,40 +65,49 @@ _BYTES: dict[str, Any] = {"name": "bytes", "configuration": {"endian": "little"}
 class Rows(NamedTuple):
     """N consecutive rows of a dataset."""
 
-    frame: Array  # uint8 [N, 84, 84]; an array in memory, or `StoredFrames` on disk
+    frame: Array  # uint8 [N, 84, 84]; an array in memory, or `StoredArray` on disk
     action: np.ndarray  # int32 [N]
     reward: np.ndarray  # float32 [N]
     terminal: np.ndarray  # bool [N]
     truncated: np.ndarray  # bool [N]
     cut_start: np.ndarray  # bool [N]
     episode: np.ndarray  # int32 [N]
+    ram: Array | None = None  # uint8 [N, 128], as `frame`; None: the dataset has none
+
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """The arrays [N] by name, which are always in memory."""
+        return {name: getattr(self, name) for name in COLUMNS}
 
 
 _OWN_FILE = re.compile(
-    rf"(({'|'.join(Rows._fields)})/)?zarr\.json|frame/c/\d+/0/0|({'|'.join(COLUMNS)})/c/\d+".encode()
+    (
+        rf"(({'|'.join(Rows._fields)})/)?zarr\.json|frame/c/\d+/0/0|ram/c/\d+/0|"
+        rf"({'|'.join(COLUMNS)})/c/\d+"
+    ).encode()
 )
 
 
-class StoredFrames:
-    """Frames on disk, uint8 [N, 84, 84]; indexing reads them and checks their checksums."""
+class StoredArray:
+    """Frames uint8 [N, 84, 84] or RAM uint8 [N, 128] on disk. Indexing checks the checksums."""
 
-    def __init__(self, path: str | Path, array: ts.TensorStore):
-        self._path, self._array = path, array
+    def __init__(self, path: str | Path, name: str, array: ts.TensorStore):
+        self._path, self._name, self._array = path, name, array
 
     def __len__(self) -> int:
         return int(self._array.shape[0])
 
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
-        """uint8 [..., 84, 84] at a slice of rows, or at int [...] of any shape.
+        """uint8 [..., 84, 84] or [..., 128] at a slice of rows, or at int [...] of any shape.
 
         Raises:
           UserError: a file is corrupt or missing; the message names it.
         """
         if isinstance(rows, slice):
             start, stop, _ = rows.indices(len(self))
-            return _read(self._path, "frame", self._array[start:stop])
-        frames = _read(self._path, "frame", self._array[rows.ravel()])
-        return frames.reshape(*rows.shape, *frames.shape[1:])
+            return _read(self._path, self._name, self._array[start:stop])
+        values = _read(self._path, self._name, self._array[rows.ravel()])
+        return values.reshape(*rows.shape, *values.shape[1:])
 
 
 def result_of(path: str | Path, problem: str, future: Any) -> Any:
@@ -154,25 +166,30 @@ def array_spec(path: str | Path, name: str) -> dict[str, Any]:
     }
 
 
+def _sharded(chunk: list[int], first: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The codecs of an array whose files hold many chunks; `first` are applied to a chunk."""
+    configuration = {
+        "chunk_shape": chunk,
+        "codecs": [*first, _BYTES, *_COMPRESS],
+        "index_codecs": [_BYTES, {"name": "crc32c"}],
+        "index_location": "end",
+    }
+    return [{"name": "sharding_indexed", "configuration": configuration}]
+
+
 def array_metadata(name: str) -> dict[str, Any]:
     """Zarr metadata of the array `name`, with 0 rows."""
-    if name == "frame":
-        inner = [CHUNK_ROWS, *FRAME_SHAPE]
-        shape, dtype, chunk = [0, *FRAME_SHAPE], "uint8", [SHARD_ROWS, *FRAME_SHAPE]
-        codecs: list[dict[str, Any]] = [
-            {
-                "name": "sharding_indexed",
-                "configuration": {
-                    "chunk_shape": inner,
-                    "codecs": [_BYTES, *_COMPRESS],
-                    "index_codecs": [_BYTES, {"name": "crc32c"}],
-                    "index_location": "end",
-                },
-            }
-        ]
-    else:
+    if name in COLUMNS:
         shape, dtype, chunk = [0], COLUMNS[name], [COLUMN_ROWS]
         codecs = [_BYTES, *_COMPRESS]
+    elif name == "frame":
+        shape, dtype, chunk = [0, *FRAME_SHAPE], "uint8", [SHARD_ROWS, *FRAME_SHAPE]
+        codecs = _sharded([CHUNK_ROWS, *FRAME_SHAPE], [])
+    else:
+        shape, dtype, chunk = [0, RAM_BYTES], "uint8", [SHARD_ROWS, RAM_BYTES]
+        # Most bytes change seldom. Stored byte by byte, they take a third to a half of the space.
+        transpose = {"name": "transpose", "configuration": {"order": [1, 0]}}
+        codecs = _sharded([SHARD_ROWS // 8, RAM_BYTES], [transpose])
     return {
         "shape": shape,
         "data_type": dtype,
@@ -233,9 +250,11 @@ def fingerprint(path: str | Path) -> str:
 
 
 def stored_arrays(attributes: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names of the arrays on disk; they depend on the format version in `attributes`."""
-    old = int(attributes["version"]) < 2
-    return tuple(name for name in Rows._fields if not (old and name == "cut_start"))
+    """Names of the arrays on disk; `attributes` give the format version and tell of RAM."""
+    without = {"cut_start"} if int(attributes["version"]) < 2 else set()
+    if not attributes.get("ram"):
+        without.add("ram")
+    return tuple(name for name in Rows._fields if name not in without)
 
 
 def longer_arrays(dataset: Dataset) -> Iterator[str]:
@@ -269,7 +288,8 @@ def _check_complete(path: str | Path, attributes: Mapping[str, Any]) -> None:
     """Raises `UserError` if a file is missing. Zarr would read its chunk as zeros."""
     keys, num_rows = set(own_files(path)), int(attributes["num_rows"])
     for name in stored_arrays(attributes):
-        rows, suffix = (SHARD_ROWS, "/0/0") if name == "frame" else (COLUMN_ROWS, "")
+        rows = COLUMN_ROWS if name in COLUMNS else SHARD_ROWS
+        suffix = {"frame": "/0/0", "ram": "/0"}.get(name, "")
         for chunk in range(-(-num_rows // rows)):
             if f"{name}/c/{chunk}{suffix}".encode() not in keys:
                 raise UserError(f"dataset {path}: file {name}/c/{chunk}{suffix} is missing")
@@ -297,7 +317,7 @@ def _open_array(path: str | Path, name: str, num_rows: int) -> ts.TensorStore:
 
 
 def open_dataset(path: str | Path) -> Dataset:
-    """The dataset with all columns in memory (15 bytes a row) and its frames on disk.
+    """The dataset with all columns in memory (15 bytes a row), its frames and RAM on disk.
 
     Raises:
       UserError: there is no dataset, it has another format, a newer version or no rows, or a file
@@ -309,20 +329,23 @@ def open_dataset(path: str | Path) -> Dataset:
         raise UserError(f"dataset {path}: holds no rows; collect some with python -m pvn.collect")
     arrays = {name: _open_array(path, name, num_rows) for name in stored_arrays(attributes)}
     _check_complete(path, attributes)
-    frame = StoredFrames(path, arrays.pop("frame"))
+    frame = StoredArray(path, "frame", arrays.pop("frame"))
+    ram = StoredArray(path, "ram", arrays.pop("ram")) if "ram" in arrays else None
     columns = {name: _read(path, name, array) for name, array in arrays.items()}
     columns.setdefault("cut_start", np.zeros(num_rows, bool))
-    return Dataset(str(path), attributes, Rows(frame=frame, **columns))
+    return Dataset(str(path), attributes, Rows(frame=frame, ram=ram, **columns))
 
 
 def read_dataset(path: str | Path) -> Dataset:
-    """Reads the whole dataset into memory (7,056 bytes a frame) and checks every checksum.
+    """Reads the whole dataset into memory (7,056 bytes a frame, 128 of RAM), with all checksums.
 
     Raises:
       UserError: as `open_dataset`.
     """
     dataset = open_dataset(path)
-    return dataset._replace(rows=dataset.rows._replace(frame=dataset.rows.frame[:]))
+    rows = dataset.rows
+    ram = None if rows.ram is None else rows.ram[:]
+    return dataset._replace(rows=rows._replace(frame=rows.frame[:], ram=ram))
 
 
 def dataset_exists(path: str | Path) -> bool:

@@ -69,7 +69,8 @@ class Transitions(NamedTuple):
     @property
     def nbytes(self) -> int:
         """Bytes in memory, without the frames."""
-        return sum(x.nbytes for x in (*self.rows[1:], self.first, self.stop, self.start))
+        columns = self.rows.columns.values()
+        return sum(x.nbytes for x in (*columns, self.first, self.stop, self.start))
 
     def frame_rows(self, row: np.ndarray, offsets: range = _WINDOW) -> np.ndarray:
         """int64 [B, len(offsets)]: `row + offsets`, or -1 where that is outside the episode.

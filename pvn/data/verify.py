@@ -12,7 +12,7 @@ from pvn.errors import UserError
 def problems(
     dataset: Dataset, on_progress: Callable[[int], object] = lambda count: None
 ) -> Iterator[str]:
-    """Yields a line for each fault of the dataset. Reads the frames shard by shard.
+    """Yields a line for each fault of the dataset. Reads frames and RAM shard by shard.
 
     `open_dataset` has already verified the checksums of the columns.
 
@@ -23,10 +23,13 @@ def problems(
         yield what
     yield from longer_arrays(dataset)
     for start in range(0, len(rows.action), SHARD_ROWS):
-        try:
-            on_progress(len(rows.frame[start : start + SHARD_ROWS]))
-        except UserError as error:
-            yield str(error).removeprefix(f"dataset {dataset.path}: ")
+        for stored in (rows.frame, rows.ram):
+            try:
+                if stored is not None:
+                    stored[start : start + SHARD_ROWS]
+            except UserError as error:
+                yield str(error).removeprefix(f"dataset {dataset.path}: ")
+        on_progress(min(SHARD_ROWS, len(rows.action) - start))
 
     starts, stops = episode_spans(rows.episode)
     last = stops - 1

@@ -84,8 +84,8 @@ class DatasetWriter:
 
         Args:
           path: local folder or `gs://bucket/path`.
-          attributes: game, protocol, source, and anything else about the origin of the rows. An
-            existing dataset keeps its own.
+          attributes: game, protocol, source, and anything else about the origin of the rows; with
+            "ram": true the rows have RAM. An existing dataset keeps its own.
           check: called with the attributes of an existing dataset before anything is changed. It
             raises an error if the dataset must not be extended.
 
@@ -102,7 +102,7 @@ class DatasetWriter:
         new = not store.dataset_exists(path)
         self.attributes = self._new_attributes(attributes) if new else self._old_attributes()
         self._arrays = {}
-        for name in Rows._fields:
+        for name in store.stored_arrays(self.attributes):
             spec = store.array_spec(path, name)
             if new:
                 spec["metadata"] = store.array_metadata(name)
@@ -147,7 +147,7 @@ class DatasetWriter:
     def append(self, rows: Rows) -> None:
         """Writes `rows` after the last written row, without publishing them."""
         start, stop = self.num_written, self.num_written + len(rows.action)
-        columns = rows._asdict()
+        columns = {name: getattr(rows, name) for name in self._arrays}
         # The metadata must grow before the chunks are written. All arrays grow at the same time, so
         # that this waits for the disk once and not seven times.
         grown = {
@@ -186,7 +186,7 @@ class DatasetWriter:
         for name, array in self._arrays.items():
             if array.shape[0] > self.num_rows:
                 # Zeros, as in a chunk that was never written. `resize` deletes whole chunks.
-                chunk = store.SHARD_ROWS if name == "frame" else store.COLUMN_ROWS
+                chunk = store.COLUMN_ROWS if name in store.COLUMNS else store.SHARD_ROWS
                 edge = min(-(-self.num_rows // chunk) * chunk, array.shape[0])
                 if edge > self.num_rows:
                     zero = np.zeros((), array.dtype.numpy_dtype)

@@ -33,7 +33,7 @@ class AtariEnvs:
     def __init__(self, game: str, num_envs: int):
         ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
         self._envs = AtariVectorEnv(find_game(game).rom_id, num_envs, **PROTOCOL)
-        self.num_envs = num_envs
+        self.game, self.num_envs = game, num_envs
         self.num_actions = len(self._envs.ale.get_action_set())
         self._stacks = np.zeros((num_envs, 4, 84, 84), np.uint8)
 

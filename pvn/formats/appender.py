@@ -48,7 +48,7 @@ class Appender:
             else:
                 rows = rows or block.rows()
                 self._rows.frame[span] = rows.frame[start : start + taken]
-            for column, values in zip(self._rows[1:], block[1:], strict=True):
+            for column, values in zip(self._rows.columns.values(), block[1:], strict=True):
                 column[span] = values[start : start + taken]
             self._rows.episode[span] += first_episode
             self._count += taken
@@ -59,7 +59,8 @@ class Appender:
     def flush(self) -> None:
         """Writes the rows in the buffer."""
         if self._count:
-            self._writer.append(Rows(*(column[: self._count] for column in self._rows)))
+            columns = {name: x[: self._count] for name, x in self._rows.columns.items()}
+            self._writer.append(Rows(self._rows.frame[: self._count], **columns))
             self._count = 0
 
     def discard(self) -> None:

@@ -17,7 +17,9 @@ from pvn.errors import UserError
 from pvn.fields import Field, check_field, fields_of
 from pvn.plugins import is_plugin, load_plugin, plugin_errors, plugin_identity
 from pvn.probes.action import ActionTarget
+from pvn.probes.advantage import AdvantageTarget
 from pvn.probes.next_features import NextFeatures
+from pvn.probes.ram import RamTarget
 from pvn.probes.reward import RewardTarget
 from pvn.probes.value import ValueTarget
 
@@ -46,6 +48,8 @@ TARGETS: dict[str, type] = {
     "reward": RewardTarget,
     "action": ActionTarget,
     "next_features": NextFeatures,
+    "advantage": AdvantageTarget,
+    "ram": RamTarget,
 }
 
 

@@ -27,6 +27,7 @@ def make_rows(count, seed):
         truncated=~terminal & (np.arange(count) == count - 1),
         cut_start=np.arange(count) == 0,
         episode=(np.arange(count) // 5).astype(np.int32),
+        ram=random.integers(0, 256, (count, 128)).astype(np.uint8),
     )
 
 
@@ -34,8 +35,17 @@ def make_rows(count, seed):
 def paths(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     for number, count in enumerate(LENGTHS):
-        DatasetWriter(folder / str(number), MADE | {"n": number}).commit(make_rows(count, number))
+        made = MADE | {"n": number, "ram": True}
+        DatasetWriter(folder / str(number), made).commit(make_rows(count, number))
     return [str(folder / str(number)) for number in range(3)]
+
+
+def test_ram_is_there_if_all_datasets_have_it(paths, tmp_path):
+    ram = np.concatenate([read_dataset(path).rows.ram for path in paths])
+    at = np.array([204, 3, 71, 69])
+    np.testing.assert_array_equal(open_collection(paths).rows.ram[at], ram[at], strict=True)
+    DatasetWriter(tmp_path, MADE).commit(make_rows(5, 9)._replace(ram=None))
+    assert open_collection([*paths, str(tmp_path)]).rows.ram is None
 
 
 def test_one_dataset_is_itself(paths):

@@ -22,8 +22,8 @@ from pvn.data.store import (
 from pvn.data.writer import DatasetWriter, check_same, delete_dataset
 from pvn.errors import UserError
 
-MADE = {"game": "Pong", "source": {"kind": "test", "seed": 3}}
-FILES = ["frame/c/0/0/0", *(f"{name}/c/0" for name in store.COLUMNS)]
+MADE = {"game": "Pong", "source": {"kind": "test", "seed": 3}, "ram": True}
+FILES = ["frame/c/0/0/0", "ram/c/0/0", *(f"{name}/c/0" for name in store.COLUMNS)]
 
 
 def make_rows(count, shape=(84, 84), seed=0):
@@ -39,6 +39,7 @@ def make_rows(count, shape=(84, 84), seed=0):
         truncated=rng.random(count) < 0.5,
         cut_start=rng.random(count) < 0.5,
         episode=(np.arange(count) // 5).astype(np.int32),
+        ram=rng.integers(0, 256, (count, 128)).astype(np.uint8),
     )
 
 
@@ -138,6 +139,28 @@ def test_a_dataset_of_version_1_has_no_cut_starts_and_is_not_extended(tmp_path):
         DatasetWriter(tmp_path, MADE)
 
 
+def test_a_dataset_without_ram(tmp_path):
+    rows = make_rows(150)._replace(ram=None)
+    made = {"game": "Pong"}
+    DatasetWriter(tmp_path, made).commit(rows)
+    assert not (tmp_path / "ram").exists()
+    assert read_attributes(tmp_path).keys() == {
+        *("format", "version", "num_rows", "num_episodes", "game")
+    }
+    found = read_dataset(tmp_path).rows
+    assert found.ram is None
+    assert_rows_equal(found._replace(ram=np.array(0)), rows._replace(ram=np.array(0)))
+
+
+def test_ram_on_disk_is_the_ram_in_memory(tmp_path):
+    rows = make_rows(150)
+    write(tmp_path, rows)
+    ram = open_dataset(tmp_path).rows.ram
+    at = np.array([[149, 3], [64, 0]])
+    np.testing.assert_array_equal(ram[at], rows.ram[at], strict=True)
+    np.testing.assert_array_equal(ram[60:70], rows.ram[60:70], strict=True)
+
+
 def test_round_trip(tmp_path):
     rows = make_rows(150)
     write(tmp_path / "d", rows, note="x")
@@ -161,6 +184,7 @@ def test_zarr_reads_the_same(tmp_path):
     assert {name: str(group[name].dtype) for name in group} == {
         "frame": "uint8", "action": "int32", "reward": "float32",
         "terminal": "bool", "truncated": "bool", "cut_start": "bool", "episode": "int32",
+        "ram": "uint8",
     }  # fmt: skip
     assert_rows_equal(Rows(*(group[name][:] for name in Rows._fields)), rows)
 
@@ -168,6 +192,10 @@ def test_zarr_reads_the_same(tmp_path):
     (sharding,) = (codec.to_dict() for codec in group["frame"].metadata.codecs)
     inner = [codec["name"] for codec in sharding["configuration"]["codecs"]]
     assert (sharding["name"], inner) == ("sharding_indexed", ["bytes", "zstd", "crc32c"])
+    assert (group["ram"].chunks, group["ram"].shards) == ((1024, 128), (8192, 128))
+    (of_ram,) = (codec.to_dict() for codec in group["ram"].metadata.codecs)
+    inner = [codec["name"] for codec in of_ram["configuration"]["codecs"]]
+    assert inner == ["transpose", "bytes", "zstd", "crc32c"]
     index = [codec["name"] for codec in sharding["configuration"]["index_codecs"]]
     assert index == ["bytes", "crc32c"]
     assert sharding["configuration"]["codecs"][1]["configuration"]["level"] == 3
@@ -182,9 +210,11 @@ def test_zarr_writes_what_is_read(tmp_path):
     rows = make_rows(9)
     group = zarr.open_group(tmp_path, mode="w", zarr_format=3)
     for name, column in rows._asdict().items():
-        chunks = (store.SHARD_ROWS, 84, 84) if name == "frame" else (store.COLUMN_ROWS,)
+        rows_of_file = store.COLUMN_ROWS if name in store.COLUMNS else store.SHARD_ROWS
+        chunks = (rows_of_file, *column.shape[1:])
         group.create_array(name, data=column, chunks=chunks, config={"write_empty_chunks": True})
-    group.attrs.update({"format": "pvn-dataset", "version": 2, "num_rows": 9, "num_episodes": 2})
+    attributes = {"format": "pvn-dataset", "version": 2, "num_rows": 9, "num_episodes": 2}
+    group.attrs.update(attributes | {"ram": True})
     assert_rows_equal(read_dataset(tmp_path).rows, rows)
 
 
@@ -398,7 +428,9 @@ def test_a_file_cut_short_is_an_error_that_names_it(sound, name, kept):
 
 @pytest.mark.parametrize(
     "name",
-    [f"frame/c/{i}/0/0" for i in range(3)] + [f"{n}/c/{i}" for n in store.COLUMNS for i in (0, 1)],
+    [f"frame/c/{i}/0/0" for i in range(3)]
+    + [f"ram/c/{i}/0" for i in range(3)]
+    + [f"{n}/c/{i}" for n in store.COLUMNS for i in (0, 1)],
 )
 def test_a_missing_file_is_named(name):
     with small_files() as folder:

