@@ -21,8 +21,9 @@ ROOT = Path(__file__).parents[1]
 LIBRARIES = (
     *("absl.app", "ale_py", "ale_py.vector_env", "chex", "flax", "flax.linen", "haiku", "jax"),
     *("jax.experimental.multihost_utils", "matplotlib.figure", "ml_collections", "optax"),
-    *("ml_collections.config_flags.config_flags", "orbax.checkpoint", "PIL.Image"),
-    *("scipy.linalg", "scipy.spatial", "tensorboardX.record_writer", "tensorstore", "tqdm"),
+    *("matplotlib.backends.backend_agg", "ml_collections.config_flags.config_flags"),
+    *("orbax.checkpoint", "PIL.Image", "safetensors.numpy", "scipy.linalg", "scipy.spatial"),
+    *("scipy.stats", "tensorboardX.record_writer", "tensorstore", "tqdm"),
 )
 # Python and the libraries read these variables when they start.
 AT_START = ("JAX_", "LANG", "LC_", "LD_", "PYTHON")

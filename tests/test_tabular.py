@@ -96,7 +96,7 @@ def test_a_chain_that_is_not_symmetric(run: Callable, tmp_path: Path) -> None:
         "pvn.tabular",
         "--config=configs/garnet.py",
         "--config.loss=monte_carlo",
-        "--config.num_steps=20000",
+        "--config.num_steps=5000",
         f"--workdir={workdir}",
     )
     assert result.returncode == 0, result.stderr
