@@ -14,6 +14,7 @@ from pathlib import Path
 import jax
 import pytest
 
+from tests.fork_server import ForkServer
 from tests.gcs import Server
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -53,23 +54,31 @@ def _environment(compilations: Path, virtual_devices: int | None = None) -> dict
 
 
 @pytest.fixture(scope="session")
-def run(compilations: Path) -> Run:
-    """run("pvn.collect", "--game=Pong", ...): a real command line, from the root of the tree."""
+def run(compilations: Path) -> Iterator[Run]:
+    """run("pvn.collect", "--game=Pong", ...): a real command line, from the root of the tree.
+
+    A fork of a process with JAX (`ForkServer`) runs it, but for an environment that Python or JAX
+    reads earlier.
+    """
 
     def command(
         module: str, *arguments: str, virtual_devices: int | None = None, timeout: float = 300
     ) -> subprocess.CompletedProcess[str]:
+        environment = _environment(compilations, virtual_devices)
+        if server.can_run(environment):
+            return server.run(module, arguments, environment, timeout)
         return subprocess.run(
             [sys.executable, "-m", module, *arguments],
             cwd=ROOT,
-            env=_environment(compilations, virtual_devices),
+            env=environment,
             capture_output=True,
             text=True,
             timeout=timeout,
             check=False,
         )
 
-    return command
+    with ForkServer(_environment(compilations)) as server:
+        yield command
 
 
 @pytest.fixture(scope="session")

@@ -4,12 +4,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-FAULTS = ("sigkill", "sigkill_while_saving", "bad_shard")
+FAULTS = ("sigkill_while_saving", "bad_shard")
 
 
 def test_a_short_campaign(run: Callable, dataset: Path, tmp_path: Path) -> None:
     result = run(
-        "benchmarks.faults", "--kills=1", "--trials=1", "--num_steps=80",
+        "benchmarks.faults", "--trials=1", "--num_steps=60",
         f"--faults={','.join(FAULTS)}",
         f"--dataset={dataset}", f"--workdir={tmp_path}/faults", timeout=900,
     )  # fmt: skip

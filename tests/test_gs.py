@@ -3,8 +3,10 @@
 import json
 import os
 import socket
+import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ import pytest
 import pvn
 from pvn.errors import UserError
 from pvn.files import write_whole
+from pvn.lease import Lease
 from pvn.run_directory import lock_workdir, open_run
 from tests.gcs import BUCKET, Server
 from tests.test_processes import free_port
@@ -23,6 +26,14 @@ TINY = (
     *("--config.random_network.tasks_per_network=4", "--config.log_every=5"),
     *("--config.checkpoint_every=5", "--config.num_steps=30", f"--config.dataset={DATA}"),
 )
+
+# pvn.pretrain with a lock that is free 5 s after its holder was killed, not 30 s.
+IMPATIENT = """
+from functools import partial
+from pvn import console, lease, pretrain, run_directory
+run_directory.Lease = partial(lease.Lease, beat=1.0, watch=5.0)
+console.run(pretrain.main)
+"""
 
 
 def lines(stderr: str) -> list[str]:
@@ -51,14 +62,22 @@ def local(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """A local run without interruption, beside the same run on gs://, killed and resumed."""
-    process = start("pvn.pretrain", *TINY, f"--workdir={RUN}")
+    scripts = tmp_path_factory.mktemp("scripts")
+    (scripts / "impatient.py").write_text(IMPATIENT)
+
+    def begin() -> subprocess.Popen[str]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PYTHONPATH", str(scripts))
+            return start("impatient", *TINY, f"--workdir={RUN}")
+
+    process = begin()
     while not gcs.names("runs/pong/checkpoints/step_0000000005/manifest.json"):
         assert process.poll() is None
         time.sleep(0.02)
     process.kill()
     process.communicate()
     assert not gcs.names("runs/pong/checkpoints/step_0000000030/")
-    resumed = start("pvn.pretrain", *TINY, f"--workdir={RUN}")
+    resumed = begin()
     folder = tmp_path_factory.mktemp("gs") / "run"
     done = run("pvn.pretrain", *TINY, f"--workdir={folder}")
     assert done.returncode == 0, done.stderr
@@ -175,7 +194,10 @@ def test_the_dataset_command(gcs: Server, data: None, run: Callable) -> None:
     assert "on disk:     -\n" in done.stdout
 
 
-def test_one_command_at_a_time(gcs: Server, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_command_at_a_time(
+    gcs: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pvn.run_directory.Lease", partial(Lease, beat=0.5))
     path, me = "gs://bucket/locked", f"process {os.getpid()} on host {socket.gethostname()}"
     with lock_workdir(path) as place:
         with pytest.raises(UserError) as caught, lock_workdir(path):

@@ -129,27 +129,38 @@ def test_stopped_and_resumed_is_bit_for_bit_the_same(
 def test_a_finished_run_is_left_alone_and_can_be_extended(
     run: Callable, dataset: Path, whole: Path, tmp_path: Path
 ) -> None:
-    workdir = tmp_path / "extended"
+    workdir, moved = tmp_path / "extended", tmp_path / "moved"
     assert run(*_arguments(dataset, workdir, "--config.num_steps=30")).returncode == 0
+    shutil.rmtree(workdir / "features")  # as after a kill: they are written again
+    checkpoints = workdir / "checkpoints"
+    before = {path: path.read_bytes() for path in checkpoints.rglob("*") if path.is_file()}
     again = run(*_arguments(dataset, workdir, "--config.num_steps=30"))
     assert again.returncode == 0
     assert "complete at step 30" in again.stderr
-    assert run(*_arguments(dataset, workdir, "--config.num_steps=60")).returncode == 0
+    assert pvn.load_features(workdir).metadata["step"] == 30
+    assert {path: path.read_bytes() for path in checkpoints.rglob("*") if path.is_file()} == before
+    shutil.copytree(dataset, moved)  # moved data are the same data
+    assert run(*_arguments(moved, workdir, "--config.num_steps=60")).returncode == 0
+    assert pvn.load_features(workdir).metadata["dataset"]["path"] == str(moved)
     assert _metrics(workdir) == _metrics(whole)
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        ["--config.indicator=random_hash", "--config.responses=in_step"],
-        ["--config.indicator=random_cumulant", "--config.target_policy=behaviour"],
-        ["--config.encoder=impala", "--config.dtype=bfloat16", "--config.optimizer=rmsprop"],
+        [
+            *("--config.indicator=random_hash", "--config.responses=in_step"),
+            "--config.target_policy=behaviour",
+        ],
+        [
+            *("--config.indicator=random_cumulant", "--config.loss=monte_carlo"),
+            *("--config.encoder=impala", "--config.dtype=bfloat16", "--config.optimizer=rmsprop"),
+        ],
         [
             "--config.target_update=periodic",
             "--config.random_network.final_relu",
             "--config.responses=in_step",
         ],
-        ["--config.loss=monte_carlo"],
     ],
 )
 def test_options_run(run: Callable, dataset: Path, tmp_path: Path, changes: list[str]) -> None:
@@ -179,24 +190,10 @@ def test_quantile_regression_reaches_the_proportion(
     assert _metrics(tmp_path / "run")[-1]["activation_mean"] == pytest.approx(0.05, rel=0.1)
 
 
-@pytest.mark.parametrize("kind", ["flax", "haiku"])
-def test_a_persons_own_encoder(run: Callable, dataset: Path, tmp_path: Path, kind: str) -> None:
-    body = {
-        "flax": """
-import jax.numpy as jnp
-from flax import linen as nn
-
-class Own(nn.Module):
-    width: int
-    num_features: int
-    dtype: object
-
-    @nn.compact
-    def __call__(self, x):
-        x = x[:, ::4, ::4].astype(self.dtype) / 255
-        return nn.Dense(self.num_features)(x.reshape(x.shape[0], -1))
-""",
-        "haiku": """
+def test_a_persons_own_encoder(run: Callable, dataset: Path, tmp_path: Path) -> None:
+    """Of Haiku. (Encoders of Flax too: tests/networks/test_encoders.py, tests/test_features.py.)"""
+    file, workdir = tmp_path / "mine.py", tmp_path / "run"
+    file.write_text("""
 import haiku as hk
 
 def Own(width, num_features, dtype):
@@ -204,10 +201,7 @@ def Own(width, num_features, dtype):
         x = x[:, ::4, ::4].astype(dtype) / 255
         return hk.nets.MLP([width, num_features])(x.reshape(x.shape[0], -1))
     return hk.transform(forward)
-""",
-    }[kind]
-    file, workdir = tmp_path / "mine.py", tmp_path / "run"
-    file.write_text(body)
+""")
     result = run(
         *_arguments(dataset, workdir, "--config.num_steps=10", f"--config.encoder={file}:Own")
     )
@@ -305,9 +299,11 @@ def test_a_loss_that_is_not_finite_stops_the_run(
     assert not (workdir / "checkpoints").exists()
 
 
-def test_another_config_in_the_same_workdir(run: Callable, dataset: Path, tmp_path: Path) -> None:
+def test_another_config_in_the_same_workdir(
+    run: Callable, dataset: Path, whole: Path, tmp_path: Path
+) -> None:
     workdir = tmp_path / "run"
-    assert run(*_arguments(dataset, workdir, "--config.num_steps=10")).returncode == 0
+    shutil.copytree(whole, workdir)
     (workdir / "notes.txt").write_text("mine")
     other = _arguments(
         dataset, workdir, "--config.num_steps=10", "--config.discount=0.5", "--config.seed=3"
@@ -348,16 +344,6 @@ def test_broken_checkpoints(run: Callable, dataset: Path, whole: Path, tmp_path:
     assert "--overwrite starts anew" in result.stderr
 
 
-def test_features_missing_after_a_kill_are_written_again(
-    run: Callable, dataset: Path, whole: Path, tmp_path: Path
-) -> None:
-    workdir = tmp_path / "run"
-    shutil.copytree(whole, workdir)
-    shutil.rmtree(workdir / "features")
-    assert run(*_arguments(dataset, workdir, "--config.num_steps=60")).returncode == 0
-    assert pvn.load_features(workdir).metadata["step"] == 60
-
-
 def test_overwrite_deletes_only_a_run_of_its_own_kind(
     run: Callable, dataset: Path, whole: Path
 ) -> None:
@@ -379,18 +365,6 @@ def test_a_run_with_another_version_of_the_indicators_is_refused(
     result = run(*_arguments(dataset, workdir, "--config.num_steps=70"))
     assert result.returncode == 1
     assert "holds a run with another config: indicators_version (None, now 2)." in result.stderr
-
-
-def test_moved_data_are_the_same_data(
-    run: Callable, dataset: Path, whole: Path, tmp_path: Path
-) -> None:
-    workdir, moved = tmp_path / "run", tmp_path / "moved"
-    shutil.copytree(whole, workdir)
-    shutil.copytree(dataset, moved)
-    more = _arguments(moved, workdir, "--config.num_steps=70")
-    result = run(*more)
-    assert result.returncode == 0, result.stderr
-    assert pvn.load_features(workdir).metadata["dataset"]["path"] == str(moved)
 
 
 def test_a_family_with_a_setting_is_one_file_and_one_line(
@@ -503,12 +477,3 @@ def test_warmup_with_nothing_to_regress(run: Callable, dataset: Path, tmp_path: 
         "error: config.warmup_steps: 5, expected 0: indicator random_network has no thr"
         in result.stderr
     )
-
-
-def test_without_git(
-    run: Callable, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", "")
-    result = run(*_arguments(dataset, tmp_path / "run", "--config.num_steps=10"))
-    assert result.returncode == 0, result.stderr
-    assert "git" not in json.loads((tmp_path / "run" / "run.json").read_text())["versions"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from pvn.errors import UserError
 from pvn.evaluation.records import EpisodeRow, to_json
 from pvn.learning.checkpoint import save_checkpoint
 from pvn.metrics import MetricsWriter
-from pvn.run_directory import open_run
+from pvn.run_directory import open_run, versions
 
 TINY = [
     "--config.num_features=32",
@@ -82,33 +83,61 @@ def _scores(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("how", ["moved", "deleted", "replaced", "without locks"])
+@pytest.mark.parametrize("how", ["deleted", "replaced"])
 def test_a_job_whose_run_was_taken_away_stops(
     tmp_path: Path, at_work: subprocess.Popen[str], how: str
 ) -> None:
     workdir = tmp_path / "run"
+    _take_away(workdir, how)
+    _, stderr = at_work.communicate(timeout=60)
+    assert at_work.returncode == 1
+    assert stderr == f"error: {_gone(workdir)}\n"
+    if how == "replaced":
+        assert {path.name for path in workdir.iterdir()} == {"config.json", "run.json"}
+    else:
+        assert not workdir.exists()
+
+
+@pytest.mark.parametrize("how", ["moved", "deleted", "replaced", "without locks"])
+def test_a_run_that_was_taken_away(tmp_path: Path, how: str) -> None:
+    workdir = tmp_path / "run"
+    with open_run(workdir, "pretrain", {"seed": 0}, overwrite=False, owns=()) as run:
+        run.check_held()
+        _take_away(workdir, how)
+        with pytest.raises(UserError, match=f"^{re.escape(_gone(workdir))}$"):
+            run.check_held()
+    assert workdir.exists() == (how in ("replaced", "without locks"))
+
+
+def _take_away(workdir: Path, how: str) -> None:
     if how == "moved":
-        workdir.rename(tmp_path / "away")
+        workdir.rename(workdir.with_name("away"))
     elif how == "deleted":
         while workdir.exists():
             shutil.rmtree(workdir, ignore_errors=True)
     elif how == "replaced":
-        workdir.rename(tmp_path / "away")
+        workdir.rename(workdir.with_name("away"))
         with open_run(workdir, "pretrain", {"seed": 1}, overwrite=False, owns=()):
             pass
     else:  # without locks, two jobs may use the same directory
         story = json.loads((workdir / "run.json").read_text())
         (workdir / "run.json").write_text(json.dumps(story | {"holder": "another"}))
-    _, stderr = at_work.communicate(timeout=60)
-    assert at_work.returncode == 1
-    assert stderr == (
-        f"error: --workdir={workdir}: was deleted, moved or taken by another run; this one has "
-        "stopped and wrote nothing more\n"
+
+
+def _gone(workdir: Path) -> str:
+    return (
+        f"--workdir={workdir}: was deleted, moved or taken by another run; this one has stopped "
+        "and wrote nothing more"
     )
-    if how == "replaced":
-        assert {path.name for path in workdir.iterdir()} == {"config.json", "run.json"}
-    if how in ("moved", "deleted"):
-        assert not workdir.exists()
+
+
+def test_versions_without_git(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_git = versions()
+    monkeypatch.setenv("PATH", "")
+    found = versions()
+    assert "git" not in found
+    assert found.items() <= with_git.items()
+    assert {"pvn", "python", "jax"} <= found.keys()
 
 
 def test_data_that_moved_and_other_spellings_resume(

@@ -64,10 +64,9 @@ def test_the_default_run_finds_the_proto_value_functions(run: Callable, tmp_path
     [
         ["--config.mdp=open_grid", "--config.indicator=random_network", "--config.num_tasks=20"],
         ["--config.mdp=torus", "--config.indicator=random_sets"],
-        ["--config.mdp=chain", "--config.size=15", "--config.predict=action_values"],
         [
             *("--config.encoder=nature", "--config.indicator=random_cumulant"),
-            "--config.learning_rate=1e-4",
+            *("--config.learning_rate=1e-4", "--config.num_steps=4", "--config.batch_size=8"),
         ],
         ["--config.size=2", "--config.batch_size=0", "--config.task_counts=(5,30)"],
     ],
@@ -79,7 +78,7 @@ def test_options_run(run: Callable, tmp_path: Path, changes: list[str]) -> None:
     summary = json.loads((workdir / "subspace.json").read_text())
     assert 0 <= summary["proto_value_functions"]["cosines"][-1] <= 1
     assert summary["numerical_rank"] >= 2
-    assert ("these_tasks" in summary) == ("--config.predict=action_values" not in changes)
+    assert "these_tasks" in summary
     assert (workdir / "tasks.png").is_file() == ("random_sets" in summary)
     if "random_sets" in summary:
         found = summary["random_sets"]
@@ -90,24 +89,20 @@ def test_options_run(run: Callable, tmp_path: Path, changes: list[str]) -> None:
             assert max(draws[0]) == 0  # of five sets
 
 
-@pytest.mark.parametrize("loss", ["td", "monte_carlo"])
-def test_a_chain_that_is_not_symmetric(run: Callable, tmp_path: Path, loss: str) -> None:
+def test_a_chain_that_is_not_symmetric(run: Callable, tmp_path: Path) -> None:
+    """Learned from returns. (By TD, and with another seed: tests/tabular/test_learner.py.)"""
     workdir = tmp_path / "run"
     result = run(
         "pvn.tabular",
         "--config=configs/garnet.py",
-        f"--config.loss={loss}",
-        "--config.num_steps=20000",
+        "--config.loss=monte_carlo",
+        "--config.num_steps=5000",
         f"--workdir={workdir}",
     )
     assert result.returncode == 0, result.stderr
     summary = json.loads((workdir / "subspace.json").read_text())
-    smallest = {
-        "td": summary["proto_value_functions"]["cosines"][-1],
-        "monte_carlo": summary["successor_measure"]["cosines"][-1],
-    }
-    assert smallest[loss] > 0.99
-    assert min(smallest.values()) < 0.2
+    assert summary["successor_measure"]["cosines"][-1] > 0.99
+    assert summary["proto_value_functions"]["cosines"][-1] < 0.2
 
 
 def test_an_mdp_of_ones_own_and_the_same_run_again(run: Callable, tmp_path: Path) -> None:
@@ -115,7 +110,7 @@ def test_an_mdp_of_ones_own_and_the_same_run_again(run: Callable, tmp_path: Path
     ring = np.roll(np.eye(9), 1, axis=1)
     np.savez(file, transition=np.stack([ring, ring.T]))
     arguments = ["pvn.tabular", f"--config.mdp={file}", f"--workdir={workdir}", *QUICK]
-    arguments += ["--config.num_features=3", "--config.task_counts=(4,)"]
+    arguments += ["--config.num_features=3"]
     features = []
     for _ in range(2):
         result = run(*arguments)
@@ -130,7 +125,9 @@ def test_an_mdp_of_ones_own_and_the_same_run_again(run: Callable, tmp_path: Path
     "changes",
     [
         ["--config.size=2"],  # with p = 0.1 every task is the same in both states
-        ["--config.size=100", "--config.batch_size=0"],  # the states do not fit on an image
+        [  # the states do not fit on an image
+            *("--config.size=100", "--config.batch_size=0", "--config.predict=action_values"),
+        ],
     ],
 )
 def test_chains_without_a_random_networks_panel(
@@ -141,6 +138,8 @@ def test_chains_without_a_random_networks_panel(
     result = run("pvn.tabular", f"--workdir={workdir}", *arguments)
     assert result.returncode == 0, result.stderr
     assert {path.name for path in workdir.iterdir()} == FILES
+    summary = json.loads((workdir / "subspace.json").read_text())
+    assert ("these_tasks" in summary) == ("--config.predict=action_values" not in changes)
 
 
 @pytest.mark.parametrize(
@@ -190,15 +189,3 @@ def test_rows_that_do_not_sum_to_one(run: Callable, tmp_path: Path) -> None:
         "float64)\n"
     )
     assert not (tmp_path / "run").exists()
-
-
-def test_sets_without_a_unique_subspace(run: Callable, tmp_path: Path) -> None:
-    """One set that has hardly any state. If it is empty, the subspace is not unique."""
-    workdir = tmp_path / "run"
-    changes = ["--config.task_counts=(1,)", "--config.random_sets.proportion=0.001"]
-    result = run("pvn.tabular", f"--workdir={workdir}", *QUICK, *changes)
-    assert result.returncode == 0, result.stderr
-    found = json.loads((workdir / "subspace.json").read_text())["random_sets"]
-    for draws in found["closed_form_cosines"].values():
-        assert None in draws[0]
-        assert set(draws[0]) <= {None, 0.0}

