@@ -60,6 +60,7 @@ ROOMS = {
     "experiment": ("console", "features", "learning", "indicators", "networks", "data", *BASE),
     "flop": (),
     "play": ("envs", "data"),
+    "phases": ("console", "metrics", "evaluation", "envs", "data", *BASE),
     "sizing": ("experiment", "flop", "learning", "indicators", "networks", "data", *BASE),
     # "": pvn itself, for its version
     "run_directory": ("console", "errors", "fields", "files", "paths", *REMOTE, ""),
@@ -77,6 +78,7 @@ AMONG_COMMANDS = {
     "metrics",
     "run_directory",
     "recorder",
+    "phases",
 }
 
 
