@@ -38,6 +38,7 @@ from pvn.envs.protocol import PROTOCOL
 from pvn.errors import UserError
 from pvn.evaluation.checkpoint import Checkpoint, restore_checkpoint
 from pvn.evaluation.labels import labelled_rows
+from pvn.evaluation.learner import Learner
 from pvn.evaluation.recorder import CHECKPOINTS, Recorder
 from pvn.evaluation.records import EpisodeRow
 from pvn.evaluation.registry import LEARNERS, SECTIONS, trains_encoder
@@ -164,22 +165,19 @@ def check_labels(c: ml_collections.FrozenConfigDict, dataset: Dataset, subject: 
 
 
 def by_interaction(
-    e: Evaluation, saved: Checkpoint | None, save_dataset: str | None
+    e: Evaluation, learner: Learner | None, saved: Checkpoint | None, save_dataset: str | None
 ) -> Outcome | None:
     """Learns from interaction, and plays. Returns None after a stop."""
-    c, subject, num_actions = e.config, e.subject, e.envs.num_actions
-    learner = None
-    if subject.features is not None:
-        learner = new_learner(c, subject, num_actions, c.num_envs)
-        if saved:
-            learner.restore(saved.learner)
+    c, subject = e.config, e.subject
+    if learner and saved:
+        learner.restore(saved.learner)
     in_eval = saved if saved and saved.phase == "eval" else None
     if learner and not in_eval:
         store = None
         if save_dataset:
             attributes = {
                 "game": subject.game,
-                "num_actions": num_actions,
+                "num_actions": e.envs.num_actions,
                 "protocol": PROTOCOL,
                 "source": {"kind": "pvn.evaluate", "agent": subject.agent, "seed": c.seed},
             }
@@ -244,6 +242,7 @@ def evaluate(
     subject: Subject,
     envs: AtariEnvs,
     run: Run,
+    learner: Learner | None,
     *,
     dataset: Dataset | None = None,
     save_dataset: str | None = None,
@@ -255,6 +254,7 @@ def evaluate(
       subject: the features and the game.
       envs: the environments.
       run: the open run directory.
+      learner: for interaction; None: uniformly random play.
       dataset: the labels to learn from; None: the agent interacts.
       save_dataset: the dataset that the interaction is written to; None: it is not kept.
 
@@ -284,7 +284,7 @@ def evaluate(
         if dataset:
             outcome = by_labels(e, saved, dataset)
         else:
-            outcome = by_interaction(e, saved, save_dataset)
+            outcome = by_interaction(e, learner, saved, save_dataset)
     if outcome is None:
         run.push("metrics.jsonl", "tensorboard")  # the last events
         at = f"{record.saved_at:,}"
@@ -328,8 +328,11 @@ def main() -> int:
     else:
         check_together(c)
     envs = AtariEnvs(subject.game, c.num_envs)
+    learner = None
     if subject.features is not None:
         check_features_fit(subject.features, name, subject.game, envs.num_actions)
+        # Made before anything is written, because it refuses what does not fit it.
+        learner = new_learner(c, subject, envs.num_actions, c.num_envs)
     config = {
         **c.to_dict(),
         "game": subject.game,
@@ -350,7 +353,9 @@ def main() -> int:
         pull=("summary.json", "metrics.jsonl", CHECKPOINTS),
         may_change=MAY_CHANGE,
     ) as run:
-        return evaluate(c, subject, envs, run, dataset=dataset, save_dataset=_SAVE_DATASET.value)
+        return evaluate(
+            c, subject, envs, run, learner, dataset=dataset, save_dataset=_SAVE_DATASET.value
+        )
 
 
 if __name__ == "__main__":

@@ -70,9 +70,22 @@ def _rows(workdir: Path, name: str = "scores.jsonl") -> list[dict]:
     return [json.loads(line) for line in (workdir / name).read_text().splitlines()]
 
 
-@pytest.mark.parametrize("head", ["fqi", "dqn"])
-def test_head_scores_and_policy(run: Callable, features: Path, tmp_path: Path, head: str) -> None:
-    arguments = ["pvn.evaluate", f"--features={features}", *TINY, f"--config.head={head}"]
+def test_successor_heads_play(run: Callable, features: Path, dataset: Path, tmp_path: Path) -> None:
+    arguments = [f"--features={features}", *TINY, f"--dataset={dataset}", f"--workdir={tmp_path}"]
+    arguments += ["--config.head=successor", "--config.num_labels=(500,2000)"]
+    wrong = run("pvn.evaluate", *arguments)
+    assert wrong.returncode == 1
+    assert wrong.stderr == "error: config.n_step: 5, expected 1 with config.head=successor\n"
+    assert not any(tmp_path.iterdir())
+    result = run("pvn.evaluate", *arguments, "--config.n_step=1")
+    assert result.returncode == 0, result.stderr
+    assert [row["step"] for row in _rows(tmp_path, "metrics.jsonl")] == [500, 2000]
+    assert all(row["reward_r2"] < 1 for row in _rows(tmp_path, "metrics.jsonl"))
+    assert {row["head"] for row in _rows(tmp_path)} == {"successor"}
+
+
+def test_scores_and_policy(run: Callable, features: Path, tmp_path: Path) -> None:
+    arguments = ["pvn.evaluate", f"--features={features}", *TINY]
     result = run(*arguments, f"--workdir={tmp_path / 'a'}")
     assert result.returncode == 0, result.stderr
     rows = _rows(tmp_path / "a")
@@ -86,12 +99,12 @@ def test_head_scores_and_policy(run: Callable, features: Path, tmp_path: Path, h
         "episode_return",
         "length",
     }
-    assert {(r["game"], r["agent"], r["head"]) for r in rows} == {("Breakout", "pvn", head)}
+    assert {(r["game"], r["agent"], r["head"]) for r in rows} == {("Breakout", "pvn", "fqi")}
     assert sum(r["phase"] == "eval" for r in rows) == 6
     assert all(r["agent_step"] <= 1200 for r in rows)
-    if head == "fqi":  # fits: at learn_after, at each multiple of refit_every, and at the end
-        fits = [row["step"] for row in _rows(tmp_path / "a", "metrics.jsonl")]
-        assert fits == [200, 400, 800, 1200]
+    # Fits: at learn_after, at each multiple of refit_every, and at the end.
+    fits = [row["step"] for row in _rows(tmp_path / "a", "metrics.jsonl")]
+    assert fits == [200, 400, 800, 1200]
 
     again = run(*arguments, f"--workdir={tmp_path / 'a'}")  # is not repeated
     assert again.returncode == 0

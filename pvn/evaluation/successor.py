@@ -10,7 +10,6 @@ It fails where the cumulants do not express the rewards: `reward_r2` is near 0 t
 and a reward that depends on the action are the usual causes.
 """
 
-import functools
 from collections.abc import Mapping
 from typing import Annotated, NamedTuple
 
@@ -79,11 +78,8 @@ class SuccessorLearner(LinearLearner):
                 f"config.n_step: {context.n_step}, expected 1 with config.head=successor"
             )
         self._settings, self.num_fits = settings, 0
+        self._successor: Successor = context.features.successor
         self._next_fit, self._fitted_at = context.learn_after, -1  # agent steps
-
-    @functools.cached_property
-    def _successor(self) -> Successor:
-        return self._context.features.successor
 
     def act(self, observation: np.ndarray) -> Acted:
         """Greedy actions; the replay keeps cumulants."""
