@@ -99,7 +99,8 @@ def _iqm_curve(
         spread = min(runs.size for runs in here.values()) > 1
         interval = stratified_bootstrap(here, interquartile_mean) if spread else (np.nan, np.nan)
         points.append((value, *interval))
-    return Curve("", *pair, x, *np.array(points).reshape(-1, 3).T, len(games))
+    value, low, high = np.array(points).T
+    return Curve("", *pair, x, value, low, high, num_games=len(games))
 
 
 def sample_efficiency(episodes: Sequence[EpisodeRow], num_bins: int = 20) -> list[Curve]:

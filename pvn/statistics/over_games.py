@@ -161,7 +161,7 @@ def probe_correlations(results: Sequence[Result]) -> list[ProbeCorrelation]:
         for result in cells[kind, head]:
             games[result.game].append((result.probes[kind].value, result.normalised or 0.0))
         pairs = [pair for each in games.values() for pair in each]
-        overall = spearman(*map(list, zip(*pairs, strict=True)))
+        overall = spearman([x for x, _ in pairs], [y for _, y in pairs])
         agents = {result.agent for result in cells[kind, head]}
         within = within_groups(games)
         found.append(ProbeCorrelation(kind, head, overall, len(games), len(agents), *within))

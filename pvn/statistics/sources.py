@@ -25,7 +25,7 @@ class Source(NamedTuple):
     file: str
     first: int  # line number
     last: int
-    count: int  # rows of the group in these lines; others may lie between
+    num_rows: int  # rows of the group in these lines; others may lie between
 
     @property
     def text(self) -> str:
