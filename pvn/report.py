@@ -113,10 +113,8 @@ def contents(numbers: Numbers, inputs: Sequence[str]) -> list[Part]:
         parts += [Heading("Over games"), over.aggregate_table(numbers.aggregates, anchors)]
         parts += [Note(over.AGGREGATE_NOTE)]
     axes = ("human-normalised score", "share of runs above")
-    parts += _noted(
-        over.PROFILE_NOTE,
-        over_games_chart("Performance profiles", "profiles.png", axes, curves["profile"], styles),
-    )
+    profile = over_games_chart("All runs", "profiles.png", axes, curves["profile"], styles)
+    parts += _section("Performance profiles", over.PROFILE_NOTE, profile)
     if numbers.improvements:
         table = over.improvement_table(numbers.improvements, anchors)
         parts += [Heading("Probability of improvement"), table, Note(over.IMPROVEMENT_NOTE)]
@@ -153,12 +151,8 @@ _SOURCES_NOTE = (
 )
 
 
-def _noted(note: str, charts: Sequence[Chart]) -> list[Part]:
-    return [Note(note), *charts] if charts else []
-
-
 def _section(title: str, note: str, charts: Sequence[Chart]) -> list[Part]:
-    return [Heading(title), *_noted(note, charts)] if charts else []
+    return [Heading(title), Note(note), *charts] if charts else []
 
 
 def _correlations(numbers: Numbers, styles: dict[tuple[str, str], int]) -> list[Part]:

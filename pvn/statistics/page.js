@@ -1,26 +1,26 @@
 // Draws the charts of a report with uPlot, and opens the list of rows that a link leads to.
 "use strict";
 (() => {
-  const COLOURS = 7, DASHES = [[], [8, 5], [2, 4], [8, 4, 2, 4]];
+  const COLOURS = 7, DASHES = [[], [8, 5], [2, 4], [8, 4, 2, 4]], PUBLISHED = [[7, 4], [2, 3]];
   const colourOf = (name) => getComputedStyle(document.documentElement).getPropertyValue(name);
+  const HINT = "point at a curve for its values; drag to zoom, click a name to hide it";
   const short = new Intl.NumberFormat("en-US", {maximumSignificantDigits: 4});
   const ticks = new Intl.NumberFormat("en-US", {notation: "compact", maximumSignificantDigits: 4});
 
   function styled(series) {
     const name = series.published ? `--published-${series.style % 2}` : `--c${series.style % COLOURS}`;
     const number = Math.floor(series.style / COLOURS) % DASHES.length;
-    return {colour: colourOf(name).trim(), dash: series.published ? [6, 4] : DASHES[number]};
+    return {colour: colourOf(name).trim(), dash: series.published ? PUBLISHED[series.style % 2] : DASHES[number]};
   }
 
-  // The values that are shown: of all visible series within the visible x, with their intervals.
+  // The range of all visible series with their intervals.
   function extent(plot, chart) {
     let low = Infinity, high = -Infinity;
-    const {min, max} = plot.scales.x;
     chart.series.forEach((series, number) => {
       if (!plot.series[number + 1].show) return;
       for (const key of ["y", "low", "high"]) {
-        series[key].forEach((value, i) => {
-          if (value === null || chart.x[i] < min || chart.x[i] > max) return;
+        series[key].forEach((value) => {
+          if (value === null) return;
           low = Math.min(low, value);
           high = Math.max(high, value);
         });
@@ -91,7 +91,7 @@
       return {
         label: series.label, stroke: colour, dash, width: series.published ? 1.5 : 2,
         spanGaps: true, paths: chart.points ? () => null : undefined,
-        points: {show: chart.points || count <= 30, size: chart.points ? 9 : 6, fill: colour},
+        points: {show: chart.points || count <= 30, size: chart.points ? 9 : series.published ? 8 : 6, fill: colour},
         value: (plot, value, number, i) => written(chart, series, i),
       };
     });
@@ -99,10 +99,14 @@
       width, height: Math.round(Math.max(220, Math.min(width * 0.56, 360))),
       scales: {x: {time: false}, y: {range: (plot) => extent(plot, chart)}},
       axes: [
-        {...axis, label: chart.xLabel, labelSize: 22, values: (plot, values) => values.map((v) => ticks.format(v))},
-        {...axis, label: chart.yLabel, labelSize: 22, size: 52, values: (plot, values) => values.map((v) => ticks.format(v))},
+        {...axis, label: chart.xLabel, labelSize: 20, size: 32, values: (plot, values) => values.map((v) => ticks.format(v))},
+        {...axis, label: chart.yLabel, labelSize: 22, size: 50, values: (plot, values) => values.map((v) => ticks.format(v))},
       ],
-      series: [{label: chart.xLabel, value: (plot, value) => value === null ? "" : short.format(value)}, ...lines],
+      series: [{label: chart.xLabel, value: (plot, value) => value == null ? HINT : short.format(value)}, ...lines],
+      legend: {markers: {
+        width: 2, dash: (plot, number) => number && chart.series[number - 1].published ? "dotted" : "solid",
+        fill: (plot, number) => number && !chart.series[number - 1].published ? lines[number - 1].stroke : null,
+      }},
       cursor: {dataIdx: nearest, focus: {prox: 24}, y: false},
       focus: {alpha: 0.35},
       hooks: {drawAxes: [(plot) => intervals(plot, chart)]},
@@ -120,7 +124,8 @@
     };
     let now = draw();
     const again = () => { now.plot.destroy(); now = draw(); };
-    new ResizeObserver(() => { if (place.clientWidth !== now.width) again(); }).observe(place);
+    const resized = () => { if (place.clientWidth !== now.width) again(); };
+    new ResizeObserver(() => requestAnimationFrame(resized)).observe(place);
     return again;
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawn.forEach((again) => again()));

@@ -51,7 +51,8 @@ def _bar(cell: Cell, low: float, high: float) -> str:
         line = f'<line x1="{first}" x2="{last}" y1="5" y2="5"/>'
     return (
         '<svg class="bar" viewBox="0 0 120 10" aria-hidden="true">'
-        f'{line}<circle cx="{middle}" cy="5" r="3.5"/></svg>'
+        f'<line class="track" x1="4" x2="116" y1="5" y2="5"/>{line}'
+        f'<circle cx="{middle}" cy="5" r="3.5"/></svg>'
     )
 
 
