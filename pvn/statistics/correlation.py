@@ -1,10 +1,13 @@
 """Rank correlation of two measurements, with an interval that suits few pairs."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
+
+from pvn.statistics.intervals import bootstrap_interval
 
 
 class Correlation(NamedTuple):
@@ -17,7 +20,8 @@ class Correlation(NamedTuple):
 
 
 _MIN_PAIRS = 5
-_EXACT = 8  # up to so many pairs, all permutations are counted
+_EXACT = 7  # up to so many pairs, all permutations are counted
+_PERMUTATIONS = 9_999
 
 
 def spearman(x: Sequence[float], y: Sequence[float], seed: int = 0) -> Correlation:
@@ -25,7 +29,7 @@ def spearman(x: Sequence[float], y: Sequence[float], seed: int = 0) -> Correlati
 
     The interval is Fisher's z with the variance (1 + rho^2 / 2) / (N - 3) of Bonett and Wright 2000
     ("Sample size requirements for estimating Pearson, Kendall and Spearman correlations"). The
-    p-value counts permutations: all of them up to 8 pairs, else 9,999 random ones. Both assume that
+    p-value counts permutations: all of them up to 7 pairs, else 9,999 random ones. Both assume that
     pairs are independent.
 
     Raises:
@@ -41,32 +45,46 @@ def spearman(x: Sequence[float], y: Sequence[float], seed: int = 0) -> Correlati
     error = np.sqrt((1 + rho**2 / 2) / (count - 3))
     middle = np.arctanh(np.clip(rho, -1 + 1e-9, 1 - 1e-9))
     low, high = np.tanh(middle + np.array([-1.96, 1.96]) * error)
-    test = stats.permutation_test(
-        (ranks[0],),
-        lambda first: _pearson(first, ranks[1]),
-        permutation_type="pairings",
-        n_resamples=np.inf if count <= _EXACT else 9_999,
-        rng=np.random.default_rng(seed),
-    )
-    return Correlation(count, rho, (float(low), float(high)), float(test.pvalue))
+    return Correlation(count, rho, (float(low), float(high)), _p_value(ranks[0], ranks[1], seed))
+
+
+def _p_value(x: np.ndarray, y: np.ndarray, seed: int) -> float:
+    """How often |correlation| is at least as large when `y` is permuted."""
+    centred = y - y.mean()
+    if y.size <= _EXACT:
+        permuted, extra = np.array(list(itertools.permutations(centred))), 0
+    else:  # the pairing that was observed counts as one of the permutations
+        tiled = np.tile(centred, (_PERMUTATIONS, 1))
+        permuted, extra = np.random.default_rng(seed).permuted(tiled, axis=1), 1
+    covariances = np.abs(permuted @ (x - x.mean()))  # grow with the correlation
+    observed = abs(centred @ (x - x.mean())) * (1 - 1e-9)
+    return float((np.sum(covariances >= observed) + extra) / (len(permuted) + extra))
 
 
 def _pearson(x: np.ndarray, y: np.ndarray) -> float:
     return float(np.clip(np.corrcoef(x, y)[0, 1], -1.0, 1.0))
 
 
-def within_groups(pairs: Mapping[str, Sequence[tuple[float, float]]]) -> tuple[float | None, int]:
-    """Mean over groups, for example games, of the rank correlation of each group's pairs.
+class Within(NamedTuple):
+    """Mean over groups of the rank correlation of each group's pairs."""
 
-    Differences between groups do not enter. Groups with fewer than three pairs or without variation
-    are left out.
+    num_groups: int  # that count
+    rho: float | None  # None: no group counts
+    interval: tuple[float, float] | None  # 95 % bootstrap over groups; None: fewer than five
 
-    Returns:
-      (mean, or None without a group; number of groups that count).
+
+_MIN_GROUPS = 5
+
+
+def within_groups(pairs: Mapping[str, Sequence[tuple[float, float]]]) -> Within:
+    """Rank correlation within groups, for example games; differences between groups do not enter.
+
+    Groups with fewer than three pairs or without variation are left out.
     """
     found = []
     for group in pairs.values():
         x, y = (np.array(each) for each in zip(*group, strict=True))
         if len(group) >= 3 and np.ptp(x) > 0 and np.ptp(y) > 0:
             found.append(_pearson(stats.rankdata(x), stats.rankdata(y)))
-    return (float(np.mean(found)) if found else None), len(found)
+    interval = bootstrap_interval(found) if len(found) >= _MIN_GROUPS else None
+    return Within(len(found), float(np.mean(found)) if found else None, interval)

@@ -112,11 +112,11 @@ def correlations_csv(correlations: Sequence[ProbeCorrelation], results: Sequence
             *(names[each.kind], each.head),
             *(each.overall.num_pairs, each.num_games, each.num_agents),
             *(each.overall.rho, *(each.overall.interval or (None, None)), each.overall.p_value),
-            *(each.within, each.num_within),
+            *(each.within.rho, *(each.within.interval or (None, None)), each.within.num_groups),
         ]
         for each in correlations
     ]
-    return _csv([*header, "spearman_within_games", "games_within"], rows)
+    return _csv([*header, *_ends("spearman_within_games"), "games_within"], rows)
 
 
 def sources_csv(sources: Sequence[Source]) -> str:

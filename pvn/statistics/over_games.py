@@ -15,7 +15,7 @@ import numpy as np
 
 from pvn.evaluation.records import EpisodeRow
 from pvn.statistics import aggregates
-from pvn.statistics.correlation import Correlation, spearman, within_groups
+from pvn.statistics.correlation import Correlation, Within, spearman, within_groups
 from pvn.statistics.curves import Curve
 from pvn.statistics.intervals import stratified_bootstrap
 from pvn.statistics.references import human_normalised
@@ -58,8 +58,7 @@ class ProbeCorrelation(NamedTuple):
     overall: Correlation
     num_games: int
     num_agents: int
-    within: float | None  # mean over games of the correlation over agents
-    num_within: int  # games that count in it
+    within: Within  # games, over agents
 
 
 def _spread(runs: Mapping[str, np.ndarray]) -> bool:
@@ -164,5 +163,5 @@ def probe_correlations(results: Sequence[Result]) -> list[ProbeCorrelation]:
         overall = spearman([x for x, _ in pairs], [y for _, y in pairs])
         agents = {result.agent for result in cells[kind, head]}
         within = within_groups(games)
-        found.append(ProbeCorrelation(kind, head, overall, len(games), len(agents), *within))
+        found.append(ProbeCorrelation(kind, head, overall, len(games), len(agents), within))
     return found

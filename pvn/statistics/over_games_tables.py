@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pvn.statistics.over_games import STATISTICS, Aggregate, Improvement, ProbeCorrelation
 from pvn.statistics.page import Cell, Table
 from pvn.statistics.published import PUBLISHED, WINDOW
+from pvn.statistics.summary import Estimate
 from pvn.statistics.tables import (
     Anchors,
     Column,
@@ -62,7 +63,9 @@ CORRELATION_NOTE = (
     "games from hard ones. Its interval is Fisher's z with Bonett and Wright's variance, p is from "
     "permutations; both take cells as independent, which cells of one game or one agent are not, "
     "so they are too optimistic. Within games: mean over games of the correlation over agents, for "
-    "games with three agents or more; this asks whether a better probe means a better score."
+    "games with three agents or more, with a bootstrap interval over games; this asks whether a "
+    "better probe means a better score. In a chart, a point is a cell, its whisker the interval "
+    "of the score."
 )
 
 
@@ -133,6 +136,10 @@ def _mean_and_deviation(mean: float, deviation: float) -> str:
     return f"{mean:,.{decimals}f} ± {deviation:,.{decimals}f}"
 
 
+def _rho_cell(rho: float | None, interval: tuple[float, float] | None) -> Cell:
+    return estimate_cell(None if rho is None else Estimate(rho, interval), ".2f")
+
+
 def correlation_table(
     correlations: Sequence[ProbeCorrelation], columns: Sequence[Column], results_anchor: str
 ) -> Table:
@@ -140,21 +147,18 @@ def correlation_table(
     titles = {column.kind: column.title for column in columns}
     rows: list[list[str | Cell]] = []
     for each in correlations:
-        overall = each.overall
-        text = "-" if overall.rho is None else f"{overall.rho:.2f}"
-        if overall.interval is not None:
-            text += f" [{overall.interval[0]:.2f}, {overall.interval[1]:.2f}]"
+        overall, within = each.overall, each.within
         rows.append(
             [
                 titles[each.kind],
                 each.head,
-                Cell(text, overall.rho, overall.interval),
+                _rho_cell(overall.rho, overall.interval),
                 number(overall.p_value, ".4f"),
                 number(overall.num_pairs, ""),
                 number(each.num_games, ""),
                 number(each.num_agents, ""),
-                number(each.within, ".2f"),
-                number(each.num_within or None, ""),
+                _rho_cell(within.rho, within.interval),
+                number(within.num_groups or None, ""),
                 Cell("results", link=results_anchor),
             ]
         )
