@@ -156,12 +156,11 @@ def _section(title: str, note: str, charts: Sequence[Chart]) -> list[Part]:
 
 
 def _correlations(numbers: Numbers, styles: dict[tuple[str, str], int]) -> list[Part]:
-    """Probes beside scores, if some correlation could be computed."""
-    known = [each for each in numbers.correlations if each.overall.rho is not None]
-    if not known:
+    """Probes beside scores."""
+    if not numbers.correlations:
         return []
     columns = probe_columns(numbers.results)
-    kinds = {each.kind for each in known}
+    kinds = {each.kind for each in numbers.correlations}
     charts = [
         probe_chart(column.kind, column.title, f"probe_{number}.png", numbers.results, styles)
         for number, column in enumerate(columns, 1)

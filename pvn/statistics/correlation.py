@@ -27,10 +27,8 @@ _PERMUTATIONS = 9_999
 def spearman(x: Sequence[float], y: Sequence[float], seed: int = 0) -> Correlation:
     """Spearman's rank correlation of pairs. Ties get their mean rank.
 
-    The interval is Fisher's z with the variance (1 + rho^2 / 2) / (N - 3) of Bonett and Wright 2000
-    ("Sample size requirements for estimating Pearson, Kendall and Spearman correlations"). The
-    p-value counts permutations: all of them up to 7 pairs, else 9,999 random ones. Both assume that
-    pairs are independent.
+    The p-value counts permutations: all of them up to 7 pairs, else 9,999 random ones. It and the
+    interval assume that pairs are independent.
 
     Raises:
       ValueError: the lengths differ.
@@ -42,10 +40,19 @@ def spearman(x: Sequence[float], y: Sequence[float], seed: int = 0) -> Correlati
         return Correlation(count, None, None, None)
     ranks = [stats.rankdata(each) for each in (x, y)]
     rho = _pearson(ranks[0], ranks[1])
-    error = np.sqrt((1 + rho**2 / 2) / (count - 3))
+    return Correlation(count, rho, rank_interval(rho, count), _p_value(ranks[0], ranks[1], seed))
+
+
+def rank_interval(rho: float, num_pairs: int) -> tuple[float, float]:
+    """95 % interval of Spearman's rho, by Fisher's z with the variance (1 + rho^2 / 2) / (N - 3).
+
+    Bonett and Wright 2000, "Sample size requirements for estimating Pearson, Kendall and Spearman
+    correlations".
+    """
+    error = np.sqrt((1 + rho**2 / 2) / (num_pairs - 3))
     middle = np.arctanh(np.clip(rho, -1 + 1e-9, 1 - 1e-9))
     low, high = np.tanh(middle + np.array([-1.96, 1.96]) * error)
-    return Correlation(count, rho, (float(low), float(high)), _p_value(ranks[0], ranks[1], seed))
+    return float(low), float(high)
 
 
 def _p_value(x: np.ndarray, y: np.ndarray, seed: int) -> float:

@@ -148,7 +148,7 @@ def profiles(scores: Scores, num_points: int = 101) -> list[Curve]:
 
 
 def probe_correlations(results: Sequence[Result]) -> list[ProbeCorrelation]:
-    """One for each kind of probe and head with a cell that has both numbers."""
+    """One for each kind of probe and head with enough cells that have both numbers."""
     cells: defaultdict[tuple[ProbeKind, str], list[Result]] = defaultdict(list)
     for result in results:
         if result.normalised is not None:
@@ -161,6 +161,8 @@ def probe_correlations(results: Sequence[Result]) -> list[ProbeCorrelation]:
             games[result.game].append((result.probes[kind].value, result.normalised or 0.0))
         pairs = [pair for each in games.values() for pair in each]
         overall = spearman([x for x, _ in pairs], [y for _, y in pairs])
+        if overall.rho is None:
+            continue
         agents = {result.agent for result in cells[kind, head]}
         within = within_groups(games)
         found.append(ProbeCorrelation(kind, head, overall, len(games), len(agents), within))
