@@ -1,19 +1,18 @@
-r"""Compares scores and probes of several runs: tables, learning curves and one page.
+r"""Compares scores and probes of several runs: tables, curves and one page.
 
     python -m pvn.report --inputs=runs/pong/eval,runs/pong/eval_random,runs/pong/probe \
         --workdir=runs/report
 
 An input is a directory that holds `scores.jsonl`, `probes.jsonl`, or both. The command writes
-`report.md`, `report.html` (self-contained), `scores.csv`, and `learning_curves_<game>.png` for each
-game with training episodes. The same inputs give the same report.
+`report.md`, `report.html` (self-contained), a PNG for each chart, and CSV files: `scores.csv`,
+`curves.csv`, `sources.csv` (the files and lines behind each number), and, where the report has
+such a table, `aggregates.csv`, `improvements.csv`, `published.csv` and `correlations.csv`. The same
+inputs give the same report.
 """
 
 import contextlib
-import io
-from collections.abc import Mapping, Sequence
-
-import matplotlib
-from matplotlib.figure import Figure
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from pvn import config as cfg
 from pvn import console
@@ -21,100 +20,173 @@ from pvn.evaluation.records import PROBES, SCORES
 from pvn.files import write_whole
 from pvn.remote import reading
 from pvn.run_directory import lock_workdir
-from pvn.statistics.load import load_rows
+from pvn.statistics import exports
+from pvn.statistics import over_games_tables as over
+from pvn.statistics.charts import game_charts, over_games_chart, probe_chart
+from pvn.statistics.curves import (
+    Curve,
+    label_efficiency,
+    label_efficiency_over_games,
+    learning_curves,
+    sample_efficiency,
+)
+from pvn.statistics.figures import png
+from pvn.statistics.load import Rows, load_rows
+from pvn.statistics.origins import origins
+from pvn.statistics.over_games import (
+    Aggregate,
+    Improvement,
+    ProbeCorrelation,
+    aggregate,
+    improvements,
+    probe_correlations,
+    profiles,
+    run_scores,
+)
 from pvn.statistics.page import (
+    Chart,
     Files,
     Heading,
     Note,
     Part,
-    Picture,
     Table,
     Terms,
-    html_page,
     markdown_page,
     to_markdown,
 )
-from pvn.statistics.summary import (
-    Aggregate,
-    Curve,
-    Result,
-    aggregate,
-    learning_curves,
-    summarise,
-)
-from pvn.statistics.tables import agent_label, aggregate_table, notes, results_table, to_csv
+from pvn.statistics.sources import Source
+from pvn.statistics.summary import Result, summarise
+from pvn.statistics.tables import notes, probe_columns, results_table
+from pvn.statistics.web import html_page, slug
+from pvn.statistics.windows import Window, windows
 
 _INPUTS = cfg.define_paths(
     "inputs", "Directories with scores.jsonl or probes.jsonl, comma-separated.", required=True
 )
 _WORKDIR = cfg.define_path("workdir", None, "Directory to write.", required=True, local=False)
 
-# Okabe and Ito's palette without yellow. Colour-blind readers can distinguish its colours.
-_COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"]
-_LINES = ["-", "--", ":", "-."]
-
-_CURVES_NOTE = (
-    "Return of training episodes against agent steps with rewards. A point is the mean over a bin "
-    "of episodes. The band is its 95 % bootstrap interval."
-)
-_AGGREGATE_NOTE = (
-    "Interquartile mean (IQM) of the human-normalised scores of all runs. A run is one seed in one "
-    "game. The 95 % interval resamples runs within each game (Agarwal et al. 2021). A row without "
-    "an interval has a game with a single run. Compare only rows that cover the same games."
-)
+_RESULTS = "Results"
+_STEPS = "agent steps with rewards"
+_NORMALISED = "IQM of human-normalised return"
 
 
-def plot(curves: Sequence[Curve], styles: Mapping[tuple[str, str], int]) -> bytes:
-    """Draws the learning curves of one game as a PNG. `styles`: (agent, head) -> number."""
-    with matplotlib.rc_context({"font.size": 12}):
-        figure = Figure(figsize=(8, 4.5), layout="constrained")
-        axes = figure.subplots()
-        axes.spines[["top", "right"]].set_visible(False)
-        lines = []
-        for curve in curves:
-            style = styles[curve.agent, curve.head]
-            colour = _COLOURS[style % len(_COLOURS)]
-            lines += axes.plot(
-                curve.agent_step,
-                curve.episode_return,
-                color=colour,
-                linestyle=_LINES[style // len(_COLOURS) % len(_LINES)],
-                linewidth=2,
-                marker="o",
-                markersize=4,
-            )
-            axes.fill_between(
-                curve.agent_step, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0
-            )
-        axes.set_title(curves[0].game)
-        axes.set_xlabel("agent steps with rewards")
-        axes.set_ylabel("return of training episodes")
-        axes.set_xlim(left=0)
-        axes.xaxis.set_major_formatter("{x:,.0f}")
-        axes.grid(alpha=0.25)
-        # A dollar sign would begin a formula. The legend gets the labels as an argument, because
-        # matplotlib hides a line whose own label begins with an underscore.
-        labels = [agent_label(curve.agent, curve.head).replace("$", r"\$") for curve in curves]
-        axes.legend(lines, labels, frameon=False)
-        file = io.BytesIO()
-        figure.savefig(file, format="png", dpi=150)
-        return file.getvalue()
+class Numbers(NamedTuple):
+    """All numbers of a report."""
+
+    results: list[Result]
+    aggregates: list[Aggregate]
+    improvements: list[Improvement]
+    windows: list[Window]
+    correlations: list[ProbeCorrelation]
+    curves: dict[str, list[Curve]]  # by kind
+    sources: list[Source]
 
 
-def contents(
-    results: Sequence[Result],
-    aggregates: Sequence[Aggregate],
-    pictures: Sequence[Picture],
-    inputs: Sequence[str],
-) -> list[Part]:
+def compute(rows: Rows) -> Numbers:
+    """Computes the numbers of a report."""
+    scores, results = run_scores(rows.episodes), summarise(rows.episodes, rows.probes)
+    return Numbers(
+        results=results,
+        aggregates=aggregate(scores),
+        improvements=improvements(rows.episodes),
+        windows=windows(rows.episodes),
+        correlations=probe_correlations(results),
+        curves={
+            "profile": profiles(scores),
+            "sample_efficiency": sample_efficiency(rows.episodes),
+            "label_efficiency_over_games": label_efficiency_over_games(rows.episodes),
+            "learning": learning_curves(rows.episodes),
+            "label_efficiency": label_efficiency(rows.episodes),
+        },
+        sources=rows.sources,
+    )
+
+
+def contents(numbers: Numbers, inputs: Sequence[str]) -> list[Part]:
     """The parts of a report, in order."""
-    parts: list[Part] = [results_table(results)]
-    if aggregates:
-        parts += [Heading("Over games"), aggregate_table(aggregates), Note(_AGGREGATE_NOTE)]
-    if pictures:
-        parts += [Heading("Learning curves"), Note(_CURVES_NOTE), *pictures]
+    results, curves = numbers.results, numbers.curves
+    # An (agent, head) has the same colour in every chart.
+    styles = {pair: i for i, pair in enumerate(dict.fromkeys(each[1:3] for each in results))}
+    listed, anchors = origins(results, numbers.sources)
+    parts: list[Part] = [Heading(_RESULTS), results_table(results, anchors)]
+    if numbers.aggregates:
+        parts += [Heading("Over games"), over.aggregate_table(numbers.aggregates, anchors)]
+        parts += [Note(over.AGGREGATE_NOTE)]
+    axes = ("human-normalised score", "share of runs above")
+    profile = over_games_chart("All runs", "profiles.png", axes, curves["profile"], styles)
+    parts += _section("Performance profiles", over.PROFILE_NOTE, profile)
+    if numbers.improvements:
+        table = over.improvement_table(numbers.improvements, anchors)
+        parts += [Heading("Probability of improvement"), table, Note(over.IMPROVEMENT_NOTE)]
+    efficiency = []
+    for kind, title in (
+        ("sample_efficiency", "Training episodes"),
+        ("label_efficiency_over_games", "Evaluation episodes"),
+    ):
+        labels = (_STEPS, _NORMALISED)
+        efficiency += over_games_chart(title, f"{kind}.png", labels, curves[kind], styles)
+    parts += _section("Sample efficiency over games", over.EFFICIENCY_NOTE, efficiency)
+    learning = game_charts(
+        curves["learning"], styles, "learning_curves", "return of training episodes", True
+    )
+    drawn = any(series.published for chart in learning for series in chart.series)
+    note = over.CURVES_NOTE + (f" {over.PUBLISHED_NOTE}" if drawn else "")
+    parts += _section("Learning curves", note, learning)
+    if numbers.windows:
+        table = over.windows_table(numbers.windows, anchors)
+        parts += [Heading("Beside published returns"), table, Note(over.WINDOWS_NOTE)]
+    labelled = game_charts(
+        curves["label_efficiency"], styles, "label_efficiency", "return of evaluation episodes"
+    )
+    parts += _section("Label-efficiency curves", over.LABEL_NOTE, labelled)
+    parts += _correlations(numbers, styles)
     parts += [Heading("What the columns mean"), Terms(notes(results))]
+    parts += [Heading("Rows behind the numbers"), Note(_SOURCES_NOTE), *listed]
     return [*parts, Heading("Inputs"), Files(list(inputs))]
+
+
+_SOURCES_NOTE = (
+    "The files and lines that each row of a table comes from, by agent and game; relative paths "
+    "begin where the report was made. sources.csv has the same list."
+)
+
+
+def _section(title: str, note: str, charts: Sequence[Chart]) -> list[Part]:
+    return [Heading(title), Note(note), *charts] if charts else []
+
+
+def _correlations(numbers: Numbers, styles: dict[tuple[str, str], int]) -> list[Part]:
+    """Probes beside scores."""
+    if not numbers.correlations:
+        return []
+    columns = probe_columns(numbers.results)
+    kinds = {each.kind for each in numbers.correlations}
+    charts = [
+        probe_chart(column.kind, column.title, f"probe_{number}.png", numbers.results, styles)
+        for number, column in enumerate(columns, 1)
+        if column.kind in kinds
+    ]
+    table = over.correlation_table(numbers.correlations, columns, slug(_RESULTS))
+    return [Heading("Probes beside scores"), table, Note(over.CORRELATION_NOTE), *charts]
+
+
+def tables_csv(numbers: Numbers) -> dict[str, str]:
+    """{file name: CSV}; tables that a report does not have are left out."""
+    files = {
+        "scores.csv": exports.results_csv(numbers.results),
+        "sources.csv": exports.sources_csv(numbers.sources),
+    }
+    if any(numbers.curves.values()):
+        files["curves.csv"] = exports.curves_csv(numbers.curves)
+    if numbers.aggregates:
+        files["aggregates.csv"] = exports.aggregates_csv(numbers.aggregates)
+    if numbers.improvements:
+        files["improvements.csv"] = exports.improvements_csv(numbers.improvements)
+    if numbers.windows:
+        files["published.csv"] = exports.windows_csv(numbers.windows)
+    if numbers.correlations:
+        files["correlations.csv"] = exports.correlations_csv(numbers.correlations, numbers.results)
+    return files
 
 
 def report(inputs: Sequence[str], workdir: str) -> str:
@@ -128,25 +200,16 @@ def report(inputs: Sequence[str], workdir: str) -> str:
     """
     with contextlib.ExitStack() as stack:
         folders = [stack.enter_context(reading(path, SCORES, PROBES)) for path in inputs]
-        episodes, probes = load_rows([str(folder) for folder in folders])
-    results, curves = summarise(episodes, probes), learning_curves(episodes)
-    # An (agent, head) has the same colour in every game.
-    styles = {pair: i for i, pair in enumerate(dict.fromkeys(curve[1:3] for curve in curves))}
-    pictures = [
-        Picture(
-            game,
-            f"learning_curves_{game}.png",
-            plot([curve for curve in curves if curve.game == game], styles),
-        )
-        for game in dict.fromkeys(curve.game for curve in curves)
-    ]
-    parts = contents(results, aggregate(episodes), pictures, inputs)
-    games = list(dict.fromkeys(result.game for result in results))
+        numbers = compute(load_rows([str(folder) for folder in folders], names=inputs))
+    parts = contents(numbers, inputs)
+    games = list(dict.fromkeys(result.game for result in numbers.results))
     title = f"Report: {', '.join(games) if len(games) <= 4 else f'{len(games)} games'}"
 
-    files: dict[str, bytes | str] = {picture.file: picture.png for picture in pictures}
-    files |= {"scores.csv": to_csv(results), "report.md": markdown_page(parts)}
-    files["report.html"] = html_page(title, parts)
+    files: dict[str, bytes | str] = {
+        part.file: png(part) for part in parts if isinstance(part, Chart)
+    }
+    files |= tables_csv(numbers)
+    files |= {"report.md": markdown_page(parts), "report.html": html_page(title, parts)}
     with lock_workdir(workdir) as place:
         for name, content in files.items():
             write_whole(place.workdir / name, content)

@@ -1,4 +1,3 @@
-import base64
 import csv
 import io
 import re
@@ -9,10 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pvn.report import plot, report
+from pvn.errors import UserError
+from pvn.report import report
+from pvn.statistics.charts import game_charts
+from pvn.statistics.curves import Curve
+from pvn.statistics.figures import png
 from pvn.statistics.page import Table, to_markdown
-from pvn.statistics.summary import Curve
-from tests.statistics.rows import old_probe_row, old_row, probe_row, row, write
+from tests.statistics.rows import old_probe_row, old_row, probe_row, row, suite, write
 
 
 def test_command_end_to_end(run, tmp_path):
@@ -33,23 +35,22 @@ def test_command_end_to_end(run, tmp_path):
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert [re.split(r" *\| *", line)[1:-1] for line in lines[:-2]] == [
-        ["Game", "Agent", "Head", "Value-probe R² (discount 0.99)"]
-        + ["Episode return", "Episodes", "Seeds", "Human-normalised"],
+        ["Game", "Agent", "Head", "Value-probe R² (discount 0.99)", "Episode return"]
+        + ["Human-normalised", "Agent steps", "Episodes", "Seeds"],
         ["-" * 4, "-" * 23, "-" * 4, "-" * 29 + ":", "-" * 13 + ":"]
-        + ["-" * 7 + ":", "-" * 4 + ":", "-" * 15 + ":"],
+        + ["-" * 15 + ":", "-" * 10 + ":", "-" * 7 + ":", "-" * 4 + ":"],
         # (1 + 20.7) / (14.6 + 20.7). The resampled means of two episodes are 0, 1, 1 or 2.
-        ["Pong", "PVN features", "dqn", "0.500 [0.375, 0.625]", "1.0 [0.0, 2.0]", "2", "1"]
-        + ["0.615"],
-        ["Pong", "random-network features", "dqn", "0.250 [0.125, 0.375]", "-9.0", "1", "1"]
-        + ["0.331"],
-        ["Pong", "random policy", "none", "-", "-20.7", "1", "1", "0.000"],
+        ["Pong", "PVN features", "dqn", "0.500 [0.375, 0.625]", "1.0 [0.0, 2.0]"]
+        + ["0.615", "1,000", "2", "1"],
+        ["Pong", "random-network features", "dqn", "0.250 [0.125, 0.375]", "-9.0"]
+        + ["0.331", "1,000", "1", "1"],
+        ["Pong", "random policy", "none", "-", "-20.7", "0.000", "1,000", "1", "1"],
     ]  # fmt: skip
     assert lines[-2:] == [str(workdir / "report.md"), str(workdir / "report.html")]
 
-    names = ["learning_curves_Pong.png", "report.html", "report.md", "scores.csv"]
-    assert sorted(path.name for path in workdir.iterdir()) == names
+    names = ["curves.csv", "learning_curves_Pong.png", "report.html", "report.md", "scores.csv"]
+    assert sorted(path.name for path in workdir.iterdir()) == [*names, "sources.csv"]
     markdown = (workdir / "report.md").read_text()
-    assert "\n".join(lines[:-2]) in markdown
     assert "![Pong](learning_curves_Pong.png)" in markdown
     assert all(f"- `{name}`" in markdown for name in inputs)
 
@@ -60,15 +61,15 @@ def test_command_end_to_end(run, tmp_path):
         "value_r2_0.99": "0.5", "value_r2_0.99_low": "0.375", "value_r2_0.99_high": "0.625",
         "episode_return": "1.0", "episode_return_low": "0.0", "episode_return_high": "2.0",
         "episodes": "2", "seeds": "1", "human_normalised": str((1 + 20.7) / (14.6 + 20.7)),
+        "agent_step_min": "1000", "agent_step_max": "1000",
     }  # fmt: skip
     assert [each["agent"] for each in table] == ["pvn", "random_features", "random_policy"]
     assert table[2]["value_r2_0.99"] == table[2]["episode_return_low"] == ""
 
     page = Page((workdir / "report.html").read_text())
-    png = (workdir / "learning_curves_Pong.png").read_bytes()
-    assert png.startswith(b"\x89PNG")
-    assert page.images == ["data:image/png;base64," + base64.b64encode(png).decode()]
-    assert page.links == []
+    assert (workdir / "learning_curves_Pong.png").read_bytes().startswith(b"\x89PNG")
+    assert not {"img", "link", "iframe"} & set(page.tags)
+    assert all(link.startswith("#") for link in page.links)
     assert "0.500 [0.375, 0.625]" in page.text
     assert "30 no-op starts and without sticky actions" in page.text
     assert all(name in page.text for name in inputs)
@@ -79,18 +80,18 @@ class Page(HTMLParser):
 
     def __init__(self, source):
         super().__init__()
-        self.text, self.images, self.links, self.tags, self.open = "", [], [], [], []
+        self.text, self.links, self.tags, self.open = "", [], [], []
+        self.anchors = []
         self.feed(source)
         assert not self.open
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
-        if tag not in ("meta", "img"):
+        if tag != "meta":
             self.open.append(tag)
         fields = dict(attrs)
-        if tag == "img":
-            self.images.append(fields["src"])
-        self.links += [fields[name] for name in ("href", "srcset") if name in fields]
+        self.anchors += [fields["id"]] if "id" in fields else []
+        self.links += [fields[name] for name in ("href", "src", "srcset") if name in fields]
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
@@ -99,18 +100,10 @@ class Page(HTMLParser):
         self.text += data
 
 
-@pytest.mark.parametrize(
-    ("arguments", "line"),
-    [
-        (["--inputs=none", "--workdir=w"], "error: input none: no such directory"),
-        (["--inputs=", "--workdir=w"], "error: --inputs: is empty, expected a directory"),
-        (["--inputs=x", "--workdir=w", "y"],
-         "error: unexpected argument 'y'; flags are written --name=value"),
-    ],
-)  # fmt: skip
-def test_command_says_what_is_wrong_in_one_line(run, arguments, line):
-    done = run("pvn.report", *arguments)
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", line + "\n")
+def test_command_says_what_is_wrong_in_one_line(run):
+    done = run("pvn.report", "--inputs=none", "--workdir=w")
+    line = "error: input none: no such directory\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", line)
 
 
 def test_same_inputs_same_report(tmp_path):
@@ -126,7 +119,8 @@ def test_same_inputs_same_report(tmp_path):
 def test_no_picture_without_training_episodes(tmp_path):
     report([write(tmp_path / "in", [row(1.0)])], tmp_path / "out")
     assert not list((tmp_path / "out").glob("*.png"))
-    assert "<img" not in (tmp_path / "out" / "report.html").read_text()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "leeoniya" not in page  # a page without charts does not hold the library for them
 
 
 def test_names_are_escaped(tmp_path):
@@ -137,41 +131,79 @@ def test_names_are_escaped(tmp_path):
     page = Page((tmp_path / "out" / "report.html").read_text())
     assert agent in page.text
     assert data in page.text
-    assert not {"script", "i"} & set(page.tags)
+    assert "i" not in page.tags
+    assert "<script>alert" not in (tmp_path / "out" / "report.html").read_text()
     assert '&lt;script&gt;alert("x")&lt;/script&gt; &amp; a\\|b\\\\ $c' in tables
     assert len((tmp_path / "out" / "scores.csv").read_text().splitlines()) == 2
 
 
-def test_several_games_have_an_aggregate(tmp_path):
-    data = write(
-        tmp_path / "in",
-        [row(s, game=g, seed=i) for g, s in (("Pong", 14.6), ("Breakout", 30.5)) for i in (0, 1)],
+@pytest.fixture(scope="module")
+def suite_report(tmp_path_factory):
+    """The folder of the report of `suite`, and the tables."""
+    folder = tmp_path_factory.mktemp("suite")
+    tables = report([suite(folder / "in")], folder / "out")
+    return folder / "out", tables
+
+
+def test_a_suite_has_every_section(suite_report):
+    folder, tables = suite_report
+    markdown, page = ((folder / f"report.{end}").read_text() for end in ("md", "html"))
+    headings = re.findall(r"^## (.*)$", markdown, re.M)
+    assert headings == re.findall(r"<h2 id=[^>]*>([^<]*)</h2>", page)
+    assert headings == [
+        *("Results", "Over games", "Performance profiles", "Probability of improvement"),
+        *("Sample efficiency over games", "Learning curves", "Beside published returns"),
+        *("Label-efficiency curves", "Probes beside scores", "What the columns mean"),
+        *("Rows behind the numbers", "Inputs"),
+    ]
+    # Scores at 300,000 steps: 0.7 / 35.3 and 9.7 / 35.3 in Pong, 0.3 / 28.8 and 5.3 / 28.8 in
+    # Breakout. The middle two are 0.7 / 35.3 and 5.3 / 28.8.
+    line = next(line for line in tables.splitlines() if "random-network" in line and "| 4 |" in
+                re.sub(" +", " ", line))  # fmt: skip
+    assert re.split(r" *\| *", line)[3].startswith("0.102 [")
+    pictures = re.findall(r"!\[.*\]\((.*)\)", markdown)
+    assert sorted(pictures) == sorted(path.name for path in folder.glob("*.png"))
+    assert len(pictures) == 8
+    for name in ("aggregates", "improvements", "published", "correlations", "curves", "sources"):
+        with (folder / f"{name}.csv").open(newline="") as file:
+            assert len(list(csv.DictReader(file))) >= 1
+
+
+def test_every_row_of_a_table_leads_to_its_source(suite_report):
+    folder, _ = suite_report
+    page = Page((folder / "report.html").read_text())
+    assert len(page.anchors) == len(set(page.anchors))
+    assert {link[1:] for link in page.links} <= set(page.anchors)
+    markdown = (folder / "report.md").read_text()
+    anchors = re.findall(r'<a id="([^"]*)">', markdown)
+    links = re.findall(r"\]\(#(rows-[^)]*)\)", markdown)
+    assert set(links) == set(anchors)
+    # Six results, three aggregates, two for each of three pairs, six windows.
+    assert len(links) == 6 + 3 + 2 * 3 + 6
+    (start,) = (
+        i for i, line in enumerate(markdown.splitlines()) if "rows-1-1" in line and "<a" in line
     )
-    tables = report([data], tmp_path / "out")
-    last = tables.splitlines()[-1]
-    assert re.sub(" +", " ", last) == "| PVN features | dqn | 2 | 4 | 1.000 [1.000, 1.000] |"
-    for name in ("report.md", "report.html"):
-        assert "Over games" in (tmp_path / "out" / name).read_text()
+    lines = [line.strip() for line in markdown.splitlines()[start : start + 4]]
+    assert lines[0] == '- <a id="rows-1-1"></a>**Breakout**'
+    assert re.fullmatch(r"- probe value r2, seed 0, 1 row: `.*/in/probes\.jsonl:3`", lines[1])
+    assert re.fullmatch(r"- eval at 1,000 agent steps, seed 0, 1 row: `.*:29`", lines[3])
 
 
-def test_workdir_that_is_a_file(run, tmp_path):
+def test_workdir_that_is_a_file(tmp_path):
     data = write(tmp_path / "in", [row(1.0)])
     (tmp_path / "out").write_text("mine")
-    done = run("pvn.report", f"--inputs={data}", f"--workdir={tmp_path}/out")
-    assert (done.returncode, done.stderr) == (
-        1,
-        f"error: --workdir={tmp_path}/out: {tmp_path}/out is a file, expected a directory\n",
+    with pytest.raises(UserError) as caught:
+        report([data], f"{tmp_path}/out")
+    assert str(caught.value) == (
+        f"--workdir={tmp_path}/out: {tmp_path}/out is a file, expected a directory"
     )
 
 
-def test_a_file_that_cannot_be_replaced_leaves_nothing_half_done(run, tmp_path):
+def test_a_file_that_cannot_be_replaced_leaves_nothing_half_done(tmp_path):
     data = write(tmp_path / "in", [row(1.0)])
     (tmp_path / "out" / "report.html").mkdir(parents=True)
-    done = run("pvn.report", f"--inputs={data}", f"--workdir={tmp_path}/out")
-    assert done.returncode == 1
-    assert re.fullmatch(
-        rf"error: {tmp_path}/out/report\.html(\.partial)?: Is a directory\n", done.stderr
-    )
+    with pytest.raises(IsADirectoryError, match=r"report\.html"):
+        report([data], f"{tmp_path}/out")
     assert not list((tmp_path / "out").glob("*.partial"))
 
 
@@ -182,7 +214,8 @@ def test_older_rows_give_the_same_report(tmp_path):
         tables = report([data], tmp_path / name / "out")
         assert "Value-probe R² (discount 0.99)" in tables
         (tmp_path / name / "out" / "report.md").write_text(tables)
-        (tmp_path / name / "out" / "report.html").unlink()  # it lists the inputs
+        for file in ("report.html", "sources.csv"):  # they list the inputs
+            (tmp_path / name / "out" / file).unlink()
     for path in (tmp_path / "old" / "out").iterdir():
         assert path.read_bytes() == (tmp_path / "new" / "out" / path.name).read_bytes()
 
@@ -198,13 +231,13 @@ def test_every_probe_has_a_column(tmp_path):
     ]
     tables = report([write(tmp_path / "in", probes=probes)], tmp_path / "out")
     header, _, *lines = (re.split(r" *\| *", line)[1:-1] for line in tables.splitlines())
-    assert header[3:-4] == [
+    assert header[3:-5] == [
         "Lives-probe accuracy",
         "Value-probe R² (clip_rewards False, discount 0.99)",
         "Value-probe R² (clip_rewards True, discount 0.9)",
         "Value-probe R² (clip_rewards True, discount 0.99)",
     ]
-    assert [line[1:2] + [cell[:5] for cell in line[3:-4]] for line in lines] == [
+    assert [line[1:2] + [cell[:5] for cell in line[3:-5]] for line in lines] == [
         ["PVN features", "0.875", "0.250", "0.750", "0.500"],
         ["other", "0.125", "-", "-", "-"],
     ]
@@ -245,9 +278,11 @@ def test_every_curve_has_its_entry_in_the_legend(monkeypatch):
         Curve("Pong", agent, "dqn", points, points, points, points)
         for agent in ("_mine", "pvn", "__", "a$b")
     ]
-    png = plot(curves, {curve[1:3]: i for i, curve in enumerate(curves)})
+    styles = {curve[1:3]: i for i, curve in enumerate(curves)}
+    (chart,) = game_charts(curves, styles, "learning_curves", "return")
+    picture = png(chart)
     assert drawn == ["_mine, dqn", "PVN features, dqn", "__, dqn", r"a\$b, dqn"]
-    assert Image.open(io.BytesIO(png)).size == (1200, 675)
+    assert Image.open(io.BytesIO(picture)).size == (1200, 675)
 
 
 def test_markdown_by_hand():

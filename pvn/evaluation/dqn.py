@@ -238,10 +238,13 @@ class DqnLearner:
         self.num_fits = 0
 
     def act(self, observation: np.ndarray) -> Acted:
-        """Greedy actions. The state of the replay is the newest frame, or the features."""
+        """Features and greedy actions, after the updates so far."""
         head, encoder = self.train_state.params
-        acted = self._actor(head, observation, encoder)
-        return acted._replace(state=observation[..., -1]) if self._trains_encoder else acted
+        return self._actor(head, observation, encoder)
+
+    def to_keep(self, observation: np.ndarray, acted: Acted) -> np.ndarray:
+        """The replay keeps the newest frames if the encoder is trained, else features."""
+        return observation[..., -1] if self._trains_encoder else acted.features
 
     def state_buffer(self, capacity: int, num_envs: int) -> StateBuffer:
         """Frames if the encoder is trained, else features."""

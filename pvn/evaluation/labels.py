@@ -43,9 +43,10 @@ def remember_rows(
     for start in range(0, len(index), _BATCH):
         part = index[start : start + _BATCH]
         padded = np.resize(part, _BATCH)  # one size, so that it is compiled once
-        states = learner.act(transitions.observations(padded)).state[: len(part)]
-        if states.dtype.kind == "f":
-            check_finite(states, int(part[0]))
+        observation = transitions.observations(padded)
+        acted = learner.act(observation)
+        check_finite(acted.features, int(part[0]))
+        states = learner.to_keep(observation, acted)
         for state, row, cut in zip(states, part, truncated[start:], strict=False):
             one = slice(row, row + 1)
             replay.add(

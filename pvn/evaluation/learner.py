@@ -6,7 +6,7 @@ values are valid. The learner is made from a `LearnerContext` and its settings.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -47,8 +47,8 @@ class Policy(NamedTuple):
 class Acted(NamedTuple):
     """The choice of a learner for E observations."""
 
-    state: np.ndarray  # [E, ...], what the replay keeps of the observations
-    greedy: Any  # int32 [E], the actions of highest value
+    features: np.ndarray  # float32 [E, F]
+    greedy: np.ndarray  # int32 [E], the actions of highest value
 
 
 class Learner(Protocol):
@@ -75,7 +75,11 @@ class Learner(Protocol):
         ...
 
     def act(self, observation: np.ndarray) -> Acted:
-        """Greedy actions, by the newest fit, for observations uint8 [E, 84, 84, 4]."""
+        """Features and greedy actions, by the newest fit, of observations uint8 [E, 84, 84, 4]."""
+        ...
+
+    def to_keep(self, observation: np.ndarray, acted: Acted) -> np.ndarray:
+        """What the replay keeps of the observations, [E, ...]. acted: the result of `act`."""
         ...
 
     def state_buffer(self, capacity: int, num_envs: int) -> StateBuffer:

@@ -23,8 +23,12 @@ class LinearLearner:
         self._actor = Actor(context.features, ActionValue(), context.num_actions)
 
     def act(self, observation: np.ndarray) -> Acted:
-        """Greedy actions; the replay keeps features."""
+        """Features and greedy actions."""
         return self._actor((self.head,), observation)
+
+    def to_keep(self, observation: np.ndarray, acted: Acted) -> np.ndarray:
+        """The replay keeps features."""
+        return acted.features
 
     def state_buffer(self, capacity: int, num_envs: int) -> StateBuffer:
         """A buffer of features."""

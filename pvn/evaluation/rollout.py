@@ -13,7 +13,7 @@ from pvn.evaluation.replay import Replay
 from pvn.evaluation.state import State, generator_state, restore_generator
 
 Act = Callable[[np.ndarray], Acted]
-"""Observations uint8 [E, 84, 84, 4] -> what the replay keeps of them, and greedy actions."""
+"""Observations uint8 [E, 84, 84, 4] -> features and greedy actions."""
 
 
 class PlayedStep(NamedTuple):
@@ -121,8 +121,13 @@ class Rollout:
                 "--overwrite starts the evaluation anew"
             )
 
-    def choose(self, act: Act | None, epsilon: float) -> tuple[np.ndarray, np.ndarray | None]:
-        """Returns epsilon-greedy actions int32 [E], and what the replay keeps of the observations.
+    @property
+    def observation(self) -> np.ndarray:
+        """uint8 [E, 84, 84, 4], before the next action."""
+        return self._envs.observation
+
+    def choose(self, act: Act | None, epsilon: float) -> tuple[np.ndarray, Acted | None]:
+        """Returns epsilon-greedy actions int32 [E], and the result of `act`.
 
         act: None for uniformly random actions.
 
@@ -133,11 +138,10 @@ class Rollout:
         action = self._random.integers(envs.num_actions, size=envs.num_envs, dtype=np.int32)
         if act is None:
             return action, None
-        state, greedy = act(envs.observation)
-        if state.dtype.kind == "f":
-            check_finite(state, len(self._actions) + 1)
+        acted = act(envs.observation)
+        check_finite(acted.features, len(self._actions) + 1)
         explore = self._random.random(envs.num_envs) < epsilon
-        return np.where(explore, action, greedy), state
+        return np.where(explore, action, acted.greedy), acted
 
     def take(self, action: np.ndarray) -> tuple[PlayedStep, list[PlayedEpisode]]:
         """Takes the actions, int32 [E]; restarts the environments that ended.
@@ -202,8 +206,9 @@ def interact(
     agent_step = rollout.agent_step
     while agent_step + rollout.num_envs <= num_steps:
         explore = epsilon(agent_step) if learner.num_fits else 1.0
-        action, state = rollout.choose(learner.act, explore)
-        assert state is not None
+        action, acted = rollout.choose(learner.act, explore)
+        assert acted is not None
+        state = learner.to_keep(rollout.observation, acted)
         metrics = learner.learn(replay, agent_step) if replay.has_starts else {}
         step, episodes = rollout.take(action)
         remember(replay, state, step, clip_rewards)

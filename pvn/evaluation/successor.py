@@ -81,10 +81,9 @@ class SuccessorLearner(LinearLearner):
         self._successor: Successor = context.features.successor
         self._next_fit, self._fitted_at = context.learn_after, -1  # agent steps
 
-    def act(self, observation: np.ndarray) -> Acted:
-        """Greedy actions; the replay keeps cumulants."""
-        greedy = super().act(observation).greedy
-        return Acted(self._successor.cumulants(observation), greedy)
+    def to_keep(self, observation: np.ndarray, acted: Acted) -> np.ndarray:
+        """The replay keeps cumulants."""
+        return self._successor.cumulants(observation)
 
     def state_buffer(self, capacity: int, num_envs: int) -> StateBuffer:
         """A buffer of cumulants."""

@@ -55,7 +55,7 @@ def write_card(path: str, inputs: Sequence[str]) -> Path:
         with contextlib.ExitStack() as stack:
             names = (SCORES, PROBES, "config.json", "run.json")
             folders = [stack.enter_context(reading(each, *names)) for each in inputs]
-            episodes, probes = load_rows([str(each) for each in folders])
+            episodes, probes, _ = load_rows([str(each) for each in folders])
             for each, name in zip(folders, inputs, strict=True):
                 _check_weights(each, name, probes, metadata)
                 commands += _command(each)

@@ -97,9 +97,10 @@ class Successor:
         check_observation(observation)
         states = np.asarray(observation)
         response = functools.partial(self._indicator.response, self._device_frozen)
+        batch = min(_BATCH, 1 << max(len(states) - 1, 0).bit_length())  # few sizes to compile
         parts = [
             np.asarray(self._cumulant(self.fitted, part), np.float32)
-            for part in map_states(response, states.__getitem__, np.arange(len(states)), _BATCH)
+            for part in map_states(response, states.__getitem__, np.arange(len(states)), batch)
         ]
         return np.concatenate([np.empty((0, self._indicator.num_tasks), np.float32), *parts])
 

@@ -1,4 +1,4 @@
-"""Statistics of episode returns: intervals, and aggregates over games.
+"""Intervals of statistics of episode returns.
 
 After Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice".
 All intervals are percentile bootstraps. They are pure functions of their arguments, which include
@@ -6,10 +6,10 @@ All intervals are percentile bootstraps. They are pure functions of their argume
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 
 def _sample(values: ArrayLike) -> np.ndarray:
@@ -29,10 +29,10 @@ def _resampled_means(sample: np.ndarray, count: int, rng: np.random.Generator) -
     return means
 
 
-def _percentiles(statistics: np.ndarray, confidence: float) -> tuple[float, float]:
+def _percentiles(statistics: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
     tail = (1 - confidence) / 2
-    low, high = np.quantile(statistics, [tail, 1 - tail])
-    return float(low), float(high)
+    low, high = np.quantile(statistics, [tail, 1 - tail], axis=0)
+    return low, high
 
 
 def bootstrap_interval(
@@ -86,50 +86,37 @@ def nested_bootstrap(
     means = np.empty(drawn.shape)
     for group, sample in enumerate(samples):
         means[drawn == group] = _resampled_means(sample, int((drawn == group).sum()), rng)
-    return _percentiles(means.mean(axis=1), confidence)
+    low, high = _percentiles(means.mean(axis=1), confidence)
+    return float(low), float(high)
 
 
 def stratified_bootstrap(
-    scores: Mapping[str, ArrayLike],
-    statistic: Callable[[np.ndarray], float],
+    runs: Mapping[Any, ArrayLike],
+    statistic: Callable[[Sequence[np.ndarray]], np.ndarray],
     *,
     confidence: float = 0.95,
     num_resamples: int = 2000,
     seed: int = 0,
-) -> tuple[float, float]:
+) -> tuple[np.ndarray, np.ndarray]:
     """Interval of an aggregate over games (Agarwal et al. 2021, section 4.1).
 
     Args:
-      scores: the scores [R] of each game's runs; R may differ between games. Runs are resampled
-        within their game, so a game with one run adds nothing to the width.
-      statistic: maps the scores of all runs of all games, one vector, to a number; for example
-        `interquartile_mean`.
+      runs: the scores [R] of the runs of each stratum, usually a game; R may differ. Runs are
+        resampled within their stratum, so one with a single run adds nothing to the width.
+      statistic: maps the scores of each stratum, arrays [S, R], to [S, ...] for S resamples; for
+        example `aggregates.interquartile_mean`.
 
     Returns:
-      (low, high), in the unit of the statistic.
+      (low, high), each [...], in the unit of the statistic.
 
     Raises:
-      ValueError: there are no games, or a game has no runs.
+      ValueError: there are no strata, or one has no runs.
     """
-    samples = [_sample(runs) for runs in scores.values()]
+    samples = [_sample(scores) for scores in runs.values()]
     if not samples:
         raise ValueError("expected the scores of at least one game")
     rng = np.random.default_rng(seed)
-    statistics = [
-        statistic(
-            np.concatenate([runs[rng.integers(runs.size, size=runs.size)] for runs in samples])
-        )
-        for _ in range(num_resamples)
+    resamples = [
+        scores[rng.integers(scores.size, size=(num_resamples, scores.size))] for scores in samples
     ]
-    return _percentiles(np.array(statistics), confidence)
-
-
-def interquartile_mean(values: ArrayLike) -> float:
-    """Mean without the lowest and the highest quarter of the values, each count rounded down.
-
-    For fewer than four values it is the plain mean.
-
-    Raises:
-      ValueError: there are no values.
-    """
-    return float(stats.trim_mean(_sample(values), 0.25))
+    return _percentiles(statistic(resamples), confidence)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pvn.errors import UserError
 from pvn.evaluation.records import (
@@ -14,13 +14,24 @@ from pvn.evaluation.records import (
     parse_probe,
     read_rows,
 )
+from pvn.statistics.sources import Source, of_episode, of_probe, sources
 from pvn.statistics.summary import probe_kind
 
 
-def load_rows(inputs: Sequence[str]) -> tuple[list[EpisodeRow], list[ProbeRow]]:
+class Rows(NamedTuple):
+    """The rows of several directories, and where each group of rows is."""
+
+    episodes: list[EpisodeRow]
+    probes: list[ProbeRow]
+    sources: list[Source]
+
+
+def load_rows(inputs: Sequence[str], names: Sequence[str] | None = None) -> Rows:
     """Reads the episodes and the probes of some directories.
 
-    inputs: directories that hold scores.jsonl, probes.jsonl, or both.
+    Args:
+      inputs: directories that hold scores.jsonl, probes.jsonl, or both.
+      names: what the sources call them; default: as `inputs`.
 
     Raises:
       UserError: a directory is missing, is named twice, or holds neither file; a line is not a row;
@@ -29,12 +40,13 @@ def load_rows(inputs: Sequence[str]) -> tuple[list[EpisodeRow], list[ProbeRow]]:
     """
     episodes: list[EpisodeRow] = []
     probes: list[ProbeRow] = []
+    places = []
     homes: dict[tuple[Any, ...], Path] = {}
     cells: dict[tuple[Any, ...], tuple[str, ProbeRow]] = {}
-    for directory in _directories(inputs):
+    for directory, name in zip(_directories(inputs), names or inputs, strict=True):
         scores, probed = directory / SCORES, directory / PROBES
         if scores.exists():
-            for place, episode in read_rows(scores, parse_episode):
+            for line, (place, episode) in enumerate(read_rows(scores, parse_episode), 1):
                 run = episode[:5]  # game, agent, head, seed, phase
                 if homes.setdefault(run, scores) != scores:
                     raise UserError(
@@ -42,16 +54,18 @@ def load_rows(inputs: Sequence[str]) -> tuple[list[EpisodeRow], list[ProbeRow]]:
                         f"{episode.phase} is in {homes[run]} too; a run counts once"
                     )
                 episodes.append(episode)
+                places.append((of_episode(episode), f"{name}/{SCORES}", line))
         if probed.exists():
-            for place, probe in read_rows(probed, parse_probe):
+            for line, (place, probe) in enumerate(read_rows(probed, parse_probe), 1):
                 cell = (*probe[:3], probe_kind(probe))  # game, agent, seed
                 if cell in cells:
                     raise UserError(f"{place}: {_claim(probe, *cells[cell])}")
                 cells[cell] = place, probe
                 probes.append(probe)
+                places.append((of_probe(probe), f"{name}/{PROBES}", line))
     if not episodes and not probes:
         raise UserError(f"nothing to report: no episode and no probe in {', '.join(inputs)}")
-    return episodes, probes
+    return Rows(episodes, probes, sources(places))
 
 
 def _directories(inputs: Sequence[str]) -> list[Path]:

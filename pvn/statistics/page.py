@@ -1,9 +1,10 @@
-"""A page that consists of parts, and its Markdown and HTML."""
+"""The parts of a report, and their Markdown."""
 
-import base64
 import html
 from collections.abc import Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 
 class Heading(NamedTuple):
@@ -12,12 +13,22 @@ class Heading(NamedTuple):
     text: str
 
 
+class Cell(NamedTuple):
+    """A cell with a number."""
+
+    text: str
+    value: float | None = None  # by which a column is sorted; None: missing
+    interval: tuple[float, float] | None = None
+    link: str = ""  # the anchor that the text leads to
+
+
 class Table(NamedTuple):
-    """A table of text. The first `num_names` columns hold names, the others numbers."""
+    """A table. The first `num_names` columns hold names, the others numbers."""
 
     header: list[str]
-    rows: list[list[str]]
+    rows: list[list[str | Cell]]
     num_names: int
+    bars: bool = False  # whether a page may draw intervals as bars
 
 
 class Note(NamedTuple):
@@ -26,12 +37,28 @@ class Note(NamedTuple):
     text: str
 
 
-class Picture(NamedTuple):
-    """A PNG image, and the name of its file in the report's directory."""
+class Series(NamedTuple):
+    """One curve, or one group of points, of a chart."""
 
-    game: str
-    file: str
-    png: bytes
+    label: str
+    x: np.ndarray  # [K]
+    y: np.ndarray  # [K]
+    low: np.ndarray  # [K], NaN where there is no interval
+    high: np.ndarray  # [K]
+    style: int  # the number of a colour, then of a dash
+    published: bool = False  # muted, with whiskers
+    names: tuple[str, ...] = ()  # of the points
+
+
+class Chart(NamedTuple):
+    """A picture of several series."""
+
+    title: str
+    file: str  # the name of its PNG
+    x_label: str
+    y_label: str
+    series: list[Series]
+    points: bool = False  # points with whiskers, no lines
 
 
 class Terms(NamedTuple):
@@ -46,11 +73,41 @@ class Files(NamedTuple):
     names: list[str]
 
 
-Part = Heading | Table | Note | Picture | Terms | Files
+class Origin(NamedTuple):
+    """The files and lines behind the numbers of one agent and head in one game."""
+
+    anchor: str
+    name: str
+    rows: list[tuple[str, str]]  # (what, for example "eval, seed 0"; file and lines)
 
 
-def to_markdown(table: Table) -> str:
-    """The table in Markdown, with aligned columns for reading in a terminal."""
+class Origins(NamedTuple):
+    """All origins of one agent and head."""
+
+    anchor: str
+    name: str
+    games: list[Origin]
+
+
+Part = Heading | Table | Note | Chart | Terms | Files | Origins
+
+
+def text_of(cell: str | Cell) -> str:
+    """The text of a cell."""
+    return cell.text if isinstance(cell, Cell) else cell
+
+
+def is_link(table: Table, column: int) -> bool:
+    """Whether the cells of a column are links."""
+    cells = [row[column] for row in table.rows]
+    return all(isinstance(cell, Cell) and bool(cell.link) for cell in cells)
+
+
+def to_markdown(table: Table, links: bool = False) -> str:
+    """The table in Markdown, with aligned columns for reading in a terminal.
+
+    links: whether to have the columns of links to anchors.
+    """
 
     def line(cells: Sequence[str], fill: str = " ") -> str:
         padded = [
@@ -59,10 +116,13 @@ def to_markdown(table: Table) -> str:
         ]
         return f"| {' | '.join(padded)} |"
 
-    rows = [
-        [html.escape(cell, quote=False).replace("\\", "\\\\").replace("|", "\\|") for cell in row]
-        for row in (table.header, *table.rows)
-    ]
+    def written(cell: str | Cell) -> str:
+        text = _escape(text_of(cell)).replace("|", "\\|")
+        return f"[{text}](#{cell.link})" if isinstance(cell, Cell) and cell.link else text
+
+    shown = [i for i in range(len(table.header)) if links or not is_link(table, i)]
+    lines: list[Sequence[str | Cell]] = [table.header, *table.rows]
+    rows = [[written(row[i]) for i in shown] for row in lines]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rules = ["-" * (width - 1) for width in widths]
     rules = [
@@ -71,90 +131,36 @@ def to_markdown(table: Table) -> str:
     return "\n".join([line(rows[0]), line(rules), *(line(row) for row in rows[1:])])
 
 
+def _escape(text: str) -> str:
+    return html.escape(text, quote=False).replace("\\", "\\\\")
+
+
+def _origins(part: Origins) -> str:
+    lines = [f'### <a id="{part.anchor}"></a>{_escape(part.name)}', ""]
+    for game in part.games:
+        lines.append(f'- <a id="{game.anchor}"></a>**{game.name}**')
+        lines += [f"  - {_escape(what)}: `{where}`" for what, where in game.rows]
+    return "\n".join(lines)
+
+
 def _markdown(part: Part) -> str:
     match part:
         case Heading(text):
             return f"## {text}"
         case Table():
-            return to_markdown(part)
+            return to_markdown(part, links=True)
         case Note(text):
             return text
-        case Picture(game, file):
-            return f"![{game}]({file})"
+        case Chart(title, file):
+            return f"![{_escape(title)}]({file})"
         case Terms(pairs):
-            return "\n".join(f"- **{term}**: {meaning}" for term, meaning in pairs)
+            return "\n".join(f"- **{_escape(term)}**: {meaning}" for term, meaning in pairs)
         case Files(names):
             return "\n".join(f"- `{name}`" for name in names)
+        case Origins():
+            return _origins(part)
 
 
 def markdown_page(parts: Sequence[Part]) -> str:
-    """The report as Markdown. It refers to the files of the pictures."""
+    """The report as Markdown. It refers to the files of the charts."""
     return "\n\n".join(["# Report", *map(_markdown, parts)]) + "\n"
-
-
-_STYLE = """
-:root { color-scheme: light dark; --line: #d0d7de; --soft: #59636e; --head: #f3f5f7; }
-@media (prefers-color-scheme: dark) { :root { --line: #3d444d; --soft: #9aa4af; --head: #1d2229; } }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem; }
-h1, h2 { line-height: 1.2; } h2 { margin-top: 2.5rem; }
-.table { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .45rem .75rem; border-bottom: 1px solid var(--line); text-align: left; }
-th { background: var(--head); vertical-align: bottom; }
-td { white-space: nowrap; } .number { text-align: right; }
-.note { color: var(--soft); max-width: 45rem; }
-img { display: block; box-sizing: border-box; width: 100%; max-width: 52rem; height: auto;
-  margin: 1rem 0; padding: .5rem; background: #fff; border: 1px solid var(--line);
-  border-radius: 6px; }
-dl { max-width: 45rem; } dt { font-weight: 600; } dd { margin: 0 0 .75rem; }
-"""
-
-
-def _html_table(table: Table) -> str:
-    def line(tag: str, cells: Sequence[str]) -> str:
-        kinds = ["" if i < table.num_names else ' class="number"' for i in range(len(cells))]
-        return "".join(
-            f"<{tag}{kind}>{html.escape(cell)}</{tag}>"
-            for kind, cell in zip(kinds, cells, strict=True)
-        )
-
-    rows = "\n".join(f"<tr>{line('td', row)}</tr>" for row in table.rows)
-    return (
-        f'<div class="table"><table>\n<thead><tr>{line("th", table.header)}</tr></thead>\n'
-        f"<tbody>\n{rows}\n</tbody>\n</table></div>"
-    )
-
-
-def _html(part: Part) -> str:
-    match part:
-        case Heading(text):
-            return f"<h2>{html.escape(text)}</h2>"
-        case Table():
-            return _html_table(part)
-        case Note(text):
-            return f'<p class="note">{html.escape(text)}</p>'
-        case Picture(game, _, png):
-            data = base64.b64encode(png).decode("ascii")
-            alt = html.escape(f"Learning curves of {game}")
-            return f'<img alt="{alt}" src="data:image/png;base64,{data}">'
-        case Terms(pairs):
-            lines = [
-                f"<dt>{html.escape(term)}</dt><dd>{html.escape(meaning)}</dd>"
-                for term, meaning in pairs
-            ]
-            return "\n".join(["<dl>", *lines, "</dl>"])
-        case Files(names):
-            lines = [f"<li><code>{html.escape(name)}</code></li>" for name in names]
-            return "\n".join(["<ul>", *lines, "</ul>"])
-
-
-def html_page(title: str, parts: Sequence[Part]) -> str:
-    """The report as one self-contained page."""
-    title = html.escape(title)
-    body = "\n".join([f"<h1>{title}</h1>", *map(_html, parts)])
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n"
-        "</body>\n</html>\n"
-    )

@@ -1,14 +1,12 @@
-"""The tables of a report, and the results as CSV."""
+"""The table of the results, and the meaning of its columns."""
 
-import csv
 import hashlib
-import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from pvn.statistics.page import Table
-from pvn.statistics.summary import AGENTS, Aggregate, Estimate, ProbeKind, Result, probe_order
+from pvn.statistics.page import Cell, Table
+from pvn.statistics.summary import AGENTS, Estimate, ProbeKind, Result, probe_order
 
 _METRICS = {"r2": "R²"}
 _TARGETS = {"value": "the discounted return"}
@@ -37,27 +35,50 @@ _NORMALISED_NOTE = (
     "score is approximate: the references were measured with 30 no-op starts and without sticky "
     "actions, unlike the protocol used here. Games without a reference have no score."
 )
+_STEPS_NOTE = (
+    "Agent steps with rewards before the evaluation: of interaction, or of a labelled dataset. A "
+    "run that was evaluated at several counts by its last evaluation. Two numbers: seeds differ."
+)
+
+Anchors = Mapping[tuple[str, ...], str]
+"""(agent, head, game), or (agent, head), -> the anchor of the list of its rows."""
 
 
-def _name(agent: str) -> str:
+def agent_name(agent: str) -> str:
+    """The label of an agent."""
     return AGENTS.get(agent, agent)
 
 
 def agent_label(agent: str, head: str) -> str:
     """The label of an agent and its head in a legend."""
-    return _name(agent) if head == "none" else f"{_name(agent)}, {head}"
+    return agent_name(agent) if head == "none" else f"{agent_name(agent)}, {head}"
 
 
-def _estimate(estimate: Estimate | None, form: str) -> str:
+def number(value: float | None, form: str, link: str = "") -> Cell:
+    """A cell with a number, or with a dash."""
+    return Cell("-" if value is None else format(value, form), value, link=link)
+
+
+def estimate_cell(estimate: Estimate | None, form: str) -> Cell:
+    """A cell with a number and its interval, or with a dash."""
     if estimate is None:
-        return "-"
-    if estimate.interval is None:
-        return format(estimate.value, form)
-    low, high = (format(end, form) for end in estimate.interval)
-    return f"{format(estimate.value, form)} [{low}, {high}]"
+        return Cell("-")
+    text = format(estimate.value, form)
+    if estimate.interval is not None:
+        low, high = (format(end, form) for end in estimate.interval)
+        text += f" [{low}, {high}]"
+    return Cell(text, estimate.value, estimate.interval)
 
 
-class _Column(NamedTuple):
+def steps_cell(steps: tuple[int, int] | None) -> Cell:
+    """A cell with a number of agent steps, or with the range over seeds."""
+    if steps is None:
+        return Cell("-")
+    text = f"{steps[1]:,}" if steps[0] == steps[1] else f"{steps[0]:,} to {steps[1]:,}"
+    return Cell(text, float(steps[1]))
+
+
+class Column(NamedTuple):
     """A column of probes."""
 
     kind: ProbeKind
@@ -73,7 +94,7 @@ def _setting(name: str, text: str) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _columns(results: Sequence[Result]) -> list[_Column]:
+def probe_columns(results: Sequence[Result]) -> list[Column]:
     """A column for each kind of probe.
 
     The title names the discount, and the settings in which kinds of the same title differ.
@@ -93,7 +114,7 @@ def _columns(results: Sequence[Result]) -> list[_Column]:
         words = [
             value if name == "discount" else f"{name}_{value}" for name, value in shown.items()
         ]
-        columns.append(_Column(kind, title, "_".join([kind.target, kind.metric, *words])))
+        columns.append(Column(kind, title, "_".join([kind.target, kind.metric, *words])))
     return columns
 
 
@@ -103,71 +124,44 @@ def _title(kind: ProbeKind) -> str:
     return f"{target}-probe {_METRICS.get(kind.metric, kind.metric)}"
 
 
-def results_table(results: Sequence[Result]) -> Table:
-    """One row for each result, one column for each kind of probe."""
-    columns = _columns(results)
+def results_table(results: Sequence[Result], anchors: Anchors) -> Table:
+    """One row for each result, one column for each kind of probe.
+
+    anchors: (agent, head, game) -> where its rows are listed.
+    """
+    columns = probe_columns(results)
     header = ["Game", "Agent", "Head", *(column.title for column in columns)]
-    header += ["Episode return", "Episodes", "Seeds", "Human-normalised"]
-    rows = [
+    header += ["Episode return", "Human-normalised", "Agent steps", "Episodes", "Seeds", "Source"]
+    rows: list[list[str | Cell]] = [
         [
             result.game,
-            _name(result.agent),
+            agent_name(result.agent),
             result.head,
-            *(_estimate(result.probes.get(column.kind), ".3f") for column in columns),
-            _estimate(result.episode_return, ",.1f"),
-            str(result.num_episodes or "-"),
-            str(result.num_seeds or "-"),
-            "-" if result.normalised is None else f"{result.normalised:.3f}",
+            *(estimate_cell(result.probes.get(column.kind), ".3f") for column in columns),
+            estimate_cell(result.episode_return, ",.1f"),
+            number(result.normalised, ".3f"),
+            steps_cell(result.agent_steps),
+            number(result.num_episodes or None, ""),
+            number(result.num_seeds or None, ""),
+            Cell("rows", link=anchors[result.agent, result.head, result.game]),
         ]
         for result in results
     ]
     return Table(header, rows, 3)
 
 
-def aggregate_table(aggregates: Sequence[Aggregate]) -> Table:
-    """One row for each (agent, head)."""
-    rows = [
-        [
-            _name(each.agent),
-            each.head,
-            str(len(each.games)),
-            str(each.num_runs),
-            _estimate(each.iqm, ".3f"),
-        ]
-        for each in aggregates
-    ]
-    return Table(["Agent", "Head", "Games", "Runs", "IQM of human-normalised"], rows, 2)
-
-
 def notes(results: Sequence[Result]) -> list[tuple[str, str]]:
     """(column, its meaning) for the columns that the results have."""
     probes = []
-    for kind, *_ in _columns(results):
+    for kind, *_ in probe_columns(results):
         what = _TARGETS.get(kind.target, f"the target {kind.target}")
         note = _R2_NOTE if kind.metric == "r2" else _PROBE_NOTE
         probes.append((_title(kind), note.format(what=what, metric=kind.metric)))
     return [
         *dict.fromkeys(probes),
         ("Episode return", _RETURN_NOTE),
-        ("Episodes, Seeds", "The number of evaluation episodes, and of seeds that they come from."),
         ("Human-normalised", _NORMALISED_NOTE),
+        ("Agent steps", _STEPS_NOTE),
+        ("Episodes, Seeds", "The number of evaluation episodes, and of seeds that they come from."),
+        ("Source", "Leads to the files and lines that the numbers of a table's row come from."),
     ]
-
-
-def to_csv(results: Sequence[Result]) -> str:
-    """The results in full precision with unchanged names. An empty cell is a missing value."""
-    columns = _columns(results)
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    header = ["game", "agent", "head"]
-    for name in (*(column.name for column in columns), "episode_return"):
-        header += [name, f"{name}_low", f"{name}_high"]
-    writer.writerow([*header, "episodes", "seeds", "human_normalised"])
-    for result in results:
-        row: list[object] = [result.game, result.agent, result.head]
-        probes = (result.probes.get(column.kind) for column in columns)
-        for estimate in (*probes, result.episode_return):
-            row.append(estimate.value if estimate else None)
-            row += estimate.interval if estimate and estimate.interval else (None, None)
-        writer.writerow([*row, result.num_episodes, result.num_seeds, result.normalised])
-    return file.getvalue()

@@ -317,7 +317,8 @@ def test_an_encoder_that_is_trained_learns_a_bandit(kind):
     one.learn(replay, 510)
     observation = random.integers(256, size=(50, 84, 84, 4), dtype=np.uint8)
     acted = one.act(observation)
-    np.testing.assert_array_equal(acted.state, observation[..., -1])  # the replay keeps frames
+    kept = one.to_keep(observation, acted)
+    np.testing.assert_array_equal(kept, observation[..., -1])  # the replay keeps frames
     pixels = observation[:, 0, :4, -1].astype(int)
     chosen = pixels[np.arange(50), acted.greedy]
     assert np.mean(pixels.max(axis=1) - chosen) < 15  # of 255; a random action loses 76

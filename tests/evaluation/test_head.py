@@ -71,7 +71,7 @@ def test_act_takes_the_best_action_on_the_features():
     assert act(biased, observation).greedy.tolist() == [2] * 5
     # Other parameters give other features.
     zeros = jax.tree.map(np.zeros_like, features.params)
-    assert not act(biased, observation, zeros).state.any()
+    assert not act(biased, observation, zeros).features.any()
 
 
 def test_act_is_traced_once_for_all_heads_and_observations(monkeypatch):

@@ -28,6 +28,9 @@ class PixelLearner:
     def act(self, observation):
         return Acted(observation[:, 0, 0].astype(np.float32), None)
 
+    def to_keep(self, observation, acted):
+        return acted.features
+
 
 def test_rows_of_a_dataset_become_interactions():
     rows = dataset_rows()

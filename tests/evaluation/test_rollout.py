@@ -151,8 +151,9 @@ def test_epsilon_greedy(epsilon):
     rollout = Rollout(envs, seed=0)
     taken = []
     for number in range(2000):
-        action, state = rollout.choose(act, epsilon)
+        action, acted = rollout.choose(act, epsilon)
         step, _ = rollout.take(action)
+        state = acted.features
         assert state.dtype == np.float32
         seen = [[number // length, number % length, env] for env, length in enumerate((2, 3))]
         assert state.tolist() == step.frame.tolist() == seen
@@ -209,6 +210,9 @@ class ScriptedLearner:
     def act(self, observation):
         state = observation[:, :2].astype(np.float32)
         return Acted(state, np.full(len(observation), 4, np.int32))
+
+    def to_keep(self, observation, acted):
+        return acted.features
 
     def learn(self, replay, agent_step):
         self.calls.append((agent_step, len(replay)))

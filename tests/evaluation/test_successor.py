@@ -49,13 +49,14 @@ def test_the_head_is_the_weighted_sum_of_the_heads(reward_of):
     replay = Replay(400, 1, one.state_buffer(400, 1), n_step=1, discount=0.9)
     no = np.zeros(1, bool)
     for number in range(400):
-        acted = one.act(np.repeat(frames[number], 4, axis=-1))
-        assert acted.state.tolist() == [on[number].tolist()]
+        observation = np.repeat(frames[number], 4, axis=-1)
+        kept = one.to_keep(observation, one.act(observation))
+        assert kept.tolist() == [on[number].tolist()]
         ended = np.array([number % 50 == 49])
         reward = shown[number] @ [1.0, 0, -1]
         if ended and reward_of == "next_state":
             reward = 5.0  # says nothing about the next state, which is of another episode
-        replay.add(acted.state, np.zeros(1), np.array([reward]), ended, no)
+        replay.add(kept, np.zeros(1), np.array([reward]), ended, no)
     assert one.learn(replay, 40) == {}
     assert one.learn(replay, 60)["reward_r2"] == pytest.approx(1, abs=1e-4)
     np.testing.assert_allclose(

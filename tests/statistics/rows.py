@@ -59,3 +59,23 @@ def probed(agent, seed, discount, value, low, high, **fields):
     settings = {"discount": discount, "clip_rewards": True, "max_rows": 50_000}
     row = ProbeRow("Pong", agent, seed, "value", settings, {}, {}, "r2", value, low, high, {})
     return row._replace(**fields)
+
+
+def suite(folder):
+    """Rows of three agents in two games with two seeds: training, two evaluations, probes."""
+    scores, probes = [], []
+    for agent, plus in (("pvn", 1.0), ("random_features", 0.0), ("other", 2.0)):
+        for game, base, gain in (("Pong", -20.0, 9.0), ("Breakout", 2.0, 5.0)):
+            for seed in (0, 1):
+                for step in (1000, 300_000):
+                    value = base + gain * (plus + seed) * step / 300_000
+                    scores.append(row(value, game=game, agent=agent, seed=seed, agent_step=step))
+                for step in range(25_000, 300_001, 25_000):
+                    value = base + gain * (plus + seed) * step / 300_000
+                    scores.append(
+                        row(
+                            value, game=game, agent=agent, seed=seed, phase="train", agent_step=step
+                        )
+                    )
+                probes.append(probe_row(0.1 * plus + 0.5, game=game, agent=agent, seed=seed))
+    return write(folder, scores, probes)

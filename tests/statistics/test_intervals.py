@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from pvn.statistics.aggregates import mean
 from pvn.statistics.intervals import (
     bootstrap_interval,
-    interquartile_mean,
     nested_bootstrap,
     stratified_bootstrap,
 )
@@ -66,21 +66,20 @@ def test_nested_interval_of_one_group_is_the_plain_one():
 def test_stratified_interval_keeps_each_game_at_its_own_runs():
     # Resampling across games would give means from 0 to 100; within a game nothing changes.
     scores = {"Pong": np.zeros(3), "Breakout": np.full(3, 100.0)}
-    assert stratified_bootstrap(scores, np.mean) == (50, 50)
+    assert stratified_bootstrap(scores, mean) == (50, 50)
 
 
 def test_stratified_interval_by_hand():
-    # Pong's two runs have sums 0, 1, 1, 2. Breakout's single run does not change: (sum + 4) / 3.
-    low, high = stratified_bootstrap({"Pong": [0, 1], "Breakout": [4]}, np.mean)
-    assert (low, high) == pytest.approx((4 / 3, 2))
+    # Pong's two runs have means 0, 1/2, 1/2, 1. Breakout's single run does not change.
+    low, high = stratified_bootstrap({"Pong": [0, 1], "Breakout": [4]}, mean)
+    assert (low, high) == (2, 2.5)
 
 
-def test_interquartile_mean_by_hand():
-    # A quarter of eight is two: 1, 2 and 7, 100 are removed.
-    assert interquartile_mean([100, 3, 1, 4, 5, 2, 7, 6]) == (3 + 4 + 5 + 6) / 4
-    # A quarter of five, rounded down, is one.
-    assert interquartile_mean([-50, 1, 2, 6, 50]) == 3
-    assert interquartile_mean([1, 2, 6]) == 3
+def test_stratified_interval_of_a_vector():
+    low, high = stratified_bootstrap(
+        {"Pong": [0, 1]}, lambda games: np.stack([games[0].sum(axis=1), -games[0].sum(axis=1)], 1)
+    )
+    assert (low.tolist(), high.tolist()) == ([0, -2], [2, 0])
 
 
 @pytest.mark.parametrize(
@@ -88,10 +87,9 @@ def test_interquartile_mean_by_hand():
     [
         bootstrap_interval,
         nested_bootstrap,
-        interquartile_mean,
         lambda empty: nested_bootstrap([[1.0], empty]),
-        lambda empty: stratified_bootstrap({"Pong": empty}, np.mean),
-        lambda _: stratified_bootstrap({}, np.mean),
+        lambda empty: stratified_bootstrap({"Pong": empty}, mean),
+        lambda _: stratified_bootstrap({}, mean),
     ],
 )
 def test_no_values_are_refused(statistic):

@@ -10,7 +10,7 @@ def test_rows_of_several_directories(tmp_path):
     both = write(tmp_path / "both", [old_row(1, seed=3)], [probe_row(0.5)])
     more = write(tmp_path / "more", [row(2.5, phase="train", agent_step=7)])
     empty = write(tmp_path / "empty", [], [])
-    episodes, probes = load_rows([both, more, empty])
+    episodes, probes, _ = load_rows([both, more, empty])
     assert episodes == [
         EpisodeRow("Pong", "pvn", "dqn", 3, "eval", 1000, 1.0, 900),
         EpisodeRow("Pong", "pvn", "dqn", 0, "train", 7, 2.5, 900),
@@ -92,3 +92,17 @@ def test_probes_of_different_cells(tmp_path):
         probe_row(0.5, discount=0.9),
     ]
     assert len(load_rows([write(tmp_path / "in", probes=probes)])[1]) == 7
+
+
+def test_sources_name_the_files_and_lines(tmp_path):
+    rows = [row(1.0), row(2.0, seed=1), row(3.0), row(4.0, phase="train"), row(5.0, agent_step=9)]
+    folder = write(tmp_path / "in", rows, [probe_row(0.5), probe_row(0.6, agent="a")])
+    found = load_rows([folder], names=["gs://b/in"]).sources
+    assert [(*source.group[1:], source.text, source.num_rows) for source in found] == [
+        ("a", "", "value r2", None, 0, "gs://b/in/probes.jsonl:2", 1),
+        ("pvn", "", "value r2", None, 0, "gs://b/in/probes.jsonl:1", 1),
+        ("pvn", "dqn", "eval", 9, 0, "gs://b/in/scores.jsonl:5", 1),
+        ("pvn", "dqn", "eval", 1000, 0, "gs://b/in/scores.jsonl:1-3", 2),
+        ("pvn", "dqn", "eval", 1000, 1, "gs://b/in/scores.jsonl:2", 1),
+        ("pvn", "dqn", "train", None, 0, "gs://b/in/scores.jsonl:4", 1),
+    ]

@@ -1,7 +1,4 @@
-import numpy as np
-import pytest
-
-from pvn.statistics.summary import aggregate, learning_curves, probe_kind, summarise
+from pvn.statistics.summary import probe_kind, run_returns, summarise
 from tests.statistics.rows import episode, probed
 
 
@@ -50,43 +47,16 @@ def test_results_are_ordered_by_game_then_ours_then_baselines():
     ]
 
 
-def test_aggregate_by_hand():
-    # Human-normalised scores: Pong 0 and 1, Breakout 1 and 2. The two middle runs have mean 1.
+def test_the_last_evaluation_of_a_run_is_its_score():
     played = [
-        episode(-20.7),
-        episode(14.6, seed=1),
-        episode(1.7, "Breakout"),
-        episode(59.3, "Breakout"),
-        episode(59.3, "Breakout", seed=1),
-        episode(7.0, "AirRaid"),  # a game without a reference
-        episode(14.6, agent="random_policy", head="none"),  # an agent with one game only
+        episode(1.0, step=100),
+        episode(3.0, step=300),
+        episode(5.0, step=300),
+        episode(9.0, step=200, seed=1),
+        episode(7.0, step=100, seed=1),
     ]
-    (result,) = aggregate(played)
-    assert (result.agent, result.head, result.games) == ("pvn", "dqn", ("Breakout", "Pong"))
-    assert result.num_runs == 4
-    assert result.iqm.value == pytest.approx(1.0)
-    # Resamples: Pong {00, 01, 10, 11}, Breakout likewise. Only the middle two of four runs count.
-    assert result.iqm.interval == pytest.approx((0.5, 1.5))
-
-
-def test_aggregate_of_single_runs_has_no_interval():
-    (result,) = aggregate([episode(14.6), episode(30.5, "Breakout")])
-    assert result.iqm == (1.0, None)
-
-
-def test_learning_curve_by_hand():
-    # Ten episodes give two bins of 500 steps. The last step is in the last bin.
-    played = [episode(float(i), phase="train", step=100 * (i + 1)) for i in range(10)]
-    (curve,) = learning_curves(played)
-    # The bins hold steps 100..400 and 500..1000.
-    np.testing.assert_allclose(curve.agent_step, [250, 750])
-    np.testing.assert_allclose(curve.episode_return, [1.5, 6.5])
-    assert np.all((curve.low < curve.episode_return) & (curve.episode_return < curve.high))
-    assert learning_curves(played, max_bins=1)[0].episode_return == [4.5]
-
-
-def test_learning_curve_of_few_episodes():
-    (curve,) = learning_curves([episode(2.0, phase="train", step=0)])
-    assert (curve.agent_step, curve.episode_return) == ([0], [2])
-    assert np.isnan([curve.low, curve.high]).all()
-    assert learning_curves([episode(1.0)]) == []
+    (result,) = summarise(played, [])
+    # Seed 0 has mean 4 at step 300, seed 1 has 9 at step 200.
+    assert (result.episode_return.value, result.num_episodes) == (6.5, 3)
+    assert result.agent_steps == (200, 300)
+    assert run_returns(played) == {("pvn", "dqn"): {"Pong": {0: 4.0, 1: 9.0}}}
