@@ -21,6 +21,7 @@ from benchmarks.measure import print_row
 from configs import evaluate as evaluate_config
 from configs import evaluate_end_to_end
 from pvn import console
+from pvn.agent import new_learner, new_replay
 from pvn.envs.atari import AtariEnvs
 from pvn.evaluation.dqn import DqnLearner
 from pvn.evaluation.learner import Learner
@@ -29,7 +30,6 @@ from pvn.evaluation.rollout import Rollout, interact
 from pvn.evaluation.sampling import draw_uniform
 from pvn.evaluation.subject import Subject
 from pvn.features import random_features
-from pvn.phases import new_learner, new_replay
 
 _GAME = flags.DEFINE_string("game", "Breakout", "Game.")
 _NUM_ENVS = flags.DEFINE_integer("num_envs", 32, "Number of environments.", lower_bound=1)

@@ -47,6 +47,13 @@ def get_config() -> ml_collections.ConfigDict:
             "like": "pvn",
             "config": "configs/evaluate_published.py",
         },
+        "pvn_finetuned": {"features": "pvn", "config": "configs/evaluate_finetuned.py"},
+        "end_to_end": {"features": "random", "config": "configs/evaluate_end_to_end.py"},
+        # The ceiling: what the features of the agent above give to the same linear head.
+        "end_to_end_features": {
+            "features": "agent:end_to_end",
+            "config": "configs/evaluate_published.py",
+        },
         "random_policy": {"features": "none", "config": "configs/evaluate_published.py"},
     }
     config.probes = {

@@ -21,6 +21,7 @@ of an evaluation without interruption. After SIGTERM or Ctrl-C the command saves
 the exit status is then 143 or 130. A finished evaluation deletes its checkpoints.
 """
 
+import hashlib
 import json
 import os
 from typing import NamedTuple
@@ -32,16 +33,16 @@ from absl import flags
 
 from pvn import config as cfg
 from pvn import console
+from pvn.agent import FIELDS, check_labels, check_together, last_step, new_learner
 from pvn.data.store import Dataset, open_dataset
 from pvn.envs.atari import AtariEnvs
 from pvn.envs.protocol import PROTOCOL
 from pvn.errors import UserError
 from pvn.evaluation.checkpoint import Checkpoint, restore_checkpoint
-from pvn.evaluation.labels import labelled_rows
 from pvn.evaluation.learner import Learner
 from pvn.evaluation.recorder import CHECKPOINTS, Recorder
 from pvn.evaluation.records import EpisodeRow
-from pvn.evaluation.registry import LEARNERS, SECTIONS, trains_encoder
+from pvn.evaluation.registry import trains_encoder
 from pvn.evaluation.stream import EpisodeStore, Position
 from pvn.evaluation.subject import (
     Subject,
@@ -49,15 +50,12 @@ from pvn.evaluation.subject import (
     features_identity,
     resolve_subject,
 )
-from pvn.fields import SEED, Fields, choice, flag, real, whole, wholes
 from pvn.files import read_text, write_json
 from pvn.metrics import MetricsWriter
 from pvn.phases import (
     Evaluation,
-    last_step,
     learn_by_interaction,
     learn_from_labels,
-    new_learner,
     play_episodes,
     save_head,
 )
@@ -91,31 +89,11 @@ _SAVE_DATASET = cfg.define_path(
 _WORKDIR = cfg.define_path("workdir", None, "Directory of the scores.", required=True, local=False)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the evaluation in --workdir.")
 
-FIELDS: Fields = {
-    "seed": SEED,
-    "num_envs": whole(1, 10_000),
-    "head": choice(*LEARNERS),
-    "num_steps": whole(1),
-    "num_labels": wholes(1),
-    "discount": real(0, 1, closed="[)"),
-    "n_step": whole(1),
-    "clip_rewards": flag(),
-    "epsilon_start": real(0, 1, closed="[]"),
-    "epsilon_end": real(0, 1, closed="[]"),
-    "epsilon_decay_steps": whole(1),
-    "replay_capacity": whole(1),
-    "learn_after": whole(1),
-    "eval_episodes": whole(1),
-    "eval_epsilon": real(0, 1, closed="[]"),
-    "videos": flag(),
-    "checkpoint_every": whole(1),
-    **SECTIONS,
-}
 OWNS = (
     *("scores.jsonl", "scores.jsonl.partial", "summary.json", "metrics.jsonl", "tensorboard"),
     *("policy", "videos", CHECKPOINTS),
 )
-MAY_CHANGE = ("features", "dataset", "checkpoint_every")
+MAY_CHANGE = ("features", "dataset", "save_dataset", "checkpoint_every")
 # On gs://, what makes the evaluation complete is written last.
 RESULTS = ("metrics.jsonl", "tensorboard", "policy", "videos", "scores.jsonl", "summary.json")
 
@@ -127,62 +105,18 @@ class Outcome(NamedTuple):
     diverged_fits: int  # fits that diverged and were not used
 
 
-def check_together(c: ml_collections.FrozenConfigDict) -> None:
-    """Checks the config's fields against each other.
-
-    Raises:
-      UserError: nothing would be learned within `num_steps`.
-    """
-    if c.num_steps < max(c.learn_after, c.num_envs * (c.n_step + 1)):
-        raise UserError(
-            f"config.num_steps: {c.num_steps} ends before anything is learned, expected at least "
-            f"config.learn_after ({c.learn_after}) and config.num_envs * (config.n_step + 1) "
-            f"({c.num_envs * (c.n_step + 1)})"
-        )
-
-
-def check_labels(c: ml_collections.FrozenConfigDict, dataset: Dataset, subject: Subject) -> None:
-    """Checks a dataset of labels.
-
-    Raises:
-      UserError: it is of another game, has too few rows, or nothing would be learned.
-    """
-    if subject.features is None:
-        raise UserError("--dataset: goes with features, not with --features=none")
-    if (game := dataset.attributes["game"]) != subject.game:
-        raise UserError(f"--dataset={dataset.path}: is of {game}, expected {subject.game}")
-    have = len(labelled_rows(dataset.rows))
-    if not c.num_labels or max(c.num_labels) > have or list(c.num_labels) != sorted(c.num_labels):
-        raise UserError(
-            f"config.num_labels: {c.num_labels}, expected ascending numbers of at most {have}, the "
-            f"rows of --dataset={dataset.path} with all their frames"
-        )
-    if min(c.num_labels) <= max(c.learn_after, c.n_step):
-        raise UserError(
-            f"config.num_labels: {min(c.num_labels)} ends before anything is learned, expected "
-            f"more than config.learn_after ({c.learn_after}) and config.n_step ({c.n_step})"
-        )
-
-
 def by_interaction(
-    e: Evaluation, learner: Learner | None, saved: Checkpoint | None, save_dataset: str | None
+    e: Evaluation, learner: Learner | None, saved: Checkpoint | None, store: EpisodeStore | None
 ) -> Outcome | None:
-    """Learns from interaction, and plays. Returns None after a stop."""
-    c, subject = e.config, e.subject
+    """Learns from interaction, and plays. Returns None after a stop.
+
+    store: keeps what is played while it learns; None: it is not kept.
+    """
+    c = e.config
     if learner and saved:
         learner.restore(saved.learner)
     in_eval = saved if saved and saved.phase == "eval" else None
     if learner and not in_eval:
-        store = None
-        if save_dataset:
-            attributes = {
-                "game": subject.game,
-                "num_actions": e.envs.num_actions,
-                "protocol": PROTOCOL,
-                "source": {"kind": "pvn.evaluate", "agent": subject.agent, "seed": c.seed},
-            }
-            stored = saved.stored if saved else Position()
-            store = EpisodeStore(save_dataset, attributes, c.num_envs, stored)
         if not learn_by_interaction(e, learner, saved, store):
             return None
         if store:
@@ -192,6 +126,26 @@ def by_interaction(
         save_head(e, learner)
     returns = play_episodes(e, learner, last_step(c) if learner else 0, in_eval)
     return None if returns is None else Outcome(returns, learner.diverged_fits if learner else 0)
+
+
+def open_store(e: Evaluation, run: Run, path: str, saved: Checkpoint | None) -> EpisodeStore | None:
+    """Opens the dataset at `path` for what the agent plays; None if it has learned already.
+
+    Raises:
+      UserError: the dataset is of another run, or cannot be written.
+    """
+    if saved and saved.phase == "eval":
+        return None
+    identity = json.dumps(run.identity, sort_keys=True).encode()
+    source = {"kind": "pvn.evaluate", "agent": e.subject.agent, "seed": e.config.seed}
+    attributes = {
+        "game": e.subject.game,
+        "num_actions": e.envs.num_actions,
+        "protocol": PROTOCOL,
+        "source": source | {"run_sha256": hashlib.sha256(identity).hexdigest()},
+    }
+    stored = saved.stored if saved else Position()
+    return EpisodeStore(path, attributes, e.config.num_envs, stored)
 
 
 def by_labels(e: Evaluation, saved: Checkpoint | None, dataset: Dataset) -> Outcome | None:
@@ -273,18 +227,20 @@ def evaluate(
     saved = restore_checkpoint(checkpoints, run.identity, console.say)
     if saved:
         console.say(f"{run.name}: resumes at agent step {saved.agent_step:,}")
+    start = -1 if saved is None else saved.learned_at if dataset else saved.agent_step
     head_name = c.head if subject.features is not None else "none"
     row = EpisodeRow(subject.game, subject.agent, head_name, c.seed, "", 0, 0.0, 0)
     with (
         console.orderly_stop() as stop,
         recorder(c, run, row, saved) as record,
-        MetricsWriter(workdir, saved.agent_step if saved else -1) as metrics,
+        MetricsWriter(workdir, start) as metrics,
     ):
         e = Evaluation(c, subject, envs, record, metrics, stop)
         if dataset:
             outcome = by_labels(e, saved, dataset)
         else:
-            outcome = by_interaction(e, learner, saved, save_dataset)
+            store = open_store(e, run, save_dataset, saved) if save_dataset else None
+            outcome = by_interaction(e, learner, saved, store)
     if outcome is None:
         run.push("metrics.jsonl", "tensorboard")  # the last events
         at = f"{record.saved_at:,}"

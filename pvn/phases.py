@@ -7,16 +7,16 @@ import ml_collections
 import numpy as np
 
 from pvn import console
+from pvn.agent import epsilon_at, last_step, new_learner, new_replay
 from pvn.data.store import Dataset
 from pvn.envs.atari import AtariEnvs
 from pvn.envs.protocol import PROTOCOL
 from pvn.errors import UserError
 from pvn.evaluation.checkpoint import Checkpoint, restore_replay
 from pvn.evaluation.labels import labelled_rows, remember_rows
-from pvn.evaluation.learner import Learner, LearnerContext
+from pvn.evaluation.learner import Learner
 from pvn.evaluation.policy import save_policy
 from pvn.evaluation.recorder import Recorder
-from pvn.evaluation.registry import make_learner
 from pvn.evaluation.replay import FeatureBuffer, Replay
 from pvn.evaluation.rollout import (
     PlayedEpisode,
@@ -46,46 +46,6 @@ class Evaluation(NamedTuple):
     record: Recorder
     metrics: MetricsWriter
     stop: console.Stop
-
-
-def last_step(c: ml_collections.FrozenConfigDict) -> int:
-    """The agent step at which learning ends: `num_steps`, in whole timesteps."""
-    return int(c.num_steps // c.num_envs * c.num_envs)
-
-
-def new_learner(
-    c: ml_collections.FrozenConfigDict, subject: Subject, num_actions: int, num_envs: int
-) -> Learner:
-    """The learner of config `c`, before it has learned.
-
-    num_envs: E, of the replay.
-    """
-    assert subject.features is not None
-    shared = {name: c[name] for name in ("discount", "n_step", "clip_rewards", "seed")}
-    context = LearnerContext(
-        subject.features, num_actions, num_envs, learn_after=c.learn_after, **shared
-    )
-    return make_learner(c.head, context, c.to_dict())
-
-
-def new_replay(
-    c: ml_collections.FrozenConfigDict, learner: Learner, num_envs: int, num_steps: int
-) -> Replay:
-    """An empty replay for `num_steps` agent steps, or for fewer if `replay_capacity` is lower."""
-    wanted = -(-min(c.replay_capacity, num_steps) // num_envs)
-    capacity = max(wanted, c.n_step + 5)
-    states = learner.state_buffer(capacity, num_envs)
-    return Replay(capacity, num_envs, states, n_step=c.n_step, discount=c.discount)
-
-
-def epsilon_at(c: ml_collections.FrozenConfigDict, agent_step: int) -> float:
-    """The probability of a random action at an agent step.
-
-    It is `epsilon_start` until `learn_after`, and then falls linearly to `epsilon_end` over
-    `epsilon_decay_steps`.
-    """
-    share = np.clip((agent_step - c.learn_after) / c.epsilon_decay_steps, 0.0, 1.0)
-    return float(c.epsilon_start + share * (c.epsilon_end - c.epsilon_start))
 
 
 def learn_by_interaction(

@@ -377,7 +377,7 @@ COUNTED = """
 import atexit
 
 from pvn import console, evaluate
-from pvn.evaluation import acting, dqn
+from pvn.evaluation import acting, q_learning
 
 traces = {"q_losses": 0, "act": 0}
 
@@ -390,7 +390,7 @@ def count(name, function):
     return counted
 
 
-dqn.q_losses = count("q_losses", dqn.q_losses)
+q_learning.q_losses = count("q_losses", q_learning.q_losses)
 acting.outputs = count("act", acting.outputs)
 atexit.register(lambda: print(traces))
 console.run(evaluate.main)
@@ -435,6 +435,15 @@ def test_end_to_end_saves_features_and_a_dataset_from_which_others_learn(
     assert len(dataset.rows.action) == 800
     assert dataset.rows.reward[dataset.rows.episode == 0].sum() == trained[0]["episode_return"]
     assert dataset.attributes["source"]["kind"] == "pvn.evaluate"
+
+    # Another run does not write over it.
+    other = run(
+        "pvn.evaluate", "--features=random", "--game=Breakout", *TINY, f"--save_dataset={data}",
+        "--agent=end_to_end", f"--workdir={tmp_path / 'other'}",
+    )  # fmt: skip
+    assert other.returncode == 1
+    assert f"error: dataset {data}: was made with another source" in other.stderr
+    assert read_dataset(data).compute_fingerprint() == dataset.compute_fingerprint()
 
     # Its features, frozen; the labels are those of its dataset.
     arguments = [

@@ -60,7 +60,8 @@ ROOMS = {
     "experiment": ("console", "features", "learning", "indicators", "networks", "data", *BASE),
     "flop": (),
     "play": ("envs", "data"),
-    "phases": ("console", "metrics", "evaluation", "envs", "data", *BASE),
+    "agent": ("evaluation", "data", *BASE),
+    "phases": ("agent", "console", "metrics", "evaluation", "envs", "data", *BASE),
     "sizing": ("experiment", "flop", "learning", "indicators", "networks", "data", *BASE),
     # "": pvn itself, for its version
     "run_directory": ("console", "errors", "fields", "files", "paths", *REMOTE, ""),
@@ -79,6 +80,7 @@ AMONG_COMMANDS = {
     "run_directory",
     "recorder",
     "phases",
+    "agent",
 }
 
 

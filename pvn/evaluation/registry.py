@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from pvn.evaluation.dqn import DqnLearner, DqnSettings
+from pvn.evaluation.dqn import DqnLearner
 from pvn.evaluation.fqi import FqiLearner, FqiSettings
 from pvn.evaluation.learner import Learner, LearnerContext
+from pvn.evaluation.q_learning import DqnSettings
 from pvn.evaluation.successor import SuccessorLearner, SuccessorSettings
 from pvn.evaluation.values import C51, HlGauss
 

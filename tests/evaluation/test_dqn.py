@@ -5,8 +5,10 @@ import optax
 import pytest
 
 from pvn.errors import UserError
-from pvn.evaluation.dqn import (
-    DqnLearner,
+from pvn.evaluation.dqn import DqnLearner
+from pvn.evaluation.head import init_head, linear_head, outputs
+from pvn.evaluation.learner import LearnerContext
+from pvn.evaluation.q_learning import (
     DqnSettings,
     QParams,
     encode_frames,
@@ -15,8 +17,6 @@ from pvn.evaluation.dqn import (
     q_losses,
     update,
 )
-from pvn.evaluation.head import init_head, linear_head, outputs
-from pvn.evaluation.learner import LearnerContext
 from pvn.evaluation.replay import FrameBuffer, Replay
 from pvn.evaluation.values import C51
 from pvn.types import Interaction

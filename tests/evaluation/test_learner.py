@@ -5,9 +5,9 @@ import io
 import numpy as np
 import pytest
 
-from pvn.evaluation.dqn import DqnSettings
 from pvn.evaluation.fqi import FqiSettings
 from pvn.evaluation.learner import Learner, LearnerContext
+from pvn.evaluation.q_learning import DqnSettings
 from pvn.evaluation.registry import SECTIONS, make_learner
 from pvn.evaluation.replay import FeatureBuffer, Replay
 from pvn.evaluation.state import State
