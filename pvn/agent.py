@@ -34,40 +34,64 @@ FIELDS: Fields = {
 }
 
 
+def check_encoder(c: ml_collections.FrozenConfigDict) -> None:
+    """Raises `UserError` if the encoder is to be trained by a head that cannot train it."""
+    if c.dqn.encoder_learning_rate and "dqn" not in LEARNERS[c.head].sections:
+        raise UserError(
+            f"config.dqn.encoder_learning_rate: {c.dqn.encoder_learning_rate}, expected 0 with "
+            f"config.head={c.head}, which does not train the encoder"
+        )
+
+
 def check_together(c: ml_collections.FrozenConfigDict) -> None:
     """Checks the config's fields against each other.
 
     Raises:
       UserError: nothing would be learned within `num_steps`.
     """
-    if c.num_steps < max(c.learn_after, c.num_envs * (c.n_step + 1)):
+    needed = max(first_learning(c), c.num_envs * (c.n_step + 1))
+    if last_step(c) < needed:
         raise UserError(
             f"config.num_steps: {c.num_steps} ends before anything is learned, expected at least "
-            f"config.learn_after ({c.learn_after}) and config.num_envs * (config.n_step + 1) "
-            f"({c.num_envs * (c.n_step + 1)})"
+            f"{-(-needed // c.num_envs) * c.num_envs}"
         )
 
 
-def check_labels(c: ml_collections.FrozenConfigDict, dataset: Dataset, subject: Subject) -> None:
+def first_learning(c: ml_collections.FrozenConfigDict) -> int:
+    """The agent step of the first fit or update."""
+    gradual = "dqn" in LEARNERS[c.head].sections
+    return int(c.learn_after + (c.dqn.update_every if gradual else 0))
+
+
+def check_labels(
+    c: ml_collections.FrozenConfigDict, dataset: Dataset, subject: Subject, num_actions: int
+) -> None:
     """Checks a dataset of labels.
 
     Raises:
-      UserError: it is of another game, has too few rows, or nothing would be learned.
+      UserError: it is of another game or action set, has too few rows, or nothing would be
+        learned.
     """
     if subject.features is None:
         raise UserError("--dataset: goes with features, not with --features=none")
     if (game := dataset.attributes["game"]) != subject.game:
         raise UserError(f"--dataset={dataset.path}: is of {game}, expected {subject.game}")
+    if (found := dataset.attributes["num_actions"]) != num_actions:
+        raise UserError(f"--dataset={dataset.path}: has {found} actions, expected {num_actions}")
     have = len(labelled_rows(dataset.rows))
-    if not c.num_labels or max(c.num_labels) > have or list(c.num_labels) != sorted(c.num_labels):
+    if (
+        not c.num_labels
+        or max(c.num_labels) > have
+        or list(c.num_labels) != sorted({*c.num_labels})
+    ):
         raise UserError(
             f"config.num_labels: {c.num_labels}, expected ascending numbers of at most {have}, the "
             f"rows of --dataset={dataset.path} with all their frames"
         )
-    if min(c.num_labels) <= max(c.learn_after, c.n_step):
+    if min(c.num_labels) < (needed := max(first_learning(c), c.n_step + 1)):
         raise UserError(
-            f"config.num_labels: {min(c.num_labels)} ends before anything is learned, expected "
-            f"more than config.learn_after ({c.learn_after}) and config.n_step ({c.n_step})"
+            f"config.num_labels: {min(c.num_labels)} ends before anything is learned, expected at "
+            f"least {needed}"
         )
 
 

@@ -21,9 +21,10 @@ of an evaluation without interruption. After SIGTERM or Ctrl-C the command saves
 the exit status is then 143 or 130. A finished evaluation deletes its checkpoints.
 """
 
-import hashlib
+import functools
 import json
 import os
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -33,17 +34,17 @@ from absl import flags
 
 from pvn import config as cfg
 from pvn import console
-from pvn.agent import FIELDS, check_labels, check_together, last_step, new_learner
+from pvn.agent import FIELDS, check_encoder, check_labels, check_together, last_step, new_learner
 from pvn.data.store import Dataset, open_dataset
 from pvn.envs.atari import AtariEnvs
-from pvn.envs.protocol import PROTOCOL
 from pvn.errors import UserError
 from pvn.evaluation.checkpoint import Checkpoint, restore_checkpoint
 from pvn.evaluation.learner import Learner
 from pvn.evaluation.recorder import CHECKPOINTS, Recorder
 from pvn.evaluation.records import EpisodeRow
 from pvn.evaluation.registry import trains_encoder
-from pvn.evaluation.stream import EpisodeStore, Position
+from pvn.evaluation.rollout import PlayedEpisode, Rollout, counted_episodes
+from pvn.evaluation.stream import EpisodeStore, Position, check_free, stream_attributes
 from pvn.evaluation.subject import (
     Subject,
     check_features_fit,
@@ -54,6 +55,7 @@ from pvn.files import read_text, write_json
 from pvn.metrics import MetricsWriter
 from pvn.phases import (
     Evaluation,
+    draw_videos,
     learn_by_interaction,
     learn_from_labels,
     play_episodes,
@@ -98,6 +100,10 @@ MAY_CHANGE = ("features", "dataset", "save_dataset", "checkpoint_every")
 RESULTS = ("metrics.jsonl", "tensorboard", "policy", "videos", "scores.jsonl", "summary.json")
 
 
+OpenStore = Callable[[Position], EpisodeStore]
+"""Opens the dataset of --save_dataset, of which so much is stored already."""
+
+
 class Outcome(NamedTuple):
     """The result of an evaluation."""
 
@@ -106,46 +112,31 @@ class Outcome(NamedTuple):
 
 
 def by_interaction(
-    e: Evaluation, learner: Learner | None, saved: Checkpoint | None, store: EpisodeStore | None
+    e: Evaluation, learner: Learner | None, saved: Checkpoint | None, open_store: OpenStore | None
 ) -> Outcome | None:
     """Learns from interaction, and plays. Returns None after a stop.
 
-    store: keeps what is played while it learns; None: it is not kept.
+    Args:
+      e: the evaluation.
+      learner: None for uniformly random play.
+      saved: where it resumes.
+      open_store: opens the dataset that keeps what is played while it learns; None: not kept.
     """
-    c = e.config
+    learned_at = last_step(e.config) if learner else 0
     if learner and saved:
         learner.restore(saved.learner)
     in_eval = saved if saved and saved.phase == "eval" else None
     if learner and not in_eval:
+        store = open_store(saved.stored if saved else Position()) if open_store else None
         if not learn_by_interaction(e, learner, saved, store):
             return None
         if store:
             store.close()
     if learner:
         e.record.check_held()
-        save_head(e, learner)
-    returns = play_episodes(e, learner, last_step(c) if learner else 0, in_eval)
-    return None if returns is None else Outcome(returns, learner.diverged_fits if learner else 0)
-
-
-def open_store(e: Evaluation, run: Run, path: str, saved: Checkpoint | None) -> EpisodeStore | None:
-    """Opens the dataset at `path` for what the agent plays; None if it has learned already.
-
-    Raises:
-      UserError: the dataset is of another run, or cannot be written.
-    """
-    if saved and saved.phase == "eval":
-        return None
-    identity = json.dumps(run.identity, sort_keys=True).encode()
-    source = {"kind": "pvn.evaluate", "agent": e.subject.agent, "seed": e.config.seed}
-    attributes = {
-        "game": e.subject.game,
-        "num_actions": e.envs.num_actions,
-        "protocol": PROTOCOL,
-        "source": source | {"run_sha256": hashlib.sha256(identity).hexdigest()},
-    }
-    stored = saved.stored if saved else Position()
-    return EpisodeStore(path, attributes, e.config.num_envs, stored)
+        save_head(e, learner, learned_at)
+    rollout = play_episodes(e, learner, learned_at, in_eval)
+    return outcome_of(e, rollout, learner)
 
 
 def by_labels(e: Evaluation, saved: Checkpoint | None, dataset: Dataset) -> Outcome | None:
@@ -153,12 +144,12 @@ def by_labels(e: Evaluation, saved: Checkpoint | None, dataset: Dataset) -> Outc
 
     Returns None after a stop.
     """
-    c, replay, outcome = e.config, None, None
-    for num_labels in c.num_labels:
+    replay, rollout, learner = None, None, None
+    for num_labels in e.config.num_labels:
         if saved and num_labels < saved.learned_at:
             continue
         if saved and num_labels == saved.learned_at:
-            learner = new_learner(c, e.subject, e.envs.num_actions, num_envs=1)
+            learner = new_learner(e.config, e.subject, e.envs.num_actions, num_envs=1)
             learner.restore(saved.learner)
         else:
             learned = learn_from_labels(e, dataset, replay, num_labels)
@@ -167,13 +158,26 @@ def by_labels(e: Evaluation, saved: Checkpoint | None, dataset: Dataset) -> Outc
             learner, replay = learned
             saved = None
         e.record.check_held()
-        save_head(e, learner)
-        returns = play_episodes(e, learner, num_labels, saved)
-        if returns is None:
+        save_head(e, learner, num_labels)
+        rollout = play_episodes(e, learner, num_labels, saved)
+        if rollout is None:
             return None
-        console.say(f"{num_labels:,} labels: mean episode return {np.mean(returns):.2f}")
-        outcome = Outcome(returns, learner.diverged_fits)
-    return outcome
+        mean = np.mean([each.episode_return for each in counted(e, rollout)])
+        console.say(f"{num_labels:,} labels: mean episode return {mean:.2f}")
+    return outcome_of(e, rollout, learner)
+
+
+def counted(e: Evaluation, rollout: Rollout) -> list[PlayedEpisode]:
+    """The evaluation episodes of a rollout."""
+    return counted_episodes(rollout, e.config.eval_episodes)
+
+
+def outcome_of(e: Evaluation, rollout: Rollout | None, learner: Learner | None) -> Outcome | None:
+    """The outcome, after the videos are drawn. None after a stop, which also gives no rollout."""
+    if rollout is None or (e.config.videos and not draw_videos(e, rollout)):
+        return None
+    returns = [episode.episode_return for episode in counted(e, rollout)]
+    return Outcome(returns, learner.diverged_fits if learner else 0)
 
 
 def recorder(
@@ -199,7 +203,7 @@ def evaluate(
     learner: Learner | None,
     *,
     dataset: Dataset | None = None,
-    save_dataset: str | None = None,
+    open_store: OpenStore | None = None,
 ) -> int:
     """Runs or resumes the evaluation with config `c` in a run directory. Returns the exit status.
 
@@ -210,7 +214,7 @@ def evaluate(
       run: the open run directory.
       learner: for interaction; None: uniformly random play.
       dataset: the labels to learn from; None: the agent interacts.
-      save_dataset: the dataset that the interaction is written to; None: it is not kept.
+      open_store: opens the dataset that the interaction is written to; None: it is not kept.
 
     Raises:
       UserError: a feature or a weight of the head is not finite, every fit diverged, or a
@@ -225,9 +229,11 @@ def evaluate(
         return 0
 
     saved = restore_checkpoint(checkpoints, run.identity, console.say)
+    start = -1
     if saved:
         console.say(f"{run.name}: resumes at agent step {saved.agent_step:,}")
-    start = -1 if saved is None else saved.learned_at if dataset else saved.agent_step
+        # A checkpoint while it learns is older than the metrics of its agent step.
+        start = saved.agent_step - 1 if saved.phase == "train" else saved.learned_at
     head_name = c.head if subject.features is not None else "none"
     row = EpisodeRow(subject.game, subject.agent, head_name, c.seed, "", 0, 0.0, 0)
     with (
@@ -239,8 +245,7 @@ def evaluate(
         if dataset:
             outcome = by_labels(e, saved, dataset)
         else:
-            store = open_store(e, run, save_dataset, saved) if save_dataset else None
-            outcome = by_interaction(e, learner, saved, store)
+            outcome = by_interaction(e, learner, saved, open_store)
     if outcome is None:
         run.push("metrics.jsonl", "tensorboard")  # the last events
         at = f"{record.saved_at:,}"
@@ -267,6 +272,7 @@ def evaluate(
 def main() -> int:
     jax.config.update("jax_numpy_rank_promotion", "raise")
     c = cfg.check_config(_CONFIG.value, FIELDS)
+    check_encoder(c)
     name, like = _FEATURES.value, _LIKE.value
     subject = resolve_subject(
         name,
@@ -276,14 +282,15 @@ def main() -> int:
         seed=c.seed,
         trained=trains_encoder(c.head, c.to_dict()),
     )
+    envs = AtariEnvs(subject.game, c.num_envs)
     dataset = open_dataset(_DATASET.value) if _DATASET.value else None
     if dataset:
-        check_labels(c, dataset, subject)
-        if _SAVE_DATASET.value:
-            raise UserError("--save_dataset: goes with interaction, not with --dataset")
-    else:
+        check_labels(c, dataset, subject, envs.num_actions)
+    elif subject.features is not None:
         check_together(c)
-    envs = AtariEnvs(subject.game, c.num_envs)
+    if _SAVE_DATASET.value and (dataset or subject.features is None):
+        other = "--dataset" if dataset else "--features=none"
+        raise UserError(f"--save_dataset: goes with learning from interaction, not with {other}")
     learner = None
     if subject.features is not None:
         check_features_fit(subject.features, name, subject.game, envs.num_actions)
@@ -300,6 +307,12 @@ def main() -> int:
         "dataset_fingerprint": dataset.compute_fingerprint() if dataset else "",
         "save_dataset": _SAVE_DATASET.value or "",
     }
+    open_store = None
+    if path := _SAVE_DATASET.value:
+        identity = {key: value for key, value in config.items() if key not in MAY_CHANGE}
+        attributes = stream_attributes(identity, envs.num_actions)
+        check_free(path, attributes)
+        open_store = functools.partial(EpisodeStore, path, attributes, c.num_envs)
     with open_run(
         _WORKDIR.value,
         "evaluate",
@@ -309,9 +322,7 @@ def main() -> int:
         pull=("summary.json", "metrics.jsonl", CHECKPOINTS),
         may_change=MAY_CHANGE,
     ) as run:
-        return evaluate(
-            c, subject, envs, run, learner, dataset=dataset, save_dataset=_SAVE_DATASET.value
-        )
+        return evaluate(c, subject, envs, run, learner, dataset=dataset, open_store=open_store)
 
 
 if __name__ == "__main__":

@@ -28,13 +28,13 @@ from pvn.evaluation.rollout import (
 )
 from pvn.evaluation.stream import EpisodeStore
 from pvn.evaluation.subject import Subject
-from pvn.evaluation.video import best_and_median
-from pvn.evaluation.video import record as record_video
+from pvn.evaluation.video import MAX_FRAMES, best_and_median, clip_frames, to_gif
 from pvn.files import write_whole
 from pvn.metrics import MetricsWriter
 from pvn.paths import make_folder
+from pvn.run_directory import command_line
 
-_CHUNK = 1_000  # labels after which the progress of gradient updates is shown
+_CHUNK = 32  # labels of which the updates are made together
 
 
 class Evaluation(NamedTuple):
@@ -142,8 +142,7 @@ def learn_from_labels(
                 return None
     with console.progress(num_labels, "labels", f"learn {c.head}") as bar:
         for label in range(0, num_labels, _CHUNK) if learner.gradual else ():
-            if numbers := learner.learn(replay, label):
-                e.metrics.write(num_labels, numbers)
+            learner.learn(replay, label)
             bar.update(min(_CHUNK, num_labels - label))
             if e.stop:
                 return None
@@ -152,17 +151,17 @@ def learn_from_labels(
     return learner, replay
 
 
-def save_head(e: Evaluation, learner: Learner) -> None:
-    """Writes policy/: what was learned.
+def save_head(e: Evaluation, learner: Learner, learned_at: int) -> None:
+    """Writes policy/: what was learned from `learned_at` agent steps, or labels.
 
     Raises:
-      UserError: every fit diverged.
+      UserError: no fit succeeded.
     """
     workdir = e.record.workdir
     if not learner.num_fits:
         raise UserError(
-            f"{workdir}: every fit diverged, there is no head to play with; lower "
-            "config.discount or config.n_step, or use config.head=dqn"
+            f"{workdir}: every fit diverged or had too few interactions, there is no head to play "
+            "with; lower config.discount or config.n_step, or use config.head=dqn"
         )
     policy, (_, game, agent) = learner.policy(), e.subject
     if policy.features is not e.subject.features:  # they were trained here
@@ -171,6 +170,10 @@ def save_head(e: Evaluation, learner: Learner) -> None:
             "game": game,
             "num_actions": policy.num_actions,
             "protocol": PROTOCOL,
+            "seed": e.config.seed,
+            "step": learned_at,
+            "trained_by": "pvn.evaluate",
+            "command": command_line(),
         }
     metadata = {"game": game, "head": e.config.head, "agent": agent}
     save_policy(workdir / "policy", policy, metadata)
@@ -178,8 +181,8 @@ def save_head(e: Evaluation, learner: Learner) -> None:
 
 def play_episodes(
     e: Evaluation, learner: Learner | None, learned_at: int, saved: Checkpoint | None = None
-) -> list[float] | None:
-    """Plays `eval_episodes` episodes. Returns their returns, or None after a stop.
+) -> Rollout | None:
+    """Plays `eval_episodes` episodes. Returns the rollout that holds them, or None after a stop.
 
     Args:
       e: the evaluation.
@@ -198,8 +201,11 @@ def play_episodes(
                 bar.update(c.num_envs)
                 if e.stop:
                     return None
+        before = saved.agent_step - rollout.agent_step
     else:
-        e.record.save("eval", learned_at, rollout, learner, learned_at=learned_at)
+        # Later than the checkpoints so far: with several numbers of labels they count on.
+        before = max(learned_at, e.record.saved_at + 1)
+        e.record.save("eval", before, rollout, learner, learned_at=learned_at)
     act = learner.act if learner else None
     played = counted_episodes(rollout, c.eval_episodes)
     with console.progress(c.eval_episodes, "episodes", "evaluate", len(played)) as bar:
@@ -208,20 +214,34 @@ def play_episodes(
             played += episodes
             bar.update(len(episodes))
             bar.set_postfix_str(_state_of_play(played, rollout.longest), refresh=False)
-            agent_step = learned_at + rollout.agent_step
+            agent_step = before + rollout.agent_step
             if e.stop or e.record.is_due(agent_step):
                 e.record.save("eval", agent_step, rollout, learner, learned_at=learned_at)
             if e.stop:
                 return None
-    if c.videos:
-        make_folder(e.record.workdir / "videos", "videos")
-        for name, clip in best_and_median(played).items():
-            actions = rollout.actions[:, clip.env]
-            gif = record_video(e.subject.game, int(rollout.seeds[clip.env]), actions, clip)
-            write_whole(e.record.workdir / "videos" / f"{name}.gif", gif)
-    return [episode.episode_return for episode in played]
+    return rollout
+
+
+def draw_videos(e: Evaluation, rollout: Rollout) -> bool:
+    """Draws the best and the median evaluation episode to videos/. Returns False after a stop."""
+    folder = e.record.workdir / "videos"
+    make_folder(folder, "videos")
+    clips = best_and_median(counted_episodes(rollout, e.config.eval_episodes))
+    total = sum(min(clip.stop, clip.start + MAX_FRAMES) for clip in clips.values())
+    with console.progress(total, "steps", "videos") as bar:
+        for name, clip in clips.items():
+            actions, frames = rollout.actions[:, clip.env], []
+            for frame in clip_frames(e.subject.game, int(rollout.seeds[clip.env]), actions, clip):
+                bar.update()
+                if frame is not None:
+                    frames.append(frame)
+                if e.stop:
+                    return False
+            write_whole(folder / f"{name}.gif", to_gif(frames))
+    return True
 
 
 def _state_of_play(played: list[PlayedEpisode], longest: int) -> str:
     mean = f"return {np.mean([each.episode_return for each in played]):.2f}, " if played else ""
-    return f"{mean}longest running episode {longest:,} of 27,000 steps"
+    limit = PROTOCOL["max_num_frames_per_episode"] // PROTOCOL["frameskip"]
+    return f"{mean}longest running episode {longest:,} of {limit:,} steps"

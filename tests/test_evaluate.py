@@ -185,6 +185,14 @@ def test_random_play_is_the_known_one(run: Callable, tmp_path: Path) -> None:
         ),
         (["--features=none", "--config.head=dueling"], "error: config.head: 'dueling', expected"),
         (
+            ["--features=random", "--game=Pong", "--config.dqn.encoder_learning_rate=1e-4"],
+            "error: config.dqn.encoder_learning_rate: 0.0001, expected 0 with config.head=fqi, whi",
+        ),
+        (
+            ["--features=none", "--game=Pong", "--save_dataset=x"],
+            "error: --save_dataset: goes with learning from interaction, not with --features=none",
+        ),
+        (
             ["--features=none", "--game=Pong", "--config.discount=1.0"],
             "error: config.discount: 1.0, expected a number in [0, 1)",
         ),
@@ -308,16 +316,13 @@ class AlwaysLearner(LinearLearner):
     diverged_fits = 0
 
     def __init__(self, context, settings):
-        super().__init__(context)
+        super().__init__(context, refit_every=100)
         self.head = self.head._replace(bias=self.head.bias.at[settings.action].set(1))
         self.num_fits = 0
 
-    def learn(self, replay, agent_step):
+    def _fit(self, replay):
         self.num_fits += 1
-        return {}
-
-    def finish(self, replay, agent_step):
-        return {"at": agent_step}
+        return {"fits": self.num_fits}
 
     def state(self):
         return {"num_fits": np.array(self.num_fits)}
@@ -365,7 +370,7 @@ def test_a_new_learner_with_a_setting_touches_two_files(
     result = run_script(OWN_LEARNER, *own, "--config.always.action=2")
     assert result.returncode == 0, result.stderr
     assert {row["head"] for row in _rows(tmp_path / "own")} == {"always"}
-    assert _rows(tmp_path / "own", "metrics.jsonl") == [{"step": 1200, "at": 1200}]
+    assert _rows(tmp_path / "own", "metrics.jsonl")[-1] == {"step": 1200, "fits": 12}
     head = load_file(tmp_path / "own" / "policy" / "head.safetensors")
     assert head["0.bias"].tolist() == [0, 0, 1, 0]
     wrong = run_script(OWN_LEARNER, *own, "--config.always.action=-2")
@@ -442,7 +447,11 @@ def test_end_to_end_saves_features_and_a_dataset_from_which_others_learn(
         "--agent=end_to_end", f"--workdir={tmp_path / 'other'}",
     )  # fmt: skip
     assert other.returncode == 1
-    assert f"error: dataset {data}: was made with another source" in other.stderr
+    assert other.stderr == (
+        f"error: --save_dataset={data}: holds a dataset of another run, expected a path where "
+        "there is none\n"
+    )
+    assert not (tmp_path / "other").exists()
     assert read_dataset(data).compute_fingerprint() == dataset.compute_fingerprint()
 
     # Its features, frozen; the labels are those of its dataset.

@@ -43,6 +43,12 @@ def newest(workdir: Path) -> int:
     return max(steps, default=-1)
 
 
+def learned_at(workdir: Path) -> int:
+    """Labels behind the newest checkpoint; -1 if there is none."""
+    files = sorted(workdir.rglob("step_*.json"))
+    return json.loads(files[-1].read_text())["learned_at"] if files else -1
+
+
 @pytest.fixture
 def interrupt(start: Callable) -> Callable:
     """interrupt(signal, ready, ...): sends the signal when ready() is true. Returns stderr."""
@@ -155,8 +161,10 @@ def test_pixels_and_labels_are_resumed(
     ]  # fmt: skip
     for name in ("all", "parts"):
         own = [*labels, f"--workdir={tmp_path / name}"]
-        if name == "parts":
-            interrupt(signal.SIGTERM, lambda: newest(tmp_path / "parts") >= 600, *own)
+        if name == "parts":  # while the second head plays
+            stderr = interrupt(signal.SIGTERM, lambda: learned_at(tmp_path / "parts") == 500, *own)
+            assert "saved at agent step" in stderr
+            assert learned_at(tmp_path / "parts") == 500
         result = run(*own)
         assert result.returncode == 0, result.stderr
     assert results(tmp_path / "parts") == results(tmp_path / "all")

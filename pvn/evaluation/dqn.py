@@ -31,6 +31,7 @@ from pvn.evaluation.sampling import Draw, Priorities, draw_uniform
 from pvn.evaluation.state import State, generator_state, restore_generator
 from pvn.evaluation.values import ActionValue, Values
 from pvn.features import Features
+from pvn.features.description import ARCHITECTURE
 from pvn.networks.network import Network
 
 _LOG_EVERY = 10_000  # agent steps
@@ -38,7 +39,7 @@ _LOG_EVERY = 10_000  # agent steps
 
 def with_params(features: Features, params: Any) -> Features:
     """The same encoder with other parameters, a nested dictionary of NumPy arrays."""
-    metadata = {key: value for key, value in features.metadata.items() if key != "sha256"}
+    metadata = {key: features.metadata[key] for key in ARCHITECTURE}
     network = Network(lambda *_: params, features.apply)
     return Features(network, params, metadata, features.folder)
 
@@ -79,6 +80,7 @@ class DqnLearner:
         self._random = np.random.default_rng([context.seed, 1])
         self._priorities: Priorities | None = None
         self._saved_priorities: State | None = None
+        self._unapplied: tuple[Replay, Draw, list[jax.Array]] | None = None
         self._logged_at = self._logged_fits = 0  # agent step and updates at the last log
         self.num_fits = 0
 
@@ -89,7 +91,7 @@ class DqnLearner:
 
     def to_keep(self, observation: np.ndarray, acted: Acted) -> np.ndarray:
         """The replay keeps the newest frames if the encoder is trained, else features."""
-        return observation[..., -1] if self._trains_encoder else acted.features
+        return observation[..., -1].copy() if self._trains_encoder else acted.features
 
     def state_buffer(self, capacity: int, num_envs: int) -> StateBuffer:
         """Frames if the encoder is trained, else features."""
@@ -139,10 +141,19 @@ class DqnLearner:
             if self.num_fits % period == 0:
                 self.train_state = self.train_state._replace(target=self.train_state.params)
         if self._priorities:
+            self._unapplied = replay, draw, losses
+
+    def _apply_losses(self) -> None:
+        """Makes the losses of the last updates priorities. It waits for the updates, so it is
+        called as late as possible."""
+        if self._unapplied and self._priorities:
+            replay, draw, losses = self._unapplied
             self._priorities.update(replay, draw, np.concatenate(losses))
+        self._unapplied = None
 
     def _draw(self, replay: Replay, count: int) -> Draw:
         settings = self._settings
+        self._apply_losses()
         if not settings.priority_exponent:
             return draw_uniform(replay, self._random, count)
         if self._priorities is None:
@@ -164,7 +175,8 @@ class DqnLearner:
     def state(self) -> State:
         """The state of the updates by path, and that of the draws from the replay."""
         leaves = jax.tree_util.tree_leaves_with_path(self.train_state)
-        priorities = self._priorities.state() if self._priorities else {}
+        self._apply_losses()
+        priorities = self._priorities.state() if self._priorities else self._saved_priorities or {}
         return {
             **{jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves},
             **{f"priorities/{name}": value for name, value in priorities.items()},

@@ -38,27 +38,13 @@ class FqiLearner(LinearLearner):
     """
 
     def __init__(self, context: LearnerContext, settings: FqiSettings):
-        super().__init__(context)
+        super().__init__(context, settings.refit_every)
         self._settings = settings
         self.num_fits, self.diverged_fits = 0, 0
         self._halves = 2 if settings.double else 1
         shape = (0, self._halves, context.num_features, context.num_actions)
         self._fits = Heads(np.zeros(shape), np.zeros((*shape[:2], shape[3])))  # oldest first
         self._moments = self._no_moments()
-        self._next_fit = context.learn_after  # agent step
-        self._fitted_at = -1  # agent step
-
-    def learn(self, replay: Replay, agent_step: int) -> Mapping[str, float]:
-        """Makes a fit if one is due."""
-        if agent_step < self._next_fit:
-            return {}
-        refit_every = self._settings.refit_every
-        self._next_fit = (agent_step // refit_every + 1) * refit_every
-        return self._fit(replay, agent_step)
-
-    def finish(self, replay: Replay, agent_step: int) -> Mapping[str, float]:
-        """Makes the last fit to the whole replay, unless `learn` made it at this agent step."""
-        return {} if self._fitted_at == agent_step else self._fit(replay, agent_step)
 
     def state(self) -> State:
         """The last fits, and when they were made. There is no random number generator.
@@ -89,8 +75,7 @@ class FqiLearner(LinearLearner):
                 jnp.asarray(fits.bias.mean(axis=(0, 1)), jnp.float32),
             )
 
-    def _fit(self, replay: Replay, agent_step: int) -> Mapping[str, float]:
-        self._fitted_at = agent_step
+    def _fit(self, replay: Replay) -> Mapping[str, float]:
         rows = replay.rows(replay.oldest)
         plan = self._plan(rows)
         half, moments = self._split(replay.oldest, rows["truncated"])

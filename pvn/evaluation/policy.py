@@ -45,6 +45,7 @@ class GreedyPolicy:
 def save_policy(path: Path, policy: Policy, metadata: dict[str, Any]) -> None:
     """Writes `features/`, `head.safetensors` and, last, `policy.json`, which makes it valid."""
     make_folder(path, "policy")
+    (path / "policy.json").unlink(missing_ok=True)  # of an earlier head: not valid from here on
     save_features(path / "features", policy.features)
     tensors = {
         f"{number}.{name}": np.asarray(value)
@@ -90,7 +91,12 @@ def _load_local(path: Path) -> GreedyPolicy:
         raise UserError(
             f"policy {folder}: is not a {FORMAT} of version {VERSION} or older; upgrade pvn"
         )
-    head = _layers(load_file(folder / "head.safetensors"))
+    file = folder / "head.safetensors"
+    features = load_features(folder / "features")
+    digests = {"head_sha256": sha256(file), "features_sha256": features.metadata["sha256"]}
+    if wrong := [name for name, digest in digests.items() if metadata[name] != digest]:
+        raise UserError(f"policy {folder}: is corrupt: its {wrong[0]} is not that in policy.json")
+    head = _layers(load_file(file))
     if not is_finite(head):
         raise UserError(
             f"policy {folder}: its head diverged, weights are not finite (NaN or infinity); "
@@ -98,7 +104,6 @@ def _load_local(path: Path) -> GreedyPolicy:
         )
     settings = dict(metadata.get("values", {"kind": "value"}))
     kind = VALUES[settings.pop("kind")](**settings)
-    features = load_features(folder / "features")
     return GreedyPolicy(Policy(features, head, kind, metadata["num_actions"]), metadata)
 
 

@@ -106,7 +106,8 @@ class Priorities:
         return Draw(time, env, weight.ravel().astype(np.float32))
 
     def update(self, replay: Replay, draw: Draw, loss: np.ndarray) -> None:
-        """Gives drawn rows the priorities of their losses, float [B]."""
+        """Gives drawn rows the priorities of their losses, float [B]. Rows that were overwritten
+        since the last draw keep none: `draw` removes them first."""
         priority = np.power(loss.astype(np.float64) + 1e-10, self._exponent)
         self._largest = max(self._largest, float(priority.max()))
         here = draw.time >= self._first

@@ -1,13 +1,17 @@
 """Stores what an agent plays as a dataset, as the DQN Replay Dataset stores an agent's training."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from pvn.data.store import COLUMNS, Rows
+from pvn.data.store import COLUMNS, Rows, dataset_exists, read_attributes
 from pvn.data.writer import DatasetWriter, check_same
+from pvn.envs.protocol import PROTOCOL
+from pvn.errors import UserError
 from pvn.evaluation.rollout import PlayedStep
 
 _COMMIT_ROWS = 8192  # rows that are written together, in whole episodes
@@ -18,6 +22,32 @@ class Position(NamedTuple):
 
     num_rows: int = 0
     num_episodes: int = 0
+
+
+def stream_attributes(identity: Mapping[str, Any], num_actions: int) -> dict[str, Any]:
+    """The attributes of the dataset that a run writes. They identify the run.
+
+    identity: the fields that define the run (`Run.identity`); JSON values.
+    """
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    source = {"agent": identity["agent"], "seed": identity["seed"], "run_sha256": digest}
+    return {
+        "game": identity["game"],
+        "num_actions": num_actions,
+        "protocol": PROTOCOL,
+        "source": {"kind": "pvn.evaluate", **source},
+    }
+
+
+def check_free(path: str | Path, attributes: Mapping[str, Any]) -> None:
+    """Raises `UserError` if there is a dataset at `path` with other attributes."""
+    if dataset_exists(path):
+        old = read_attributes(path)
+        if any(old.get(name) != value for name, value in attributes.items()):
+            raise UserError(
+                f"--save_dataset={path}: holds a dataset of another run, expected a path where "
+                "there is none"
+            )
 
 
 class EpisodeStore:

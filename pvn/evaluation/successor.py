@@ -27,6 +27,8 @@ from pvn.features.successor import Successor
 from pvn.fields import choice, real, whole
 from pvn.ridge import PENALTIES, Ridge
 
+MIN_ROWS = 10  # of a regression
+
 
 class SuccessorSettings(NamedTuple):
     """Settings of `SuccessorLearner`."""
@@ -72,14 +74,13 @@ class SuccessorLearner(LinearLearner):
         Raises:
           UserError: the features have no heads and tasks, or n_step is not 1.
         """
-        super().__init__(context)
+        super().__init__(context, settings.refit_every)
         if context.n_step != 1:
             raise UserError(
                 f"config.n_step: {context.n_step}, expected 1 with config.head=successor"
             )
         self._settings, self.num_fits = settings, 0
         self._successor: Successor = context.features.successor
-        self._next_fit, self._fitted_at = context.learn_after, -1  # agent steps
 
     def to_keep(self, observation: np.ndarray, acted: Acted) -> np.ndarray:
         """The replay keeps cumulants."""
@@ -89,30 +90,23 @@ class SuccessorLearner(LinearLearner):
         """A buffer of cumulants."""
         return FeatureBuffer(capacity, num_envs, self._successor.head_kernel.shape[1])
 
-    def learn(self, replay: Replay, agent_step: int) -> Mapping[str, float]:
-        """Makes a fit if one is due."""
-        if agent_step < self._next_fit:
-            return {}
-        refit_every = self._settings.refit_every
-        self._next_fit = (agent_step // refit_every + 1) * refit_every
-        return self._fit(replay, agent_step)
-
-    def finish(self, replay: Replay, agent_step: int) -> Mapping[str, float]:
-        """Makes the last fit to the whole replay, unless `learn` made it at this agent step."""
-        return {} if self._fitted_at == agent_step else self._fit(replay, agent_step)
-
-    def _fit(self, replay: Replay, agent_step: int) -> Mapping[str, float]:
-        self._fitted_at = agent_step
+    def _fit(self, replay: Replay) -> Mapping[str, float]:
         time, env = replay.starts()
         batch = replay.gather(time, env)
         of_next = self._settings.reward_of == "next_state"
         # The state after a game's end is not stored.
-        used = batch.discount_t > 0 if of_next else np.ones(len(time), bool)
+        used = np.flatnonzero(batch.discount_t > 0 if of_next else batch.discount_t >= 0)
+        if len(used) < MIN_ROWS:
+            return {}
+        cumulants = (batch.s_t if of_next else batch.s_tm1)[used]
         held_out = choose_held_out(
-            time, env, self._context.num_envs, self._context.seed, self._settings.held_out
+            time[used],
+            env[used],
+            self._context.num_envs,
+            self._context.seed,
+            self._settings.held_out,
         )
-        cumulants = batch.s_t if of_next else batch.s_tm1
-        fit = fit_reward(cumulants[used], batch.r_t[used], held_out[used])
+        fit = fit_reward(cumulants, batch.r_t[used], held_out)
         self.num_fits += 1
         heads = self._successor
         self.head = Layer(

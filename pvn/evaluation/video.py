@@ -1,7 +1,7 @@
 """Videos of evaluation episodes, by playing the recorded actions again."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +26,7 @@ class Clip(NamedTuple):
 def best_and_median(episodes: Sequence[PlayedEpisode]) -> dict[str, Clip]:
     """The episode of highest return, and that of the (lower) median; the first of equals.
 
-    episodes: all episodes of a rollout since the boot, in the order in which they ended.
+    episodes: the first ones of each environment since the boot, in the order in which they ended.
     """
     ends: dict[int, int] = {}
     clips = []
@@ -34,30 +34,35 @@ def best_and_median(episodes: Sequence[PlayedEpisode]) -> dict[str, Clip]:
         start = ends.get(env, 0)
         ends[env] = start + length
         clips.append(Clip(env, start, ends[env]))
-    order = np.argsort([episode.episode_return for episode in episodes], kind="stable")
-    best = next(i for i, e in enumerate(episodes) if e.episode_return == episodes[order[-1]][1])
-    return {"best": clips[best], "median": clips[order[(len(order) - 1) // 2]]}
+    returns = [episode.episode_return for episode in episodes]
+    order = np.argsort(returns, kind="stable")
+    return {"best": clips[int(np.argmax(returns))], "median": clips[order[(len(order) - 1) // 2]]}
 
 
-def record(game: str, seed: int, actions: np.ndarray, clip: Clip) -> bytes:
-    """An episode as an animated GIF of its frames, at the speed of the game.
+def clip_frames(
+    game: str, seed: int, actions: np.ndarray, clip: Clip
+) -> Iterator[np.ndarray | None]:
+    """Plays actions again. Yields for each timestep the frame uint8 [84, 84]; None before the clip.
 
     Args:
       game: its name.
       seed: of the environment's emulator.
       actions: int32 [timesteps], of this environment since the boot.
-      clip: the episode.
+      clip: the episode; it is cut after `MAX_FRAMES`.
     """
     envs = AtariEnvs(game, 1)
     envs.reset(np.array([seed]), np.ones(1, bool))
-    frames = []
     for timestep, action in enumerate(actions[: min(clip.stop, clip.start + MAX_FRAMES)]):
-        if timestep >= clip.start:
-            frames.append(envs.frame[0].repeat(_SCALE, axis=0).repeat(_SCALE, axis=1))
+        yield envs.frame[0].copy() if timestep >= clip.start else None
         step = envs.step(np.array([action]))
         if (ended := step.terminal | step.truncated).any():
             envs.restart(ended)
-    first, *rest = (Image.fromarray(frame) for frame in frames)
+
+
+def to_gif(frames: Sequence[np.ndarray]) -> bytes:
+    """Frames uint8 [84, 84] as an animated GIF, at the speed of the game."""
+    large = [frame.repeat(_SCALE, axis=0).repeat(_SCALE, axis=1) for frame in frames]
+    first, *rest = (Image.fromarray(frame) for frame in large)
     stream = io.BytesIO()
     first.save(stream, "gif", save_all=True, append_images=rest, duration=_FRAME_MS, loop=0)
     return stream.getvalue()

@@ -5,7 +5,7 @@ from PIL import Image
 
 from pvn.envs.atari import AtariEnvs
 from pvn.evaluation.rollout import PlayedEpisode, Rollout
-from pvn.evaluation.video import Clip, best_and_median, record
+from pvn.evaluation.video import Clip, best_and_median, clip_frames, to_gif
 
 
 def test_best_and_median_by_hand():
@@ -27,8 +27,11 @@ def test_the_video_shows_the_frames_of_the_episode():
         steps.append(rollout.take(rollout.choose(None, 1.0)[0])[0])
     first, second = [e.length for e in rollout.episodes if e.env == 1][:2]
     clip = Clip(1, first, first + second)
-    gif = record("Breakout", int(rollout.seeds[1]), rollout.actions[:, 1], clip)
-    image = Image.open(io.BytesIO(gif))
+    played = list(clip_frames("Breakout", int(rollout.seeds[1]), rollout.actions[:, 1], clip))
+    assert played[:first] == [None] * first
+    expected = [step.frame[1] for step in steps[first : first + second]]
+    np.testing.assert_array_equal(played[first:], expected)
+    image = Image.open(io.BytesIO(to_gif(played[first:])))
     shown, at = [], 0
     for number in range(image.n_frames):  # equal frames in succession are one, and last longer
         image.seek(number)
