@@ -281,7 +281,8 @@ def test_round_trip_through_dopamine_logs(run: Callable, dataset: Path, tmp_path
     assert load(log_file(folder, "observation", 0)).shape == (1000, 84, 84)
     convert(run, "dopamine", tmp_path, tmp_path / "back", "--runs=2")
     rows, back = read_dataset(dataset).rows, read_dataset(tmp_path / "back").rows
-    for name, column in rows._asdict().items():
+    for name in (*rows.columns, "frame"):
+        column = getattr(rows, name)
         column = np.clip(column, -1, 1) if name == "reward" else column
         np.testing.assert_array_equal(getattr(back, name), column, strict=True, err_msg=name)
     again = run(

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.output import without_dead_units
+
 # About 1,200 of 3,000 rows are buffered, in two lanes: each process reads one of them.
 TINY = [
     "--config.num_features=32",
@@ -55,8 +57,8 @@ def processes(start: Callable, dataset: Path) -> Iterator[Callable]:
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     """The exit status and what pvn said on stderr."""
     _, stderr = process.communicate(timeout=200)
-    lines = [line for line in stderr.splitlines() if line and not line.startswith("[Gloo]")]
-    lines = [line for line in lines if "units are dead" not in line]
+    said = without_dead_units(stderr).splitlines()
+    lines = [line for line in said if line and not line.startswith("[Gloo]")]
     return process.returncode, "\n".join(lines)
 
 

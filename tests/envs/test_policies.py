@@ -83,7 +83,8 @@ def test_a_function_a_class_and_what_is_neither(tmp_path):
 
 def test_the_example_of_the_docs(tmp_path):
     page = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (code,) = (block for block in blocks if "class Fire" in block)
     (tmp_path / "my_policy.py").write_text(code)
     policy, _ = load_own_policy(f"{tmp_path}/my_policy.py:Fire", 4, 2)
     choice = policy(np.zeros((5, 84, 84, 4), np.uint8))

@@ -134,7 +134,9 @@ def read(folder, raw, **changes):
     for file in inputs(folder, raw, **changes).files:
         for episode in file.read(findings):
             blocks = [block.rows() for block in episode.blocks(len(found), findings)]
-            found.append(Rows(*map(np.concatenate, zip(*blocks, strict=True))))
+            found.append(
+                Rows(*map(np.concatenate, zip(*(block[:-1] for block in blocks), strict=True)))
+            )
     return found, findings
 
 
