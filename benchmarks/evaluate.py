@@ -34,7 +34,7 @@ from pvn.features import random_features
 _GAME = flags.DEFINE_string("game", "Breakout", "Game.")
 _NUM_ENVS = flags.DEFINE_integer("num_envs", 32, "Number of environments.", lower_bound=1)
 _END_TO_END = flags.DEFINE_bool("end_to_end", False, "Time DQN from pixels.")
-_NUM_STEPS = flags.DEFINE_integer("num_steps", 60_000, "Agent steps a case.", lower_bound=1000)
+_NUM_STEPS = flags.DEFINE_integer("num_steps", 60_000, "Agent steps a case.", lower_bound=100)
 
 
 def emulator_speed(envs: AtariEnvs, num_steps: int) -> float:
@@ -72,7 +72,7 @@ def learn(
     return time.perf_counter() - began, learner, replay
 
 
-def update_seconds(learner: DqnLearner, replay: Replay, count: int = 100) -> float:
+def update_seconds(learner: DqnLearner, replay: Replay, count: int = 20) -> float:
     """Seconds of one update on a batch that is on the device: the matrix work alone."""
     draw = draw_uniform(replay, np.random.default_rng(0), 32)
     batch = jax.device_put(replay.gather(draw.time, draw.env))

@@ -18,6 +18,7 @@ from pvn.files import write_whole
 from pvn.lease import Lease
 from pvn.run_directory import lock_workdir, open_run
 from tests.gcs import BUCKET, Server
+from tests.output import without_dead_units
 from tests.test_processes import free_port
 
 DATA, RUN = "gs://bucket/data", "gs://bucket/runs/pong"
@@ -31,7 +32,6 @@ TINY = (
 IMPATIENT = """
 from functools import partial
 from pvn import console, lease, pretrain, run_directory
-from tests.output import without_dead_units
 run_directory.Lease = partial(lease.Lease, beat=1.0, watch=5.0)
 console.run(pretrain.main)
 """

@@ -15,6 +15,7 @@ from pvn.evaluation.learner import Policy
 from pvn.evaluation.policy import load_policy, save_policy
 from pvn.evaluation.values import C51, ActionValue, HlGauss
 from pvn.features import random_features
+from pvn.files import sha256
 from tests.evaluation.pixels import pixel_features
 
 
@@ -115,7 +116,11 @@ def test_a_policy_of_version_1_is_loaded_and_one_that_diverged_is_not(tmp_path):
             save_file(old, tmp_path / "head.safetensors")
             metadata = json.loads((tmp_path / "policy.json").read_text())
             del metadata["values"]
+            metadata["head_sha256"] = sha256(tmp_path / "head.safetensors")
             (tmp_path / "policy.json").write_text(json.dumps(metadata | {"version": 1}))
             assert load_policy(tmp_path)(np.zeros((2, 84, 84, 4), np.uint8)).tolist() == [2, 2]
+            save_file(old, tmp_path / "head.safetensors", {"changed": "yes"})
+            with pytest.raises(UserError, match=r"is corrupt: its head_sha256 is not that in pol"):
+                load_policy(tmp_path)
     with pytest.raises(UserError, match=r"its head diverged, weights are not finite"):
         load_policy(tmp_path)
