@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from pvn.evaluation.records import EpisodeRow, ProbeRow, to_json
 from pvn.features import load_features, save_features
 from pvn.features.card import model_card
 from pvn.features.check import check_features
+from pvn.files import sha256
 from tests.features.support import edit, replace_weights
 
 WITHOUT = """
@@ -135,14 +137,36 @@ def damaged_sample(folder):
     file.write_bytes(file.read_bytes()[:-1] + b"x")
 
 
+def replace_sample(folder, without):
+    file = folder / "sample.safetensors"
+    file.write_bytes(save({k: v for k, v in load_file(file).items() if k != without}))
+    edit(folder, sample_sha256=sha256(file))
+
+
 @pytest.mark.parametrize(
     ("damage", "faults"),
     [
-        (weights_not_finite, ["Dense_1.bias is not finite", "off by nan%"]),
-        (scaled_weights, ["the encoder gives other features here, off by "]),
+        (weights_not_finite, ["Dense_1.bias is not finite", "off by nan%", "other weights"]),
+        (scaled_weights, ["the encoder gives other features here, off by ", "other weights"]),
         (damaged_sample, ["sample.safetensors: is corrupt: its SHA-256"]),
         (lambda f: (f / "sample.safetensors").unlink(), ["sample.safetensors: No such file"]),
         (lambda f: (f / "README.md").write_text(" \n"), ["README.md: there is no model card"]),
+        (lambda f: (f / "README.md").write_text("# Others\n"), ["README.md: is the card of other"]),
+        (lambda f: edit(f, sample_sha256=None), ["features.json lacks its SHA-256"]),
+        (lambda f: edit(f, sample_sha256=3), ["field 'sample_sha256' is 3, expected text"]),
+        (
+            partial(replace_sample, without="features"),
+            ["tensor features is none, expected float32"],
+        ),
+        (partial(replace_sample, without="observation"), ["tensor observation is none, expected"]),
+        (lambda f: edit(f, width="2"), ["field 'width' is \"2\", expected a whole number"]),
+        (lambda f: edit(f, encoder=["nature"]), ["field 'encoder' is [\"nature\"], expected text"]),
+        (lambda f: edit(f, successor=[]), ["field 'successor' is [], expected an object"]),
+        (
+            lambda f: (f / "successor.safetensors").write_bytes(b""),
+            ["features.json lacks its entry"],
+        ),
+        (lambda f: edit(f, successor={}), ["successor.safetensors: No such file"]),
         (lambda f: edit(f, sha256="0"), ["model.safetensors: is corrupt"]),
         (lambda f: edit(f, version=9), ["format version 9 is newer"]),
         (lambda f: edit(f, width=2), ["parameter Dense_0.bias has shape (7,)"]),
@@ -159,19 +183,20 @@ def test_each_fault_is_a_line(copy, damage, faults):
 
 def test_features_of_an_older_pvn(copy):
     edit(copy, sample_sha256=None)
+    (copy / "sample.safetensors").unlink()
     assert not any(finding.is_fault for finding in check_features(copy))
 
 
 def test_the_commands(copy, run, tmp_path):
     edit(copy, agent="pvn", command="python -m pvn.pretrain --workdir=runs/pong")
-    sha256 = load_features(copy).metadata["sha256"]
+    digest = load_features(copy).metadata["sha256"]
     inputs = tmp_path / "eval"
     inputs.mkdir()
     episodes = [
         EpisodeRow("Pong", "pvn", "fqi", 0, "eval", 100, value, 10) for value in (-20.0, -18.0)
     ]
     probe = ProbeRow(
-        "Pong", "pvn", 0, "value", {"discount": 0.95}, {"sha256": sha256}, {}, "r2", 0.5, 0.4, 0.6,
+        "Pong", "pvn", 0, "value", {"discount": 0.95}, {"sha256": digest}, {}, "r2", 0.5, 0.4, 0.6,
         {},
     )  # fmt: skip
     (inputs / "scores.jsonl").write_text("".join(to_json(row) + "\n" for row in episodes))
