@@ -4,8 +4,9 @@
     python -m pvn.features check runs/pong
 
 `card` writes the model card (README.md) again: from features.json, and with the probes and scores
-that the inputs hold. `check` verifies the format, SHA-256, weights, the stored sample of features,
-heads and card. It prints a line for each, and exits with status 1 if one is faulty.
+of these weights that the inputs hold. `check` verifies the format, SHA-256, weights, the stored
+sample of features, heads and card. It prints a line for each, and exits with status 1 if one is
+faulty.
 """
 
 import contextlib
@@ -13,7 +14,7 @@ import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from absl import flags
 
@@ -34,6 +35,7 @@ _INPUTS = flags.DEFINE_string(
 )
 
 _USAGE = "python -m pvn.features card|check DIR"
+_DESCRIBED = ("config.json", "policy/policy.json")  # they name the weights of an evaluation
 _NOTE = (
     "Brackets are 95 % intervals: over the episodes of the test split for a probe, over evaluation "
     "episodes (and over seeds, if there are several) for a return. With one seed they do not "
@@ -41,55 +43,86 @@ _NOTE = (
 )
 
 
+class Results(NamedTuple):
+    """Results of some weights, and the command lines that made them."""
+
+    episodes: list[EpisodeRow]
+    probes: list[ProbeRow]
+    commands: list[str]
+
+
 def write_card(path: str, inputs: Sequence[str]) -> Path:
     """Writes the model card of the features in `path`, with the results in `inputs`.
 
+    Only results of these weights are on the card, whatever their agent is called.
+
     Raises:
-      UserError: there are no features, an input holds no results (see `load_rows`), or its results
-        of this agent are of other weights.
+      UserError: there are no features, an input holds no results of these weights, or a result is
+        in two inputs (see `load_rows`).
       OSError: the card cannot be written.
     """
     folder, metadata = read_description(path)
     results, commands = "", []
     if inputs:
+        found = Results([], [], [])
         with contextlib.ExitStack() as stack:
-            names = (SCORES, PROBES, "config.json", "run.json")
+            names = (SCORES, PROBES, *_DESCRIBED, "run.json")
             folders = [stack.enter_context(reading(each, *names)) for each in inputs]
-            episodes, probes, _ = load_rows([str(each) for each in folders])
             for each, name in zip(folders, inputs, strict=True):
-                _check_weights(each, name, probes, metadata)
-                commands += _command(each)
-        results = results_markdown(episodes, probes)
+                for ours, more in zip(found, _results(each, name, metadata["sha256"]), strict=True):
+                    ours += more
+            load_rows([str(each) for each in folders])  # refuses what would count twice
+        results = results_markdown(found.episodes, found.probes)
+        commands = list(dict.fromkeys(found.commands))
     file = folder / "README.md"
     write_whole(file, model_card(metadata, results, commands))
     return file
 
 
-def _check_weights(
-    folder: Path, name: str, probes: Sequence[ProbeRow], metadata: dict[str, Any]
-) -> None:
-    """Raises `UserError` if results under the name of these features are of other weights."""
-    agent, wanted = metadata.get("agent"), metadata["sha256"]
-    used = {row.features.get("sha256", wanted) for row in probes if row.agent == agent}
-    config = folder / "config.json"
-    if config.is_file():
-        settings = json.loads(read_text(config))
-        if settings.get("agent") == agent:
-            used.add(settings.get("features_sha256", wanted))
-    if used - {wanted}:
+def _results(folder: Path, name: str, sha256: str) -> Results:
+    """The results in a folder that are of the weights with this SHA-256.
+
+    Probes name the weights themselves. Episodes are of the weights that config.json names (an
+    evaluation began with them) and of those in policy/ (it trained them).
+
+    Raises:
+      UserError: there is none.
+    """
+    episodes, probes, _ = load_rows([str(folder)])
+    ours = [row for row in probes if row.features.get("sha256") == sha256]
+    used = {_read_object(folder / file).get("features_sha256") for file in _DESCRIBED}
+    played = episodes if sha256 in used else []
+    total, others = len(episodes) + len(probes), len(episodes) - len(played)
+    others += len(probes) - len(ours)
+    if others == total:
         raise UserError(
-            f"--inputs={name}: has results of agent {agent} with other weights than these "
-            "features; evaluate and probe these, or give the others another name with --agent"
+            f"--inputs={name}: no row in it is of these weights, with SHA-256 {sha256}; evaluate "
+            "and probe these features"
         )
+    if others:
+        console.say(
+            f"--inputs={name}: {others} of {total} rows are not of these weights; "
+            "the card leaves them out"
+        )
+    commands = [row.details.get("command") for row in ours]
+    run = _read_object(folder / "run.json")
+    if played and {"kind", "command"} <= run.keys():
+        line = shlex.join(["python", "-m", f"pvn.{run['kind']}", *map(str, run["command"][1:])])
+        commands.insert(0, line)
+    return Results(played, ours, [line for line in commands if isinstance(line, str)])
 
 
-def _command(folder: Path) -> list[str]:
-    """The command that made a run directory, if it says so."""
-    file = folder / "run.json"
+def _read_object(file: Path) -> dict[str, Any]:
+    """The JSON object in a file; empty if there is no file."""
     if not file.is_file():
-        return []
-    run = json.loads(read_text(file))
-    return [shlex.join(["python", "-m", f"pvn.{run['kind']}", *run["command"][1:]])]
+        return {}
+    try:
+        found = json.loads(read_text(file))
+    except ValueError as error:
+        raise UserError(f"{file}: is not JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{file}: is not a JSON object")
+    return found
 
 
 def results_markdown(episodes: Sequence[EpisodeRow], probes: Sequence[ProbeRow]) -> str:

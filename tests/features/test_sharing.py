@@ -1,6 +1,5 @@
 """What someone needs who gets a features directory: its card, its check, reading without pvn."""
 
-import json
 import pickle
 import re
 import shutil
@@ -13,12 +12,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save
 
-from pvn.evaluation.records import EpisodeRow, ProbeRow, to_json
 from pvn.features import load_features, save_features
 from pvn.features.card import model_card
 from pvn.features.check import check_features
 from pvn.files import sha256
-from tests.features.support import edit, replace_weights
+from tests.features.support import edit, make_input, probe_of, replace_weights
 
 WITHOUT = """
 import runpy, sys
@@ -100,6 +98,22 @@ def test_a_card_says_everything_that_is_known():
         assert text in card
     assert "random_hash" not in card
     assert "successor" not in card
+
+
+def test_a_card_of_features_that_were_trained_with_rewards():
+    metadata = {
+        "encoder": "nature", "width": 1, "num_features": 8, "dtype": "float32", "seed": 3,
+        "agent": "end_to_end_features", "step": 4500, "game": "Pong", "sha256": "abc",
+        "trained_by": "pvn.evaluate", "command": "python -m pvn.evaluate --features=none",
+    }  # fmt: skip
+    card = model_card(metadata)
+    assert "## Training\n\nTrained with rewards by `pvn.evaluate` for 4,500 agent steps.\n" in card
+    assert "width 1 after 4,500 agent steps with rewards, seed 3." in card
+    assert "```bash\npython -m pvn.evaluate --features=none\n```" in card
+    started = metadata | {"pretraining": {"indicator": "random_network"}}
+    for text in (card, model_card(started)):
+        assert "retraining" not in text
+        assert "ithout rewards" not in text
 
 
 def test_a_card_with_results_stays_while_its_features_do(copy):
@@ -189,37 +203,12 @@ def test_features_of_an_older_pvn(copy):
 
 def test_the_commands(copy, run, tmp_path):
     edit(copy, agent="pvn", command="python -m pvn.pretrain --workdir=runs/pong")
-    digest = load_features(copy).metadata["sha256"]
-    inputs = tmp_path / "eval"
-    inputs.mkdir()
-    episodes = [
-        EpisodeRow("Pong", "pvn", "fqi", 0, "eval", 100, value, 10) for value in (-20.0, -18.0)
-    ]
-    probe = ProbeRow(
-        "Pong", "pvn", 0, "value", {"discount": 0.95}, {"sha256": digest}, {}, "r2", 0.5, 0.4, 0.6,
-        {},
-    )  # fmt: skip
-    (inputs / "scores.jsonl").write_text("".join(to_json(row) + "\n" for row in episodes))
-    (inputs / "probes.jsonl").write_text(to_json(probe) + "\n")
-    (inputs / "run.json").write_text(
-        json.dumps({"kind": "evaluate", "command": ["/a/evaluate.py", "--features=runs/pong"]})
-    )
+    inputs = make_input(tmp_path / "probe", probe_of(load_features(copy).metadata["sha256"]))
     done = run("pvn.features", "card", str(copy), f"--inputs={inputs}")
     assert (done.returncode, done.stdout) == (0, f"{copy}/README.md\n"), done.stderr
     card = (copy / "README.md").read_text()
     assert "| PVN features | Pong | 0 | value | discount 0.95 | r2 | 0.500 [0.400, 0.600] |" in card
-    assert "| PVN features | Pong | fqi | -19.0 [-20.0, -18.0] | 0.048 | 2 of 1 seed |" in card
-    assert "--workdir=runs/pong\npython -m pvn.evaluate --features=runs/pong\n" in card
-
-    other = probe._replace(features={"sha256": "0" * 64})
-    (inputs / "probes.jsonl").write_text(to_json(other) + "\n")
-    done = run("pvn.features", "card", str(copy), f"--inputs={inputs}")
-    assert done.returncode == 1
-    assert done.stderr == (
-        f"error: --inputs={inputs}: has results of agent pvn with other weights than these "
-        "features; evaluate and probe these, or give the others another name with --agent\n"
-    )
-    assert (copy / "README.md").read_text() == card
+    assert "--workdir=runs/pong\npython -m pvn.probe --features=runs/pong\n" in card
 
     (copy / "README.md").unlink()
     done = run("pvn.features", "check", str(copy))
