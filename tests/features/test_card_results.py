@@ -2,9 +2,9 @@
 
 import pytest
 
+from pvn.card_results import write_card
 from pvn.errors import UserError
 from pvn.evaluation.records import EpisodeRow
-from pvn.features import __main__ as command
 from pvn.features import load_features
 from tests.features.support import make_input, probe_of
 
@@ -20,7 +20,7 @@ def test_rows_count_by_their_weights_and_not_by_their_names(copy, tmp_path, capf
     run = {"kind": "evaluate", "command": ["evaluate.py", "--a=b c"]}
     config = {"features_sha256": "none"}
     played = make_input(tmp_path / "eval", *EPISODES, config=config, run=run, **trained)
-    card = command.write_card(str(copy), [probed, played]).read_text()
+    card = write_card(str(copy), [probed, played]).read_text()
     assert "| PVN features | Pong | 0 | value |" in card
     assert "| mine | Pong | 0 | value |" in card
     assert "random-network" not in card
@@ -47,7 +47,7 @@ def test_a_folder_without_a_row_of_these_weights(copy, tmp_path, rows, config):
     other = make_input(tmp_path / "other", *rows, **({"config": config} if config else {}))
     card = (copy / "README.md").read_text()
     with pytest.raises(UserError) as caught:
-        command.write_card(str(copy), [sound, other])
+        write_card(str(copy), [sound, other])
     assert str(caught.value) == (
         f"--inputs={other}: no row in it is of these weights, with SHA-256 {digest}; evaluate and "
         "probe these features"
@@ -58,11 +58,11 @@ def test_a_folder_without_a_row_of_these_weights(copy, tmp_path, rows, config):
 def test_a_row_in_two_folders_counts_once(copy, tmp_path):
     row = probe_of(load_features(copy).metadata["sha256"])
     with pytest.raises(UserError, match="a probe counts once"):
-        command.write_card(str(copy), [make_input(tmp_path / name, row) for name in "ab"])
+        write_card(str(copy), [make_input(tmp_path / name, row) for name in "ab"])
 
 
 def test_a_damaged_config_is_one_line(copy, tmp_path):
     folder = make_input(tmp_path / "eval", *EPISODES)
     (tmp_path / "eval" / "config.json").write_text("{")
     with pytest.raises(UserError, match=r"config\.json: is not JSON \("):
-        command.write_card(str(copy), [folder])
+        write_card(str(copy), [folder])
