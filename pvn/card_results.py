@@ -66,8 +66,10 @@ def read_results(inputs: Sequence[str], sha256: str) -> Results:
         names = (SCORES, PROBES, *_DESCRIBED, "run.json")
         folders = [stack.enter_context(reading(each, *names)) for each in inputs]
         for each, name in zip(folders, inputs, strict=True):
-            for ours, more in zip(found, _of_weights(each, name, sha256), strict=True):
-                ours += more
+            more = _of_weights(each, name, sha256)
+            found.episodes.extend(more.episodes)
+            found.probes.extend(more.probes)
+            found.commands.extend(more.commands)
         load_rows([str(each) for each in folders])  # refuses what would count twice
     return found._replace(commands=list(dict.fromkeys(found.commands)))
 
