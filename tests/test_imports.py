@@ -62,6 +62,7 @@ ROOMS = {
     "play": ("envs", "data"),
     "agent": ("evaluation", "data", *BASE),
     "phases": ("agent", "console", "metrics", "evaluation", "envs", "data", *BASE),
+    "card_results": ("console", "evaluation", "features", "statistics", *BASE),
     "sizing": ("experiment", "flop", "learning", "indicators", "networks", "data", *BASE),
     # "": pvn itself, for its version
     "run_directory": ("console", "errors", "fields", "files", "paths", *REMOTE, ""),

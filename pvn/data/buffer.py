@@ -25,10 +25,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pvn.data.layout import FRAME_SHAPE
 from pvn.data.prefetch import Prefetch
 from pvn.data.sampler import Sampler, lane_of
 from pvn.data.schedule import AHEAD, Schedule, block_rows
-from pvn.data.store import FRAME_SHAPE
 from pvn.data.transitions import STACK, Transitions
 from pvn.types import Array, FrameBatch
 

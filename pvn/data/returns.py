@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pvn.data.store import Rows
+from pvn.data.layout import Rows
 from pvn.data.transitions import episode_spans
 
 NEGLIGIBLE_TAIL = 0.01  # share of a return's weight that may lie after a truncation

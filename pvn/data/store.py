@@ -1,24 +1,4 @@
-"""The dataset on disk: a Zarr v3 group, read with tensorstore (`pvn.data.writer` writes it).
-
-Any Zarr reader opens it. It has seven or eight arrays of N rows. Row i is one timestep:
-
-    frame      the newest frame of the observation
-    action     the action taken
-    reward     the reward after it, not clipped
-    terminal   the game ended after it
-    truncated  the episode was cut after it
-    cut_start  the episode was cut before it: the first row of a fragment that begins within an
-               episode, as in public logs
-    episode    the number of the episode; the rows of an episode are contiguous
-    ram        the emulator's 128 bytes of RAM when it showed the frame; only in datasets of
-               pvn.collect, whose attributes then have "ram": true
-
-Each frame is stored once; `pvn.data.transitions` stacks them.
-
-The group's attributes count the rows (`num_rows`). They are written last, and only rows below the
-count belong to the dataset. So a writer that dies leaves a valid dataset. The next writer removes
-the rows after its end.
-"""
+"""Reads a dataset with tensorstore. `pvn.data.layout` says what is on disk, `writer` writes it."""
 
 import hashlib
 import json
@@ -31,54 +11,48 @@ import numpy as np
 import tensorstore as ts
 
 from pvn import remote
+from pvn.data.layout import (
+    COLUMNS,
+    FORMAT,
+    FRAME_BYTES,
+    FRAME_SHAPE,
+    RAM_BYTES,
+    SHARD_ROWS,
+    VERSION,
+    Rows,
+    array_metadata,
+    array_spec,
+    rows_of_file,
+    stored_arrays,
+)
 from pvn.errors import UserError
 from pvn.paths import check_folder, is_remote
-from pvn.types import Array
 
-FORMAT = "pvn-dataset"
-VERSION = 2  # version 1 has no array `cut_start`: it is False in all rows
-
-FRAME_SHAPE = (84, 84)
-FRAME_BYTES = 84 * 84
-SHARD_ROWS = 8192  # frames of a file
-CHUNK_ROWS = 64  # frames compressed together; consecutive frames are alike
-RAM_BYTES = 128
-COLUMN_ROWS = 65536  # rows of a file of any other array
-_CACHE = 2**24  # bytes, for the indices of shards, which are read a few chunks at a time
-
-COLUMNS: dict[str, str] = {
-    "action": "int32",
-    "reward": "float32",
-    "terminal": "bool",
-    "truncated": "bool",
-    "cut_start": "bool",
-    "episode": "int32",
-}
-
-_COMPRESS: list[dict[str, Any]] = [
-    {"name": "zstd", "configuration": {"level": 3, "checksum": False}},
-    {"name": "crc32c"},
+__all__ = [
+    "COLUMNS",
+    "FORMAT",
+    "FRAME_BYTES",
+    "FRAME_SHAPE",
+    "RAM_BYTES",
+    "SHARD_ROWS",
+    "VERSION",
+    "Dataset",
+    "Rows",
+    "StoredArray",
+    "dataset_exists",
+    "fingerprint",
+    "longer_arrays",
+    "open_dataset",
+    "open_store",
+    "own_files",
+    "read_attributes",
+    "read_dataset",
+    "result_of",
+    "stored_bytes",
+    "unfinished",
 ]
-_BYTES: dict[str, Any] = {"name": "bytes", "configuration": {"endian": "little"}}
 
-
-class Rows(NamedTuple):
-    """N consecutive rows of a dataset."""
-
-    frame: Array  # uint8 [N, 84, 84]; an array in memory, or `StoredArray` on disk
-    action: np.ndarray  # int32 [N]
-    reward: np.ndarray  # float32 [N]
-    terminal: np.ndarray  # bool [N]
-    truncated: np.ndarray  # bool [N]
-    cut_start: np.ndarray  # bool [N]
-    episode: np.ndarray  # int32 [N]
-    ram: Array | None = None  # uint8 [N, 128], as `frame`; None: the dataset has none
-
-    @property
-    def columns(self) -> dict[str, np.ndarray]:
-        """The arrays [N] by name, which are always in memory."""
-        return {name: getattr(self, name) for name in COLUMNS}
-
+_CACHE = 2**24  # bytes, for the indices of shards, which are read a few chunks at a time
 
 _OWN_FILE = re.compile(
     (
@@ -155,49 +129,6 @@ def own_files(path: str | Path) -> list[bytes]:
     return sorted(key for key in keys if _OWN_FILE.fullmatch(key))
 
 
-def array_spec(path: str | Path, name: str) -> dict[str, Any]:
-    """tensorstore's spec of the array `name` of `Rows`."""
-    store = remote.store_spec(path)
-    return {
-        "driver": "zarr3",
-        "kvstore": store | {"path": f"{store['path']}{name}/"},
-        # Chunks of zeros are written too; so a missing file is never a chunk of zeros.
-        "store_data_equal_to_fill_value": True,
-    }
-
-
-def _sharded(chunk: list[int], first: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The codecs of an array whose files hold many chunks; `first` are applied to a chunk."""
-    configuration = {
-        "chunk_shape": chunk,
-        "codecs": [*first, _BYTES, *_COMPRESS],
-        "index_codecs": [_BYTES, {"name": "crc32c"}],
-        "index_location": "end",
-    }
-    return [{"name": "sharding_indexed", "configuration": configuration}]
-
-
-def array_metadata(name: str) -> dict[str, Any]:
-    """Zarr metadata of the array `name`, with 0 rows."""
-    if name in COLUMNS:
-        shape, dtype, chunk = [0], COLUMNS[name], [COLUMN_ROWS]
-        codecs = [_BYTES, *_COMPRESS]
-    elif name == "frame":
-        shape, dtype, chunk = [0, *FRAME_SHAPE], "uint8", [SHARD_ROWS, *FRAME_SHAPE]
-        codecs = _sharded([CHUNK_ROWS, *FRAME_SHAPE], [])
-    else:
-        shape, dtype, chunk = [0, RAM_BYTES], "uint8", [SHARD_ROWS, RAM_BYTES]
-        # Most bytes change seldom. Stored byte by byte, they take a third to a half of the space.
-        transpose = {"name": "transpose", "configuration": {"order": [1, 0]}}
-        codecs = _sharded([SHARD_ROWS // 8, RAM_BYTES], [transpose])
-    return {
-        "shape": shape,
-        "data_type": dtype,
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunk}},
-        "codecs": codecs,
-    }
-
-
 def _read_group(path: str | Path) -> Any:
     read = open_store(path).read("zarr.json")
     timeout = remote.ANSWER_SECONDS if is_remote(path) else remote.PATIENCE_SECONDS
@@ -249,14 +180,6 @@ def fingerprint(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def stored_arrays(attributes: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names of the arrays on disk; `attributes` give the format version and tell of RAM."""
-    without = {"cut_start"} if int(attributes["version"]) < 2 else set()
-    if not attributes.get("ram"):
-        without.add("ram")
-    return tuple(name for name in Rows._fields if name not in without)
-
-
 def longer_arrays(dataset: Dataset) -> Iterator[str]:
     """Yields a line for each array with more rows than `num_rows`.
 
@@ -288,7 +211,7 @@ def _check_complete(path: str | Path, attributes: Mapping[str, Any]) -> None:
     """Raises `UserError` if a file is missing. Zarr would read its chunk as zeros."""
     keys, num_rows = set(own_files(path)), int(attributes["num_rows"])
     for name in stored_arrays(attributes):
-        rows = COLUMN_ROWS if name in COLUMNS else SHARD_ROWS
+        rows = rows_of_file(name)
         suffix = {"frame": "/0/0", "ram": "/0"}.get(name, "")
         for chunk in range(-(-num_rows // rows)):
             if f"{name}/c/{chunk}{suffix}".encode() not in keys:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pvn.data.store import Rows
+from pvn.data.layout import Rows
 from pvn.types import Array, FrameBatch
 
 STACK = 4

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import tensorstore as ts
 
-from pvn.data import store
-from pvn.data.store import Rows
+from pvn.data import layout, store
+from pvn.data.layout import Rows
 from pvn.errors import UserError
 from pvn.files import Lock, Locked
 from pvn.paths import is_remote
@@ -102,10 +102,10 @@ class DatasetWriter:
         new = not store.dataset_exists(path)
         self.attributes = self._new_attributes(attributes) if new else self._old_attributes()
         self._arrays = {}
-        for name in store.stored_arrays(self.attributes):
-            spec = store.array_spec(path, name)
+        for name in layout.stored_arrays(self.attributes):
+            spec = layout.array_spec(path, name)
             if new:
-                spec["metadata"] = store.array_metadata(name)
+                spec["metadata"] = layout.array_metadata(name)
             self._arrays[name] = self._done(ts.open(spec, create=new, open=not new))
         if new:
             self._write_attributes()
@@ -123,8 +123,8 @@ class DatasetWriter:
         for key in left:
             self._done(self._store.write(key, None))
         return {
-            "format": store.FORMAT,
-            "version": store.VERSION,
+            "format": layout.FORMAT,
+            "version": layout.VERSION,
             "num_rows": 0,
             "num_episodes": 0,
             **attributes,
@@ -132,7 +132,7 @@ class DatasetWriter:
 
     def _old_attributes(self) -> dict[str, Any]:
         attributes = store.read_attributes(self._path)
-        if (version := attributes["version"]) != store.VERSION:
+        if (version := attributes["version"]) != layout.VERSION:
             raise UserError(
                 f"dataset {self._path}: is of format version {version}, which is read but not "
                 "extended; name another --dataset or pass --overwrite"
@@ -186,7 +186,7 @@ class DatasetWriter:
         for name, array in self._arrays.items():
             if array.shape[0] > self.num_rows:
                 # Zeros, as in a chunk that was never written. `resize` deletes whole chunks.
-                chunk = store.COLUMN_ROWS if name in store.COLUMNS else store.SHARD_ROWS
+                chunk = layout.rows_of_file(name)
                 edge = min(-(-self.num_rows // chunk) * chunk, array.shape[0])
                 if edge > self.num_rows:
                     zero = np.zeros((), array.dtype.numpy_dtype)

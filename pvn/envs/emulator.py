@@ -16,8 +16,6 @@ from ale_py import roms
 from pvn.envs.games import find_game
 from pvn.envs.protocol import PROTOCOL
 
-RAM_BYTES = 128
-
 _SKIP: int = PROTOCOL["frameskip"]
 _STICKY: float = PROTOCOL["repeat_action_probability"]
 _MAX_FRAMES: int = PROTOCOL["max_num_frames_per_episode"]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pvn.envs.emulator import RAM_BYTES, Emulator
+from pvn.envs.emulator import Emulator
 from pvn.errors import UserError
 
 STREAM_STEPS = 2048
@@ -70,7 +70,7 @@ def replayed_ram(
     """
     emulator = Emulator(game)
     emulator.boot(seed)
-    ram = np.empty((len(actions), RAM_BYTES), np.uint8)
+    ram = np.empty((len(actions), *emulator.ram().shape), np.uint8)
     for row in replay(emulator, actions, rewards, terminal):
         ram[row] = emulator.ram()
     return ram

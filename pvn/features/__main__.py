@@ -4,133 +4,24 @@
     python -m pvn.features check runs/pong
 
 `card` writes the model card (README.md) again: from features.json, and with the probes and scores
-that the inputs hold. `check` verifies the format, SHA-256, weights, the stored sample of features,
-heads and card. It prints a line for each, and exits with status 1 if one is faulty.
+of these weights that the inputs hold. `check` verifies the format, SHA-256, weights, the stored
+sample of features, heads and card. It prints a line for each, and exits with status 1 if one is
+faulty.
 """
-
-import contextlib
-import json
-import shlex
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 from absl import flags
 
 from pvn import console
+from pvn.card_results import write_card
 from pvn.errors import UserError
-from pvn.evaluation.records import PROBES, SCORES, EpisodeRow, ProbeRow
-from pvn.features.card import model_card, table
 from pvn.features.check import check_features
-from pvn.features.description import read_description
-from pvn.files import read_text, write_whole
 from pvn.paths import normalise_path, normalise_paths
-from pvn.remote import reading
-from pvn.statistics.load import load_rows
-from pvn.statistics.summary import AGENTS, Estimate, summarise
 
 _INPUTS = flags.DEFINE_string(
     "inputs", "", "card: directories with scores.jsonl or probes.jsonl, comma-separated."
 )
 
 _USAGE = "python -m pvn.features card|check DIR"
-_NOTE = (
-    "Brackets are 95 % intervals: over the episodes of the test split for a probe, over evaluation "
-    "episodes (and over seeds, if there are several) for a return. With one seed they do not "
-    "include the variation between pretraining seeds."
-)
-
-
-def write_card(path: str, inputs: Sequence[str]) -> Path:
-    """Writes the model card of the features in `path`, with the results in `inputs`.
-
-    Raises:
-      UserError: there are no features, an input holds no results (see `load_rows`), or its results
-        of this agent are of other weights.
-      OSError: the card cannot be written.
-    """
-    folder, metadata = read_description(path)
-    results, commands = "", []
-    if inputs:
-        with contextlib.ExitStack() as stack:
-            names = (SCORES, PROBES, "config.json", "run.json")
-            folders = [stack.enter_context(reading(each, *names)) for each in inputs]
-            episodes, probes, _ = load_rows([str(each) for each in folders])
-            for each, name in zip(folders, inputs, strict=True):
-                _check_weights(each, name, probes, metadata)
-                commands += _command(each)
-        results = results_markdown(episodes, probes)
-    file = folder / "README.md"
-    write_whole(file, model_card(metadata, results, commands))
-    return file
-
-
-def _check_weights(
-    folder: Path, name: str, probes: Sequence[ProbeRow], metadata: dict[str, Any]
-) -> None:
-    """Raises `UserError` if results under the name of these features are of other weights."""
-    agent, wanted = metadata.get("agent"), metadata["sha256"]
-    used = {row.features.get("sha256", wanted) for row in probes if row.agent == agent}
-    config = folder / "config.json"
-    if config.is_file():
-        settings = json.loads(read_text(config))
-        if settings.get("agent") == agent:
-            used.add(settings.get("features_sha256", wanted))
-    if used - {wanted}:
-        raise UserError(
-            f"--inputs={name}: has results of agent {agent} with other weights than these "
-            "features; evaluate and probe these, or give the others another name with --agent"
-        )
-
-
-def _command(folder: Path) -> list[str]:
-    """The command that made a run directory, if it says so."""
-    file = folder / "run.json"
-    if not file.is_file():
-        return []
-    run = json.loads(read_text(file))
-    return [shlex.join(["python", "-m", f"pvn.{run['kind']}", *run["command"][1:]])]
-
-
-def results_markdown(episodes: Sequence[EpisodeRow], probes: Sequence[ProbeRow]) -> str:
-    """Tables of the probes and of the scores, with their intervals."""
-    parts = []
-    if probes:
-        rows = [
-            (
-                AGENTS.get(row.agent, row.agent),
-                row.game,
-                str(row.seed),
-                row.target,
-                ", ".join(f"{key} {json.dumps(value)}" for key, value in row.settings.items()),
-                row.metric,
-                f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]",
-            )
-            for row in sorted(probes, key=lambda row: (row.target, row.game, row.agent, row.seed))
-        ]
-        head = ("features", "game", "seed", "target", "settings", "metric", "value")
-        parts += ["Linear probes on held-out episodes:", table(head, rows)]
-    scores = [
-        (
-            AGENTS.get(result.agent, result.agent),
-            result.game,
-            result.head,
-            _interval(result.episode_return),
-            "" if result.normalised is None else f"{result.normalised:.3f}",
-            f"{result.num_episodes} of {result.num_seeds} seed{'s' * (result.num_seeds != 1)}",
-        )
-        for result in summarise(episodes, probes)
-        if result.episode_return is not None
-    ]
-    if scores:
-        columns = ("agent", "game", "head", "episode return", "human-normalised", "episodes")
-        parts += ["Evaluation:", table(columns, scores)]
-    return "\n\n".join([*parts, _NOTE])
-
-
-def _interval(estimate: Estimate) -> str:
-    value, interval = estimate
-    return f"{value:,.1f}" + (f" [{interval[0]:,.1f}, {interval[1]:,.1f}]" if interval else "")
 
 
 def check(path: str) -> int:

@@ -38,7 +38,7 @@ def model_card(metadata: Mapping[str, Any], results: str = "", commands: Iterabl
                 _files(metadata),
                 *_data(metadata),
                 *_protocol(metadata),
-                *_pretraining(metadata),
+                *_training(metadata),
                 "## Probes and scores",
                 results.strip()
                 or "None yet. `python -m pvn.features card DIR --inputs=...` writes them here.",
@@ -53,7 +53,8 @@ def _front(metadata: Mapping[str, Any]) -> str:
     game, step = metadata.get("game"), metadata.get("step")
     tags = ["reinforcement-learning", "representation-learning", "atari"]
     title = f"Features of {game}" if game else "Features"
-    where = "" if step is None else f" after {step:,} steps"
+    unit = "agent steps with rewards" if metadata.get("trained_by") else "steps"
+    where = "" if step is None else f" after {step:,} {unit}"
     of = f"agent `{metadata['agent']}`, " if "agent" in metadata else ""
     seed = f", seed {metadata['seed']}" if "seed" in metadata else ""
     return (
@@ -103,7 +104,11 @@ def _protocol(metadata: Mapping[str, Any]) -> list[str]:
     return ["## Observations", _facts(protocol)] if protocol else []
 
 
-def _pretraining(metadata: Mapping[str, Any]) -> list[str]:
+def _training(metadata: Mapping[str, Any]) -> list[str]:
+    if by := metadata.get("trained_by"):  # after any pretraining, whose settings are not these
+        step = metadata.get("step")
+        duration = "" if step is None else f" for {step:,} agent steps"
+        return ["## Training", f"Trained with rewards by `{by}`{duration}."]
     config = metadata.get("pretraining")
     if not config:
         return []

@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
 
 from pvn.errors import UserError
 from pvn.features import sample, successor
@@ -14,6 +12,7 @@ from pvn.features.description import read_description
 from pvn.features.features import Features
 from pvn.features.load import load_features
 from pvn.features.tensors import flatten, read_verified
+from pvn.files import read_text
 
 
 class Finding(NamedTuple):
@@ -55,14 +54,15 @@ def _weights(folder: Path, metadata: dict[str, Any], features: Features) -> str:
 
 
 def _sample(folder: Path, metadata: dict[str, Any], features: Features) -> str:
-    if "sample_sha256" not in metadata:
-        return "sample: none, because an older pvn wrote these features; not checked"
     file = folder / sample.FILE
+    if metadata.get("sample_sha256") is None:
+        if file.exists():
+            raise UserError(
+                f"features {file}: features.json lacks its SHA-256, the field 'sample_sha256'"
+            )
+        return "sample: none, because an older pvn wrote these features; not checked"
     raw = read_verified(file, metadata["sample_sha256"])
-    try:
-        tensors = load_tensors(raw)
-    except SafetensorError as error:
-        raise UserError(f"features {file}: is not a safetensors file ({error})") from None
+    tensors = sample.read_sample(file, raw, features.num_features)
     off = sample.difference(features, tensors)
     if not off <= sample.TOLERANCE:  # NaN too
         raise UserError(
@@ -76,7 +76,9 @@ def _sample(folder: Path, metadata: dict[str, Any], features: Features) -> str:
 
 
 def _successor(folder: Path, metadata: dict[str, Any], features: Features) -> str:
-    if "successor" not in metadata:
+    if metadata.get("successor") is None:
+        if (file := folder / successor.FILE).exists():
+            raise UserError(f"features {file}: features.json lacks its entry, 'successor'")
         return f"heads: none (there is no {successor.FILE})"
     found = features.successor
     _check_finite(folder / successor.FILE, found.tensors())
@@ -91,12 +93,17 @@ def _successor(folder: Path, metadata: dict[str, Any], features: Features) -> st
 
 def _card(folder: Path, metadata: dict[str, Any], features: Features) -> str:
     file = folder / "README.md"
-    if not file.is_file() or not file.read_bytes().strip():
+    if not file.is_file() or not read_text(file).strip():
         raise UserError(f"features {file}: there is no model card; python -m pvn.features card DIR")
-    return "card: README.md"
+    if metadata["sha256"] not in read_text(file):
+        raise UserError(
+            f"features {file}: is the card of other weights: it lacks their SHA-256, "
+            f"{metadata['sha256']}; python -m pvn.features card DIR"
+        )
+    return "card: README.md, with the SHA-256 of the weights"
 
 
 def _check_finite(file: Path, tensors: dict[str, np.ndarray]) -> None:
     for name, tensor in sorted(tensors.items()):
         if not np.isfinite(tensor).all():
-            raise UserError(f"features {file}: {name} is not finite; did pretraining diverge?")
+            raise UserError(f"features {file}: {name} is not finite; did training diverge?")

@@ -16,6 +16,15 @@ VERSION = 1
 ARCHITECTURE = ("encoder", "width", "num_features", "dtype")
 """The fields that `encoder_of` needs."""
 
+_REQUIRED: dict[str, type] = {
+    "encoder": str, "width": int, "num_features": int, "dtype": str, "sha256": str,
+}  # fmt: skip
+_OPTIONAL: dict[str, type] = {
+    **{"requires": list, "sample_sha256": str, "step": int, "command": str, "trained_by": str},
+    **{key: dict for key in ("successor", "protocol", "dataset", "pretraining", "versions")},
+}
+_KINDS = {str: "text", int: "a whole number", float: "a number", list: "a list", dict: "an object"}
+
 _RENAMED = {"method": "agent", "observation": "protocol"}  # older name of a field -> name
 
 
@@ -41,14 +50,30 @@ def read_description(path: str | Path) -> tuple[Path, dict[str, Any]]:
                 f"features {file}: format version {version} is newer than {VERSION}, "
                 "the newest this pvn reads; upgrade pvn"
             )
-        for key in (*ARCHITECTURE, "sha256"):
-            if key not in metadata:
-                raise UserError(f"features {file}: lacks the field {key!r}")
-        return folder, {_RENAMED.get(key, key): value for key, value in metadata.items()}
+        check_types(file, metadata, _REQUIRED)
+        metadata = {_RENAMED.get(key, key): value for key, value in metadata.items()}
+        given = {key: kind for key, kind in _OPTIONAL.items() if metadata.get(key) is not None}
+        check_types(file, metadata, given)
+        return folder, metadata
     raise UserError(
         f"features {path}: no features.json there or in its features/; "
         "python -m pvn.pretrain writes one"
     )
+
+
+def check_types(file: Path, fields: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
+    """Raises `UserError` unless each field is there and of its kind. JSON may hold anything.
+
+    kinds: str, int, float (which accepts int), list or dict, by the name of the field.
+    """
+    for key, kind in kinds.items():
+        if key not in fields:
+            raise UserError(f"features {file}: lacks the field {key!r}")
+        accepted = (int, float) if kind is float else kind
+        if not isinstance(fields[key], accepted) or isinstance(fields[key], bool):
+            text = json.dumps(fields[key])
+            text = text if len(text) <= 40 else text[:40] + "..."
+            raise UserError(f"features {file}: field {key!r} is {text}, expected {_KINDS[kind]}")
 
 
 def encoder_of(metadata: Mapping[str, Any], folder: Path) -> Network:
@@ -65,7 +90,7 @@ def requires(metadata: Mapping[str, Any]) -> str:
     """A line that names the packages needed besides those of pvn; empty if there are none."""
     lines = []
     for kind, entry in (("encoder", metadata), ("indicator", metadata.get("successor", {}))):
-        if packages := ", ".join(entry.get("requires", ())):
+        if packages := ", ".join(map(str, entry.get("requires") or ())):
             lines.append(
                 f"to load these features elsewhere, bring {packages}: {kind} {entry[kind]} needs "
                 "it and no copy is included"

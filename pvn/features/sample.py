@@ -4,10 +4,14 @@ It holds `observation` uint8 [2, 84, 84, 4] and `features` float32 [2, F]. Whoev
 weights, in any framework, can compare.
 """
 
+from pathlib import Path
+
 import jax
 import numpy as np
 
+from pvn.errors import UserError
 from pvn.features.features import Features
+from pvn.features.tensors import load_arrays
 
 FILE = "sample.safetensors"
 
@@ -29,6 +33,26 @@ def sample_tensors(features: Features) -> dict[str, np.ndarray]:
     observation = sample_observation()
     out = jax.jit(features.apply)(features.params, observation)
     return {"observation": observation, "features": np.asarray(out, np.float32)}
+
+
+def read_sample(file: Path, raw: bytes, num_features: int) -> dict[str, np.ndarray]:
+    """The tensors of sample.safetensors, whose bytes are `raw`.
+
+    Raises:
+      UserError: it is not a safetensors file, or lacks a tensor; the message names it.
+    """
+    tensors = load_arrays(file, raw)
+    expected = {
+        "observation": ("uint8", [2, 84, 84, 4]),
+        "features": ("float32", [2, num_features]),
+    }
+    for name, (dtype, shape) in expected.items():
+        given = "none"
+        if name in tensors:
+            given = f"{tensors[name].dtype} {list(tensors[name].shape)}"
+        if given != f"{dtype} {shape}":
+            raise UserError(f"features {file}: tensor {name} is {given}, expected {dtype} {shape}")
+    return tensors
 
 
 def difference(features: Features, tensors: dict[str, np.ndarray]) -> float:

@@ -20,14 +20,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
 
 from pvn import remote
 from pvn.errors import UserError
-from pvn.features.description import read_description
+from pvn.features.description import check_types, read_description
 from pvn.features.observation import check_observation
-from pvn.features.tensors import read_verified
+from pvn.features.tensors import load_arrays, read_verified
+from pvn.fields import check_field, fields_of, whole
 from pvn.indicators.indicator import Indicator
 from pvn.indicators.registry import INDICATORS_VERSION, find_family, make_indicator
 from pvn.networks.mapping import map_states
@@ -36,6 +35,10 @@ from pvn.plugins import is_plugin
 FILE = "successor.safetensors"
 
 _BATCH = 256
+_ENTRY: dict[str, type] = {
+    **{"indicators_version": int, "num_tasks": int, "num_actions": int},
+    **{"indicator": str, "settings": dict, "discount": float, "loss": str, "target_policy": str},
+}
 _LOCAL = ("features.json", FILE, "indicator.py", "indicator")
 _READ = (*_LOCAL, *(f"features/{name}" for name in _LOCAL))
 
@@ -167,22 +170,19 @@ def load_successor(path: str | Path, sha256: str | None = None) -> Successor:
 def _read(folder: Path, metadata: Mapping[str, Any], entry: Mapping[str, Any]) -> Successor:
     file = folder / FILE
     raw = read_verified(file, entry.get("sha256"))
+    described = file.with_name("features.json")
+    check_types(described, entry, _ENTRY)
     if entry["indicators_version"] != INDICATORS_VERSION:
         raise UserError(
             f"features {file}: its indicators are of version {entry['indicators_version']}, this "
             f"pvn computes those of version {INDICATORS_VERSION}"
         )
-    try:
-        tensors = load_tensors(raw)
-    except SafetensorError as error:
-        raise UserError(f"features {file}: is not a safetensors file ({error})") from None
-    task = Task(**{name: entry[name] for name in Task._fields})
-    _, family = find_family(task.indicator, folder)
-    num_tasks = int(entry["num_tasks"])
-    # JSON has no tuples.
-    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in task.settings.items()}
-    indicator = make_indicator(task.indicator, family(**settings), num_tasks)
-    shape = (int(metadata["num_features"]), num_tasks, int(entry["num_actions"]))
+    tensors = load_arrays(file, raw)
+    task, num_tasks = Task(**{name: entry[name] for name in Task._fields}), entry["num_tasks"]
+    for name in ("num_tasks", "num_actions"):
+        check_field(f"features {described}: {name}", entry[name], whole(1))
+    indicator = make_indicator(task.indicator, _family(described, task), num_tasks)
+    shape = (metadata["num_features"], num_tasks, entry["num_actions"])
     heads = {
         "heads.kernel": np.empty(shape, np.float32),
         "heads.bias": np.empty(shape[1:], np.float32),
@@ -211,6 +211,25 @@ def _read(folder: Path, metadata: Mapping[str, Any], entry: Mapping[str, Any]) -
         task,
         folder,
     )
+
+
+def _family(described: Path, task: Task) -> Any:
+    """The family of a task, with the settings that features.json holds.
+
+    Raises:
+      UserError: there is no such family, or it has no such setting.
+    """
+    _, family = find_family(task.indicator, described.parent)
+    known = fields_of(family)
+    settings = {}
+    for name, stored in task.settings.items():
+        place = f"features {described}: setting {name} of indicator {task.indicator}"
+        if name not in known:
+            raise UserError(f"{place}: there is no such setting")
+        value = tuple(stored) if isinstance(stored, list) else stored  # JSON has no tuples
+        check_field(place, value, known[name])
+        settings[name] = value
+    return family(**settings)
 
 
 def _structure(indicator: Indicator, own: bool) -> tuple[Any, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, deserialize
+from safetensors.numpy import load
 
 from pvn.errors import UserError
 
@@ -44,6 +45,20 @@ def read_tensors(file: Path, raw: bytes) -> dict[str, np.ndarray]:
         name: np.frombuffer(tensor["data"], "<f4").reshape(tensor["shape"])
         for name, tensor in tensors
     }
+
+
+def load_arrays(file: Path, raw: bytes) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file by name, of any dtype that NumPy has.
+
+    Raises:
+      UserError: it is not a safetensors file, or NumPy has no such dtype.
+    """
+    try:
+        return load(raw)
+    except SafetensorError as error:
+        raise UserError(f"features {file}: is not a safetensors file ({error})") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"features {file}: holds a dtype that NumPy lacks ({error})") from None
 
 
 def flatten(

@@ -11,7 +11,7 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pvn.data import store
+from pvn.data import layout
 from pvn.data.store import (
     Rows,
     fingerprint,
@@ -23,7 +23,7 @@ from pvn.data.writer import DatasetWriter, check_same, delete_dataset
 from pvn.errors import UserError
 
 MADE = {"game": "Pong", "source": {"kind": "test", "seed": 3}, "ram": True}
-FILES = ["frame/c/0/0/0", "ram/c/0/0", *(f"{name}/c/0" for name in store.COLUMNS)]
+FILES = ["frame/c/0/0/0", "ram/c/0/0", *(f"{name}/c/0" for name in layout.COLUMNS)]
 
 
 def make_rows(count, shape=(84, 84), seed=0):
@@ -69,10 +69,10 @@ def small_files():
         pytest.MonkeyPatch.context() as patch,
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
     ):
-        patch.setattr(store, "FRAME_SHAPE", (2, 3))
-        patch.setattr(store, "CHUNK_ROWS", 4)
-        patch.setattr(store, "SHARD_ROWS", 8)
-        patch.setattr(store, "COLUMN_ROWS", 16)
+        patch.setattr(layout, "FRAME_SHAPE", (2, 3))
+        patch.setattr(layout, "CHUNK_ROWS", 4)
+        patch.setattr(layout, "SHARD_ROWS", 8)
+        patch.setattr(layout, "COLUMN_ROWS", 16)
         yield Path(folder)
 
 
@@ -199,7 +199,7 @@ def test_zarr_reads_the_same(tmp_path):
     index = [codec["name"] for codec in sharding["configuration"]["index_codecs"]]
     assert index == ["bytes", "crc32c"]
     assert sharding["configuration"]["codecs"][1]["configuration"]["level"] == 3
-    for name in store.COLUMNS:
+    for name in layout.COLUMNS:
         assert (group[name].chunks, group[name].shards) == ((65536,), None)
         codecs = [codec.to_dict()["name"] for codec in group[name].metadata.codecs]
         assert codecs == ["bytes", "zstd", "crc32c"]
@@ -210,7 +210,7 @@ def test_zarr_writes_what_is_read(tmp_path):
     rows = make_rows(9)
     group = zarr.open_group(tmp_path, mode="w", zarr_format=3)
     for name, column in rows._asdict().items():
-        rows_of_file = store.COLUMN_ROWS if name in store.COLUMNS else store.SHARD_ROWS
+        rows_of_file = layout.rows_of_file(name)
         chunks = (rows_of_file, *column.shape[1:])
         group.create_array(name, data=column, chunks=chunks, config={"write_empty_chunks": True})
     attributes = {"format": "pvn-dataset", "version": 2, "num_rows": 9, "num_episodes": 2}
@@ -430,7 +430,7 @@ def test_a_file_cut_short_is_an_error_that_names_it(sound, name, kept):
     "name",
     [f"frame/c/{i}/0/0" for i in range(3)]
     + [f"ram/c/{i}/0" for i in range(3)]
-    + [f"{n}/c/{i}" for n in store.COLUMNS for i in (0, 1)],
+    + [f"{n}/c/{i}" for n in layout.COLUMNS for i in (0, 1)],
 )
 def test_a_missing_file_is_named(name):
     with small_files() as folder:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pvn.errors import UserError
+from pvn.evaluation.records import EpisodeRow, ProbeRow, to_json
 from pvn.features import Features, load_features, random_features
 from pvn.networks.encoders import make_encoder
 
@@ -81,3 +82,24 @@ def assert_error(folder, text):
 def replace_weights(folder, raw):
     (folder / "model.safetensors").write_bytes(raw)
     edit(folder, sha256=hashlib.sha256(raw).hexdigest())
+
+
+def probe_of(weights, **fields):
+    row = ProbeRow(
+        "Pong", "pvn", 0, "value", {"discount": 0.95}, {"sha256": weights}, {}, "r2", 0.5, 0.4, 0.6,
+        {"command": "python -m pvn.probe --features=runs/pong"},
+    )  # fmt: skip
+    return row._replace(**fields)
+
+
+def make_input(folder, *rows, **described):
+    """A folder with these rows, and JSON files: config={...} writes config.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind, name in ((EpisodeRow, "scores.jsonl"), (ProbeRow, "probes.jsonl")):
+        if lines := [to_json(row) + "\n" for row in rows if isinstance(row, kind)]:
+            (folder / name).write_text("".join(lines))
+    for name, content in described.items():
+        file = folder / f"{name}.json"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(content))
+    return str(folder)

@@ -1,22 +1,22 @@
 """What someone needs who gets a features directory: its card, its check, reading without pvn."""
 
-import json
 import pickle
 import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save
 
-from pvn.evaluation.records import EpisodeRow, ProbeRow, to_json
 from pvn.features import load_features, save_features
 from pvn.features.card import model_card
 from pvn.features.check import check_features
-from tests.features.support import edit, replace_weights
+from pvn.files import sha256
+from tests.features.support import edit, make_input, probe_of, replace_weights
 
 WITHOUT = """
 import runpy, sys
@@ -100,6 +100,22 @@ def test_a_card_says_everything_that_is_known():
     assert "successor" not in card
 
 
+def test_a_card_of_features_that_were_trained_with_rewards():
+    metadata = {
+        "encoder": "nature", "width": 1, "num_features": 8, "dtype": "float32", "seed": 3,
+        "agent": "end_to_end_features", "step": 4500, "game": "Pong", "sha256": "abc",
+        "trained_by": "pvn.evaluate", "command": "python -m pvn.evaluate --features=none",
+    }  # fmt: skip
+    card = model_card(metadata)
+    assert "## Training\n\nTrained with rewards by `pvn.evaluate` for 4,500 agent steps.\n" in card
+    assert "width 1 after 4,500 agent steps with rewards, seed 3." in card
+    assert "```bash\npython -m pvn.evaluate --features=none\n```" in card
+    started = metadata | {"pretraining": {"indicator": "random_network"}}
+    for text in (card, model_card(started)):
+        assert "retraining" not in text
+        assert "ithout rewards" not in text
+
+
 def test_a_card_with_results_stays_while_its_features_do(copy):
     features = load_features(copy)
     (copy / "README.md").write_text("# With results\n")
@@ -135,14 +151,36 @@ def damaged_sample(folder):
     file.write_bytes(file.read_bytes()[:-1] + b"x")
 
 
+def replace_sample(folder, without):
+    file = folder / "sample.safetensors"
+    file.write_bytes(save({k: v for k, v in load_file(file).items() if k != without}))
+    edit(folder, sample_sha256=sha256(file))
+
+
 @pytest.mark.parametrize(
     ("damage", "faults"),
     [
-        (weights_not_finite, ["Dense_1.bias is not finite", "off by nan%"]),
-        (scaled_weights, ["the encoder gives other features here, off by "]),
+        (weights_not_finite, ["Dense_1.bias is not finite", "off by nan%", "other weights"]),
+        (scaled_weights, ["the encoder gives other features here, off by ", "other weights"]),
         (damaged_sample, ["sample.safetensors: is corrupt: its SHA-256"]),
         (lambda f: (f / "sample.safetensors").unlink(), ["sample.safetensors: No such file"]),
         (lambda f: (f / "README.md").write_text(" \n"), ["README.md: there is no model card"]),
+        (lambda f: (f / "README.md").write_text("# Others\n"), ["README.md: is the card of other"]),
+        (lambda f: edit(f, sample_sha256=None), ["features.json lacks its SHA-256"]),
+        (lambda f: edit(f, sample_sha256=3), ["field 'sample_sha256' is 3, expected text"]),
+        (
+            partial(replace_sample, without="features"),
+            ["tensor features is none, expected float32"],
+        ),
+        (partial(replace_sample, without="observation"), ["tensor observation is none, expected"]),
+        (lambda f: edit(f, width="2"), ["field 'width' is \"2\", expected a whole number"]),
+        (lambda f: edit(f, encoder=["nature"]), ["field 'encoder' is [\"nature\"], expected text"]),
+        (lambda f: edit(f, successor=[]), ["field 'successor' is [], expected an object"]),
+        (
+            lambda f: (f / "successor.safetensors").write_bytes(b""),
+            ["features.json lacks its entry"],
+        ),
+        (lambda f: edit(f, successor={}), ["successor.safetensors: No such file"]),
         (lambda f: edit(f, sha256="0"), ["model.safetensors: is corrupt"]),
         (lambda f: edit(f, version=9), ["format version 9 is newer"]),
         (lambda f: edit(f, width=2), ["parameter Dense_0.bias has shape (7,)"]),
@@ -159,42 +197,18 @@ def test_each_fault_is_a_line(copy, damage, faults):
 
 def test_features_of_an_older_pvn(copy):
     edit(copy, sample_sha256=None)
+    (copy / "sample.safetensors").unlink()
     assert not any(finding.is_fault for finding in check_features(copy))
 
 
 def test_the_commands(copy, run, tmp_path):
     edit(copy, agent="pvn", command="python -m pvn.pretrain --workdir=runs/pong")
-    sha256 = load_features(copy).metadata["sha256"]
-    inputs = tmp_path / "eval"
-    inputs.mkdir()
-    episodes = [
-        EpisodeRow("Pong", "pvn", "fqi", 0, "eval", 100, value, 10) for value in (-20.0, -18.0)
-    ]
-    probe = ProbeRow(
-        "Pong", "pvn", 0, "value", {"discount": 0.95}, {"sha256": sha256}, {}, "r2", 0.5, 0.4, 0.6,
-        {},
-    )  # fmt: skip
-    (inputs / "scores.jsonl").write_text("".join(to_json(row) + "\n" for row in episodes))
-    (inputs / "probes.jsonl").write_text(to_json(probe) + "\n")
-    (inputs / "run.json").write_text(
-        json.dumps({"kind": "evaluate", "command": ["/a/evaluate.py", "--features=runs/pong"]})
-    )
+    inputs = make_input(tmp_path / "probe", probe_of(load_features(copy).metadata["sha256"]))
     done = run("pvn.features", "card", str(copy), f"--inputs={inputs}")
     assert (done.returncode, done.stdout) == (0, f"{copy}/README.md\n"), done.stderr
     card = (copy / "README.md").read_text()
     assert "| PVN features | Pong | 0 | value | discount 0.95 | r2 | 0.500 [0.400, 0.600] |" in card
-    assert "| PVN features | Pong | fqi | -19.0 [-20.0, -18.0] | 0.048 | 2 of 1 seed |" in card
-    assert "--workdir=runs/pong\npython -m pvn.evaluate --features=runs/pong\n" in card
-
-    other = probe._replace(features={"sha256": "0" * 64})
-    (inputs / "probes.jsonl").write_text(to_json(other) + "\n")
-    done = run("pvn.features", "card", str(copy), f"--inputs={inputs}")
-    assert done.returncode == 1
-    assert done.stderr == (
-        f"error: --inputs={inputs}: has results of agent pvn with other weights than these "
-        "features; evaluate and probe these, or give the others another name with --agent\n"
-    )
-    assert (copy / "README.md").read_text() == card
+    assert "--workdir=runs/pong\npython -m pvn.probe --features=runs/pong\n" in card
 
     (copy / "README.md").unlink()
     done = run("pvn.features", "check", str(copy))

@@ -8,14 +8,16 @@ import jax
 import ml_collections
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save
 
 from configs import pretrain
 from pvn import config as cfg
 from pvn.errors import UserError
 from pvn.experiment import FIELDS, keys_of, prepare
 from pvn.features import load_features, save_features
+from pvn.features.check import check_features
 from pvn.features.successor import Successor, Task, load_successor
+from pvn.files import sha256
 from pvn.indicators.registry import INDICATORS, find_family, make_indicator
 from pvn.indicators.responses import compute_responses
 from pvn.indicators.tasks import Tasks
@@ -231,6 +233,46 @@ def test_damage_is_one_line(copied, fields, text):
     with pytest.raises(UserError, match=text) as caught:
         load_successor(copied)
     assert str(caught.value).startswith(f"features {copied}/successor.safetensors: ")
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"discount": None}, "field 'discount' is null, expected a number"),
+        ({"num_tasks": "6"}, "field 'num_tasks' is \"6\", expected a whole number"),
+        ({"num_actions": 0}, "num_actions: 0, expected a whole number, 1 or more"),
+        ({"settings": []}, "field 'settings' is [], expected an object"),
+        ({"settings": {"nothing": 3}}, "setting nothing of indicator indicator.py:Bright: there"),
+        ({"settings": {"levels": 3}}, "setting levels of indicator indicator.py:Bright: 3, exp"),
+    ],
+)
+def test_a_damaged_entry_is_one_line(copied, fields, text):
+    edit_entry(copied, **fields)
+    with pytest.raises(UserError) as caught:
+        load_successor(copied)
+    assert str(caught.value).startswith(f"features {copied}/features.json: {text}")
+    faults = [finding.text for finding in check_features(copied) if finding.is_fault]
+    assert faults == [str(caught.value)]
+
+
+@pytest.mark.parametrize("field", ["indicators_version", "indicator", "target_policy"])
+def test_an_entry_lacks_a_field(copied, field):
+    metadata = json.loads((copied / "features.json").read_text())
+    del metadata["successor"][field]
+    (copied / "features.json").write_text(json.dumps(metadata))
+    with pytest.raises(UserError) as caught:
+        load_successor(copied)
+    assert str(caught.value) == f"features {copied}/features.json: lacks the field {field!r}"
+
+
+def test_a_tensor_is_missing(copied):
+    file = copied / "successor.safetensors"
+    tensors = load_file(file)
+    del tensors["heads.kernel"]
+    file.write_bytes(save(tensors))
+    edit_entry(copied, sha256=sha256(file))
+    with pytest.raises(UserError, match=r"parameter heads\.kernel is none, expected float32"):
+        load_successor(copied)
 
 
 def test_heads_of_other_weights(copied):
