@@ -29,6 +29,8 @@ CONFIG: dict[str, Any] = {
     "probes": {"value": {"agents": "pvn,last_layer", "dataset": "random"}},
 }
 
+PROBE_OF_A = {"p": {"agents": "a", "dataset": "random"}}
+
 
 def _cells(**changes: Any) -> dict[str, Cell]:
     return {cell.name: cell for cell in expand(read_plan(CONFIG | changes), "w")}
@@ -156,6 +158,75 @@ def test_flags_may_name_other_cells() -> None:
     assert "--dataset=w/Pong/3/data/random" in cells["Pong/3/evaluate/random"].command
 
 
+def test_a_probe_of_what_an_agent_learned_waits_for_it() -> None:
+    cells = _cells(
+        games="Pong",
+        agents={
+            "dqn": {
+                "features": "random",
+                "config": "configs/evaluate_end_to_end.py",
+                "vary": {"n_step": (1, 3)},
+            },
+            "frozen": {
+                "features": "random",
+                "config": "configs/evaluate_end_to_end.py",
+                "overrides": {"dqn": {"encoder_learning_rate": 0}},
+            },
+        },
+        probes={"value": {"agents": "agent:dqn,frozen", "dataset": "random"}},
+    )
+    home = "w/Pong/3"
+    probes = [cell for cell in cells.values() if cell.command[0] == "pvn.probe"]
+    assert [cell.name for cell in probes] == [
+        "Pong/3/probe/value-dqn_features-n_step=1",
+        "Pong/3/probe/value-dqn_features-n_step=3",
+        "Pong/3/probe/value-frozen",
+    ]
+    assert probes[1] == Cell(
+        probes[1].name,
+        ("pvn.probe", f"--features={home}/evaluate/dqn-n_step=3/policy")
+        # pvn.evaluate --agent=dqn-n_step=3 saves features of this name.
+        + ("--agent=dqn-n_step=3_features", f"--dataset={home}/data/random", "--seed=3")
+        + (f"--workdir=w/{probes[1].name}",),
+        ("Pong/3/evaluate/dqn-n_step=3", "Pong/3/data/random"),
+        f"w/{probes[1].name}",
+    )
+    assert "--features=random" in probes[2].command
+
+
+def test_what_an_agent_played_is_the_dataset_of_a_pretraining() -> None:
+    cells = _cells(
+        games="Pong",
+        datasets={},
+        pretrainings={"pvn": {"dataset": "{agent:dqn}/data"}},
+        agents={
+            "pvn": {"features": "pvn"},
+            "dqn": {
+                "features": "random",
+                "flags": {"save_dataset": "{workdir}/data"},
+                "vary": {"n_step": (1, 3)},
+            },
+        },
+        probes={},
+    )
+    names = [f"Pong/3/{kind}-n_step=" for kind in ("evaluate/dqn", "pretrain/pvn", "evaluate/pvn")]
+    assert list(cells) == [f"{name}{n}" for name in names for n in (1, 3)]
+    played, learned = (cells[f"{name}3"] for name in names[:2])
+    assert f"--save_dataset=w/{played.name}/data" in played.command
+    assert learned.needs == (played.name,)
+    assert f"--config.dataset=w/{played.name}/data" in learned.command
+    assert [len(stage) for stage in stages([*cells.values()])] == [2, 2, 2]
+
+
+def test_tuples_in_flags_are_joined() -> None:
+    dataset = {"flags": {"a": ("x", "{game}"), "b": [1]}, "vary": {"c": (("y", "z"), ["w"])}}
+    first, second = _cells(
+        games="Pong", datasets={"random": dataset}, pretrainings={}, agents={}, probes={}
+    ).values()
+    assert {"--a=x,Pong", "--b=1", "--c=y,z"} < {*first.command}
+    assert "--c=w" in second.command
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -182,6 +253,53 @@ def test_flags_may_name_other_cells() -> None:
         (
             {"datasets": {"random": {"vary": {"x": 3}}}},
             "config.datasets.random.vary.x: 3, expected a tuple of values",
+        ),
+        (
+            {"datasets": {"random": {"vary": {"x": ("a", "{game}")}}}},
+            "config.datasets.random.vary.x: {game}, expected no placeholders",
+        ),
+        (
+            {"datasets": {"random": {"vary": {"x": ("a b", "a/b")}}}},
+            "config: two cells are called Pong/3/data/random-x=a_b, expected different names; they "
+            "differ in --x=a b --x=a/b",
+        ),
+        (
+            {"datasets": {"random": {"flags": {"path": "data/{gmae}"}}}},
+            "config: dataset random, data/{gmae}: there is no {gmae}; expected {game}, {seed}, ",
+        ),
+        (
+            {"pretrainings": {"pvn": {"dataset": "{agent:dqnn}/data"}}},
+            "config: pretraining pvn, {agent:dqnn}/data: there is no agent 'dqnn'; the config has ",
+        ),
+        (
+            {"pretrainings": {"pvn": {"dataset": "{agents:dqn}/data"}}},
+            "config: pretraining pvn, {agents:dqn}/data: there is no {agents:dqn}; expected ",
+        ),
+        (
+            {"pretrainings": {"pvn": {"dataset": "{agent:pvn}/data"}}},
+            "config: pretraining pvn depends on itself",
+        ),
+        (
+            {"agents": {"a": {"features": "agent:dqn/policy"}}, "probes": {}},
+            "config: agent a, features: agent:dqn/policy, expected agent:NAME, or "
+            "{agent:dqn}/policy for a path",
+        ),
+        (
+            {"agents": {"a": {"features": "none"}, "b": {"features": "agent:a"}}, "probes": {}},
+            "config: agent b, features: agent a has no features",
+        ),
+        *(
+            (
+                {"agents": {"a": {"features": "pvn"} | trained}, "probes": PROBE_OF_A},
+                "config: probe p, agents: a trains its encoder, and a names its starting weights; "
+                "expected agent:a",
+            )
+            for trained in (
+                {"overrides": {"dqn": {"encoder_learning_rate": 1e-5}}},
+                {"vary": {"dqn.encoder_learning_rate": (0.0, "1e-5")}},
+                {"config": "configs/evaluate_finetuned.py"},
+                {"config": "evaluate_end_to_end.py"},
+            )
         ),
     ],
 )
