@@ -1,5 +1,6 @@
 """`python -m pvn.suite` through the real commands at the smallest sizes."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -81,8 +82,23 @@ def test_what_completeness_depends_on(suite: tuple) -> None:
     )
     assert not is_complete(larger)
     probe = by_kind["probe/value-pvn"]
-    two_targets = probe._replace(command=(*probe.command, "--targets=value,my.py:Own"))
-    assert not is_complete(two_targets)
+    own = probe._replace(command=(*probe.command, "--targets=value,my.py:Own"))
+    assert not is_complete(own)
+    # The rows of the diagnostics alone are many; they say nothing about the target.
+    rows = Path(probe.workdir) / "probes.jsonl"
+    whole = rows.read_text()
+    lines = whole.splitlines(keepends=True)
+    measured = [line for line in lines if json.loads(line)["target"] == "features"]
+    assert 1 < len(measured) < len(lines)
+    rows.write_text("".join(measured))
+    assert not is_complete(probe)
+    rows.write_text("".join(line for line in lines if line not in measured))
+    assert not is_complete(probe)
+    assert is_complete(probe._replace(command=(*probe.command, "--diagnostics=False")))
+    rows.write_text(whole.replace('"value"', '"Own"'))
+    assert is_complete(probe._replace(command=(*probe.command, "--targets=my.py:Own")))
+    rows.write_text(whole)
+    assert is_complete(probe)
     features = Path(by_kind["pretrain/pvn"].workdir) / "features" / "features.json"
     text = features.read_text()
     features.write_text(text.replace('"step": 2', '"step": 1'))

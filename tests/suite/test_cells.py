@@ -1,7 +1,5 @@
 """What a config expands to, held against commands and needs written by hand."""
 
-import shlex
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +8,7 @@ import pytest
 from configs import suite_published, suite_small
 from pvn.errors import UserError
 from pvn.suite.cells import Cell, expand
-from pvn.suite.lists import job_line, stages, submission
+from pvn.suite.lists import stages
 from pvn.suite.plan import read_plan
 
 ROOT = Path(__file__).parents[2]
@@ -310,39 +308,16 @@ def test_errors_are_one_line(changes: dict[str, Any], message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_lists_are_those_of_the_launch_scripts(tmp_path: Path) -> None:
-    workdir = f"{tmp_path}/with 'quotes' and blanks"
-    cells = expand(read_plan(CONFIG), workdir)
-    found = stages(cells)
-    assert [sorted({cell.kind for cell in stage}) for stage in found] == [
-        ["data/random", "evaluate/random_policy"],
-        ["pretrain/pvn"],
-        ["evaluate/dqn", "evaluate/pvn", "probe/value-pvn"],
-        ["evaluate/last_layer", "probe/value-last_layer"],
-    ]
-    assert shlex.split(job_line(cells[0])) == list(cells[0].command)
-    file = tmp_path / "stage 1.txt"
-    file.write_text("".join(f"{job_line(cell)}\n" for cell in found[0]))
-    code = 'python="$1"; source launch/jobs.sh; split_words "$2" "$(jobs_of "$2" | sed -n 1p)"'
-    split = subprocess.run(
-        ["bash", "-c", code, "bash", "python3", str(file)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert split.stdout.split("\0")[:-1] == list(found[0][0].command)
-    submit = submission(["a.txt", "b.txt"]).splitlines()
-    assert [("afterany" in line) for line in submit] == [False, True]
-    subprocess.run(["bash", "-n", "-c", "\n".join(submit)], check=True)
-
-
 def test_shipped_configs() -> None:
     small = expand(read_plan(suite_small.get_config().to_dict()), "w")
     assert len(small) == 10 * 3 * 7
     published = read_plan(suite_published.get_config().to_dict())
     assert len(published.games) == 60
-    for cell in expand(published, "w"):
+    cells = expand(published, "w")
+    text = (ROOT / "docs" / "suite.md").read_text()
+    for size, number in (("10 x 3", len(small)), ("60 x 5", len(cells))):
+        assert f"| {size}, {number:,} cells |" in text
+    for cell in cells:
         for word in cell.command:
             if word.startswith("--config="):
                 assert (ROOT / word.partition("=")[2]).is_file()
