@@ -1,11 +1,14 @@
 """`python -m pvn.suite` through the real commands at the smallest sizes."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from pvn.data.store import open_dataset
 from pvn.errors import UserError
+from pvn.evaluation.records import parse_probe, read_rows
 from pvn.suite.cells import Cell, expand
 from pvn.suite.complete import is_complete
 from pvn.suite.plan import read_plan
@@ -25,11 +28,13 @@ def get_config():
         "pvn": {"dataset": "random", "overrides": {"num_steps": 2, "batch_size": 4, **tasks}}
     }
     sizes = {"num_envs": 2, "num_steps": 400, "learn_after": 100, "eval_episodes": 2}
-    sizes |= {"eval_epsilon": 1.0, "fqi": {"iterations": 2}}
+    sizes |= {"eval_epsilon": 1.0, "fqi": {"sweeps": 0}}
     config.agents = {
-        "pvn": {"features": "pvn", "overrides": sizes},
+        "pvn": {
+            "features": "pvn", "overrides": sizes, "flags": {"save_dataset": "{workdir}/data"}
+        },
     }
-    config.probes = {"value": {"agents": "pvn", "dataset": "random"}}
+    config.probes = {"value": {"agents": "agent:pvn", "dataset": "random"}}
     return config
 """
 
@@ -51,7 +56,7 @@ def suite(run: Callable, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
 
 def test_all_cells_are_complete_and_each_is_a_line(suite: tuple) -> None:
     workdir, cells, printed = suite
-    kinds = ["data/random", "pretrain/pvn", "evaluate/pvn", "probe/value-pvn"]
+    kinds = ["data/random", "pretrain/pvn", "evaluate/pvn", "probe/value-pvn_features"]
     assert [cell.kind for cell in cells] == kinds
     assert all(map(is_complete, cells))
     lines = printed.splitlines()
@@ -64,13 +69,25 @@ def test_the_report_is_that_of_the_complete_cells(suite: tuple) -> None:
     workdir, cells, _ = suite
     report = (workdir / "report" / "report.md").read_text()
     assert f"{workdir}/Breakout/0/evaluate/pvn" in report
-    assert f"{workdir}/Breakout/0/probe/value-pvn" in report
+    assert f"{workdir}/Breakout/0/probe/value-pvn_features" in report
     progress = {cell.kind: last_progress(cell) for cell in cells if is_complete(cell)}
     assert progress["data/random"][:3] == ("collect Breakout", 3000, 3000)
     assert progress["evaluate/pvn"][:3] == ("evaluate", 2, 2)
     units = {kind: bar.unit for kind, bar in progress.items()}
     assert units["data/random"] == "steps"
     assert units["evaluate/pvn"] == "episodes"
+
+
+def test_what_an_agent_learned_is_probed_and_what_it_played_is_a_dataset(suite: tuple) -> None:
+    workdir, _, _ = suite
+    policy = workdir / "Breakout" / "0" / "evaluate" / "pvn" / "policy"
+    probed = list(
+        read_rows(workdir / "Breakout/0/probe/value-pvn_features/probes.jsonl", parse_probe)
+    )
+    assert {row.features["path"] for _, row in probed} == {str(policy)}
+    assert {row.agent for _, row in probed} == {"pvn_features"}
+    played = open_dataset(f"{policy.parent}/data")
+    assert played.attributes["source"]["agent"] == "pvn"
 
 
 def test_what_completeness_depends_on(suite: tuple) -> None:
@@ -80,9 +97,24 @@ def test_what_completeness_depends_on(suite: tuple) -> None:
         command=(*by_kind["data/random"].command, "--num_steps=3001")
     )
     assert not is_complete(larger)
-    probe = by_kind["probe/value-pvn"]
-    two_targets = probe._replace(command=(*probe.command, "--targets=value,my.py:Own"))
-    assert not is_complete(two_targets)
+    probe = by_kind["probe/value-pvn_features"]
+    own = probe._replace(command=(*probe.command, "--targets=value,my.py:Own"))
+    assert not is_complete(own)
+    # The rows of the diagnostics alone are many; they say nothing about the target.
+    rows = Path(probe.workdir) / "probes.jsonl"
+    whole = rows.read_text()
+    lines = whole.splitlines(keepends=True)
+    measured = [line for line in lines if json.loads(line)["target"] == "features"]
+    assert 1 < len(measured) < len(lines)
+    rows.write_text("".join(measured))
+    assert not is_complete(probe)
+    rows.write_text("".join(line for line in lines if line not in measured))
+    assert not is_complete(probe)
+    assert is_complete(probe._replace(command=(*probe.command, "--diagnostics=False")))
+    rows.write_text(whole.replace('"target": "value"', '"target": "Own"'))
+    assert is_complete(probe._replace(command=(*probe.command, "--targets=my.py:Own")))
+    rows.write_text(whole)
+    assert is_complete(probe)
     features = Path(by_kind["pretrain/pvn"].workdir) / "features" / "features.json"
     text = features.read_text()
     features.write_text(text.replace('"step": 2', '"step": 1'))

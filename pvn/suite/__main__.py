@@ -36,7 +36,7 @@ from pvn.suite.calibration import calibrate, read_calibration, write_calibration
 from pvn.suite.cells import Cell, expand
 from pvn.suite.complete import has_rows, is_complete
 from pvn.suite.estimate import Estimates, format_time
-from pvn.suite.lists import job_line, stages, submission
+from pvn.suite.lists import job_line, lists_of, submission
 from pvn.suite.plan import Plan, read_plan
 from pvn.suite.process import error_line, start, wait
 from pvn.suite.record import check_same_command
@@ -86,14 +86,18 @@ def print_dry_run(plan: Plan, cells: Sequence[Cell], workdir: str, num_jobs: int
 
 
 def write_lists(cells: Sequence[Cell], workdir: str) -> None:
-    """Writes WORKDIR/stage_N.txt and prints the commands that submit them."""
+    """Writes the lists of all stages into WORKDIR and prints the commands that submit them."""
     with lock_workdir(workdir) as place:
         files = []
-        for number, stage in enumerate(stages(cells), 1):
-            file = place.workdir / f"stage_{number}.txt"
-            write_whole(file, "".join(f"{job_line(cell)}\n" for cell in stage))
-            files.append(str(file))
-    console.say(f"{len(cells)} jobs in {len(files)} lists; each list waits for the one before:")
+        for lists in lists_of(cells):
+            files.append({name: str(place.workdir / f"{name}.txt") for name in lists})
+            for name, listed in lists.items():
+                text = "".join(f"{job_line(cell)}\n" for cell in listed)
+                write_whole(Path(files[-1][name]), text)
+    console.say(
+        f"{len(cells)} jobs in {sum(map(len, files))} lists; the lists of a stage wait for those "
+        "of the stage before:"
+    )
     print(submission(files))
 
 

@@ -6,9 +6,12 @@ from typing import Any
 
 from pvn.data.store import read_attributes, unfinished
 from pvn.errors import UserError
-from pvn.evaluation.records import PROBES, SCORES
+from pvn.evaluation.records import PROBES, SCORES, parse_probe, read_rows
 from pvn.files import read_text
 from pvn.suite.cells import Cell
+
+_DIAGNOSTICS = "features"  # the target of a probe's rows of diagnostics
+_FALSE = ("false", "f", "0", "no", "n")  # as absl reads them
 
 
 def flag_of(cell: Cell, name: str) -> str | None:
@@ -21,7 +24,7 @@ def is_complete(cell: Cell) -> bool:
     """Whether the command of a cell has nothing left to do.
 
     A dataset has all its rows or files, a pretraining has features of the last step, an evaluation
-    has its summary, and a probe has a row for each target.
+    has its summary, and a probe has rows of each target and of the diagnostics.
     """
     folder = Path(cell.workdir)
     match cell.command[0]:
@@ -38,8 +41,7 @@ def is_complete(cell: Cell) -> bool:
                 flag_of(cell, "config.num_steps") or configured or 0
             )
         case "pvn.probe":
-            targets = (flag_of(cell, "targets") or "value").split(",")
-            return len(_lines(folder / PROBES)) >= len(targets)
+            return _expected_targets(cell) <= _targets(folder / PROBES)
         case _:
             return (folder / "summary.json").is_file()
 
@@ -69,5 +71,18 @@ def _json(file: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _lines(file: Path) -> list[str]:
-    return read_text(file).splitlines() if file.is_file() else []
+def _expected_targets(cell: Cell) -> set[str]:
+    """The values of `target` in the rows that a probe writes."""
+    targets = {name.rpartition(":")[2] for name in (flag_of(cell, "targets") or "value").split(",")}
+    off = any(word.partition("=")[0] == "--nodiagnostics" for word in cell.command)
+    if off or (flag_of(cell, "diagnostics") or "true").lower() in _FALSE:
+        return targets
+    return targets | {_DIAGNOSTICS}
+
+
+def _targets(file: Path) -> set[str]:
+    """The values of `target` in a file of probes; empty if it cannot be read."""
+    try:
+        return {row.target for _, row in read_rows(file, parse_probe)}
+    except UserError:
+        return set()

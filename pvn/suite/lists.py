@@ -1,9 +1,11 @@
 """The cells as lists of jobs, one list a stage, in the format of launch/jobs.sh."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pvn.suite.cells import Cell
+
+MOST_JOBS = 1000  # in an array: SLURM's MaxArraySize is 1001 by default, and indices begin at 1
 
 
 def stages(cells: Sequence[Cell]) -> list[list[Cell]]:
@@ -23,13 +25,35 @@ def job_line(cell: Cell) -> str:
     return shlex.join(cell.command)
 
 
-def submission(files: Sequence[str]) -> str:
-    """The shell commands that submit the lists of all stages to SLURM."""
-    lines = []
-    for number, file in enumerate(files):
-        after = ' --dependency=afterany:"$id"' if number else ""
-        lines.append(
-            f'id=$(sbatch --parsable{after} --array=1-"$(bash launch/sweep.sh --count '
-            f'{shlex.quote(file)})" launch/slurm/sweep.sbatch {shlex.quote(file)})'
+def lists_of(cells: Sequence[Cell]) -> list[dict[str, Sequence[Cell]]]:
+    """For each stage, the names of its lists, with at most `MOST_JOBS` cells each."""
+    found: list[dict[str, Sequence[Cell]]] = []
+    for number, stage in enumerate(stages(cells), 1):
+        parts = [stage[i : i + MOST_JOBS] for i in range(0, len(stage), MOST_JOBS)]
+        found.append(
+            {f"stage_{number}_{part}": listed for part, listed in enumerate(parts, 1)}
+            if len(parts) > 1
+            else {f"stage_{number}": parts[0]}
         )
+    return found
+
+
+def submission(files: Sequence[Mapping[str, str]]) -> str:
+    """The shell commands that submit the lists of all stages to SLURM.
+
+    files: name -> file of the lists of each stage. An array waits until all of the stage before
+      have ended.
+    """
+    lines: list[str] = []
+    before: list[str] = []
+    for stage in files:
+        ids = "".join(f':"${name}"' for name in before)
+        after = f" --dependency=afterany{ids}" if before else ""
+        for name, file in stage.items():
+            lines.append(
+                f"{name}=$(sbatch --parsable{after} "
+                f'--array=1-"$(bash launch/sweep.sh --count {shlex.quote(file)})" '
+                f"launch/slurm/sweep.sbatch {shlex.quote(file)})"
+            )
+        before = list(stage)
     return "\n".join(lines)

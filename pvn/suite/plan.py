@@ -50,6 +50,7 @@ KINDS = {
     "probe": _Kind("probes", "pvn.probe", "", ("agents", "dataset")),
 }
 _NAME = re.compile(r"[A-Za-z0-9_]+")
+PLACEHOLDER = re.compile(r"\{(\w+)(?::([^{}]*))?\}")  # {game}, {agent:dqn}
 
 
 def read_plan(values: Mapping[str, Any]) -> Plan:
@@ -100,6 +101,9 @@ def _section(kind: str, name: str, given: Any, place: str) -> Section:
     for field, choices in vary.items():
         if not isinstance(choices, tuple | list) or not choices:
             raise UserError(f"{place}.vary.{field}: {choices!r}, expected a tuple of values")
+        for value in choices:
+            if found := PLACEHOLDER.search(str(value)):
+                raise UserError(f"{place}.vary.{field}: {found[0]}, expected no placeholders")
     return Section(
         kind,
         name,
@@ -108,8 +112,17 @@ def _section(kind: str, name: str, given: Any, place: str) -> Section:
         sources,
         _flatten(_mapping(fields.get("overrides", {}), f"{place}.overrides")),
         _flatten(_mapping(fields.get("flags", {}), f"{place}.flags")),
-        {field: tuple(choices) for field, choices in vary.items()},
+        {field: tuple(map(_hashable, choices)) for field, choices in vary.items()},
     )
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value
+
+
+def flag_text(value: Any) -> str:
+    """The value of a flag as text; commas between the items of a tuple."""
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

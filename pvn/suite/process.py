@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pvn.files import Lock, read_text
 from pvn.suite.cells import Cell
-from pvn.suite.record import lock_file, log_file, write_record
+from pvn.suite.record import lock_file, log_file, write_start
 
 _TAIL = 8192  # bytes of a log that are searched for the last line
 _BAR = re.compile(r"(?P<what>.*?): *\d+%\|.*?\| (?P<done>\d+)/(?P<total>\d+) \[(?P<clock>[^]]*)\]")
@@ -77,7 +77,7 @@ def start(cell: Cell, progress_seconds: float = 2.0) -> Process:
     file = log_file(cell)
     file.parent.mkdir(parents=True, exist_ok=True)
     lock = Lock(lock_file(cell))
-    write_record(cell, 0.0, False)
+    write_start(cell)
     words = list(cell.command)
     if words[0].startswith("pvn."):
         words = [sys.executable, "-m", *words]
@@ -126,10 +126,17 @@ def error_line(cell: Cell, status: int) -> str:
     """The line of the log that says why the cell failed."""
     lines = [line for line in _last_lines(cell) if not _BAR.match(line)]
     errors = [line for line in lines if line.startswith("error:")]
-    if errors or lines:
-        return (errors or lines)[-1].removeprefix("error: ")
-    ended = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
-    return f"ended with {ended}"
+    if errors:
+        return errors[-1].removeprefix("error: ")
+    if status < 0:  # the last line is about something else
+        return f"killed by {_signal_name(-status)}"
+    return lines[-1] if lines else f"ended with status {status}"
+
+
+def _signal_name(number: int) -> str:
+    """signal 9 (SIGKILL)."""
+    names = {each.value: each.name for each in signal.Signals}
+    return f"signal {number}" + (f" ({names[number]})" if number in names else "")
 
 
 def _last_lines(cell: Cell) -> list[str]:

@@ -4,6 +4,7 @@ The command is stored with {workdir} instead of the suite's directory, which may
 """
 
 import json
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ class Record(NamedTuple):
     command: tuple[str, ...]
     seconds: float = 0.0  # of all starts together
     complete: bool = False  # whether `seconds` is the time of the whole command
+    started: float | None = None  # Unix time of a start whose end is not recorded
 
 
 def log_file(cell: Cell) -> Path:
@@ -31,23 +33,37 @@ def lock_file(cell: Cell) -> Path:
 
 
 def read_record(cell: Cell) -> Record | None:
-    """The record of a cell; None if the cell was never started."""
-    try:
-        values = json.loads(read_text(_file(cell)))
-        return Record(tuple(values["command"]), float(values["seconds"]), bool(values["complete"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    """The record of a cell; None if the cell was never started.
+
+    `seconds` counts a start whose end is not recorded, because the suite was killed, until the last
+    output of the cell.
+    """
+    record = _stored(cell)
+    if record is None or record.started is None or not log_file(cell).is_file():
+        return record
+    lost = max(log_file(cell).stat().st_mtime - record.started, 0.0)
+    return record._replace(seconds=record.seconds + lost)
 
 
-def write_record(cell: Cell, seconds: float, complete: bool) -> None:
-    """Adds `seconds` to the time of a cell.
+def write_start(cell: Cell) -> None:
+    """Records that a cell starts now, before it writes to its log.
 
     Raises:
       OSError: the file cannot be written; the error names it.
     """
     old = read_record(cell)
+    _store(cell, Record(movable_command(cell), old.seconds if old else 0.0, False, time.time()))
+
+
+def write_record(cell: Cell, seconds: float, complete: bool) -> None:
+    """Records the end of a start, which took `seconds`.
+
+    Raises:
+      OSError: the file cannot be written; the error names it.
+    """
+    old = _stored(cell)
     total = seconds + (old.seconds if old else 0.0)
-    write_json(_file(cell), Record(movable_command(cell), total, complete)._asdict())
+    _store(cell, Record(movable_command(cell), total, complete))
 
 
 def check_same_command(cell: Cell) -> None:
@@ -67,6 +83,24 @@ def movable_command(cell: Cell) -> tuple[str, ...]:
     """The command of a cell with {workdir} instead of the suite's directory."""
     root = cell.workdir.removesuffix(f"/{cell.name}")
     return tuple(word.replace(f"{root}/", "{workdir}/") for word in cell.command)
+
+
+def _stored(cell: Cell) -> Record | None:
+    try:
+        values = json.loads(read_text(_file(cell)))
+        started = values.get("started")
+        return Record(
+            tuple(values["command"]),
+            float(values["seconds"]),
+            bool(values["complete"]),
+            None if started is None else float(started),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _store(cell: Cell, record: Record) -> None:
+    write_json(_file(cell), record._asdict())
 
 
 def _file(cell: Cell) -> Path:

@@ -1,16 +1,11 @@
 """What a config expands to, held against commands and needs written by hand."""
 
-import shlex
-import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from configs import suite_published, suite_small
-from pvn.errors import UserError
 from pvn.suite.cells import Cell, expand
-from pvn.suite.lists import job_line, stages, submission
+from pvn.suite.lists import stages
 from pvn.suite.plan import read_plan
 
 ROOT = Path(__file__).parents[2]
@@ -156,67 +151,73 @@ def test_flags_may_name_other_cells() -> None:
     assert "--dataset=w/Pong/3/data/random" in cells["Pong/3/evaluate/random"].command
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"gams": ()}, "config.gams: there is no such field; expected games, seeds, datasets, "),
-        ({"games": "Pongg"}, "unknown game 'Pongg'; did you mean Pong"),
-        ({"games": ()}, "config.games: (), expected one or more, each once"),
-        ({"seeds": (1, 1)}, "config.seeds: (1, 1), expected one or more, each once"),
-        ({"seeds": -1}, "config.seeds: -1, expected a whole number, from 0 to 2147483647"),
-        ({"agents": {"a": {}}}, "config.agents.a.features: is missing"),
-        ({"agents": {"a-b": {}}}, "config.agents.a-b: expected a name of letters, digits and _"),
-        ({"agents": {"a": {"feature": "x"}}}, "config.agents.a.feature: there is no such field"),
-        (
-            {"agents": {"a": {"features": "x"}}, "probes": {}},
-            "config: agent a, features: there is no pretraining 'x'; the config has pvn",
-        ),
-        (
-            {"agents": {"a": {"features": "agent:a"}}, "probes": {}},
-            "config: agent a depends on itself",
-        ),
-        (
-            {"probes": {"p": {"agents": "random_policy", "dataset": "random"}}},
-            "config: probe p, agents: agent random_policy has no features",
-        ),
-        (
-            {"datasets": {"random": {"vary": {"x": 3}}}},
-            "config.datasets.random.vary.x: 3, expected a tuple of values",
-        ),
-    ],
-)
-def test_errors_are_one_line(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError) as caught:
-        _cells(**changes)
-    assert str(caught.value).startswith(message)
-    assert "\n" not in str(caught.value)
-
-
-def test_lists_are_those_of_the_launch_scripts(tmp_path: Path) -> None:
-    workdir = f"{tmp_path}/with 'quotes' and blanks"
-    cells = expand(read_plan(CONFIG), workdir)
-    found = stages(cells)
-    assert [sorted({cell.kind for cell in stage}) for stage in found] == [
-        ["data/random", "evaluate/random_policy"],
-        ["pretrain/pvn"],
-        ["evaluate/dqn", "evaluate/pvn", "probe/value-pvn"],
-        ["evaluate/last_layer", "probe/value-last_layer"],
-    ]
-    assert shlex.split(job_line(cells[0])) == list(cells[0].command)
-    file = tmp_path / "stage 1.txt"
-    file.write_text("".join(f"{job_line(cell)}\n" for cell in found[0]))
-    code = 'python="$1"; source launch/jobs.sh; split_words "$2" "$(jobs_of "$2" | sed -n 1p)"'
-    split = subprocess.run(
-        ["bash", "-c", code, "bash", "python3", str(file)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
+def test_a_probe_of_what_an_agent_learned_waits_for_it() -> None:
+    cells = _cells(
+        games="Pong",
+        agents={
+            "dqn": {
+                "features": "random",
+                "config": "configs/evaluate_end_to_end.py",
+                "vary": {"n_step": (1, 3)},
+            },
+            "frozen": {
+                "features": "random",
+                "config": "configs/evaluate_end_to_end.py",
+                "overrides": {"dqn": {"encoder_learning_rate": 0}},
+            },
+        },
+        probes={"value": {"agents": "agent:dqn,frozen", "dataset": "random"}},
     )
-    assert split.stdout.split("\0")[:-1] == list(found[0][0].command)
-    submit = submission(["a.txt", "b.txt"]).splitlines()
-    assert [("afterany" in line) for line in submit] == [False, True]
-    subprocess.run(["bash", "-n", "-c", "\n".join(submit)], check=True)
+    home = "w/Pong/3"
+    probes = [cell for cell in cells.values() if cell.command[0] == "pvn.probe"]
+    assert [cell.name for cell in probes] == [
+        "Pong/3/probe/value-dqn_features-n_step=1",
+        "Pong/3/probe/value-dqn_features-n_step=3",
+        "Pong/3/probe/value-frozen",
+    ]
+    assert probes[1] == Cell(
+        probes[1].name,
+        ("pvn.probe", f"--features={home}/evaluate/dqn-n_step=3/policy")
+        # pvn.evaluate --agent=dqn-n_step=3 saves features of this name.
+        + ("--agent=dqn-n_step=3_features", f"--dataset={home}/data/random", "--seed=3")
+        + (f"--workdir=w/{probes[1].name}",),
+        ("Pong/3/evaluate/dqn-n_step=3", "Pong/3/data/random"),
+        f"w/{probes[1].name}",
+    )
+    assert "--features=random" in probes[2].command
+
+
+def test_what_an_agent_played_is_the_dataset_of_a_pretraining() -> None:
+    cells = _cells(
+        games="Pong",
+        datasets={},
+        pretrainings={"pvn": {"dataset": "{agent:dqn}/data"}},
+        agents={
+            "pvn": {"features": "pvn"},
+            "dqn": {
+                "features": "random",
+                "flags": {"save_dataset": "{workdir}/data"},
+                "vary": {"n_step": (1, 3)},
+            },
+        },
+        probes={},
+    )
+    names = [f"Pong/3/{kind}-n_step=" for kind in ("evaluate/dqn", "pretrain/pvn", "evaluate/pvn")]
+    assert list(cells) == [f"{name}{n}" for name in names for n in (1, 3)]
+    played, learned = (cells[f"{name}3"] for name in names[:2])
+    assert f"--save_dataset=w/{played.name}/data" in played.command
+    assert learned.needs == (played.name,)
+    assert f"--config.dataset=w/{played.name}/data" in learned.command
+    assert [len(stage) for stage in stages([*cells.values()])] == [2, 2, 2]
+
+
+def test_tuples_in_flags_are_joined() -> None:
+    dataset = {"flags": {"a": ("x", "{game}"), "b": [1]}, "vary": {"c": (("y", "z"), ["w"])}}
+    first, second = _cells(
+        games="Pong", datasets={"random": dataset}, pretrainings={}, agents={}, probes={}
+    ).values()
+    assert {"--a=x,Pong", "--b=1", "--c=y,z"} < {*first.command}
+    assert "--c=w" in second.command
 
 
 def test_shipped_configs() -> None:
@@ -224,7 +225,11 @@ def test_shipped_configs() -> None:
     assert len(small) == 10 * 3 * 7
     published = read_plan(suite_published.get_config().to_dict())
     assert len(published.games) == 60
-    for cell in expand(published, "w"):
+    cells = expand(published, "w")
+    text = (ROOT / "docs" / "suite.md").read_text()
+    for size, number in (("10 x 3", len(small)), ("60 x 5", len(cells))):
+        assert f"| {size}, {number:,} cells |" in text
+    for cell in cells:
         for word in cell.command:
             if word.startswith("--config="):
                 assert (ROOT / word.partition("=")[2]).is_file()

@@ -27,6 +27,7 @@ home.mkdir(exist_ok=True)
 def note(text):
     with open(home.parent / "events", "a") as stream:
         stream.write(f"{text} {home.name}\\n")
+    print(text, flush=True)
 def save(number, _):
     time.sleep(saving)
     (home / "saved").touch()
@@ -126,7 +127,15 @@ def test_status_0_without_results_is_a_failure(tmp_path: Path) -> None:
 def test_the_reason_of_a_program_that_says_nothing(tmp_path: Path) -> None:
     cell = _cell(tmp_path, "a")
     assert error_line(cell, 3) == "ended with status 3"
-    assert error_line(cell, -9) == "ended with signal SIGKILL"
+    assert error_line(cell, -9) == "killed by signal 9 (SIGKILL)"
+    assert error_line(cell, -40) == "killed by signal 40"
+
+
+def test_the_reason_of_a_killed_program_is_not_its_last_warning(tmp_path: Path) -> None:
+    code = "import os; os.write(2, b'a warning\\n'); os.kill(os.getpid(), 9)"
+    scheduler = _scheduler([Cell("a", (sys.executable, "-c", code), (), f"{tmp_path}/a")])
+    list(scheduler.run(Stop()))
+    assert scheduler.failed == {"a": "killed by signal 9 (SIGKILL)"}
 
 
 def test_a_time_limit_stops_what_runs_and_starts_only_what_fits(tmp_path: Path) -> None:
@@ -205,3 +214,8 @@ def test_after_a_kill_the_same_command_waits_for_the_old_process_and_goes_on(
     assert _start_driver(tmp_path, saving=2.5).wait(30) == 0
     assert _events(tmp_path) == ["began a", "saved a", "began a", "ended a", "began b", "ended b"]
     assert not (tmp_path / "a.lock").exists()
+    # 2.5 s of saving were after the kill.
+    record = read_record(_cell(tmp_path, "a"))
+    assert record is not None
+    assert record.complete
+    assert 2.5 <= record.seconds < 20
