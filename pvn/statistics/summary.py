@@ -14,6 +14,7 @@ from pvn.statistics.references import human_normalised
 AGENTS = {
     "pvn": "PVN features",
     "pvn_finetuned": "PVN, fine-tuned",
+    "pvn_finetuned_features": "fine-tuned PVN features",
     "random_features": "random-network features",
     "end_to_end": "end to end",
     "end_to_end_features": "end-to-end features",
