@@ -50,10 +50,9 @@ from pvn.statistics.page import (
     Heading,
     Note,
     Part,
-    Table,
     Terms,
     markdown_page,
-    to_markdown,
+    printed,
 )
 from pvn.statistics.sources import Source
 from pvn.statistics.summary import Result, summarise
@@ -112,7 +111,7 @@ def contents(numbers: Numbers, inputs: Sequence[str]) -> list[Part]:
     styles = {pair: i for i, pair in enumerate(dict.fromkeys(each[1:3] for each in results))}
     listed, anchors = origins(results, numbers.sources)
     parts: list[Part] = [Heading(_RESULTS), results_table(results, anchors)]
-    parts += [Note(line) for line in numbers.mixed]
+    parts += [Note(line, warning=True) for line in numbers.mixed]
     if numbers.aggregates:
         parts += [Heading("Over games"), over.aggregate_table(numbers.aggregates, anchors)]
         parts += [Note(over.AGGREGATE_NOTE)]
@@ -194,7 +193,7 @@ def tables_csv(numbers: Numbers) -> dict[str, str]:
 
 
 def report(inputs: Sequence[str], workdir: str) -> str:
-    """Writes the report to `workdir`. Returns its tables in Markdown.
+    """Writes the report to `workdir`. Returns its tables and warnings in Markdown.
 
     inputs, workdir: local, or `gs://bucket/path`.
 
@@ -218,7 +217,7 @@ def report(inputs: Sequence[str], workdir: str) -> str:
         for name, content in files.items():
             write_whole(place.workdir / name, content)
         place.push(*files)
-    return "\n\n".join(to_markdown(part) for part in parts if isinstance(part, Table))
+    return printed(parts)
 
 
 def main() -> None:

@@ -86,8 +86,8 @@ def append(lines: LineWriter, row: EpisodeRow | ProbeRow) -> None:
 def put_probes(file: Path, new: Sequence[ProbeRow]) -> None:
     """Adds rows to a file of probes; they replace the rows that have the same identities.
 
-    The file is replaced atomically, so it gets all rows or none. The file and its folder are made if
-    they are missing. The text of other rows does not change.
+    The file is replaced atomically, so it gets all rows or none. The file and its folder are made
+    if they are missing. The text of other rows does not change.
 
     Raises:
       UserError: the file holds a line that is not a probe.

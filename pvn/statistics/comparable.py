@@ -1,7 +1,7 @@
 """Finds probes that share a column of a report but cannot be compared."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pvn.evaluation.records import ProbeRow
@@ -9,7 +9,7 @@ from pvn.statistics.summary import ProbeKind, probe_kind
 from pvn.statistics.tables import Column, agent_name
 
 _NOTE = (
-    "**Do not compare these probes.** They share a column, a game and a seed, but not the dataset "
+    "do not compare the probes below. They share a column, a game and a seed, but not the dataset "
     "or max_rows. Probe all features on one dataset, with one --max_rows."
 )
 
@@ -39,19 +39,20 @@ def mixed_probes(probes: Sequence[ProbeRow], columns: Sequence[Column]) -> list[
 
 def _difference(probes: Sequence[ProbeRow], field: str, name: str) -> str:
     """The agents by the value of a row's fact, or "" if all have the same."""
-    agents: defaultdict[str, list[str]] = defaultdict(list)
+    groups: defaultdict[Any, list[ProbeRow]] = defaultdict(list)
     for probe in probes:
-        facts: Mapping[str, Any] = getattr(probe, field)
-        agents[_words(field, facts, name)].append(agent_name(probe.agent))
-    if len(agents) < 2:
+        groups[getattr(probe, field).get(name)].append(probe)
+    if len(groups) < 2:
         return ""
-    return ", ".join(f"{value} ({', '.join(names)})" for value, names in agents.items())
+    return ", ".join(
+        f"{_words(value, field, mine[0])} ({', '.join(agent_name(each.agent) for each in mine)})"
+        for value, mine in groups.items()
+    )
 
 
-def _words(field: str, facts: Mapping[str, Any], name: str) -> str:
-    value = facts.get(name)
+def _words(value: Any, field: str, probe: ProbeRow) -> str:
     if field == "settings":
         return f"max_rows {'not recorded' if value is None else value}"
-    if value is None:
-        return "dataset without a fingerprint"
-    return f"dataset {facts.get('path', '')} {str(value)[:8]}".replace("  ", " ")
+    path = probe.dataset.get("path", "")
+    known = "without a fingerprint" if value is None else str(value)[:8]
+    return " ".join(filter(None, ["dataset", path, known]))

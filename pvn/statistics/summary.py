@@ -150,9 +150,7 @@ def summarise(episodes: Sequence[EpisodeRow], probes: Sequence[ProbeRow]) -> lis
         episode_return = estimate(played) if played else None
         steps = [episode.agent_step for episode in played]
         kinds: dict[ProbeKind, list[ProbeRow]] = dict(probed.get((game, agent), {}))
-        measured = {
-            kind: _probe_estimate(kinds[kind]) for kind in sorted(kinds, key=probe_order)
-        }
+        measured = {kind: _probe_estimate(kinds[kind]) for kind in sorted(kinds, key=probe_order)}
         results.append(
             Result(
                 game=game,

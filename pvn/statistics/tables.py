@@ -133,8 +133,9 @@ def probe_columns(results: Sequence[Result]) -> list[Column]:
         words = [
             value if name == "discount" else f"{name}_{value}" for name, value in shown.items()
         ]
-        names = [_diagnostic(kind)] if kind.target == DIAGNOSTICS else [kind.target, kind.metric]
-        columns.append(Column(kind, title, "_".join([*names, *words]).replace(" ", "_")))
+        metric = _diagnostic(kind) if kind.target == DIAGNOSTICS else kind.metric
+        name = "_".join([kind.target, metric.replace(" ", "_"), *words])
+        columns.append(Column(kind, title, name))
     return columns
 
 
