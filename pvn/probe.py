@@ -150,7 +150,7 @@ def load_targets(names: list[str], settings: list[str]) -> list[NamedTarget]:
 
 
 def _check_names(names: list[str]) -> None:
-    """Raises `UserError` unless results can tell the targets apart, which have short names there."""
+    """Raises `UserError` unless the short names, which results have, tell the targets apart."""
     seen: dict[str, str] = {}
     for name in names:
         short = name.rpartition(":")[2]

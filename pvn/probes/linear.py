@@ -124,9 +124,9 @@ class Question(NamedTuple):
     def _own_scores(self, own: OwnScores, varies: np.ndarray, fit: Fit) -> dict[str, Score]:
         whole, values = self._whole, self.test_values
         # An output that does not vary is predicted as it is.
-        predictions = values.reshape(len(values), -1).copy()
-        predictions[:, varies] = fit.prediction[whole]
-        predictions = predictions.reshape(values.shape)
+        columns = values.reshape(len(values), -1).copy()
+        columns[:, varies] = fit.prediction[whole]
+        predictions = columns.reshape(values.shape)
         episode = self.episode.select(whole)
         names = sorted(own(values, predictions))
 

@@ -131,9 +131,8 @@ def _own_details(named: NamedTarget, question: Question) -> Mapping[str, float]:
 
 def _check_numbers(place: str, found: Any) -> Mapping[str, float]:
     """`found` if it has a real number for each name. `UserError` if not."""
-    if isinstance(found, Mapping) and all(map(_is_name, found)):
-        if all(np.ndim(x) == 0 and np.asarray(x).dtype.kind in "fiu" for x in found.values()):
-            return {name: float(x) for name, x in found.items()}
+    if isinstance(found, Mapping) and all(_is_name(k) and _is_number(x) for k, x in found.items()):
+        return {name: float(x) for name, x in found.items()}
     text = " ".join(repr(found).split())
     text = text if len(text) <= 60 else f"{text[:60]}..."
     raise UserError(f"{place} gave {text}, expected a dict of names to numbers")
@@ -141,3 +140,7 @@ def _check_numbers(place: str, found: Any) -> Mapping[str, float]:
 
 def _is_name(name: Any) -> bool:
     return isinstance(name, str) and name != "" and name.isprintable()
+
+
+def _is_number(value: Any) -> bool:
+    return np.ndim(value) == 0 and np.asarray(value).dtype.kind in "fiu"
