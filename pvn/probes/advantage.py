@@ -19,8 +19,9 @@ import contextlib
 import hashlib
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -88,10 +89,9 @@ class AdvantageTarget(AdvantageSettings):
         branching = Branching(
             self.rollouts, self.steps, self.discount, self.clip_rewards, self.seed
         )
-        bar = self.progress and self.progress(int(missing.sum()), "states", "rollouts")
-        with bar or contextlib.nullcontext():
-            update = bar.update if bar else lambda count: None
-            for done, found in branch_dataset(dataset, row[missing], branching, update):
+        show = self.progress or _hidden
+        with show(int(missing.sum()), "states", "rollouts") as bar:
+            for done, found in branch_dataset(dataset, row[missing], branching, bar.update):
                 returns[np.searchsorted(row, done)] = found
                 stream = io.BytesIO()
                 np.savez_compressed(stream, row=row, returns=returns)
@@ -138,6 +138,12 @@ class AdvantageTarget(AdvantageSettings):
             "best_action_chance": float(best[decided].mean()) if decided.any() else nan,
             "noise_share": float(self.noise / variance) if variance > 0 else nan,
         }
+
+
+@contextlib.contextmanager
+def _hidden(total: int, unit: str, description: str) -> Iterator[Any]:
+    """A `Progress` that shows nothing."""
+    yield SimpleNamespace(update=lambda count: None)
 
 
 def estimate(returns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
