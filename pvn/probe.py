@@ -20,18 +20,19 @@ from pvn import config as cfg
 from pvn import console
 from pvn.data.store import Dataset, open_dataset
 from pvn.errors import UserError
-from pvn.evaluation.records import PROBES, ProbeRow, put_probe
+from pvn.evaluation.records import DIAGNOSTICS, PROBES, ProbeRow, put_probes
 from pvn.features import Features, resolve_features, weights_sha256
 from pvn.fields import check_field, fields_of
 from pvn.paths import make_folder
 from pvn.plugins import is_plugin, plugin_identity
+from pvn.probes.advantage import AdvantageTarget
 from pvn.probes.diagnostics import Measure, linear_cka, measure
 from pvn.probes.questions import Questions, ask_all
 from pvn.probes.results import Origin, measure_rows, probe_rows
 from pvn.probes.table import compute_table
-from pvn.probes.target import NamedTarget, load_target
+from pvn.probes.target import TARGETS, NamedTarget, load_target
 from pvn.probes.value import ValueTarget
-from pvn.run_directory import Workdir, lock_workdir
+from pvn.run_directory import Workdir, command_line, lock_workdir
 
 _FEATURES = cfg.define_paths(
     "features",
@@ -54,8 +55,7 @@ _DATASET = cfg.define_path("dataset", None, "Dataset directory.", required=True,
 _TARGETS = flags.DEFINE_list(
     "targets",
     ["value"],
-    "Targets to predict, comma-separated: value, reward, action, next_features, or "
-    "path/to/file.py:Name.",
+    f"Targets to predict, comma-separated: {', '.join(TARGETS)}, or path/to/file.py:Name.",
 )
 _SET = flags.DEFINE_multi_string(
     "set", [], "A setting of one target, as action.policy=runs/pong/eval. May be repeated."
@@ -124,13 +124,14 @@ def load_targets(names: list[str], settings: list[str]) -> list[NamedTarget]:
     """The targets that the flags --targets and --set describe.
 
     Raises:
-      UserError: there is no such target or setting, or a target occurs twice.
+      UserError: there is no such target or setting, or two targets have the same name.
     """
     given = {"discount": _DISCOUNT.value, "clip_rewards": _CLIP.value}
     for name, field in fields_of(ValueTarget).items():
         check_field(f"--{name}", given[name], field)
     if not names or len(set(names)) < len(names):
         raise UserError(f"--targets={','.join(names)}: expected one target or more, each once")
+    _check_names(names)
     own: dict[str, dict[str, str]] = {name.rpartition(":")[2]: {} for name in names}
     for text in settings:
         place, equals, value = text.partition("=")
@@ -141,13 +142,34 @@ def load_targets(names: list[str], settings: list[str]) -> list[NamedTarget]:
                 f"--targets={','.join(names)}"
             )
         own[target][setting] = value
-    return [load_target(name, given, own[name.rpartition(":")[2]]) for name in names]
+    targets = [load_target(name, given, own[name.rpartition(":")[2]]) for name in names]
+    for each in targets:
+        if isinstance(each.target, AdvantageTarget):
+            each.target.progress = console.progress
+    return targets
+
+
+def _check_names(names: list[str]) -> None:
+    """Raises `UserError` unless the short names, which results have, tell the targets apart."""
+    seen: dict[str, str] = {}
+    for name in names:
+        short = name.rpartition(":")[2]
+        if is_plugin(name) and short in (*TARGETS, DIAGNOSTICS):
+            raise UserError(
+                f"--targets={name}: results of pvn's own have the name {short}; give yours another"
+            )
+        if short in seen:
+            raise UserError(
+                f"--targets={','.join(names)}: {seen[short]} and {name} have the same name {short} "
+                "in results; rename one"
+            )
+        seen[short] = name
 
 
 def probe_all(
     subjects: list[Subject], questions: Questions, dataset: Dataset, place: Workdir
 ) -> None:
-    """Asks all questions of all features, and writes the rows.
+    """Asks all questions of all features. Writes the rows of each features together.
 
     Raises:
       UserError: features are not finite or too large.
@@ -159,8 +181,9 @@ def probe_all(
         rows = questions.rows
         with console.progress(len(rows), "states", f"features of {subject.agent}") as bar:
             table = compute_table(subject.features, dataset.rows, rows, bar.update)
+        made: list[ProbeRow] = []
         for target, result in questions.answers(table):
-            _put(place, probe_rows(origin, target, result, _MAX_ROWS.value))
+            made += probe_rows(origin, target, result, _MAX_ROWS.value)
             for metric, score in result.scores.items():
                 word = "R^2" if metric == "r2" else metric.replace("_", " ")
                 console.say(
@@ -170,14 +193,16 @@ def probe_all(
         if _DIAGNOSTICS.value:
             sample = table.at(questions.diagnosed)
             measures = measure(sample)
-            _put(place, measure_rows(origin, measures))
+            made += measure_rows(origin, measures)
             for other, x in earlier:
                 settings = {"other": other.agent, "states": len(sample)}
                 measures.append(Measure("cka", linear_cka(x, sample), settings))
                 both = subject.described | {"other_sha256": other.described["sha256"]}
-                _put(place, measure_rows(origin._replace(features=both), measures[-1:]))
+                made += measure_rows(origin._replace(features=both), measures[-1:])
             console.say(f"{subject.agent}: {', '.join(map(_words, measures))}")
             earlier.append((subject, sample))
+        put_probes(place.workdir / PROBES, made)
+        place.push(PROBES)
         del table  # before the next one is made
 
 
@@ -189,7 +214,11 @@ def _origin(subject: Subject, dataset: Dataset, identity: dict[str, Any]) -> Ori
         seed=_SEED.value,
         features=subject.described,
         dataset=identity,
-        details={"num_features": features.num_features, "step": features.metadata.get("step")},
+        details={
+            "num_features": features.num_features,
+            "step": features.metadata.get("step"),
+            "command": command_line(),
+        },
     )
 
 
@@ -197,12 +226,6 @@ def _words(each: Measure) -> str:
     other = each.settings.get("other")
     name = f"CKA with {other}" if other else each.metric.replace("_", " ")
     return f"{name} {each.value:.4g}"
-
-
-def _put(place: Workdir, rows: list[ProbeRow]) -> None:
-    for row in rows:
-        put_probe(place.workdir / PROBES, row)
-    place.push(PROBES)
 
 
 def main() -> int:

@@ -23,6 +23,7 @@ from pvn.run_directory import lock_workdir
 from pvn.statistics import exports
 from pvn.statistics import over_games_tables as over
 from pvn.statistics.charts import game_charts, over_games_chart, probe_chart
+from pvn.statistics.comparable import mixed_probes
 from pvn.statistics.curves import (
     Curve,
     label_efficiency,
@@ -49,10 +50,9 @@ from pvn.statistics.page import (
     Heading,
     Note,
     Part,
-    Table,
     Terms,
     markdown_page,
-    to_markdown,
+    printed,
 )
 from pvn.statistics.sources import Source
 from pvn.statistics.summary import Result, summarise
@@ -74,6 +74,7 @@ class Numbers(NamedTuple):
     """All numbers of a report."""
 
     results: list[Result]
+    mixed: list[str]  # probes that share a column and cannot be compared
     aggregates: list[Aggregate]
     improvements: list[Improvement]
     windows: list[Window]
@@ -87,6 +88,7 @@ def compute(rows: Rows) -> Numbers:
     scores, results = run_scores(rows.episodes), summarise(rows.episodes, rows.probes)
     return Numbers(
         results=results,
+        mixed=mixed_probes(rows.probes, probe_columns(results)),
         aggregates=aggregate(scores),
         improvements=improvements(rows.episodes),
         windows=windows(rows.episodes),
@@ -109,6 +111,7 @@ def contents(numbers: Numbers, inputs: Sequence[str]) -> list[Part]:
     styles = {pair: i for i, pair in enumerate(dict.fromkeys(each[1:3] for each in results))}
     listed, anchors = origins(results, numbers.sources)
     parts: list[Part] = [Heading(_RESULTS), results_table(results, anchors)]
+    parts += [Note(line, warning=True) for line in numbers.mixed]
     if numbers.aggregates:
         parts += [Heading("Over games"), over.aggregate_table(numbers.aggregates, anchors)]
         parts += [Note(over.AGGREGATE_NOTE)]
@@ -190,7 +193,7 @@ def tables_csv(numbers: Numbers) -> dict[str, str]:
 
 
 def report(inputs: Sequence[str], workdir: str) -> str:
-    """Writes the report to `workdir`. Returns its tables in Markdown.
+    """Writes the report to `workdir`. Returns its tables and warnings in Markdown.
 
     inputs, workdir: local, or `gs://bucket/path`.
 
@@ -214,7 +217,7 @@ def report(inputs: Sequence[str], workdir: str) -> str:
         for name, content in files.items():
             write_whole(place.workdir / name, content)
         place.push(*files)
-    return "\n\n".join(to_markdown(part) for part in parts if isinstance(part, Table))
+    return printed(parts)
 
 
 def main() -> None:

@@ -72,6 +72,7 @@ def test_two_feature_sets_and_all_targets(
         assert (row["features"]["sha256"] == metadata["sha256"]) == (row["agent"] == "one")
         assert len(row["dataset"]["fingerprint"]) == 64
         assert (row["details"]["num_features"], row["details"]["step"]) == (16, 0)
+        assert row["details"]["command"].startswith("python -m pvn.probe --dataset=")
     settings = {row["target"]: row["settings"] for row in made}
     assert settings["value"] == {"discount": 0.9, "clip_rewards": True, "max_rows": 1000}
     assert settings["action"] == {"policy": "", "max_states": 70000, "max_rows": 1000}
@@ -90,7 +91,9 @@ def test_two_feature_sets_and_all_targets(
     assert again.returncode == 0, again.stderr
     *others, replaced = _rows(tmp_path)
     assert others == made[1:]
-    assert replaced == made[0] | {"features": made[0]["features"] | {"path": str(moved)}}
+    details = made[0]["details"] | {"command": replaced["details"]["command"]}
+    same = made[0] | {"details": details}
+    assert replaced == same | {"features": made[0]["features"] | {"path": str(moved)}}
 
     # Another setting adds a row.
     alike = [f"--features={features}", "--agent=one", "--nodiagnostics"]
@@ -130,6 +133,9 @@ def test_features_that_are_not_finite(run: Callable, dataset: Path, tmp_path: Pa
         (["--targets=x"], "error: target 'x': expected one of value, reward, action, "),
         (["--targets="], "error: --targets=: expected one target or more, each once"),
         (["--targets=value,value"], "error: --targets=value,value: expected one target or more"),
+        (["--targets=a.py:X,b.py:X"], "error: --targets=a.py:X,b.py:X: a.py:X and b.py:X have the"),
+        (["--targets=a.py:value"], "error: --targets=a.py:value: results of pvn's own have the"),
+        (["--targets=a.py:features"], "error: --targets=a.py:features: results of pvn's own have"),
         (["--features=/nowhere"], "error: features /nowhere: no features.json there"),
         (["--agent=a,b"], "error: --agent=a,b: 2 names for 1 --features"),
         (["--like=x", "--features=y"], "error: --like=x: goes with --features=random, not with y"),
@@ -143,6 +149,23 @@ def test_bad_input(dataset: Path, tmp_path: Path, arguments: list[str], message:
     common = ["--features=random", f"--dataset={dataset}", f"--workdir={tmp_path / 'probe'}"]
     assert _refused([*common, *arguments]).startswith(message)
     assert not (tmp_path / "probe").exists()
+
+
+def test_a_probe_that_is_interrupted_leaves_no_part(
+    dataset: Path, features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(sample: np.ndarray) -> None:
+        raise UserError("stop")
+
+    monkeypatch.setattr(pvn.probe, "measure", interrupted)
+    arguments = [f"--features={features}", f"--dataset={dataset}", f"--workdir={tmp_path}"]
+    assert _refused([*arguments, "--max_rows=500", "--discount=0.9"]) == "error: stop"
+    assert not (tmp_path / "probes.jsonl").exists()
+
+
+def test_help_names_all_targets() -> None:
+    text = flags.FLAGS["targets"].help
+    assert all(name in text for name in TARGETS + ("advantage", "ram"))
 
 
 def test_two_features_of_one_name(dataset: Path, features: Path, tmp_path: Path) -> None:

@@ -263,6 +263,16 @@ def test_a_target_with_the_name_of_one_of_ours_has_its_own_column(tmp_path):
     assert "variance of the discounted return that a" in text
 
 
+def test_probes_that_cannot_be_compared_cannot_be_missed(tmp_path):
+    other = probe_row(0.25, agent="a|b", dataset={"path": "data/two", "fingerprint": "dc"})
+    shown = report([write(tmp_path / "in", probes=[probe_row(0.5), other])], tmp_path / "out")
+    line = "R² (discount 0.99), Pong, seed 0: dataset data/pong cd (PVN features), dataset data/two"
+    assert "\n\nWarning: do not compare the probes below." in shown
+    assert f"Warning: Value-probe {line} dc (a|b)" in shown
+    assert "> **Warning:** do not" in (tmp_path / "out" / "report.md").read_text()
+    assert '<p class="warning">Value-probe' in (tmp_path / "out" / "report.html").read_text()
+
+
 def test_every_curve_has_its_entry_in_the_legend(monkeypatch):
     # Matplotlib hides lines whose label begins with an underscore.
     drawn = []

@@ -8,7 +8,7 @@ also reads older rows: `method` (now `agent`), `return` (now `episode_return`), 
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -16,6 +16,8 @@ from pvn.errors import UserError
 from pvn.files import LineWriter, write_whole
 
 SCORES, PROBES = "scores.jsonl", "probes.jsonl"
+
+DIAGNOSTICS = "features"  # the target of rows that measure features themselves, without a target
 
 Row = TypeVar("Row", "EpisodeRow", "ProbeRow")
 
@@ -81,22 +83,24 @@ def append(lines: LineWriter, row: EpisodeRow | ProbeRow) -> None:
     lines.write(to_json(row))
 
 
-def put_probe(file: Path, row: ProbeRow) -> None:
-    """Adds `row` to a file of probes, or replaces the row that has the same identity.
+def put_probes(file: Path, new: Sequence[ProbeRow]) -> None:
+    """Adds rows to a file of probes; they replace the rows that have the same identities.
 
-    The file is replaced atomically. The file and its folder are made if they are missing. The text
-    of other rows does not change.
+    The file is replaced atomically, so it gets all rows or none. The file and its folder are made
+    if they are missing. The text of other rows does not change.
 
     Raises:
       UserError: the file holds a line that is not a probe.
     """
-    kept = []
+    kept: list[str] = []
+    identities = {row.identity for row in new}
     if file.is_file():
         rows = [old for _, old in read_rows(file, parse_probe)]
         lines = file.read_text(encoding="utf-8").removesuffix("\n").split("\n") if rows else []
-        kept = [line for line, old in zip(lines, rows, strict=True) if old.identity != row.identity]
+        pairs = zip(lines, rows, strict=True)
+        kept = [line for line, old in pairs if old.identity not in identities]
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, "".join(f"{line}\n" for line in [*kept, to_json(row)]))
+    write_whole(file, "".join(f"{line}\n" for line in [*kept, *map(to_json, new)]))
 
 
 class _Kind(NamedTuple):

@@ -1,6 +1,10 @@
 """The action of a policy, as a probe target."""
 
+import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -15,17 +19,25 @@ from pvn.probes.split import draw_rows
 _BATCH = 256  # observations that a policy gets together
 
 
-class ActionTarget(NamedTuple):
+class ActionSettings(NamedTuple):
+    """Settings of `ActionTarget`."""
+
+    policy: Annotated[str, Field(str, lambda x: True, "a policy, or empty")] = ""
+    """The workdir of a `pvn.evaluate` run, `path/to/file.py:Name` or `package.module:Name`; empty:
+    the stored actions."""
+    max_states: Annotated[int, whole(1)] = 50_000  # at which a policy is asked
+
+
+class ActionTarget(ActionSettings):
     """The action that a policy takes at a state: classes from 0 to A - 1.
 
     The policy is the one that made the data, with the actions as they are stored, its exploration
     included; or another one, which is asked: the most probable action it gives.
     """
 
-    policy: Annotated[str, Field(str, lambda x: True, "a policy, or empty")] = ""
-    """The workdir of a `pvn.evaluate` run, `path/to/file.py:Name` or `package.module:Name`; empty:
-    the stored actions."""
-    max_states: Annotated[int, whole(1)] = 50_000  # at which a policy is asked
+    described: Mapping[str, str] = MappingProxyType({})
+    """The policy of the last call of `targets`: `policy`, its name, which policies of several seeds
+    share, and `policy_sha256`, of the weights or of the user's files. Empty for stored actions."""
 
     def targets(self, dataset: Dataset, folder: Path = Path()) -> tuple[np.ndarray, np.ndarray]:
         """int64 [N]; known at each row, or where the policy was asked.
@@ -51,9 +63,20 @@ class ActionTarget(NamedTuple):
     def _load(self, dataset: Dataset) -> Policy:
         num_actions = int(dataset.attributes["num_actions"])
         if is_plugin(self.policy) and not self.policy.startswith("gs://"):
-            return load_own_policy(self.policy, num_actions, _BATCH)[0]
+            own, identity = load_own_policy(self.policy, num_actions, _BATCH)
+            files = json.dumps(identity["policy_files"], sort_keys=True)
+            self.described = {
+                "policy": str(identity["policy"]),
+                "policy_sha256": hashlib.sha256(files.encode()).hexdigest(),
+            }
+            return own
         from pvn.evaluation.policy import load_policy  # imported here because it imports JAX
 
         policy = load_policy(self.policy)
         policy.check_game(dataset.attributes["game"], num_actions)
+        facts = policy.metadata
+        self.described = {
+            "policy": f"{facts.get('agent', 'features')} {facts.get('head', 'head')}",
+            "policy_sha256": facts["head_sha256"],
+        }
         return policy

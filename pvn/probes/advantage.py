@@ -15,11 +15,14 @@ target, R^2 of the advantage without noise is 1 - (E - N) / (V - N): the noise o
 independent of the features.
 """
 
+import contextlib
 import hashlib
 import io
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from types import SimpleNamespace
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +30,9 @@ from pvn.data.store import Dataset
 from pvn.fields import SEED, flag, real, whole
 from pvn.files import write_whole
 from pvn.probes.rollouts import Branching, branch_dataset, check_collected, draw_rows
+
+Progress = Callable[[int, str, str], Any]
+"""(total, unit, description) -> a progress bar, as `pvn.console.progress` makes it."""
 
 _VERSION = 1  # of the computation; part of the name of the stored returns
 
@@ -46,6 +52,7 @@ class AdvantageTarget(AdvantageSettings):
     """Advantages of all actions. `scores` holds for the states of the last call of `targets`."""
 
     noise = float("nan")  # mean of N(s, a), of the last call of `targets`
+    progress: Progress | None = None  # shows how far the rollouts are
 
     def targets(self, dataset: Dataset, folder: Path) -> tuple[np.ndarray, np.ndarray]:
         """Advantages float32 [N, A], and whether they are known, bool [N, A]: at the drawn rows.
@@ -82,11 +89,13 @@ class AdvantageTarget(AdvantageSettings):
         branching = Branching(
             self.rollouts, self.steps, self.discount, self.clip_rewards, self.seed
         )
-        for done, found in branch_dataset(dataset, row[missing], branching):
-            returns[np.searchsorted(row, done)] = found
-            stream = io.BytesIO()
-            np.savez_compressed(stream, row=row, returns=returns)
-            write_whole(file, stream.getvalue())
+        show = self.progress or _hidden
+        with show(int(missing.sum()), "states", "rollouts") as bar:
+            for done, found in branch_dataset(dataset, row[missing], branching, bar.update):
+                returns[np.searchsorted(row, done)] = found
+                stream = io.BytesIO()
+                np.savez_compressed(stream, row=row, returns=returns)
+                write_whole(file, stream.getvalue())
         return returns
 
     def scores(self, values: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
@@ -96,9 +105,7 @@ class AdvantageTarget(AdvantageSettings):
           vary no more than their noise.
         best_action: share of states in which the action with the highest prediction is the best.
           States in which all actions are equal do not count. NaN if there is no other.
-        best_action_chance: the same for a random action.
         chosen_advantage: mean advantage of the action with the highest prediction; 0 by chance.
-        noise_share: share of the variance of the targets that is noise.
         """
         values, predictions = values.astype(np.float64), predictions.astype(np.float64)
         variance = np.mean(np.var(values, axis=0))
@@ -112,10 +119,31 @@ class AdvantageTarget(AdvantageSettings):
         return {
             "r2_corrected": float(1 - (error - self.noise) / signal) if signal > 0 else nan,
             "best_action": float(best[chosen][decided].mean()) if decided.any() else nan,
-            "best_action_chance": float(best[decided].mean()) if decided.any() else nan,
             "chosen_advantage": float(values[chosen].mean()),
+        }
+
+    def details(self, values: np.ndarray) -> dict[str, float]:
+        """Properties of the advantages of the rollouts [M, A], whatever the features.
+
+        best_action_chance: the score best_action of a random action.
+        noise_share: share of the variance of the targets that is noise.
+        Both are NaN where they are not defined.
+        """
+        values = values.astype(np.float64)
+        variance = np.mean(np.var(values, axis=0))
+        best = values == values.max(axis=1, keepdims=True)
+        decided = ~best.all(axis=1)
+        nan = float("nan")
+        return {
+            "best_action_chance": float(best[decided].mean()) if decided.any() else nan,
             "noise_share": float(self.noise / variance) if variance > 0 else nan,
         }
+
+
+@contextlib.contextmanager
+def _hidden(total: int, unit: str, description: str) -> Iterator[Any]:
+    """A `Progress` that shows nothing."""
+    yield SimpleNamespace(update=lambda count: None)
 
 
 def estimate(returns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

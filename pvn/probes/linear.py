@@ -1,6 +1,7 @@
 """A linear probe of frozen features: a regression or a classifier, scored on held-out episodes."""
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +34,7 @@ class ProbeResult(NamedTuple):
     num_train_rows: int
     num_test_rows: int
     num_test_episodes: int
+    details: Mapping[str, float] = MappingProxyType({})  # that the target gives of the test rows
 
 
 class Question(NamedTuple):
@@ -91,6 +93,17 @@ class Question(NamedTuple):
         """bool [K]: whether an output has two different values in each part."""
         return varying(self.split, self.values, self.known)
 
+    @property
+    def test_values(self) -> np.ndarray:
+        """The values of the test rows where all outputs are known, [R, K], or [R] if K = 1."""
+        values = self.values[self.split.test][self._whole]
+        return values[:, 0] if values.shape[1] == 1 else values
+
+    @property
+    def _whole(self) -> np.ndarray:
+        """bool [M_test]: whether all outputs of a test row are known."""
+        return self.known[self.split.test].all(axis=1)
+
     def _fit(self, table: FeatureTable, varies: np.ndarray) -> Fit:
         """The fits of the outputs that vary."""
         values, known = self.values[:, varies], self.known[:, varies]
@@ -109,13 +122,11 @@ class Question(NamedTuple):
         return Fit(joined, joined, penalty)
 
     def _own_scores(self, own: OwnScores, varies: np.ndarray, fit: Fit) -> dict[str, Score]:
-        test = self.split.test
-        whole = self.known[test].all(axis=1)
-        values = self.values[test][whole]
-        predictions = values.copy()  # an output that does not vary is predicted as it is
-        predictions[:, varies] = fit.prediction[whole]
-        if values.shape[1] == 1:
-            values, predictions = values[:, 0], predictions[:, 0]
+        whole, values = self._whole, self.test_values
+        # An output that does not vary is predicted as it is.
+        columns = values.reshape(len(values), -1).copy()
+        columns[:, varies] = fit.prediction[whole]
+        predictions = columns.reshape(values.shape)
         episode = self.episode.select(whole)
         names = sorted(own(values, predictions))
 

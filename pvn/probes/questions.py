@@ -1,15 +1,16 @@
 """The questions that several targets ask of features, on the same rows where possible."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pvn.data.store import Dataset
 from pvn.data.transitions import has_stack
 from pvn.errors import UserError
-from pvn.probes.linear import ProbeResult, Question, ask
+from pvn.plugins import plugin_errors
+from pvn.probes.linear import OwnScores, ProbeResult, Question, ask
 from pvn.probes.next_features import NextFeatures, NextQuestion
 from pvn.probes.split import draw_rows
 from pvn.probes.table import FeatureTable
@@ -40,10 +41,17 @@ class Questions(NamedTuple):
         """Yields the result of each target.
 
         Raises:
-          UserError: features are too large, or the target's own scores are not numbers.
+          UserError: features are too large; the code of a target's own scores or details raises,
+            or they are not numbers by name.
         """
         for target, question in self.asked:
-            yield target, question.answer(table, getattr(target.target, "scores", None))
+            try:
+                result = question.answer(table, _own_scores(target))
+            except UserError as error:
+                raise _named(error, "target: ", target.source) from None
+            if isinstance(question, Question):
+                result = result._replace(details=_own_details(target, question))
+            yield target, result
 
 
 def ask_all(
@@ -70,12 +78,11 @@ def ask_all(
     asked = []
     for target in targets:
         try:
-            asked.append(Asked(target, _ask(target, dataset, folder, max_rows, seed)))
+            question = _ask(target, dataset, folder, max_rows, seed)
         except UserError as error:
-            text = str(error)
-            if not text.startswith("probe: "):
-                raise
-            raise UserError(f"target {target.name}: {text.removeprefix('probe: ')}") from None
+            raise _named(error, "probe: ", target.name) from None
+        described = dict(getattr(target.target, "described", {}))
+        asked.append(Asked(target._replace(settings=target.settings | described), question))
     diagnosed = np.empty(0, np.int64)
     if diagnostics:
         diagnosed = draw_rows(has_stack(dataset.rows), min(DIAGNOSED, max_rows), seed)
@@ -89,3 +96,51 @@ def _ask(
         return named.target.ask(dataset.rows, max_rows=max_rows, seed=seed)
     values, known, _, names = targets_of(named, dataset, folder)
     return ask(dataset.rows, values, known, names=names, max_rows=max_rows, seed=seed)
+
+
+def _named(error: UserError, beginning: str, name: str) -> UserError:
+    """An error that begins like this, with the name of the target; other errors as they are."""
+    text = str(error)
+    if not text.startswith(beginning):
+        return error
+    return UserError(f"target {name}: {text.removeprefix(beginning)}")
+
+
+def _own_scores(named: NamedTarget) -> OwnScores | None:
+    """The target's method `scores`, whose errors are one line, with its result checked."""
+    own = getattr(named.target, "scores", None)
+    if own is None:
+        return None
+
+    def scores(values: np.ndarray, predictions: np.ndarray) -> Mapping[str, float]:
+        with plugin_errors("target", named.source):
+            found = own(values, predictions)
+        return _check_numbers(f"target {named.source}: scores(values, predictions)", found)
+
+    return scores
+
+
+def _own_details(named: NamedTarget, question: Question) -> Mapping[str, float]:
+    own = getattr(named.target, "details", None)
+    if own is None:
+        return {}
+    with plugin_errors("target", named.source):
+        found = own(question.test_values)
+    return _check_numbers(f"target {named.source}: details(values)", found)
+
+
+def _check_numbers(place: str, found: Any) -> Mapping[str, float]:
+    """`found` if it has a real number for each name. `UserError` if not."""
+    if isinstance(found, Mapping) and all(_is_name(k) and _is_number(x) for k, x in found.items()):
+        return {name: float(x) for name, x in found.items()}
+    text = " ".join(repr(found).split())
+    text = text if len(text) <= 60 else f"{text[:60]}..."
+    raise UserError(f"{place} gave {text}, expected a dict of names to numbers")
+
+
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and name != "" and name.isprintable()
+
+
+def _is_number(value: Any) -> bool:
+    return np.ndim(value) == 0 and np.asarray(value).dtype.kind in "fiu"

@@ -21,7 +21,7 @@ class RamTarget:
         self.names: tuple[str, ...] = ()  # of the K outputs, once `targets` has run
         self.constant: tuple[str, ...] = ()  # variables that are left out, because they never vary
 
-    def targets(self, dataset: Dataset, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    def targets(self, dataset: Dataset, folder: Path = Path()) -> tuple[np.ndarray, np.ndarray]:
         """The variables, float32 [N, K] from 0 to 255; all are known, bool [N, K].
 
         Args:

@@ -5,13 +5,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pvn.evaluation.records import ProbeRow
+from pvn.evaluation.records import DIAGNOSTICS, ProbeRow
 from pvn.probes.diagnostics import Measure
 from pvn.probes.linear import ProbeResult
 from pvn.probes.score import Score
 from pvn.probes.target import NamedTarget
-
-DIAGNOSTICS = "features"  # the target of rows of diagnostics
 
 
 class Origin(NamedTuple):
@@ -32,7 +30,8 @@ def probe_rows(
 
     Named outputs are in the details of the row, as [value, low, high].
     """
-    details = {key: getattr(result, key) for key in result._fields[2:]}
+    details = {key: getattr(result, key) for key in result._fields[2:] if key != "details"}
+    details |= {key: value for key, value in result.details.items() if np.isfinite(value)}
     rows = []
     for metric, score in result.scores.items():
         if not np.isfinite(score.value):

@@ -6,12 +6,11 @@ the rollout's own random numbers: the first action may be replaced by the previo
 independently in each rollout.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import as_completed
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from pvn.data.store import Dataset
 from pvn.envs.emulator import Emulator
@@ -65,7 +64,10 @@ def draw_rows(dataset: Dataset, count: int, seed: int) -> np.ndarray:
 
 
 def branch_dataset(
-    dataset: Dataset, row: np.ndarray, branching: Branching
+    dataset: Dataset,
+    row: np.ndarray,
+    branching: Branching,
+    on_progress: Callable[[int], object] = lambda count: None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields (rows int64 [m], returns float64 [m, A, rollouts]), stream by stream, in any order.
 
@@ -73,18 +75,16 @@ def branch_dataset(
       dataset: see `check_collected`.
       row: int64 [n], ascending.
       branching: settings.
+      on_progress: called with the number of rows just done.
 
     Raises:
       UserError: the emulator does not repeat the games, or a file is corrupt.
     """
-    with (
-        Workers() as workers,
-        tqdm(total=len(row), unit=" states", desc="rollouts", disable=None) as bar,
-    ):
+    with Workers() as workers:
         calls = [workers.submit(_branch_stream, task) for task in _tasks(dataset, row, branching)]
         for call in as_completed(calls):
             numbers, returns = call.result()
-            bar.update(len(numbers))
+            on_progress(len(numbers))
             yield numbers, returns
 
 

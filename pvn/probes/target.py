@@ -30,8 +30,10 @@ KINDS = {"f": REGRESSION, "b": BINARY, "i": CLASSES, "u": CLASSES}  # by the kin
 class Target(Protocol):
     """Computes what a probe predicts from features.
 
-    It may also have `names`, the names of K outputs, as an attribute or a method, and a method
-    `scores(values, predictions) -> dict[str, float]` with scores of its own.
+    It may also have `names`, the names of K outputs, as an attribute or a method; a method
+    `scores(values, predictions) -> dict[str, float]` with scores of its own; a method
+    `details(values) -> dict[str, float]` with properties of the test rows' values; and `described`,
+    settings by name that are known once `targets` has run and replace those of its fields.
     """
 
     def targets(self, dataset: Dataset, folder: Path) -> tuple[np.ndarray, np.ndarray]:

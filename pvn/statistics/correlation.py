@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from pvn.statistics.intervals import bootstrap_interval
 
@@ -38,7 +37,7 @@ def spearman(x: Sequence[float], y: Sequence[float], seed: int = 0) -> Correlati
     count = len(x)
     if count < _MIN_PAIRS or len(set(x)) < 2 or len(set(y)) < 2:
         return Correlation(count, None, None, None)
-    ranks = [stats.rankdata(each) for each in (x, y)]
+    ranks = [_ranks(each) for each in (x, y)]
     rho = _pearson(ranks[0], ranks[1])
     return Correlation(count, rho, rank_interval(rho, count), _p_value(ranks[0], ranks[1], seed))
 
@@ -68,6 +67,13 @@ def _p_value(x: np.ndarray, y: np.ndarray, seed: int) -> float:
     return float((np.sum(covariances >= observed) + extra) / (len(permuted) + extra))
 
 
+def _ranks(x: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Ranks from 1, float64 [N]; ties get their mean rank."""
+    from scipy import stats  # takes about a second, which most reports do not need
+
+    return np.asarray(stats.rankdata(x))
+
+
 def _pearson(x: np.ndarray, y: np.ndarray) -> float:
     return float(np.clip(np.corrcoef(x, y)[0, 1], -1.0, 1.0))
 
@@ -92,6 +98,6 @@ def within_groups(pairs: Mapping[str, Sequence[tuple[float, float]]]) -> Within:
     for group in pairs.values():
         x, y = (np.array(each) for each in zip(*group, strict=True))
         if len(group) >= 3 and np.ptp(x) > 0 and np.ptp(y) > 0:
-            found.append(_pearson(stats.rankdata(x), stats.rankdata(y)))
+            found.append(_pearson(_ranks(x), _ranks(y)))
     interval = bootstrap_interval(found) if len(found) >= _MIN_GROUPS else None
     return Within(len(found), float(np.mean(found)) if found else None, interval)

@@ -29,6 +29,8 @@ class Rows(NamedTuple):
 def load_rows(inputs: Sequence[str], names: Sequence[str] | None = None) -> Rows:
     """Reads the episodes and the probes of some directories.
 
+    A probe that is there twice counts once: each run of pvn.probe measures the diagnostics anew.
+
     Args:
       inputs: directories that hold scores.jsonl, probes.jsonl, or both.
       names: what the sources call them; default: as `inputs`.
@@ -36,7 +38,7 @@ def load_rows(inputs: Sequence[str], names: Sequence[str] | None = None) -> Rows
     Raises:
       UserError: a directory is missing, is named twice, or holds neither file; a line is not a row;
         a run is in two directories, which would count it twice; two probes belong in the same cell
-        of a report; there are no rows.
+        of a report and differ; there are no rows.
     """
     episodes: list[EpisodeRow] = []
     probes: list[ProbeRow] = []
@@ -59,6 +61,8 @@ def load_rows(inputs: Sequence[str], names: Sequence[str] | None = None) -> Rows
             for line, (place, probe) in enumerate(read_rows(probed, parse_probe), 1):
                 cell = (*probe[:3], probe_kind(probe))  # game, agent, seed
                 if cell in cells:
+                    if _repeats(probe, cells[cell][1]):
+                        continue
                     raise UserError(f"{place}: {_claim(probe, *cells[cell])}")
                 cells[cell] = place, probe
                 probes.append(probe)
@@ -82,12 +86,17 @@ def _directories(inputs: Sequence[str]) -> list[Path]:
     return list(found.values())
 
 
+def _repeats(probe: ProbeRow, other: ProbeRow) -> bool:
+    """Whether a row is the result that `other` is."""
+    return (probe.identity, probe[8:11]) == (other.identity, other[8:11])  # value, low, high
+
+
 def _claim(probe: ProbeRow, place: str, other: ProbeRow) -> str:
     """The message that `probe` belongs in the same cell as `other` at `place`, with a remedy."""
     settings = (f"{name} {value}" for name, value in probe.settings.items() if name != "code")
     what = ", ".join([probe.game, probe.agent, f"seed {probe.seed}", probe.target, *settings])
     if probe.identity == other.identity:
-        return f"{what} is at {place} too; a probe counts once"
+        return f"{what} is at {place} too, with another value; remove one of the lines"
     differ = [name for name in ("settings", "features", "dataset") if _differ(probe, other, name)]
     return (
         f"{what} is at {place} too, with other {' and '.join(differ)}; give one of them another "

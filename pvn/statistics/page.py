@@ -35,6 +35,7 @@ class Note(NamedTuple):
     """A paragraph."""
 
     text: str
+    warning: bool = False  # stands out; the text may hold names
 
 
 class Series(NamedTuple):
@@ -149,8 +150,8 @@ def _markdown(part: Part) -> str:
             return f"## {text}"
         case Table():
             return to_markdown(part, links=True)
-        case Note(text):
-            return text
+        case Note(text, warning):
+            return f"> **Warning:** {_escape(text)}" if warning else text
         case Chart(title, file):
             return f"![{_escape(title)}]({file})"
         case Terms(pairs):
@@ -159,6 +160,17 @@ def _markdown(part: Part) -> str:
             return "\n".join(f"- `{name}`" for name in names)
         case Origins():
             return _origins(part)
+
+
+def printed(parts: Sequence[Part]) -> str:
+    """What a terminal shows of a report: its tables and warnings, as Markdown."""
+    shown = []
+    for part in parts:
+        if isinstance(part, Table):
+            shown.append(to_markdown(part))
+        elif isinstance(part, Note) and part.warning:
+            shown.append(f"Warning: {part.text}")
+    return "\n\n".join(shown)
 
 
 def markdown_page(parts: Sequence[Part]) -> str:

@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pvn.evaluation.records import EpisodeRow, ProbeRow
+from pvn.evaluation.records import DIAGNOSTICS, EpisodeRow, ProbeRow
 from pvn.statistics.intervals import nested_bootstrap
 from pvn.statistics.references import human_normalised
 
 AGENTS = {
     "pvn": "PVN features",
     "pvn_finetuned": "PVN, fine-tuned",
+    "pvn_finetuned_features": "fine-tuned PVN features",
     "random_features": "random-network features",
     "end_to_end": "end to end",
     "end_to_end_features": "end-to-end features",
@@ -21,7 +22,9 @@ AGENTS = {
 }
 """Default agent name -> its label in a report. A report lists agents in this order."""
 
-_BUDGET = ("max_rows",)  # settings that change how precise a probe is, not what it measures
+# Settings that are part of a probe's identity, but not of what it measures: how precise it is, and
+# the weights of the policy whose actions it predicts, which differ between seeds.
+_NOT_KIND = ("max_rows", "policy_sha256")
 
 
 class ProbeKind(NamedTuple):
@@ -56,18 +59,21 @@ class Result(NamedTuple):
 def probe_kind(row: ProbeRow) -> ProbeKind:
     """The kind of a probe."""
     settings = {k: json.dumps(v, sort_keys=True) for k, v in row.settings.items()}
-    kept = sorted((name, text) for name, text in settings.items() if name not in _BUDGET)
+    kept = sorted((name, text) for name, text in settings.items() if name not in _NOT_KIND)
     return ProbeKind(row.target, row.metric, tuple(kept))
 
 
 def probe_order(kind: ProbeKind) -> tuple[Any, ...]:
-    """A sort key: target, metric, then settings. Numbers are compared as numbers."""
+    """A sort key: target, metric, then settings. Numbers are compared as numbers.
+
+    Diagnostics come last.
+    """
     keys = []
     for name, text in kind.settings:
         value = json.loads(text)
         number = float(value) if isinstance(value, int | float) else 0.0
         keys.append((name, number, text))
-    return kind.target, kind.metric, keys
+    return kind.target == DIAGNOSTICS, kind.target, kind.metric, keys
 
 
 def by_seed(episodes: Sequence[EpisodeRow]) -> dict[int, np.ndarray]:
@@ -83,6 +89,13 @@ def estimate(episodes: Sequence[EpisodeRow]) -> Estimate:
     groups = list(by_seed(episodes).values())
     mean = float(np.mean([group.mean() for group in groups]))
     return Estimate(mean, nested_bootstrap(groups) if len(episodes) > 1 else None)
+
+
+def _probe_estimate(probes: Sequence[ProbeRow]) -> Estimate:
+    """The mean over seeds. A row without an interval has the ends `low` = `value` = `high`."""
+    value = float(np.mean([probe.value for probe in probes]))
+    low, high = min(probe.low for probe in probes), max(probe.high for probe in probes)
+    return Estimate(value, (low, high) if low < high else None)
 
 
 def agent_order(key: tuple[str, ...]) -> tuple[Any, ...]:
@@ -120,7 +133,8 @@ def summarise(episodes: Sequence[EpisodeRow], probes: Sequence[ProbeRow]) -> lis
     """One result for each (game, agent, head), sorted.
 
     Features that were probed but not evaluated have the head "none". With several seeds, the value
-    of a probe is the mean over seeds. Its interval spans the intervals of all seeds.
+    of a probe is the mean over seeds. Its interval spans the intervals of all seeds, or, without
+    intervals, their values.
     """
     evaluated = grouped(headline(episodes), "eval")
     probed: defaultdict[tuple[str, str], defaultdict[ProbeKind, list[ProbeRow]]]
@@ -136,13 +150,7 @@ def summarise(episodes: Sequence[EpisodeRow], probes: Sequence[ProbeRow]) -> lis
         episode_return = estimate(played) if played else None
         steps = [episode.agent_step for episode in played]
         kinds: dict[ProbeKind, list[ProbeRow]] = dict(probed.get((game, agent), {}))
-        measured = {
-            kind: Estimate(
-                float(np.mean([probe.value for probe in kinds[kind]])),
-                (min(probe.low for probe in kinds[kind]), max(probe.high for probe in kinds[kind])),
-            )
-            for kind in sorted(kinds, key=probe_order)
-        }
+        measured = {kind: _probe_estimate(kinds[kind]) for kind in sorted(kinds, key=probe_order)}
         results.append(
             Result(
                 game=game,

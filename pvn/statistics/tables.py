@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from pvn.evaluation.records import DIAGNOSTICS
 from pvn.statistics.page import Cell, Table
 from pvn.statistics.summary import AGENTS, Estimate, ProbeKind, Result, probe_order
 
@@ -22,6 +23,23 @@ _PROBE_NOTE = (
     "hold the probe's interval. With several seeds, the value is the mean over seeds and the "
     "interval spans the intervals of all seeds. A probe belongs to the features, so each head's "
     "row shows it."
+)
+_DIAGNOSTICS = {
+    "srank": "Effective rank of the features: the number of largest singular values that make up "
+    "99 % of their sum (Kumar et al. 2021).",
+    "dead_units": "The number of features that are 0 in every state.",
+    "effective_dimension": "M times the largest leverage score of M states, between 1 and M. If it "
+    "is large, some state shares its features with few others, and its value must be learned from "
+    "its own samples (Le Lan et al. 2022, with a penalty added).",
+    "norm_mean": "Mean over states of the Euclidean norm of the features.",
+    "norm_max": "Largest Euclidean norm of the features of a state.",
+    "cka": "Linear CKA with the features of the agent that the column names (Kornblith et al. "
+    "2019): 1 if the two agree up to rotation and scale, 0 if they are uncorrelated.",
+}
+_DIAGNOSTIC_NOTE = (
+    " Measured on the features alone, without a target, so it is no score. With one seed it has no "
+    "interval. With several, the value is the mean over seeds, and brackets hold the least and the "
+    "greatest."
 )
 _RETURN_NOTE = (
     "Mean undiscounted return of the evaluation episodes, in the game's own points, with its 95 % "
@@ -107,6 +125,7 @@ def probe_columns(results: Sequence[Result]) -> list[Column]:
             name: _setting(name, text)
             for name, text in kind.settings
             if name == "discount" or any((name, text) not in other.settings for other in alike)
+            if not (kind.metric == "cka" and name == "other")  # the title has it
         }
         title = _title(kind)
         if shown:
@@ -114,14 +133,26 @@ def probe_columns(results: Sequence[Result]) -> list[Column]:
         words = [
             value if name == "discount" else f"{name}_{value}" for name, value in shown.items()
         ]
-        columns.append(Column(kind, title, "_".join([kind.target, kind.metric, *words])))
+        metric = _diagnostic(kind) if kind.target == DIAGNOSTICS else kind.metric
+        name = "_".join([kind.target, metric.replace(" ", "_"), *words])
+        columns.append(Column(kind, title, name))
     return columns
 
 
 def _title(kind: ProbeKind) -> str:
-    """For example "Value-probe R²"."""
+    """For example "Value-probe R²", or "srank" for a diagnostic."""
+    if kind.target == DIAGNOSTICS:
+        return _diagnostic(kind)
     target = kind.target[:1].upper() + kind.target[1:]
     return f"{target}-probe {_METRICS.get(kind.metric, kind.metric)}"
+
+
+def _diagnostic(kind: ProbeKind) -> str:
+    """The name of a diagnostic: "srank", "dead units", "CKA with random_features"."""
+    other = dict(kind.settings).get("other")
+    if kind.metric == "cka" and other is not None:
+        return f"CKA with {json.loads(other)}"
+    return kind.metric.replace("_", " ")
 
 
 def results_table(results: Sequence[Result], anchors: Anchors) -> Table:
@@ -137,7 +168,7 @@ def results_table(results: Sequence[Result], anchors: Anchors) -> Table:
             result.game,
             agent_name(result.agent),
             result.head,
-            *(estimate_cell(result.probes.get(column.kind), ".3f") for column in columns),
+            *(estimate_cell(result.probes.get(each.kind), _form(each.kind)) for each in columns),
             estimate_cell(result.episode_return, ",.1f"),
             number(result.normalised, ".3f"),
             steps_cell(result.agent_steps),
@@ -150,10 +181,19 @@ def results_table(results: Sequence[Result], anchors: Anchors) -> Table:
     return Table(header, rows, 3)
 
 
+def _form(kind: ProbeKind) -> str:
+    """How a number is written. Diagnostics are counts, lengths and shares."""
+    return ",.4g" if kind.target == DIAGNOSTICS else ".3f"
+
+
 def notes(results: Sequence[Result]) -> list[tuple[str, str]]:
     """(column, its meaning) for the columns that the results have."""
     probes = []
     for kind, *_ in probe_columns(results):
+        if kind.target == DIAGNOSTICS:
+            meaning = _DIAGNOSTICS.get(kind.metric, "A diagnostic.")
+            probes.append((_title(kind), meaning + _DIAGNOSTIC_NOTE))
+            continue
         what = _TARGETS.get(kind.target, f"the target {kind.target}")
         note = _R2_NOTE if kind.metric == "r2" else _PROBE_NOTE
         probes.append((_title(kind), note.format(what=what, metric=kind.metric)))

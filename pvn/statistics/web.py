@@ -175,8 +175,8 @@ def _part(part: Part) -> str:
             return f'<h2 id="{slug(text)}">{html.escape(text)}</h2>'
         case Table():
             return _table(part)
-        case Note(text):
-            return f'<p class="note">{html.escape(text)}</p>'
+        case Note(text, warning):
+            return f'<p class="{"warning" if warning else "note"}">{html.escape(text)}</p>'
         case Chart():
             return _chart(part)
         case Terms(pairs):

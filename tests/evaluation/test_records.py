@@ -9,7 +9,7 @@ from pvn.evaluation.records import (
     append,
     parse_episode,
     parse_probe,
-    put_probe,
+    put_probes,
     read_rows,
     to_json,
 )
@@ -109,14 +109,14 @@ def test_identity_is_all_that_the_result_depends_on():
 def test_a_probe_made_again_replaces_its_row(tmp_path):
     file = tmp_path / "deep" / "probes.jsonl"
     other = PROBE._replace(features={"path": "runs/pong", "sha256": "ba"})
-    put_probe(file, PROBE)
-    put_probe(file, other)
-    put_probe(file, PROBE._replace(value=0.625))
+    put_probes(file, [PROBE])
+    put_probes(file, [other])
+    put_probes(file, [PROBE._replace(value=0.625)])
     assert file.read_text() == to_json(other) + "\n" + to_json(PROBE._replace(value=0.625)) + "\n"
     # The text of other rows does not change, even with unknown fields.
     older = json.dumps(old_probe_row(0.5, clip_rewards=True))
     file.write_text(older)
-    put_probe(file, PROBE)
+    put_probes(file, [PROBE])
     assert file.read_text() == older + "\n" + to_json(PROBE) + "\n"
     assert [path.name for path in file.parent.iterdir()] == ["probes.jsonl"]
 
@@ -125,11 +125,11 @@ def test_a_file_that_is_not_of_probes_is_left_alone(tmp_path):
     file = tmp_path / "probes.jsonl"
     file.write_text(to_json(PROBE) + "\nmine\n")
     with pytest.raises(UserError) as caught:
-        put_probe(file, PROBE)
+        put_probes(file, [PROBE])
     assert str(caught.value) == f"{file}:2: is not JSON"
     assert file.read_text() == to_json(PROBE) + "\nmine\n"
     file.write_text("")
-    put_probe(file, PROBE)
+    put_probes(file, [PROBE])
     assert file.read_text() == to_json(PROBE) + "\n"
 
 
@@ -144,7 +144,7 @@ def test_line_separators_within_a_name_end_no_line(tmp_path):
     settings = {"words": "a\u2028b"}
     line = json.dumps(probe_row(0.5, settings=settings), ensure_ascii=False)
     file.write_text(f"{line}\n", encoding="utf-8")
-    put_probe(file, PROBE)
+    put_probes(file, [PROBE])
     assert [found.settings for _, found in read_rows(file, parse_probe)] == [
         settings,
         PROBE.settings,

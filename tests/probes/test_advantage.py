@@ -1,5 +1,6 @@
 """The target `advantage`: held against slow steps of a fresh emulator, and closed forms."""
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,13 @@ def slow_returns(dataset: Dataset, row: int, settings: AdvantageTarget) -> np.nd
     return returns
 
 
+class Bar:
+    """Collects the updates of a progress bar."""
+
+    def __init__(self, seen: list):
+        self.update = seen.append
+
+
 def test_equals_slow_steps_and_is_kept(dataset: Path, tmp_path: Path, monkeypatch) -> None:
     found, target = open_dataset(dataset), AdvantageTarget(**TINY)
     values, known = target.targets(found, tmp_path)
@@ -61,15 +69,17 @@ def test_equals_slow_steps_and_is_kept(dataset: Path, tmp_path: Path, monkeypatc
     np.savez(file, row=rows, returns=returns)
     called = []
 
-    def counted(dataset, row, branching):
+    def counted(dataset, row, *more):
         called.append(row.tolist())
-        return branch_dataset(dataset, row, branching)
+        return branch_dataset(dataset, row, *more)
 
     monkeypatch.setattr("pvn.probes.advantage.branch_dataset", counted)
-    again = AdvantageTarget(**TINY)
+    again, shown = AdvantageTarget(**TINY), []
+    again.progress = lambda *what: contextlib.nullcontext(Bar(shown.append(what) or shown))
     np.testing.assert_array_equal(again.targets(found, tmp_path)[0], values)
     assert (again.noise, len(called)) == (target.noise, 1)
     assert called[0] == rows[rows < starts[1]].tolist()
+    assert shown == [(len(called[0]), "states", "rollouts"), len(called[0])]
     again.targets(found, tmp_path)
     assert called[1:] == [[]]
 
@@ -113,7 +123,9 @@ def test_the_noise_is_corrected() -> None:
     # Half of the true values leaves a quarter of their variance.
     half = target.scores(values, true / 2)
     assert half["r2_corrected"] == pytest.approx(0.75, abs=0.01)
-    assert half["noise_share"] == pytest.approx(0.1875 / (0.75 + 0.1875), rel=0.03)
+    assert target.details(values)["noise_share"] == pytest.approx(
+        0.1875 / (0.75 + 0.1875), rel=0.03
+    )
     assert target.scores(values, 0 * true)["r2_corrected"] == pytest.approx(0, abs=0.01)
     # Two halves of the rollouts are another way to measure the noise: E[(x - y)^2] = 4 N.
     x, y = (estimate(returns[:, :, part])[0] for part in (slice(0, 4), slice(4, 8)))
@@ -127,7 +139,10 @@ def test_best_actions_by_hand() -> None:
     target.noise = 0.1
     scores = target.scores(values, predictions)
     assert scores["best_action"] == pytest.approx(2 / 3)  # of rows 0, 1 and 3
-    assert scores["best_action_chance"] == pytest.approx((1 / 3 + 2 / 3 + 1 / 3) / 3)
+    assert scores.keys() == {"r2_corrected", "best_action", "chosen_advantage"}
+    assert target.details(values)["best_action_chance"] == pytest.approx(
+        (1 / 3 + 2 / 3 + 1 / 3) / 3
+    )
     assert scores["chosen_advantage"] == pytest.approx((2 + 1 + 0 - 1) / 4)
     # Nothing but noise.
     target.noise = 10

@@ -1,5 +1,6 @@
 """The targets reward, action and next_features."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -40,11 +41,15 @@ def test_actions_of_a_stored_policy(dataset: Path, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     head = linear_head(random.normal(size=(16, 4)).astype(np.float32), np.zeros(4, np.float32))
     policy = Policy(features, head, ActionValue(), 4)
-    save_policy(tmp_path / "policy", policy, {"game": "Breakout"})
+    metadata = {"game": "Breakout", "agent": "pvn", "head": "dqn"}
+    save_policy(tmp_path / "policy", policy, metadata)
     opened = open_dataset(str(dataset))
     target = ActionTarget(policy=str(tmp_path), max_states=300)
     values, known = target.targets(opened, tmp_path)
     assert known.sum() == 300
+    stored = json.loads((tmp_path / "policy" / "policy.json").read_text())
+    digest = stored["head_sha256"]
+    assert target.described == {"policy": "pvn dqn", "policy_sha256": digest}
     rows = np.flatnonzero(known)
     observations = find_transitions(opened.rows).observations(rows)
     np.testing.assert_array_equal(values[rows], load_policy(tmp_path)(observations))
@@ -62,9 +67,12 @@ def test_the_most_probable_action_of_an_own_policy(dataset: Path, tmp_path: Path
         "    return np.where(bright[:, None], [[0.1, 0.6, 0.2, 0.1]], [[0.1, 0.2, 0.6, 0.1]])\n"
     )
     opened = open_dataset(str(dataset))
-    values, known = ActionTarget(f"{file}:policy", 100).targets(opened, tmp_path)
+    target = ActionTarget(f"{file}:policy", 100)
+    values, known = target.targets(opened, tmp_path)
     bright = opened.rows.frame[np.flatnonzero(known)].mean(axis=(1, 2)) > 40
     np.testing.assert_array_equal(values[known], np.where(bright, 1, 2))
+    assert target.described["policy"] == "own.py:policy"
+    assert len(target.described["policy_sha256"]) == 64
 
 
 def test_next_features_of_linear_dynamics():

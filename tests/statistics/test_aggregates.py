@@ -1,5 +1,8 @@
 """Held against rliable 1.2.0 (its metrics.py and library.py, run once) and against scipy."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -75,6 +78,19 @@ def test_games_with_different_numbers_of_runs_weigh_the_same():
     assert aggregates.median(games) == 1
     assert aggregates.optimality_gap(games) == 0.5
     assert aggregates.score_distribution(games, np.array([1.0])) == [0.5]
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 7, 8, 30])
+def test_interquartile_mean_is_the_trimmed_mean_of_scipy(count):
+    values = np.random.default_rng(count).normal(size=(5, count))
+    found = aggregates.interquartile_mean([values[:, ::2], values[:, 1::2]])
+    np.testing.assert_allclose(found, stats.trim_mean(values, 0.25, axis=-1), rtol=1e-12)
+
+
+def test_a_report_starts_without_scipy_stats():
+    """Its import takes about a second."""
+    code = "import sys, pvn.report; sys.exit('scipy.stats' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_interquartile_mean_by_hand():

@@ -51,8 +51,24 @@ def test_a_run_counts_once(tmp_path):
         load_rows([first, again])
     assert str(caught.value) == (
         f"{again}/probes.jsonl:2: Pong, pvn, seed 0, value, discount 0.99, clip_rewards True, "
-        f"max_rows 50000 is at {first}/probes.jsonl:1 too; a probe counts once"
+        f"max_rows 50000 is at {first}/probes.jsonl:1 too, with another value; remove one of the "
+        "lines"
     )
+
+
+def test_the_same_row_of_two_directories_counts_once(tmp_path):
+    """Two runs of pvn.probe on the same features both write the diagnostics."""
+    rank = probe_row(7.0, target="features", metric="srank", settings={"states": 100})
+    moved = rank | {"features": {"path": "moved/pong", "sha256": "ab"}, "details": {}}
+    first = write(tmp_path / "first", probes=[probe_row(0.5), rank])
+    second = write(tmp_path / "second", probes=[moved, probe_row(0.6, target="reward")])
+    found = load_rows([first, second])
+    assert [(each.target, each.value) for each in found.probes] == [
+        ("value", 0.5), ("features", 7.0), ("reward", 0.6)
+    ]  # fmt: skip
+    assert [source.file for source in found.sources if "srank" in source.group.what] == [
+        f"{first}/probes.jsonl"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_probes_join_every_head_of_their_features():
     assert [(r.agent, r.head, r.probes) for r in results] == [
         ("pvn", "dqn", expected),
         ("pvn", "fqi", expected),
-        ("other", "none", {low: (0.5, (0.5, 0.5))}),
+        ("other", "none", {low: (0.5, None)}),  # low = value = high: it has no interval
     ]
 
 
@@ -60,3 +60,19 @@ def test_the_last_evaluation_of_a_run_is_its_score():
     assert (result.episode_return.value, result.num_episodes) == (6.5, 3)
     assert result.agent_steps == (200, 300)
     assert run_returns(played) == {("pvn", "dqn"): {"Pong": {0: 4.0, 1: 9.0}}}
+
+
+def test_probes_of_policies_of_several_seeds_are_averaged():
+    def settings(digest):
+        return {"policy": "pvn, dqn", "max_states": 9, "policy_sha256": digest}
+
+    probes = [
+        probed("pvn", seed, 0, value, value - 0.1, value + 0.1, target="action")._replace(
+            settings=settings(f"{seed}b")
+        )
+        for seed, value in ((0, 0.25), (1, 0.75))
+    ]
+    assert probes[0].identity != probes[0]._replace(settings=settings("1b")).identity
+    (result,) = summarise([], probes)
+    ((kind, estimate),) = result.probes.items()
+    assert (kind.target, estimate.value) == ("action", 0.5)
