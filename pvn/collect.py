@@ -24,15 +24,14 @@ from absl import flags
 from pvn import config as cfg
 from pvn import console
 from pvn.data.store import Rows, dataset_exists
-from pvn.data.writer import DatasetWriter, check_same, delete_dataset
+from pvn.data.writer import DatasetWriter, delete_dataset
 from pvn.envs.atari import AtariEnvs
 from pvn.envs.games import find_game
 from pvn.envs.policies import Policy, load_own_policy
 from pvn.envs.protocol import PROTOCOL
 from pvn.envs.workers import Workers
-from pvn.errors import UserError
 from pvn.paths import is_remote
-from pvn.play import Play, Taken
+from pvn.play import Play, Taken, check_same_play
 from pvn.plugins import is_plugin
 
 _GAME = flags.DEFINE_string("game", "Pong", "Game, by its name in gymnasium: MsPacman.")
@@ -59,20 +58,6 @@ _DATASET = cfg.define_path(
 _NUM_ENVS = flags.DEFINE_integer("num_envs", 8, "Number of emulators.", lower_bound=1)
 _RAM = flags.DEFINE_bool("ram", True, "Store the emulator's 128 bytes of RAM at each step.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the dataset at --dataset first.")
-
-
-def check_same_play(dataset: str, old: Mapping[str, Any], made: Mapping[str, Any]) -> None:
-    """Raises `UserError` unless a dataset with the attributes `old` was collected as `made`."""
-    if old.get("ram", False) != made.get("ram", False):
-        holds, flag = ("RAM", "ram") if old.get("ram") else ("no RAM", "noram")
-        raise UserError(
-            f"dataset {dataset}: holds {holds}; pass --{flag}, name another --dataset or pass "
-            "--overwrite"
-        )
-    source = made["source"]
-    if "head_sha256" in source:  # the weights identify the policy; its directory may have moved
-        source = {**source, "policy": old.get("source", {}).get("policy")}
-    check_same(dataset, old, {**made, "source": source})
 
 
 def collect(

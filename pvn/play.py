@@ -1,19 +1,35 @@
 """Plays the streams of a dataset in parallel, and reads their RAM."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pvn.data.store import COLUMNS, FRAME_SHAPE, Rows
+from pvn.data.writer import check_same
 from pvn.envs.atari import AtariEnvs
 from pvn.envs.policies import Policy, sample_action
 from pvn.envs.streams import STREAM_STEPS, replayed_ram, stream_seeds
 from pvn.envs.workers import Workers
+from pvn.errors import UserError
 
 _FEW_ROWS = 4096  # to read their RAM takes less time than to start a process
+
+
+def check_same_play(dataset: str, old: Mapping[str, Any], made: Mapping[str, Any]) -> None:
+    """Raises `UserError` unless a dataset with the attributes `old` was collected as `made`."""
+    if old.get("ram", False) != made.get("ram", False):
+        holds, flag = ("RAM", "ram") if old.get("ram") else ("no RAM", "noram")
+        raise UserError(
+            f"dataset {dataset}: holds {holds}; pass --{flag}, name another --dataset or pass "
+            "--overwrite"
+        )
+    source = made["source"]
+    if "head_sha256" in source:  # the weights identify the policy; its directory may have moved
+        source = {**source, "policy": old.get("source", {}).get("policy")}
+    check_same(dataset, old, {**made, "source": source})
 
 
 class Stream:

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pvn.collect import check_same_play
 from pvn.data.store import read_attributes, read_dataset
 from pvn.envs.atari import AtariEnvs
 from pvn.envs.streams import replayed_ram, stream_seeds, stream_starts
 from pvn.errors import UserError
+from pvn.play import check_same_play
 
 
 def _files(path: Path) -> dict[str, bytes]:

@@ -59,9 +59,9 @@ ROOMS = {
     "console": ("config", "errors"),
     "experiment": ("console", "features", "learning", "indicators", "networks", "data", *BASE),
     "flop": (),
-    "play": ("envs", "data"),
+    "play": ("envs", "data", "errors"),
     "agent": ("evaluation", "data", *BASE),
-    "phases": ("agent", "console", "metrics", "evaluation", "envs", "data", *BASE),
+    "phases": ("agent", "console", "metrics", "run_directory", "evaluation", "envs", "data", *BASE),
     "card_results": ("console", "evaluation", "features", "statistics", *BASE),
     "sizing": ("experiment", "flop", "learning", "indicators", "networks", "data", *BASE),
     # "": pvn itself, for its version
