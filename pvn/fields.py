@@ -103,7 +103,9 @@ def fields_of(settings: type) -> dict[str, Field]:
       TypeError: an annotation is not `Annotated[type, Field]`.
     """
     found = {}
-    for name, hint in get_type_hints(settings, include_extras=True).items():
+    hints = get_type_hints(settings, include_extras=True)
+    for name in getattr(settings, "_fields", hints):
+        hint = hints[name]
         fields = [x for x in get_args(hint)[1:] if isinstance(x, Field)]
         if get_origin(hint) is not Annotated or len(fields) != 1:
             raise TypeError(f"{settings.__name__}.{name}: expected Annotated[type, Field]")

@@ -6,13 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 
 import pvn
-import pvn.probe
-from pvn.config import flag_error
-from pvn.errors import UserError
 from pvn.features import Features, save_features
 
 OWN = """
@@ -145,48 +140,42 @@ def test_features_that_are_not_finite(run: Callable, dataset: Path, tmp_path: Pa
         ),
     ],
 )
-def test_bad_input(dataset: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_bad_input(
+    run: Callable, dataset: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
     common = ["--features=random", f"--dataset={dataset}", f"--workdir={tmp_path / 'probe'}"]
-    assert _refused([*common, *arguments]).startswith(message)
+    done = run("pvn.probe", *common, *arguments)
+    assert done.returncode == 1
+    assert done.stderr.startswith(message), done.stderr
+    assert done.stderr.count("\n") == 1
     assert not (tmp_path / "probe").exists()
 
 
-def test_a_probe_that_is_interrupted_leaves_no_part(
-    dataset: Path, features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_probe_that_fails_leaves_no_part(
+    run: Callable, dataset: Path, features: Path, tmp_path: Path
 ) -> None:
-    def interrupted(sample: np.ndarray) -> None:
-        raise UserError("stop")
-
-    monkeypatch.setattr(pvn.probe, "measure", interrupted)
-    arguments = [f"--features={features}", f"--dataset={dataset}", f"--workdir={tmp_path}"]
-    assert _refused([*arguments, "--max_rows=500", "--discount=0.9"]) == "error: stop"
+    (tmp_path / "own.py").write_text(
+        "class Bad:\n    def targets(self, dataset, folder):\n        raise ValueError('stop')\n"
+    )
+    done = run(
+        "pvn.probe", f"--features={features}", f"--dataset={dataset}", f"--workdir={tmp_path}",
+        "--max_rows=500", "--discount=0.9", f"--targets=value,{tmp_path / 'own.py'}:Bad",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "stop" in done.stderr
     assert not (tmp_path / "probes.jsonl").exists()
 
 
-def test_help_names_all_targets() -> None:
-    text = flags.FLAGS["targets"].help
-    assert all(name in text for name in TARGETS + ("advantage", "ram"))
+def test_help_names_all_targets(run: Callable) -> None:
+    said = run("pvn.probe", "--help").stdout
+    assert all(name in said for name in (*TARGETS, "advantage", "ram"))
 
 
-def test_two_features_of_one_name(dataset: Path, features: Path, tmp_path: Path) -> None:
+def test_two_features_of_one_name(
+    run: Callable, dataset: Path, features: Path, tmp_path: Path
+) -> None:
     arguments = [f"--features={features},random", f"--dataset={dataset}", f"--workdir={tmp_path}"]
-    assert _refused(arguments) == (
+    assert run("pvn.probe", *arguments).stderr == (
         f"error: --features={features},random: two are called random_features; give them "
-        "different names with --agent=first,second"
+        "different names with --agent=first,second\n"
     )
-
-
-def _refused(arguments: list[str]) -> str:
-    """What the command says, without a process of its own."""
-    known = flags.FLAGS
-    saved = flagsaver.save_flag_values(known)
-    try:
-        known(["pvn.probe", *arguments])
-        pvn.probe.main()
-    except UserError as error:
-        return f"error: {error}"
-    except flags.IllegalFlagValueError as error:
-        return f"error: {flag_error(error, arguments)}"
-    finally:
-        flagsaver.restore_flag_values(saved, known)
-    raise AssertionError("the command accepts this")

@@ -72,7 +72,7 @@ def test_the_report_is_that_of_the_complete_cells(suite: tuple) -> None:
     assert f"{workdir}/Breakout/0/probe/value-pvn_features" in report
     progress = {cell.kind: last_progress(cell) for cell in cells if is_complete(cell)}
     assert progress["data/random"][:3] == ("collect Breakout", 3000, 3000)
-    assert progress["evaluate/pvn"][:3] == ("evaluate", 2, 2)
+    assert progress["evaluate/pvn"][0] == "videos"  # the last thing that it does
     units = {kind: bar.unit for kind, bar in progress.items()}
     assert units["data/random"] == "steps"
     assert units["evaluate/pvn"] == "episodes"
