@@ -68,7 +68,8 @@ def read_results(inputs: Sequence[str], sha256: str) -> Results:
         for each, name in zip(folders, inputs, strict=True):
             more = _of_weights(each, name, sha256)
             found.episodes.extend(more.episodes)
-            found.probes.extend(more.probes)
+            listed = {row.identity for row in found.probes}
+            found.probes.extend(row for row in more.probes if row.identity not in listed)
             found.commands.extend(more.commands)
         load_rows([str(each) for each in folders])  # refuses what would count twice
     return found._replace(commands=list(dict.fromkeys(found.commands)))

@@ -24,7 +24,10 @@ ROOT = Path(__file__).parents[1]
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 # Files with few long tests begin first, so that at the end no worker waits for another.
-FIRST = ("test_gs", "test_slurm", "test_faults", "test_processes", "test_benchmarks")
+FIRST = (
+    *("test_gs", "test_slurm", "test_evaluate_resumes", "test_evaluate", "test_pretrain"),
+    *("test_suite", "test_faults", "test_processes", "test_benchmarks", "test_notebook"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

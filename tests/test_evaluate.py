@@ -138,9 +138,8 @@ def test_baselines_and_report(run: Callable, dataset: Path, features: Path, tmp_
     assert {r["agent"] for r in _rows(tmp_path / "random")} == {"random_features"}
     probe = ["pvn.probe", f"--dataset={dataset}", f"--workdir={tmp_path / 'probe'}"]
     probe.append("--nodiagnostics")
-    for _ in range(2):  # a repeated probe replaces its row
-        assert run(*probe, f"--features={features}", "--discount=0.9").returncode == 0
-    result = run(*probe, "--features=random", f"--like={features}", "--discount=0.9")
+    both = [f"--features={features},random", "--discount=0.9", "--nodiagnostics"]
+    result = run(*probe, *both)
     assert result.returncode == 0, result.stderr
     rows = _rows(tmp_path / "probe", "probes.jsonl")
     assert [r["agent"] for r in rows] == ["pvn", "random_features"]
@@ -161,11 +160,11 @@ def test_random_play_is_the_known_one(run: Callable, tmp_path: Path) -> None:
         "--features=none",
         "--game=Breakout",
         f"--workdir={tmp_path}",
-        "--config.eval_episodes=60",
+        "--config.eval_episodes=30",
         "--config.num_envs=10",
     )
     assert result.returncode == 0, result.stderr
-    # The literature reports 1.2 to 1.7. The standard error here is 0.17.
+    # The literature reports 1.2 to 1.7. The standard error here is 0.24.
     assert 0.7 < np.mean([r["episode_return"] for r in _rows(tmp_path)]) < 2.3
 
 
@@ -248,9 +247,7 @@ def broken_features(features: Path, copy: Path, bias: float) -> Path:
     ("head", "bias", "more", "message"),
     [
         ("fqi", np.nan, [], "features: 3 of 64 are not finite (NaN or infinity) for the"),
-        ("dqn", np.nan, [], "features: 3 of 64 are not finite (NaN or infinity) for the"),
         ("fqi", 1e25, [], "fqi: features are as large as 1e+25, so that their squares overflow;"),
-        ("dqn", 0, ["--config.dqn.learning_rate=1e5"], "dqn: the head diverged: its loss, gradi"),
         ("dqn", 0, ["--config.dqn.learning_rate=1e30"], "dqn: the head diverged: its loss, grad"),
     ],
 )

@@ -75,7 +75,7 @@ def test_the_report_is_that_of_the_complete_cells(suite: tuple) -> None:
     assert progress["evaluate/pvn"][0] == "videos"  # the last thing that it does
     units = {kind: bar.unit for kind, bar in progress.items()}
     assert units["data/random"] == "steps"
-    assert units["evaluate/pvn"] == "episodes"
+    assert units["evaluate/pvn"] == "steps"
 
 
 def test_what_an_agent_learned_is_probed_and_what_it_played_is_a_dataset(suite: tuple) -> None:

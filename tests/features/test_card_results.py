@@ -57,8 +57,12 @@ def test_a_folder_without_a_row_of_these_weights(copy, tmp_path, rows, config):
 
 def test_a_row_in_two_folders_counts_once(copy, tmp_path):
     row = probe_of(load_features(copy).metadata["sha256"])
-    with pytest.raises(UserError, match="a probe counts once"):
-        write_card(str(copy), [make_input(tmp_path / name, row) for name in "ab"])
+    folders = [make_input(tmp_path / name, row) for name in "ab"]
+    texts = [write_card(str(copy), inputs).read_text() for inputs in (folders, folders[:1])]
+    assert texts[0] == texts[1]
+    other = make_input(tmp_path / "c", row._replace(value=row.value / 2))
+    with pytest.raises(UserError, match="with another value"):
+        write_card(str(copy), [folders[0], other])
 
 
 def test_a_damaged_config_is_one_line(copy, tmp_path):
