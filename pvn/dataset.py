@@ -20,6 +20,7 @@ from PIL import Image
 
 from pvn import config as cfg
 from pvn import console
+from pvn.data.gif import to_gif
 from pvn.data.store import FRAME_BYTES, RAM_BYTES, Dataset, open_dataset, stored_bytes, unfinished
 from pvn.data.transitions import episode_spans, transition_rows
 from pvn.data.verify import problems
@@ -37,8 +38,6 @@ _MAX_FRAMES = flags.DEFINE_integer(
 )
 
 _USAGE = "python -m pvn.dataset info|verify|view DIR"
-_FRAME_MS = 67  # duration of an agent step: four emulator frames at 60 Hz
-_SCALE = 2
 
 
 def describe(dataset: Dataset) -> str:
@@ -124,14 +123,13 @@ def view(dataset: Dataset, episode: int, output: Path, max_frames: int) -> None:
     else:
         chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(max_frames, 100)).astype(int))]
     frames = dataset.rows.frame[int(chosen[0]) : int(chosen[-1]) + 1][chosen - chosen[0]]
-    stream = io.BytesIO()
     if kind == ".gif":
-        large = frames.repeat(_SCALE, axis=1).repeat(_SCALE, axis=2)
-        first, *rest = (Image.fromarray(frame) for frame in large)
-        first.save(stream, "gif", save_all=True, append_images=rest, duration=_FRAME_MS, loop=0)
+        picture = to_gif(frames)
     else:
+        stream = io.BytesIO()
         Image.fromarray(contact_sheet(frames)).save(stream, "png")
-    write_whole(output, stream.getvalue())
+        picture = stream.getvalue()
+    write_whole(output, picture)
     print(f"{output}: {len(chosen)} of the {len(rows)} frames of episode {episode}")
 
 

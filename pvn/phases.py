@@ -8,6 +8,7 @@ import numpy as np
 
 from pvn import console
 from pvn.agent import epsilon_at, last_step, new_learner, new_replay
+from pvn.data.gif import to_gif
 from pvn.data.store import Dataset
 from pvn.envs.atari import AtariEnvs
 from pvn.envs.protocol import PROTOCOL
@@ -28,7 +29,7 @@ from pvn.evaluation.rollout import (
 )
 from pvn.evaluation.stream import EpisodeStore
 from pvn.evaluation.subject import Subject
-from pvn.evaluation.video import MAX_FRAMES, best_and_median, clip_frames, to_gif
+from pvn.evaluation.video import MAX_FRAMES, best_and_median, clip_frames
 from pvn.files import write_whole
 from pvn.metrics import MetricsWriter
 from pvn.paths import make_folder

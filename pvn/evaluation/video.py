@@ -1,18 +1,14 @@
 """Videos of evaluation episodes, by playing the recorded actions again."""
 
-import io
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from pvn.envs.atari import AtariEnvs
 from pvn.evaluation.rollout import PlayedEpisode
 
 MAX_FRAMES = 1_800  # two minutes of play; a longer episode is cut
-_FRAME_MS = 70  # an agent step is four emulator frames at 60 Hz; a GIF counts in 10 ms
-_SCALE = 2
 
 
 class Clip(NamedTuple):
@@ -57,12 +53,3 @@ def clip_frames(
         step = envs.step(np.array([action]))
         if (ended := step.terminal | step.truncated).any():
             envs.restart(ended)
-
-
-def to_gif(frames: Sequence[np.ndarray]) -> bytes:
-    """Frames uint8 [84, 84] as an animated GIF, at the speed of the game."""
-    large = [frame.repeat(_SCALE, axis=0).repeat(_SCALE, axis=1) for frame in frames]
-    first, *rest = (Image.fromarray(frame) for frame in large)
-    stream = io.BytesIO()
-    first.save(stream, "gif", save_all=True, append_images=rest, duration=_FRAME_MS, loop=0)
-    return stream.getvalue()

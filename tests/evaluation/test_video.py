@@ -3,9 +3,10 @@ import io
 import numpy as np
 from PIL import Image
 
+from pvn.data.gif import to_gif
 from pvn.envs.atari import AtariEnvs
 from pvn.evaluation.rollout import PlayedEpisode, Rollout
-from pvn.evaluation.video import Clip, best_and_median, clip_frames, to_gif
+from pvn.evaluation.video import Clip, best_and_median, clip_frames
 
 
 def test_best_and_median_by_hand():
