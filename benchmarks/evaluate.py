@@ -93,7 +93,7 @@ def main() -> int:
         c.learn_after = 500
         seconds, learner, replay = learn(envs, c, num_steps)
         assert isinstance(learner, DqnLearner)
-        alone = update_seconds(learner, replay) * num_steps / c.dqn.update_every
+        alone = update_seconds(learner, replay) * learner.num_fits
         print_row(
             case="end_to_end",
             game=_GAME.value,
