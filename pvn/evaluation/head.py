@@ -47,14 +47,6 @@ def init_head(
     return (*layers, Layer(jnp.zeros((sizes[-1], num_outputs)), jnp.zeros(num_outputs)))
 
 
-def linear_head(kernel: Array, bias: Array) -> Head:
-    """Action values that are linear in the features: Q(s, a) = x(s) @ kernel[:, a] + bias[a].
-
-    kernel: float32 [F, A]. bias: float32 [A].
-    """
-    return (Layer(kernel, bias),)
-
-
 def outputs(head: Head, features: Array, num_actions: int) -> jax.Array:
     """The outputs of the last layer, float32 [B, A, K], of features float32 [B, F]."""
     chex.assert_rank(features, 2)

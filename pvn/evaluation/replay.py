@@ -8,10 +8,9 @@ from typing import Protocol
 
 import numpy as np
 
+from pvn.data.transitions import STACK
 from pvn.evaluation.state import State
 from pvn.types import Interaction
-
-STACK = 4  # frames of an observation
 
 
 class StateBuffer(Protocol):

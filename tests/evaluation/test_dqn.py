@@ -6,7 +6,7 @@ import pytest
 
 from pvn.errors import UserError
 from pvn.evaluation.dqn import DqnLearner
-from pvn.evaluation.head import init_head, linear_head, outputs
+from pvn.evaluation.head import init_head, outputs
 from pvn.evaluation.learner import LearnerContext
 from pvn.evaluation.q_learning import (
     DqnSettings,
@@ -20,7 +20,7 @@ from pvn.evaluation.q_learning import (
 from pvn.evaluation.replay import FrameBuffer, Replay
 from pvn.evaluation.values import C51
 from pvn.types import Interaction
-from tests.evaluation.pixels import pixel_features
+from tests.evaluation.pixels import linear_head, pixel_features
 
 SETTINGS = DqnSettings(
     update_every=1,

@@ -10,13 +10,13 @@ from safetensors.numpy import save_file
 from pvn.errors import UserError
 from pvn.evaluation import acting
 from pvn.evaluation.acting import Actor
-from pvn.evaluation.head import init_head, is_finite, linear_head, outputs
+from pvn.evaluation.head import init_head, is_finite, outputs
 from pvn.evaluation.learner import Policy
 from pvn.evaluation.policy import load_policy, save_policy
 from pvn.evaluation.values import C51, ActionValue, HlGauss
 from pvn.features import random_features
 from pvn.files import sha256
-from tests.evaluation.pixels import pixel_features
+from tests.evaluation.pixels import linear_head, pixel_features
 
 
 def test_a_linear_head_by_hand():

@@ -10,7 +10,6 @@ import pvn
 from pvn.data.store import open_dataset
 from pvn.data.transitions import find_transitions
 from pvn.errors import UserError
-from pvn.evaluation.head import linear_head
 from pvn.evaluation.learner import Policy
 from pvn.evaluation.policy import load_policy, save_policy
 from pvn.evaluation.values import ActionValue
@@ -18,6 +17,7 @@ from pvn.probes.action import ActionTarget
 from pvn.probes.next_features import NextFeatures
 from pvn.probes.reward import RewardTarget
 from pvn.probes.table import FeatureTable
+from tests.evaluation.pixels import linear_head
 from tests.probes.rows import as_dataset, make_rows
 
 
