@@ -2,8 +2,10 @@
 
 import os
 
-# Set before JAX is imported: with eight devices, tests run the parallel code path.
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+from tests.xla import QUICK
+
+# Set before JAX is imported. With eight devices, tests run the parallel code path.
+os.environ["XLA_FLAGS"] = f"{QUICK} --xla_force_host_platform_device_count=8"
 os.environ["JAX_PLATFORMS"] = "cpu"
 
 import subprocess
@@ -47,12 +49,11 @@ def compilations(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _environment(compilations: Path, virtual_devices: int | None = None) -> dict[str, str]:
     """The environment of a command: the machine's devices, unless a number of devices is given."""
-    environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
+    environment = dict(os.environ, XLA_FLAGS=QUICK)
     environment["JAX_COMPILATION_CACHE_DIR"] = str(compilations)
     environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     if virtual_devices is not None:
-        flag = f"--xla_force_host_platform_device_count={virtual_devices}"
-        environment["XLA_FLAGS"] = flag
+        environment["XLA_FLAGS"] += f" --xla_force_host_platform_device_count={virtual_devices}"
     return environment
 
 

@@ -7,6 +7,8 @@ import matplotlib
 import numpy as np
 import pytest
 
+from tests.xla import QUICK
+
 NOTEBOOK = Path(__file__).parents[1] / "docs" / "probing.ipynb"
 SMALL = """
 FEATURES = DATASET = "none"
@@ -23,7 +25,7 @@ def cells():
 def test_it_runs(cells, compilations, tmp_path, monkeypatch):
     """Its cells run in order in one namespace, on less data than a reader's."""
     monkeypatch.chdir(NOTEBOOK.parent)  # where Jupyter starts it
-    monkeypatch.delenv("XLA_FLAGS")
+    monkeypatch.setenv("XLA_FLAGS", QUICK)
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(compilations))
     matplotlib.use("Agg")
     from matplotlib import pyplot

@@ -302,7 +302,7 @@ def test_fingerprint_against_hashlib(tmp_path):
 # The same rows have the same bytes, after any sequence of writes.
 
 
-@settings(deadline=None, derandomize=True, max_examples=25)
+@settings(deadline=None, derandomize=True, max_examples=12)
 @given(st.data())
 def test_same_bytes_after_any_sequence_of_writes(data):
     rows, junk = make_rows(21, (2, 3)), make_rows(21, (2, 3), seed=9)

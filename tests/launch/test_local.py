@@ -62,7 +62,7 @@ def test_output_and_arguments() -> None:
 
 def test_a_failure_ends_all(tmp_path: Path) -> None:
     process = _start("3", "--", sys.executable, "-c", POLITE, "1", "7", str(tmp_path))
-    stdout, stderr = process.communicate(timeout=30)
+    stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 7
     assert stdout.splitlines()[1:] == ["signal 15", "bye"]
     lines = stderr.splitlines()
@@ -79,7 +79,7 @@ def test_signals_are_passed_on_to_all(number: signal.Signals, tmp_path: Path) ->
     assert first.startswith("process 0 of 2 ")
     assert second.startswith("[1] process 1 of 2 ")
     process.send_signal(number)
-    assert process.wait(timeout=30) == 128 + number
+    assert process.wait(timeout=120) == 128 + number
     # Both processes have ended before.
     assert not any(Path(f"/proc/{line.split()[-1]}").exists() for line in (first, second))
     stdout, stderr = process.communicate()
@@ -98,7 +98,7 @@ wait
     environment = os.environ | {"LOCAL_GRACE": "1"}
     command = ["bash", "launch/local.sh", "2", "--", "bash", "-c", script]
     result = subprocess.run(
-        command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, timeout=30
+        command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, timeout=120
     )
     assert result.returncode == 3
     assert result.stderr.startswith("error: process 1 ended with status 3\n")

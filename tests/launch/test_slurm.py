@@ -21,6 +21,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from tests.xla import QUICK
+
 ROOT = Path(__file__).parents[2]
 SBIN = "/usr/sbin"
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "scancel", "squeue")
@@ -111,7 +113,8 @@ def slurm(compilations: Path) -> Iterator[Slurm]:
         folder=folder, host=socket.gethostname(), user=getpass.getuser(), ports=_free_ports(2)
     )
     (folder / "slurm.conf").write_text(text)
-    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {
+    environment = os.environ | {
+        "XLA_FLAGS": QUICK,
         "PATH": path,
         "SLURM_CONF": str(folder / "slurm.conf"),
         "JAX_COMPILATION_CACHE_DIR": str(compilations),

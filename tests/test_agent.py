@@ -1,0 +1,36 @@
+"""The configs of agents that the repository offers."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from pvn.agent import FIELDS, check_encoder, check_together
+from pvn.config import check_config
+from pvn.errors import UserError
+from pvn.suite.cells import expand
+from pvn.suite.plan import read_plan
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("evaluate*.py"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=[path.stem for path in CONFIGS])
+def test_a_config_is_valid_and_a_suite_knows_whether_it_trains_the_encoder(path: Path) -> None:
+    c = check_config(importlib.import_module(f"configs.{path.stem}").get_config(), FIELDS)
+    check_encoder(c)
+    check_together(c)
+    plan = read_plan(
+        {
+            "games": ("Pong",),
+            "seeds": (0,),
+            "datasets": {"random": {}},
+            "pretrainings": {},
+            "agents": {"a": {"features": "random", "config": f"configs/{path.name}"}},
+            "probes": {"p": {"agents": "a", "dataset": "random"}},
+        }
+    )
+    if c.dqn.encoder_learning_rate:
+        with pytest.raises(UserError, match="trains its encoder"):
+            expand(plan, "w")
+    else:
+        assert expand(plan, "w")
