@@ -37,7 +37,7 @@ from pvn.data.buffer import Buffer
 from pvn.data.collection import collection_transitions, open_collection
 from pvn.data.sampler import Sampler
 from pvn.data.schedule import make_schedule
-from pvn.data.store import FRAME_BYTES, SHARD_ROWS, Dataset, Rows, open_dataset
+from pvn.data.store import SHARD_ROWS, Dataset, Rows, open_dataset
 from pvn.data.writer import DatasetWriter
 from pvn.formats.dopamine import log_file
 from pvn.formats.dopamine_writer import plan_windows, write_window
@@ -45,6 +45,7 @@ from pvn.formats.rlds_record import decode_frames
 from pvn.formats.tfrecord import Example, masked_crc
 from pvn.learning.feed import Feed, to_transition
 from pvn.learning.parallel import make_parallel
+from pvn.types import ATARI
 
 _GAME = flags.DEFINE_string("game", "Breakout", "Game.")
 _NUM_FRAMES = flags.DEFINE_integer("num_frames", 100_000, "Frames to play.", lower_bound=1000)
@@ -206,12 +207,14 @@ def sampling(path: str, share: float | None, on_device: bool) -> Call:
       on_device: whether the frames are in device memory.
     """
     transitions = collection_transitions(open_collection([path]))
-    budget = None if share is None else int(share * transitions.num_rows * FRAME_BYTES)
+    observation = transitions.observation
+    row_bytes = observation.frame_bytes
+    budget = None if share is None else int(share * transitions.num_rows * row_bytes)
     schedule = make_schedule(
         0,
         transitions,
         batch_size=BATCH,
-        row_bytes=FRAME_BYTES,
+        row_bytes=row_bytes,
         budget=None if budget is None else budget + transitions.nbytes,
         memory=2**63,
         reuse=1.0,
@@ -225,7 +228,7 @@ def sampling(path: str, share: float | None, on_device: bool) -> Call:
     feed = Feed(buffer, parallel, start=0, num_steps=2**62, on_device=True).__enter__()
     for _ in feed.fill():
         pass
-    batches, stacked = iter(feed), jax.jit(to_transition)
+    batches, stacked = iter(feed), jax.jit(functools.partial(to_transition, observation))
     return lambda: [
         stacked(feed.arrays, batch) for batch in itertools.islice(batches, BATCHES_A_CALL)
     ]
@@ -233,7 +236,7 @@ def sampling(path: str, share: float | None, on_device: bool) -> Call:
 
 def copying() -> Call:
     """A call that copies the bytes of ten batches, five frames for each transition, once."""
-    source = np.ones((BATCHES_A_CALL * BATCH * 5, FRAME_BYTES), np.uint8)
+    source = np.ones((BATCHES_A_CALL * BATCH * 5, ATARI.frame_bytes), np.uint8)
     target = np.zeros_like(source)
     return lambda: np.copyto(target, source)
 

@@ -22,7 +22,7 @@ from configs import evaluate as evaluate_config
 from configs import evaluate_end_to_end
 from pvn import console
 from pvn.agent import new_learner, new_replay
-from pvn.envs.atari import AtariEnvs
+from pvn.envs.environment import Environments, make_envs, observation_of_game
 from pvn.evaluation.dqn import DqnLearner
 from pvn.evaluation.learner import Learner
 from pvn.evaluation.replay import Replay
@@ -37,7 +37,7 @@ _END_TO_END = flags.DEFINE_bool("end_to_end", False, "Time DQN from pixels.")
 _NUM_STEPS = flags.DEFINE_integer("num_steps", 60_000, "Agent steps a case.", lower_bound=100)
 
 
-def emulator_speed(envs: AtariEnvs, num_steps: int) -> float:
+def emulator_speed(envs: Environments, num_steps: int) -> float:
     """Agent steps/s of random play, with the restarts of ended episodes."""
     random = np.random.default_rng(0)
     began = time.perf_counter()
@@ -50,11 +50,15 @@ def emulator_speed(envs: AtariEnvs, num_steps: int) -> float:
 
 
 def learn(
-    envs: AtariEnvs, c: ml_collections.ConfigDict, num_steps: int
+    envs: Environments, c: ml_collections.ConfigDict, num_steps: int
 ) -> tuple[float, Learner, Replay]:
     """Seconds of the learning phase of pvn.evaluate with config `c`; the learner and its replay."""
     c.num_envs, c.num_steps = envs.num_envs, num_steps
-    subject = Subject(random_features(), _GAME.value, "random_features")
+    subject = Subject(
+        random_features(observation_shape=observation_of_game(_GAME.value).shape),
+        _GAME.value,
+        "random_features",
+    )
     learner = new_learner(c, subject, envs.num_actions, envs.num_envs)
     replay = new_replay(c, learner, envs.num_envs, num_steps)
     steps = interact(
@@ -85,7 +89,7 @@ def update_seconds(learner: DqnLearner, replay: Replay, count: int = 20) -> floa
 
 
 def main() -> int:
-    envs = AtariEnvs(_GAME.value, _NUM_ENVS.value)
+    envs = make_envs(_GAME.value, _NUM_ENVS.value)
     envs.reset(np.arange(_NUM_ENVS.value), np.ones(_NUM_ENVS.value, bool))
     num_steps = _NUM_STEPS.value
     if _END_TO_END.value:

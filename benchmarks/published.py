@@ -75,9 +75,8 @@ def published_indicator(
     """
     network = as_network(Nature(num_features=tasks_per_network), "random")
 
-    def init(key: jax.Array) -> tuple[Params, jax.Array]:
+    def init(key: jax.Array, observation: jax.Array) -> tuple[Params, jax.Array]:
         keys = jax.random.split(key, num_tasks // tasks_per_network)
-        observation = jnp.zeros((1, 84, 84, 4), jnp.uint8)
         return jax.vmap(lambda k: network.init(k, observation))(keys), jnp.zeros(num_tasks)
 
     def response(frozen: Params, observation: jax.Array) -> jax.Array:

@@ -35,7 +35,7 @@ from pvn.learning.losses import uniform_policy_value
 from pvn.networks.encoders import make_encoder
 from pvn.networks.network import Network
 from pvn.networks.proto_value import make_proto_value_network
-from pvn.types import FrameBatch
+from pvn.types import ATARI, FrameBatch
 
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each case, of 4 timed steps.", lower_bound=1)
 _BATCH = flags.DEFINE_integer("batch_size", 32, "Batch size.", lower_bound=1)
@@ -105,12 +105,13 @@ def compiled(network: Network, indicator: Indicator, batch: FrameBatch) -> Call:
         ),
         target_update=learning.average_target(0.99),
     )
-    frozen, fitted = indicator.init(jax.random.key(1))
-    params = network.init(jax.random.key(0), jnp.zeros((1, 84, 84, 4), jnp.uint8))
+    example = jnp.zeros((1, *ATARI.shape), jnp.uint8)
+    frozen, fitted = indicator.init(jax.random.key(1), example)
+    params = network.init(jax.random.key(0), example)
     state: Any = learning.init_train_state(params, fitted, optimizer, optimizer)
     if batch.response_tm1 is not None:
         frozen = ()
-    run = jax.jit(lambda state, frozen, batch: step(state, frozen, to_transition((), batch)))
+    run = jax.jit(lambda state, frozen, batch: step(state, frozen, to_transition(ATARI, (), batch)))
 
     def call() -> object:
         nonlocal state

@@ -4,6 +4,7 @@ import ml_collections
 import numpy as np
 
 from pvn.data.store import Dataset
+from pvn.envs.environment import observation_of_game
 from pvn.errors import UserError
 from pvn.evaluation.labels import labelled_rows
 from pvn.evaluation.learner import Learner, LearnerContext
@@ -110,7 +111,12 @@ def new_learner(
     assert subject.features is not None
     shared = {name: c[name] for name in ("discount", "n_step", "clip_rewards", "seed")}
     context = LearnerContext(
-        subject.features, num_actions, num_envs, learn_after=c.learn_after, **shared
+        subject.features,
+        num_actions,
+        num_envs,
+        learn_after=c.learn_after,
+        observation=observation_of_game(subject.game),
+        **shared,
     )
     return make_learner(c.head, context, c.to_dict())
 

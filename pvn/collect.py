@@ -23,18 +23,26 @@ from absl import flags
 
 from pvn import config as cfg
 from pvn import console
+from pvn.data.layout import frame_attribute
 from pvn.data.store import Rows, dataset_exists
 from pvn.data.writer import DatasetWriter, delete_dataset
-from pvn.envs.atari import AtariEnvs
+from pvn.envs.environment import (
+    Environments,
+    make_envs,
+    observation_of_game,
+    protocol_of,
+)
 from pvn.envs.games import find_game
 from pvn.envs.policies import Policy, load_own_policy
-from pvn.envs.protocol import PROTOCOL
 from pvn.envs.workers import Workers
+from pvn.errors import UserError
 from pvn.paths import is_remote
 from pvn.play import Play, Taken, check_same_play
 from pvn.plugins import is_plugin
 
-_GAME = flags.DEFINE_string("game", "Pong", "Game, by its name in gymnasium: MsPacman.")
+_GAME = flags.DEFINE_string(
+    "game", "Pong", "Game, by its name in gymnasium: MsPacman, MinAtar/Breakout."
+)
 _NUM_STEPS = flags.DEFINE_integer("num_steps", 100_000, "Agent steps to store.", lower_bound=1)
 _POLICY = cfg.define_path(
     "policy",
@@ -56,12 +64,16 @@ _DATASET = cfg.define_path(
     "dataset", None, "Directory to write (or gs://...).", required=True, local=False
 )
 _NUM_ENVS = flags.DEFINE_integer("num_envs", 8, "Number of emulators.", lower_bound=1)
-_RAM = flags.DEFINE_bool("ram", True, "Store the emulator's 128 bytes of RAM at each step.")
+_RAM = flags.DEFINE_bool(
+    "ram",
+    None,
+    "Store the emulator's 128 bytes of RAM at each step. Default: for games that have it.",
+)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the dataset at --dataset first.")
 
 
 def collect(
-    envs: AtariEnvs,
+    envs: Environments,
     dataset: str,
     num_steps: int,
     made: Mapping[str, Any],
@@ -145,14 +157,14 @@ def episode_returns(rows: Rows) -> list[float]:
 
 
 def load_policy(
-    name: str, game: str, num_actions: int, num_envs: int
+    name: str, game: str, num_actions: int, shape: tuple[int, ...]
 ) -> tuple[Policy | None, dict[str, object], float]:
     """Returns (policy, or None for uniform play; its identity; its default epsilon).
 
     Args:
       name: the value of --policy.
       game, num_actions: the policy must fit them.
-      num_envs: E.
+      shape: of the observations, (E, H, W, C).
 
     Raises:
       UserError: there is no such policy, it does not load, or it does not fit the game.
@@ -160,7 +172,7 @@ def load_policy(
     if name == "random":
         return None, {"policy": name}, 0.0
     if is_plugin(name) and not is_remote(name):
-        return *load_own_policy(name, num_actions, num_envs), 0.0
+        return *load_own_policy(name, num_actions, shape), 0.0
     from pvn.evaluation import policy  # imported here because it imports JAX
 
     loaded = policy.load_policy(name)
@@ -171,8 +183,11 @@ def load_policy(
 
 def main() -> int:
     game, seed = find_game(_GAME.value), _SEED.value
+    observation, ram = observation_of_game(game.name), _RAM.value
+    if ram and game.is_minatar:
+        raise UserError(f"--ram: {game.name} has no RAM; leave the flag out")
     policy, identity, epsilon = load_policy(
-        _POLICY.value, game.name, game.num_actions, _NUM_ENVS.value
+        _POLICY.value, game.name, game.num_actions, (_NUM_ENVS.value, *observation.shape)
     )
     if _EPSILON.value is not None:
         epsilon = _EPSILON.value
@@ -182,13 +197,14 @@ def main() -> int:
     made = {
         "game": game.name,
         "num_actions": game.num_actions,
-        "protocol": PROTOCOL,
+        "protocol": protocol_of(game.name),
         "source": source,
-    } | ({"ram": True} if _RAM.value else {})
+        **frame_attribute(observation),
+    } | ({} if game.is_minatar or ram is False else {"ram": True})
     if _OVERWRITE.value and dataset_exists(_DATASET.value):
         delete_dataset(_DATASET.value)
     rows, status = collect(
-        AtariEnvs(game.name, _NUM_ENVS.value),
+        make_envs(game.name, _NUM_ENVS.value),
         _DATASET.value,
         _NUM_STEPS.value,
         made,

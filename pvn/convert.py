@@ -217,6 +217,8 @@ def import_dataset() -> int:
     if not _GAME.value:
         raise UserError("--game: is missing, expected a game as its folders spell it: MsPacman")
     game, path = find_game(_GAME.value), _DATASET.value
+    if game.is_minatar:
+        raise UserError(f"--game={game.name}: expected a game of the Atari 2600")
     inputs = find_inputs(game.name)
     _check_missing(inputs.missing, Findings())
     if not inputs.files:

@@ -20,8 +20,8 @@ from PIL import Image
 
 from pvn import config as cfg
 from pvn import console
-from pvn.data.gif import to_gif
-from pvn.data.store import FRAME_BYTES, RAM_BYTES, Dataset, open_dataset, stored_bytes, unfinished
+from pvn.data.gif import to_gif, to_grey
+from pvn.data.store import RAM_BYTES, Dataset, open_dataset, stored_bytes, unfinished
 from pvn.data.transitions import episode_spans, transition_rows
 from pvn.data.verify import problems
 from pvn.errors import UserError
@@ -76,7 +76,7 @@ def describe(dataset: Dataset) -> str:
         "found": json.dumps(attributes.get("complete", {}).get("counts", {})),
         "on disk": (
             f"{size / 2**20:,.1f} MiB, {size / count:,.1f} bytes a row, "
-            f"{count * FRAME_BYTES / size:.0f} times smaller than its frames"
+            f"{count * rows.observation.frame_bytes / size:.0f} times smaller than its frames"
         )
         if size
         else "-",
@@ -134,13 +134,15 @@ def view(dataset: Dataset, episode: int, output: Path, max_frames: int) -> None:
 
 
 def contact_sheet(frames: np.ndarray) -> np.ndarray:
-    """uint8 [H, W] with n frames [n, 84, 84], ten in each row, with white lines between them."""
+    """uint8 [H, W] with n frames, ten in each row, with white lines between them."""
+    pictures = np.stack([to_grey(frame) for frame in frames])
+    height, width = pictures.shape[1] + 2, pictures.shape[2] + 2
     columns = min(len(frames), 10)
     count = -(-len(frames) // columns)
-    tiles = np.full((count * columns, 86, 86), 255, np.uint8)
-    tiles[: len(frames), 1:-1, 1:-1] = frames
-    grid = tiles.reshape(count, columns, 86, 86).swapaxes(1, 2)
-    return grid.reshape(count * 86, columns * 86)
+    tiles = np.full((count * columns, height, width), 255, np.uint8)
+    tiles[: len(frames), 1:-1, 1:-1] = pictures
+    grid = tiles.reshape(count, columns, height, width).swapaxes(1, 2)
+    return grid.reshape(count * height, columns * width)
 
 
 def main(verb: str, path: str) -> int:

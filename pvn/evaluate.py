@@ -36,7 +36,7 @@ from pvn import config as cfg
 from pvn import console
 from pvn.agent import FIELDS, check_encoder, check_labels, check_together, last_step, new_learner
 from pvn.data.store import Dataset, open_dataset
-from pvn.envs.atari import AtariEnvs
+from pvn.envs.environment import Environments, make_envs
 from pvn.errors import UserError
 from pvn.evaluation.checkpoint import Checkpoint, restore_checkpoint
 from pvn.evaluation.learner import Learner
@@ -198,7 +198,7 @@ def recorder(
 def evaluate(
     c: ml_collections.FrozenConfigDict,
     subject: Subject,
-    envs: AtariEnvs,
+    envs: Environments,
     run: Run,
     learner: Learner | None,
     *,
@@ -282,7 +282,7 @@ def main() -> int:
         seed=c.seed,
         trained=trains_encoder(c.head, c.to_dict()),
     )
-    envs = AtariEnvs(subject.game, c.num_envs)
+    envs = make_envs(subject.game, c.num_envs)
     dataset = open_dataset(_DATASET.value) if _DATASET.value else None
     if dataset:
         check_labels(c, dataset, subject, envs.num_actions)

@@ -6,13 +6,14 @@ import os
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
 from pvn import console
 from pvn.data.collection import Collection, collection_transitions, open_collection
 from pvn.data.schedule import Schedule, make_schedule
-from pvn.data.store import FRAME_BYTES, read_attributes, unfinished
+from pvn.data.store import read_attributes, unfinished
 from pvn.data.transitions import Transitions
 from pvn.errors import UserError
 from pvn.features.successor import Successor, Task
@@ -27,6 +28,7 @@ from pvn.networks.encoders import make_encoder
 from pvn.networks.network import Network
 from pvn.networks.proto_value import make_proto_value_network
 from pvn.plugins import plugin_file, plugin_identity
+from pvn.types import ObservationSpec
 
 FIELDS = {
     "dataset": paths(),
@@ -85,6 +87,16 @@ class Experiment(NamedTuple):
     network: Network
     indicator: Indicator
 
+    @property
+    def observation(self) -> ObservationSpec:
+        """What an observation is."""
+        return self.collection.rows.observation
+
+    @property
+    def example(self) -> jax.Array:
+        """An observation uint8 [1, H, W, C] of zeros, by which networks are initialised."""
+        return jnp.zeros((1, *self.observation.shape), jnp.uint8)
+
 
 def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> Experiment:
     """Opens the data and makes the networks that the config names. Writes nothing.
@@ -99,8 +111,15 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
     """
     devices = jax.devices()[: c.num_devices or None]
     indicator = make_indicator(c.indicator, settings(**c[family]), c.num_tasks)
-    encoder = make_encoder(c.encoder, width=c.width, num_features=c.num_features, dtype=c.dtype)
     collection = open_collection(c.dataset.split(","))
+    observation = collection.rows.observation
+    encoder = make_encoder(
+        c.encoder,
+        width=c.width,
+        num_features=c.num_features,
+        dtype=c.dtype,
+        observation_shape=observation.shape,
+    )
     for path in collection.paths:
         if what := unfinished(read_attributes(path)):
             console.say(f"warning: dataset {path}: {what}")
@@ -111,7 +130,7 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
         c.seed,
         transitions,
         batch_size=c.batch_size,
-        row_bytes=FRAME_BYTES + 4 * c.num_tasks * (c.responses == "cached"),
+        row_bytes=observation.frame_bytes + 4 * c.num_tasks * (c.responses == "cached"),
         budget=int(c.data_memory_gib * 2**30) or None,
         memory=_memory_for_data(c.data_residency),
         reuse=c.data_reuse,
@@ -229,9 +248,11 @@ def successor_of(e: Experiment, state: TrainState) -> Successor | None:
         jax.device_get(heads["kernel"]),
         jax.device_get(heads["bias"]),
         e.indicator,
-        jax.device_get(e.indicator.init(keys_of(c.seed)[1])[0]),  # cached responses discard them
+        # Cached responses discard them.
+        jax.device_get(e.indicator.init(keys_of(c.seed)[1], e.example)[0]),
         jax.device_get(state.fitted),
         Task(c.indicator, c[e.family].to_dict(), c.discount, c.loss, c.target_policy),
+        e.observation.shape,
     )
 
 

@@ -10,8 +10,7 @@ from pvn import console
 from pvn.agent import epsilon_at, last_step, new_learner, new_replay
 from pvn.data.gif import to_gif
 from pvn.data.store import Dataset
-from pvn.envs.atari import AtariEnvs
-from pvn.envs.protocol import PROTOCOL
+from pvn.envs.environment import Environments, protocol_of, time_limit
 from pvn.errors import UserError
 from pvn.evaluation.checkpoint import Checkpoint, restore_replay
 from pvn.evaluation.labels import labelled_rows, remember_rows
@@ -43,7 +42,7 @@ class Evaluation(NamedTuple):
 
     config: ml_collections.FrozenConfigDict
     subject: Subject
-    envs: AtariEnvs
+    envs: Environments
     record: Recorder
     metrics: MetricsWriter
     stop: console.Stop
@@ -170,7 +169,7 @@ def save_head(e: Evaluation, learner: Learner, learned_at: int) -> None:
             "agent": f"{agent}_features",
             "game": game,
             "num_actions": policy.num_actions,
-            "protocol": PROTOCOL,
+            "protocol": protocol_of(game),
             "seed": e.config.seed,
             "step": learned_at,
             "trained_by": "pvn.evaluate",
@@ -208,13 +207,13 @@ def play_episodes(
         before = max(learned_at, e.record.saved_at + 1)
         e.record.save("eval", before, rollout, learner, learned_at=learned_at)
     act = learner.act if learner else None
-    played = counted_episodes(rollout, c.eval_episodes)
+    played, limit = counted_episodes(rollout, c.eval_episodes), time_limit(e.subject.game)
     with console.progress(c.eval_episodes, "episodes", "evaluate", len(played)) as bar:
         for episodes in play(rollout, act, num_episodes=c.eval_episodes, epsilon=c.eval_epsilon):
             e.record.write("eval", learned_at, episodes)
             played += episodes
             bar.update(len(episodes))
-            bar.set_postfix_str(_state_of_play(played, rollout.longest), refresh=False)
+            bar.set_postfix_str(_state_of_play(played, rollout.longest, limit), refresh=False)
             agent_step = before + rollout.agent_step
             if e.stop or e.record.is_due(agent_step):
                 e.record.save("eval", agent_step, rollout, learner, learned_at=learned_at)
@@ -242,7 +241,6 @@ def draw_videos(e: Evaluation, rollout: Rollout) -> bool:
     return True
 
 
-def _state_of_play(played: list[PlayedEpisode], longest: int) -> str:
+def _state_of_play(played: list[PlayedEpisode], longest: int, limit: int) -> str:
     mean = f"return {np.mean([each.episode_return for each in played]):.2f}, " if played else ""
-    limit = PROTOCOL["max_num_frames_per_episode"] // PROTOCOL["frameskip"]
     return f"{mean}longest running episode {longest:,} of {limit:,} steps"

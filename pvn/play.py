@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pvn.data.store import COLUMNS, FRAME_SHAPE, Rows
+from pvn.data.store import COLUMNS, Rows
 from pvn.data.writer import check_same
-from pvn.envs.atari import AtariEnvs
+from pvn.envs.environment import Environments
 from pvn.envs.policies import Policy, sample_action
 from pvn.envs.streams import STREAM_STEPS, replayed_ram, stream_seeds
 from pvn.envs.workers import Workers
@@ -35,21 +35,27 @@ def check_same_play(dataset: str, old: Mapping[str, Any], made: Mapping[str, Any
 class Stream:
     """A stream that is being played: its random numbers and its rows so far."""
 
-    def __init__(self, seed: int, number: int):
+    def __init__(self, seed: int, number: int, frame: tuple[int, ...]):
+        """
+        Args:
+          seed: seed of the dataset.
+          number: of the stream, from 0.
+          frame: shape of a frame.
+        """
         self.number = number
         self.emulator_seed, actions = stream_seeds(seed, number)
         self.random = np.random.default_rng(actions)
         self.num_rows = 0
         self.ram: Future[np.ndarray] | None = None  # of the first rows; None: not asked for yet
         self._episode = 0
-        self._arrays = _empty_arrays(STREAM_STEPS)
+        self._arrays = _empty_arrays(STREAM_STEPS, frame)
 
     def append(
         self, frame: np.ndarray, action: int, reward: float, terminal: bool, truncated: bool
     ) -> None:
-        """Appends a row. frame: uint8 [84, 84], before the action."""
+        """Appends a row. frame: before the action."""
         if self.num_rows == len(self._arrays[0]):
-            grown = _empty_arrays(2 * self.num_rows)
+            grown = _empty_arrays(2 * self.num_rows, frame.shape)
             for old, new in zip(self._arrays, grown, strict=True):
                 new[: self.num_rows] = old
             self._arrays = grown
@@ -66,10 +72,10 @@ class Stream:
         return rows
 
 
-def _empty_arrays(count: int) -> list[np.ndarray]:
-    """The arrays of `count` rows without RAM, in the order of `Rows`."""
+def _empty_arrays(count: int, frame: tuple[int, ...]) -> list[np.ndarray]:
+    """The arrays of `count` rows without RAM, in the order of `Rows`. frame: its shape."""
     columns = (np.empty(count, dtype) for dtype in COLUMNS.values())
-    return [np.empty((count, *FRAME_SHAPE), np.uint8), *columns]
+    return [np.empty((count, *frame), np.uint8), *columns]
 
 
 class Taken(NamedTuple):
@@ -84,7 +90,7 @@ class Play:
 
     def __init__(
         self,
-        envs: AtariEnvs,
+        envs: Environments,
         *,
         policy: Policy | None,
         epsilon: float,
@@ -114,7 +120,7 @@ class Play:
         begun = []
         idle = np.array([stream is None for stream in self._playing])
         for env in np.flatnonzero(idle).tolist():
-            stream = Stream(self._seed, self._next_stream)
+            stream = Stream(self._seed, self._next_stream, self._envs.frame.shape[1:])
             self._playing[env] = self._waiting[self._next_stream] = stream
             self._next_stream += 1
             begun.append(stream.emulator_seed)

@@ -30,7 +30,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import optax
@@ -142,7 +141,9 @@ def compile_step(
             axis_name=axis_name,
         )
         return parallel.compile(
-            lambda state, data, batch: step(state, data[0], to_transition(data[1], batch))
+            lambda state, data, batch: step(
+                state, data[0], to_transition(e.observation, data[1], batch)
+            )
         )
 
     warmup, training = compiled(warmup=True), compiled(warmup=False)
@@ -244,8 +245,7 @@ def pretrain(e: Experiment, processes: Processes, place: str, overwrite: bool) -
         step = compile_step(e, target, optimizers, parallel, axis_name)
 
         # ------------------------------------------------------------ resuming
-        observation = jnp.zeros((1, 84, 84, 4), jnp.uint8)
-        params = jax.jit(e.network.init)(params_key, observation)
+        params = jax.jit(e.network.init)(params_key, e.example)
         state = init_train_state(params, tasks.fitted, *optimizers)
         if run and (restored := restore(run, state)):
             state = restored

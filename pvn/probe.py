@@ -94,8 +94,10 @@ def _describe(features: Features, path: str) -> dict[str, Any]:
     return described
 
 
-def load_subjects(paths: list[str], like: str | None, names: list[str] | None) -> list[Subject]:
-    """The features that the flags describe.
+def load_subjects(
+    paths: list[str], like: str | None, names: list[str] | None, shape: tuple[int, int, int]
+) -> list[Subject]:
+    """The features that the flags describe, of observations of this shape (H, W, C).
 
     Raises:
       UserError: there are no such features; two have the same name; the numbers differ.
@@ -109,7 +111,7 @@ def load_subjects(paths: list[str], like: str | None, names: list[str] | None) -
     like = like or next((path for path in paths if path != "random"), None)
     subjects: list[Subject] = []
     for number, path in enumerate(paths):
-        features = resolve_features(path, like if path == "random" else None, _SEED.value)
+        features = resolve_features(path, like if path == "random" else None, _SEED.value, shape)
         agent = names[number] if names else features.metadata.get("agent", "features")
         if any(agent == other.agent for other in subjects):
             raise UserError(
@@ -231,7 +233,9 @@ def _words(each: Measure) -> str:
 def main() -> int:
     targets = load_targets(_TARGETS.value, _SET.value)
     dataset = open_dataset(_DATASET.value)
-    subjects = load_subjects(_FEATURES.value, _LIKE.value, _AGENT.value)
+    subjects = load_subjects(
+        _FEATURES.value, _LIKE.value, _AGENT.value, dataset.rows.observation.shape
+    )
     with lock_workdir(_WORKDIR.value, PROBES, _FOLDER) as place:
         folder = place.workdir / _FOLDER
         make_folder(folder, f"--workdir={_WORKDIR.value}")

@@ -59,7 +59,7 @@ class Recorder:
         transitions, seed = e.transitions, e.config.seed
         drawn = uniform_indices(seed, Stream.PROBE, _PROBE_TRANSITIONS, transitions.num_transitions)
         batch = transitions.batch(transitions.start[drawn], tasks.responses, returns)
-        self._probe = jax.jit(to_transition)((), batch)
+        self._probe = jax.jit(to_transition, static_argnums=0)(e.observation, (), batch)
         self._metrics = MetricsWriter(run.workdir, start)
         self._warn = DeadUnits(e.config.num_features)
         for row in read_metrics(run.workdir / "metrics.jsonl"):  # a resumed run does not repeat it
@@ -145,6 +145,7 @@ def export(e: Experiment, state: TrainState, fingerprint: str, workdir: Path) ->
         "width": c.width,
         "num_features": c.num_features,
         "dtype": c.dtype,
+        "observation_shape": list(e.observation.shape),
         "agent": "pvn",
         "seed": c.seed,
         "step": int(state.step),

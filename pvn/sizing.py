@@ -4,6 +4,7 @@ Networks and states are traced as shapes, so a network of any size takes seconds
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,17 +15,14 @@ import optax
 from pvn.data.buffer import KEPT, Buffer
 from pvn.data.sampler import Sampler
 from pvn.data.schedule import AHEAD
-from pvn.data.store import FRAME_BYTES
-from pvn.data.transitions import STACK
 from pvn.errors import UserError
 from pvn.experiment import Experiment
 from pvn.flop import count_flop
-from pvn.indicators.indicator import Indicator
 from pvn.indicators.tasks import FIT_STATES, RATE_STATES
 from pvn.learning.losses import TARGET_POLICIES, NextValue, regression_loss
 from pvn.learning.train_step import init_train_state
-from pvn.networks.encoders import OBSERVATION_SHAPE
 from pvn.networks.network import Network
+from pvn.types import ATARI
 
 Optimizers = tuple[optax.GradientTransformation, optax.GradientTransformation]
 
@@ -102,8 +100,8 @@ class Sizes(NamedTuple):
     datasets: tuple[Draws, ...]
 
 
-def _observations(rows: int) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((rows, *OBSERVATION_SHAPE), jnp.uint8)
+def _observations(rows: int, shape: Sequence[int]) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((rows, *shape), jnp.uint8)
 
 
 def num_bytes(tree: Any) -> int:
@@ -116,17 +114,26 @@ def num_parameters(tree: Any) -> int:
     return sum(math.prod(x.shape) for x in jax.tree.leaves(tree))
 
 
-def shapes_of_params(network: Network) -> Any:
-    """The parameters of a network, as shapes."""
-    return jax.eval_shape(network.init, jax.random.key(0), _observations(1))
+def shapes_of_params(network: Network, shape: Sequence[int] = ATARI.shape) -> Any:
+    """The parameters of a network of observations of this shape (H, W, C), as shapes."""
+    return jax.eval_shape(network.init, jax.random.key(0), _observations(1, shape))
 
 
-def step_flop(network: Network, batch_size: int, next_value: NextValue | None) -> Flop:
+def step_flop(
+    network: Network,
+    batch_size: int,
+    next_value: NextValue | None,
+    shape: Sequence[int] = ATARI.shape,
+) -> Flop:
     """FLOP of a step, with cached responses.
 
-    next_value: of the target, one of `losses.TARGET_POLICIES`; None: Monte Carlo returns.
+    Args:
+      network: of B observations.
+      batch_size: B.
+      next_value: of the target, one of `losses.TARGET_POLICIES`; None: Monte Carlo returns.
+      shape: (H, W, C).
     """
-    params, observations = shapes_of_params(network), _observations(batch_size)
+    params, observations = shapes_of_params(network, shape), _observations(batch_size, shape)
     actions = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
     values = jax.eval_shape(network.apply, params, observations)
     targets = jax.ShapeDtypeStruct(values.shape[:2], jnp.float32)
@@ -142,7 +149,7 @@ def step_flop(network: Network, batch_size: int, next_value: NextValue | None) -
     return Flop(online, target, 0)
 
 
-def activation_bytes(network: Network, batch_size: int) -> int:
+def activation_bytes(network: Network, batch_size: int, shape: Sequence[int] = ATARI.shape) -> int:
     """Bytes that JAX keeps from the forward pass for the backward pass. XLA may need more or less.
 
     It is an estimate of a step's temporary memory. The bytes of one row are the difference between
@@ -152,7 +159,7 @@ def activation_bytes(network: Network, batch_size: int) -> int:
     def kept(rows: int) -> int:
         residuals = jax.eval_shape(
             lambda p, s: jax.vjp(lambda q: network.apply(q, s), p)[1],
-            *(shapes_of_params(network), _observations(rows)),
+            *(shapes_of_params(network, shape), _observations(rows, shape)),
         )
         return num_bytes(residuals)
 
@@ -164,18 +171,18 @@ def state_shapes(params: Any, fitted: Any, optimizers: Optimizers) -> Any:
     return jax.eval_shape(lambda p, f: init_train_state(p, f, *optimizers), params, fitted)
 
 
-def _indicator_shapes(indicator: Indicator) -> tuple[Any, Any]:
+def _indicator_shapes(e: Experiment) -> tuple[Any, Any]:
     """(frozen, fitted) as shapes. A user's own `init` that JAX cannot trace is run."""
     try:
-        return jax.eval_shape(indicator.init, jax.random.key(0))
+        return jax.eval_shape(e.indicator.init, jax.random.key(0), e.example)
     except UserError:
-        return indicator.init(jax.random.key(0))
+        return e.indicator.init(jax.random.key(0), e.example)
 
 
-def _flop_of_state(indicator: Indicator, frozen: Any) -> float:
+def _flop_of_state(e: Experiment, frozen: Any) -> float:
     """FLOP of the response to one state; NaN for a user's own that JAX cannot trace."""
     try:
-        return count_flop(indicator.response, frozen, _observations(1))
+        return count_flop(e.indicator.response, frozen, e.example)
     except UserError:
         return math.nan
 
@@ -188,13 +195,14 @@ def size_run(e: Experiment, optimizers: Optimizers) -> Sizes:
     c, num_devices = e.config, len(e.devices)
     cached, monte_carlo = c.responses == "cached", c.loss == "monte_carlo"
     batch_size = c.batch_size // num_devices
-    params = shapes_of_params(e.network)
-    frozen, fitted = _indicator_shapes(e.indicator)
+    shape = e.observation.shape
+    params = shapes_of_params(e.network, shape)
+    frozen, fitted = _indicator_shapes(e)
     state = num_bytes(state_shapes(params, fitted, optimizers))
     num_states = e.transitions.num_rows if cached else RATE_STATES
-    flop_of_state = _flop_of_state(e.indicator, frozen)
+    flop_of_state = _flop_of_state(e, frozen)
     flop = step_flop(
-        e.network, batch_size, None if monte_carlo else TARGET_POLICIES[c.target_policy]
+        e.network, batch_size, None if monte_carlo else TARGET_POLICIES[c.target_policy], shape
     )
     if not cached:
         flop = flop._replace(responses=batch_size * flop_of_state)
@@ -235,36 +243,36 @@ def _buffer_rows(e: Experiment) -> int:
 def _device_memory(
     e: Experiment, batch_size: int, state: int, gradient: int, frozen: int
 ) -> DeviceMemory:
-    c, frames = e.config, STACK + 1
+    c, stack, size = e.config, e.observation.stack, e.observation.frame_bytes
     on_device, cached = c.data_residency == "device", c.responses == "cached"
     columns = 4 * c.num_tasks * (cached + (c.loss == "monte_carlo")) + 3 * 4  # actions, discount
-    # The frames or their places, and the two stacks that a step makes of them.
-    pixels = frames * (4 if on_device else FRAME_BYTES) + 2 * STACK * FRAME_BYTES
+    # The frames or their places, and the two observations that a step makes of them.
+    pixels = (stack + 1) * (4 if on_device else size) + 2 * stack * size
     return DeviceMemory(
         state=state,
         other_states=2 * state if e.devices[0].platform == "cpu" else 0,
         gradient=gradient,
-        activations=activation_bytes(e.network, batch_size),
+        activations=activation_bytes(e.network, batch_size, e.observation.shape),
         batch=batch_size * (pixels + columns),
         indicator=0 if cached else frozen,
-        frames=_buffer_rows(e) * FRAME_BYTES if on_device else 0,
+        frames=_buffer_rows(e) * size if on_device else 0,
     )
 
 
 def _host_memory(e: Experiment) -> HostMemory:
-    c, schedule = e.config, e.schedule
+    c, schedule, size = e.config, e.schedule, e.observation.frame_bytes
     on_host, cached, response = c.data_residency == "host", c.responses == "cached", 4 * c.num_tasks
     rows = _buffer_rows(e)
     # As `make_schedule` plans: blocks in the queue, one in the reader, one being copied.
     ahead = (AHEAD + 2) * (rows - 1) // schedule.num_buffered if schedule.moves else 0
     fit_states = min(e.transitions.num_transitions, FIT_STATES) if cached else RATE_STATES
     return HostMemory(
-        frames=rows * FRAME_BYTES if on_host else 0,
+        frames=rows * size if on_host else 0,
         responses=(rows - 1) * response if cached else 0,
         returns=e.transitions.num_rows * response if c.loss == "monte_carlo" else 0,
         columns=e.transitions.nbytes,
-        read_ahead=ahead * (FRAME_BYTES + response * cached),
-        batches=KEPT * _gathered(e) * (STACK + 1) * FRAME_BYTES if on_host else 0,
+        read_ahead=ahead * (size + response * cached),
+        batches=KEPT * _gathered(e) * (e.observation.stack + 1) * size if on_host else 0,
         threshold_fit=fit_states * response,
     )
 

@@ -18,6 +18,7 @@ from pvn.indicators.registry import find_family, make_indicator
 from pvn.networks.encoders import make_encoder
 from pvn.plugins import load_plugin
 from pvn.probes.target import load_target, targets_of
+from tests.observations import EXAMPLE
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
 
@@ -160,7 +161,7 @@ def use(kind, example, dataset):
         make_encoder(example.name, width=1, num_features=16)
     elif kind == "indicator":
         _, family = find_family(example.name)
-        make_indicator(example.name, family(), 3).init(jax.random.key(0))
+        make_indicator(example.name, family(), 3).init(jax.random.key(0), EXAMPLE)
     elif kind == "policy":
         load_own_policy(example.name, 4, 2)
     else:

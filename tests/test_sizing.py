@@ -194,7 +194,7 @@ from pvn.indicators.indicator import Indicator
 
 class Own(NamedTuple):
     def indicator(self, num_tasks):
-        def init(key):
+        def init(key, observation):
             return np.asarray(jax.random.normal(key, (84, num_tasks))), ()
         def response(frozen, observation):
             return np.asarray(observation)[:, 0, :, 0] @ frozen

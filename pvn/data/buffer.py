@@ -25,11 +25,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pvn.data.layout import FRAME_SHAPE
 from pvn.data.prefetch import Prefetch
 from pvn.data.sampler import Sampler, lane_of
 from pvn.data.schedule import AHEAD, Schedule, block_rows
-from pvn.data.transitions import STACK, Transitions
+from pvn.data.transitions import Transitions
 from pvn.types import Array, FrameBatch
 
 READ_ROWS = 2048  # most rows of one read
@@ -40,7 +39,7 @@ class Write(NamedTuple):
     """Consecutive rows to write into the buffer."""
 
     at: int  # place of the first row
-    frames: np.ndarray  # uint8 [rows, 84, 84]
+    frames: np.ndarray  # uint8 [rows, *frame]
     responses: np.ndarray | None  # [rows, T]
 
 
@@ -76,7 +75,9 @@ class Buffer:
         """
         self._transitions, self._schedule, self._sampler = transitions, schedule, sampler
         self._all_responses, self._returns = responses, returns
-        self._first, stop = block_rows(transitions.start, schedule.edges)
+        self._first, stop = block_rows(
+            transitions.start, schedule.edges, transitions.observation.stack
+        )
         self._stop = np.minimum(stop, transitions.num_rows)
         counts = self._stop - self._first  # [K, n]
         self._offset = np.cumsum(counts, axis=0) - counts  # first row of each dataset within a slot
@@ -94,11 +95,17 @@ class Buffer:
         self._read = iter(self._reader)
         self._frames: np.ndarray | None = None
         if on_host:
-            self._frames = np.empty((self.num_rows + 1, *FRAME_SHAPE), np.uint8)
+            shape, stack = self.frame, transitions.observation.stack
+            self._frames = np.empty((self.num_rows + 1, *shape), np.uint8)
             self._frames[-1] = 0
-            batches = np.empty((KEPT, len(self._rows), STACK + 1, *FRAME_SHAPE), np.uint8)
+            batches = np.empty((KEPT, len(self._rows), stack + 1, *shape), np.uint8)
             self._batches = itertools.cycle(batches)
         self._responses: np.ndarray | None = None
+
+    @property
+    def frame(self) -> tuple[int, ...]:
+        """Shape of a frame."""
+        return self._transitions.observation.frame
 
     def __enter__(self) -> "Buffer":
         self._reader.__enter__()
@@ -181,7 +188,7 @@ class Buffer:
         return row, at + row - self._first[k, block]
 
     def places(self, step: int) -> FrameBatch:
-        """The rows of the batch of `step` with the places of their frames, int32 [b, 5].
+        """The rows of the batch of `step` with the places of their frames, int32 [b, S + 1].
 
         Call it after all `writes` of the step.
         """
@@ -195,9 +202,9 @@ class Buffer:
         )._replace(places=places.astype(np.int32))
 
     def batch(self, step: int) -> FrameBatch:
-        """The rows of the batch of `step` with their frames, uint8 [b, 5, 84, 84]. Needs `on_host`.
+        """The rows of the batch of `step` with their frames, uint8 [b, S + 1, *frame].
 
-        The frames of `KEPT` batches later overwrite these.
+        Needs `on_host`. The frames of `KEPT` batches later overwrite these.
 
         Raises:
           UserError: as `writes`.

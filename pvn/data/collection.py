@@ -11,7 +11,7 @@ from pvn.data.store import COLUMNS, Rows, fingerprint, open_dataset
 from pvn.data.transitions import Transitions, find_transitions
 from pvn.errors import UserError
 
-_AGREE = ("game", "num_actions", "protocol")  # attributes that must be equal
+_AGREE = ("game", "num_actions", "protocol", "frame_shape")  # attributes that must be equal
 
 
 class Collection(NamedTuple):
@@ -45,6 +45,7 @@ class _Joined:
 
     def __init__(self, parts: Sequence[Any], starts: np.ndarray):
         self._parts, self._starts = parts, starts
+        self.shape = (int(starts[-1]), *parts[0].shape[1:])
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -62,7 +63,7 @@ class _Joined:
         present = np.unique(part_of)
         if len(present) == 1:
             return self._parts[present[0]][rows - self._starts[present[0]]]
-        frames = np.empty((*rows.shape, *self._parts[0][:1].shape[1:]), np.uint8)
+        frames = np.empty((*rows.shape, *self.shape[1:]), np.uint8)
         for part in present:
             here = part_of == part
             frames[here] = self._parts[part][rows[here] - self._starts[part]]
@@ -106,7 +107,7 @@ def open_collection(paths: Sequence[str]) -> Collection:
     )
     return Collection(
         tuple(paths),
-        {key: first.attributes.get(key) for key in _AGREE}
+        {key: first.attributes[key] for key in _AGREE if key in first.attributes}
         | {"source": [dataset.attributes["source"] for dataset in datasets]},
         rows,
         starts,

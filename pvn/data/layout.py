@@ -13,7 +13,8 @@ Any Zarr reader opens it. It has seven or eight arrays of N rows. Row i is one t
     ram        the emulator's 128 bytes of RAM when it showed the frame; only in datasets of
                pvn.collect, whose attributes then have "ram": true
 
-Each frame is stored once; `pvn.data.transitions` stacks them.
+Each frame is stored once; `pvn.data.transitions` joins them to observations. The attribute
+"frame_shape" is the shape of a frame, such as [10, 10, 4]. Without it, it is [84, 84].
 
 The group's attributes count the rows (`num_rows`). They are written last, and only rows below the
 count belong to the dataset. So a writer that dies leaves a valid dataset. The next writer removes
@@ -27,13 +28,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pvn import remote
-from pvn.types import Array
+from pvn.errors import UserError
+from pvn.types import ATARI, Array, ObservationSpec
 
 FORMAT = "pvn-dataset"
 VERSION = 2  # version 1 has no array `cut_start`: it is False in all rows
 
-FRAME_SHAPE = (84, 84)
-FRAME_BYTES = 84 * 84
 SHARD_ROWS = 8192  # frames of a file
 CHUNK_ROWS = 64  # frames compressed together; consecutive frames are alike
 RAM_BYTES = 128
@@ -58,7 +58,7 @@ _BYTES: dict[str, Any] = {"name": "bytes", "configuration": {"endian": "little"}
 class Rows(NamedTuple):
     """N consecutive rows of a dataset."""
 
-    frame: Array  # uint8 [N, 84, 84]; an array in memory, or `StoredArray` on disk
+    frame: Array  # uint8 [N, *frame]; an array in memory, or `StoredArray` on disk
     action: np.ndarray  # int32 [N]
     reward: np.ndarray  # float32 [N]
     terminal: np.ndarray  # bool [N]
@@ -71,6 +71,32 @@ class Rows(NamedTuple):
     def columns(self) -> dict[str, np.ndarray]:
         """The arrays [N] by name, which are always in memory."""
         return {name: getattr(self, name) for name in COLUMNS}
+
+    @property
+    def observation(self) -> ObservationSpec:
+        """What an observation is."""
+        return ObservationSpec(tuple(self.frame.shape[1:]))
+
+
+def observation_of(path: str | Path, attributes: Mapping[str, Any]) -> ObservationSpec:
+    """What an observation of the dataset at `path` is.
+
+    Raises:
+      UserError: the attribute is malformed.
+    """
+    shape = attributes.get("frame_shape", ATARI.frame)
+    valid = isinstance(shape, list | tuple) and len(shape) in (2, 3)
+    if not valid or not all(type(number) is int and number > 0 for number in shape):
+        raise UserError(
+            f"dataset {path}: attribute frame_shape is {shape}, expected the shape of a frame, as "
+            "[10, 10, 4]"
+        )
+    return ObservationSpec(tuple(shape))
+
+
+def frame_attribute(spec: ObservationSpec) -> dict[str, Any]:
+    """The attributes of a dataset that say what an observation is: none for Atari."""
+    return {} if spec == ATARI else {"frame_shape": list(spec.frame)}
 
 
 def stored_arrays(attributes: Mapping[str, Any]) -> tuple[str, ...]:
@@ -108,14 +134,23 @@ def _sharded(chunk: list[int], first: list[dict[str, Any]]) -> list[dict[str, An
     return [{"name": "sharding_indexed", "configuration": configuration}]
 
 
-def array_metadata(name: str) -> dict[str, Any]:
-    """Zarr metadata of the array `name`, with 0 rows."""
+def chunk_key(name: str, number: int, spec: ObservationSpec) -> str:
+    """Name of a file of the array `name`."""
+    inner = {"frame": len(spec.frame), "ram": 1}.get(name, 0)
+    return f"{name}/c/{number}" + "/0" * inner
+
+
+def array_metadata(name: str, spec: ObservationSpec) -> dict[str, Any]:
+    """Zarr metadata of the array `name`, with 0 rows.
+
+    spec: what an observation is.
+    """
     if name in COLUMNS:
         shape, dtype, chunk = [0], COLUMNS[name], [COLUMN_ROWS]
         codecs = [_BYTES, *_COMPRESS]
     elif name == "frame":
-        shape, dtype, chunk = [0, *FRAME_SHAPE], "uint8", [SHARD_ROWS, *FRAME_SHAPE]
-        codecs = _sharded([CHUNK_ROWS, *FRAME_SHAPE], [])
+        shape, dtype, chunk = [0, *spec.frame], "uint8", [SHARD_ROWS, *spec.frame]
+        codecs = _sharded([CHUNK_ROWS, *spec.frame], [])
     else:
         shape, dtype, chunk = [0, RAM_BYTES], "uint8", [SHARD_ROWS, RAM_BYTES]
         # Most bytes change seldom. Stored byte by byte, they take a third to a half of the space.

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pvn.data.sampler import Stream, generator
-from pvn.data.transitions import STACK, Transitions
+from pvn.data.transitions import Transitions
 from pvn.errors import UserError
 
 BLOCK = 1024  # transitions of a block, if the budget and the smallest dataset allow as many
@@ -60,7 +60,7 @@ class Schedule(NamedTuple):
         return self.order[np.arange(position, position + self.num_buffered) % self.num_blocks]
 
 
-def block_rows(start: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def block_rows(start: np.ndarray, edges: np.ndarray, stack: int) -> tuple[np.ndarray, np.ndarray]:
     """The rows that the transitions of each block need: the first, and one past the last.
 
     One past the last may exceed the number of rows by one, because the last row of a dataset has no
@@ -69,11 +69,12 @@ def block_rows(start: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.nda
     Args:
       start: int64 [M], the row that each transition starts from.
       edges: int64 [..., n + 1], as `Schedule.edges`.
+      stack: frames of an observation.
 
     Returns:
       Two int64 [..., n].
     """
-    first = np.maximum(start[edges[..., :-1]] - (STACK - 1), 0)
+    first = np.maximum(start[edges[..., :-1]] - (stack - 1), 0)
     return first, start[edges[..., 1:] - 1] + 2
 
 
@@ -112,7 +113,7 @@ def make_schedule(
         return groups[:-1, None] + sizes[:, None] * np.arange(num_blocks + 1) // num_blocks
 
     whole = cut(1)
-    first, stop = block_rows(start, whole)
+    first, stop = block_rows(start, whole, transitions.observation.stack)
     everything = int(np.sum(stop - first)) * row_bytes + fixed_bytes
     if budget is None and everything > memory:
         raise UserError(
@@ -126,7 +127,7 @@ def make_schedule(
     block = int(np.clip(affordable // (16 * AHEAD), 64, BLOCK))
     num_blocks = int(min(-(-total // block), sizes.min()))
     edges = cut(num_blocks)
-    first, stop = block_rows(start, edges)
+    first, stop = block_rows(start, edges, transitions.observation.stack)
     largest = int(np.sum(stop - first, axis=0).max())
     # Two more blocks are in memory: the one being copied into the buffer, and the one that the
     # reader holds while its queue is full.

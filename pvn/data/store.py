@@ -14,25 +14,24 @@ from pvn import remote
 from pvn.data.layout import (
     COLUMNS,
     FORMAT,
-    FRAME_BYTES,
-    FRAME_SHAPE,
     RAM_BYTES,
     SHARD_ROWS,
     VERSION,
     Rows,
     array_metadata,
     array_spec,
+    chunk_key,
+    observation_of,
     rows_of_file,
     stored_arrays,
 )
 from pvn.errors import UserError
 from pvn.paths import check_folder, is_remote
+from pvn.types import ObservationSpec
 
 __all__ = [
     "COLUMNS",
     "FORMAT",
-    "FRAME_BYTES",
-    "FRAME_SHAPE",
     "RAM_BYTES",
     "SHARD_ROWS",
     "VERSION",
@@ -56,23 +55,24 @@ _CACHE = 2**24  # bytes, for the indices of shards, which are read a few chunks 
 
 _OWN_FILE = re.compile(
     (
-        rf"(({'|'.join(Rows._fields)})/)?zarr\.json|frame/c/\d+/0/0|ram/c/\d+/0|"
+        rf"(({'|'.join(Rows._fields)})/)?zarr\.json|frame/c/\d+/0/0(/0)?|ram/c/\d+/0|"
         rf"({'|'.join(COLUMNS)})/c/\d+"
     ).encode()
 )
 
 
 class StoredArray:
-    """Frames uint8 [N, 84, 84] or RAM uint8 [N, 128] on disk. Indexing checks the checksums."""
+    """Frames uint8 [N, *frame] or RAM uint8 [N, 128] on disk. Indexing checks the checksums."""
 
     def __init__(self, path: str | Path, name: str, array: ts.TensorStore):
         self._path, self._name, self._array = path, name, array
+        self.shape = tuple(array.shape)
 
     def __len__(self) -> int:
         return int(self._array.shape[0])
 
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
-        """uint8 [..., 84, 84] or [..., 128] at a slice of rows, or at int [...] of any shape.
+        """uint8 [..., *frame] or [..., 128] at a slice of rows, or at int [...] of any shape.
 
         Raises:
           UserError: a file is corrupt or missing; the message names it.
@@ -210,15 +210,16 @@ def unfinished(attributes: Mapping[str, Any]) -> str:
 def _check_complete(path: str | Path, attributes: Mapping[str, Any]) -> None:
     """Raises `UserError` if a file is missing. Zarr would read its chunk as zeros."""
     keys, num_rows = set(own_files(path)), int(attributes["num_rows"])
+    spec = observation_of(path, attributes)
     for name in stored_arrays(attributes):
-        rows = rows_of_file(name)
-        suffix = {"frame": "/0/0", "ram": "/0"}.get(name, "")
-        for chunk in range(-(-num_rows // rows)):
-            if f"{name}/c/{chunk}{suffix}".encode() not in keys:
-                raise UserError(f"dataset {path}: file {name}/c/{chunk}{suffix} is missing")
+        for chunk in range(-(-num_rows // rows_of_file(name))):
+            if (key := chunk_key(name, chunk, spec)).encode() not in keys:
+                raise UserError(f"dataset {path}: file {key} is missing")
 
 
-def _open_array(path: str | Path, name: str, num_rows: int) -> ts.TensorStore:
+def _open_array(
+    path: str | Path, name: str, num_rows: int, observation: ObservationSpec
+) -> ts.TensorStore:
     """The first `num_rows` rows of an array, with its shape and dtype checked."""
     spec = array_spec(path, name) | {
         "context": {"cache_pool": {"total_bytes_limit": _CACHE}},
@@ -226,7 +227,7 @@ def _open_array(path: str | Path, name: str, num_rows: int) -> ts.TensorStore:
         "fill_missing_data_reads": False,
     }
     array = result_of(path, f"array {name} cannot be read", ts.open(spec, open=True))
-    expected = array_metadata(name)
+    expected = array_metadata(name, observation)
     if list(array.shape[1:]) != expected["shape"][1:] or array.dtype.name != expected["data_type"]:
         raise UserError(
             f"dataset {path}: array {name} is {array.dtype.name} {list(array.shape)}, "
@@ -250,7 +251,8 @@ def open_dataset(path: str | Path) -> Dataset:
     num_rows = int(attributes["num_rows"])
     if num_rows == 0:
         raise UserError(f"dataset {path}: holds no rows; collect some with python -m pvn.collect")
-    arrays = {name: _open_array(path, name, num_rows) for name in stored_arrays(attributes)}
+    spec = observation_of(path, attributes)
+    arrays = {name: _open_array(path, name, num_rows, spec) for name in stored_arrays(attributes)}
     _check_complete(path, attributes)
     frame = StoredArray(path, "frame", arrays.pop("frame"))
     ram = StoredArray(path, "ram", arrays.pop("ram")) if "ram" in arrays else None
@@ -260,7 +262,7 @@ def open_dataset(path: str | Path) -> Dataset:
 
 
 def read_dataset(path: str | Path) -> Dataset:
-    """Reads the whole dataset into memory (7,056 bytes a frame, 128 of RAM), with all checksums.
+    """Reads the whole dataset into memory (Atari: 7,056 bytes a frame), with all checksums.
 
     Raises:
       UserError: as `open_dataset`.

@@ -1,7 +1,7 @@
 """The transitions of a dataset: the rows they start from, and the observations at these rows.
 
-An observation is the stack of the last four frames of one episode. Frames before the start of the
-episode are zeros, as in Dopamine.
+An observation joins the last S frames of one episode. Frames before the start of the episode are
+zeros, as in Dopamine.
 """
 
 from typing import NamedTuple
@@ -9,11 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pvn.data.layout import Rows
-from pvn.types import Array, FrameBatch
-
-STACK = 4
-_WINDOW = range(1 - STACK, 2)  # offsets of a transition's frames: two overlapping stacks
-_OBSERVATION = range(1 - STACK, 1)
+from pvn.types import Array, FrameBatch, ObservationSpec
 
 
 def episode_spans(episode: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -28,11 +24,11 @@ def episode_spans(episode: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def has_stack(rows: Rows) -> np.ndarray:
     """bool [N]: whether the dataset has all frames of the observation at a row.
 
-    It lacks some at the first three rows of a fragment that begins within an episode.
+    It lacks some at the first S - 1 rows of a fragment that begins within an episode.
     """
     known = np.ones(len(rows.action), bool)
     for start in np.flatnonzero(rows.cut_start):
-        first = slice(start, start + STACK - 1)
+        first = slice(start, start + rows.observation.stack - 1)
         known[first] &= rows.episode[first] != rows.episode[start]
     return known
 
@@ -57,6 +53,11 @@ class Transitions(NamedTuple):
     groups: np.ndarray  # int64 [K + 1]: dataset k has transitions groups[k] .. groups[k + 1]
 
     @property
+    def observation(self) -> ObservationSpec:
+        """What an observation is."""
+        return self.rows.observation
+
+    @property
     def num_transitions(self) -> int:
         """M."""
         return len(self.start)
@@ -72,25 +73,28 @@ class Transitions(NamedTuple):
         columns = self.rows.columns.values()
         return sum(x.nbytes for x in (*columns, self.first, self.stop, self.start))
 
-    def frame_rows(self, row: np.ndarray, offsets: range = _WINDOW) -> np.ndarray:
-        """int64 [B, len(offsets)]: `row + offsets`, or -1 where that is outside the episode.
+    def frame_rows(self, row: np.ndarray, last: int = 1) -> np.ndarray:
+        """int64 [B, S + last]: the rows from `row` - S + 1 to `row + last`; -1 outside the episode.
 
         A frame at -1 is zeros. Only this method decides which frames are zeros.
+
+        last: 1: the frames of the next observation too, which overlap; 0: without it.
         """
+        offsets = range(1 - self.observation.stack, last + 1)
         at = row[:, None] + np.asarray(offsets)
         inside = (at >= self.first[row, None]) & (at < self.stop[row, None])
         return np.where(inside, at, -1)
 
-    def _frames(self, row: np.ndarray, offsets: range) -> np.ndarray:
-        """uint8 [B, len(offsets), 84, 84]."""
-        at = self.frame_rows(row, offsets)
+    def _frames(self, row: np.ndarray, last: int) -> np.ndarray:
+        """uint8 [B, S + last, *frame]."""
+        at = self.frame_rows(row, last)
         frames = self.rows.frame[np.where(at < 0, row[:, None], at)]
         frames[at < 0] = 0
         return frames
 
     def observations(self, row: np.ndarray) -> np.ndarray:
-        """Observations at rows int [B]: uint8 [B, 84, 84, 4], newest frame last."""
-        return np.moveaxis(self._frames(row, _OBSERVATION), 1, -1)
+        """Observations at rows int [B]: uint8 [B, H, W, C], newest frame last."""
+        return np.asarray(self.observation.join(self._frames(row, 0)))
 
     def without_frames(
         self,
@@ -130,7 +134,7 @@ class Transitions(NamedTuple):
             None if responses is None else responses[row],
             None if returns is None else returns[row],
         )
-        return batch._replace(frames=self._frames(row, _WINDOW))
+        return batch._replace(frames=self._frames(row, 1))
 
 
 def find_transitions(

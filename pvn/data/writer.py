@@ -85,7 +85,8 @@ class DatasetWriter:
         Args:
           path: local folder or `gs://bucket/path`.
           attributes: game, protocol, source, and anything else about the origin of the rows; with
-            "ram": true the rows have RAM. An existing dataset keeps its own.
+            "ram": true the rows have RAM; "frame_shape" is the shape of a frame. An existing
+            dataset keeps its own.
           check: called with the attributes of an existing dataset before anything is changed. It
             raises an error if the dataset must not be extended.
 
@@ -101,11 +102,12 @@ class DatasetWriter:
         self._lock = _lock(path)
         new = not store.dataset_exists(path)
         self.attributes = self._new_attributes(attributes) if new else self._old_attributes()
+        observation = layout.observation_of(path, self.attributes)
         self._arrays = {}
         for name in layout.stored_arrays(self.attributes):
             spec = layout.array_spec(path, name)
             if new:
-                spec["metadata"] = layout.array_metadata(name)
+                spec["metadata"] = layout.array_metadata(name, observation)
             self._arrays[name] = self._done(ts.open(spec, create=new, open=not new))
         if new:
             self._write_attributes()

@@ -4,22 +4,13 @@ The defaults of `AtariVectorEnv` differ from the protocol in sticky actions, no-
 reward clipping. All options are therefore given explicitly.
 """
 
-from typing import NamedTuple
-
 import ale_py
 import numpy as np
 from ale_py.vector_env import AtariVectorEnv
 
+from pvn.envs.environment import TimeStep as TimeStep
 from pvn.envs.games import find_game
 from pvn.envs.protocol import PROTOCOL as PROTOCOL
-
-
-class TimeStep(NamedTuple):
-    """The outcome of one step of E environments."""
-
-    reward: np.ndarray  # float32 [E], not clipped
-    terminal: np.ndarray  # bool [E], the game ended
-    truncated: np.ndarray  # bool [E], the time limit ended the episode; never with terminal
 
 
 class AtariEnvs:

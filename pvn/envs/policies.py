@@ -15,10 +15,12 @@ from pvn.plugins import (
 )
 
 Policy = Callable[[np.ndarray], np.ndarray]
-"""Maps observations uint8 [E, 84, 84, 4] to actions int [E] or probabilities float [E, A]."""
+"""Maps observations uint8 [E, H, W, C] to actions int [E] or probabilities float [E, A]."""
 
 
-def load_own_policy(name: str, num_actions: int, num_envs: int) -> tuple[Policy, dict[str, object]]:
+def load_own_policy(
+    name: str, num_actions: int, shape: tuple[int, ...]
+) -> tuple[Policy, dict[str, object]]:
     """Loads a user's own policy. Returns the policy and its identity.
 
     `Name` is a `Policy`, or a class whose instances are; the class is called without arguments. The
@@ -28,7 +30,7 @@ def load_own_policy(name: str, num_actions: int, num_envs: int) -> tuple[Policy,
     Args:
       name: `path/to/file.py:Name` or `package.module:Name`.
       num_actions: A.
-      num_envs: E.
+      shape: of the observations, (E, H, W, C).
 
     Raises:
       UserError: there is no such object, its code raises, it is not callable, or its output is
@@ -45,7 +47,7 @@ def load_own_policy(name: str, num_actions: int, num_envs: int) -> tuple[Policy,
     def policy(observation: np.ndarray) -> np.ndarray:
         return check_choice(name, choose(observation), len(observation), num_actions)
 
-    policy(np.zeros((num_envs, 84, 84, 4), np.uint8))
+    policy(np.zeros(shape, np.uint8))
     file = plugin_file(name)
     # The folder is not part of the identity: a file that moved is the same policy.
     short = f"{Path(file).name}:{name.rpartition(':')[2]}" if file else name

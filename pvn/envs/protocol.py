@@ -25,3 +25,11 @@ PROTOCOL: dict[str, Any] = {
     "reward_clipping": False,
     "max_num_frames_per_episode": 108_000,
 }
+
+MINATAR_PROTOCOL: dict[str, Any] = {
+    "sticky_action_prob": 0.1,
+    "difficulty_ramping": True,
+    "minimal_action_set": True,
+    "max_num_steps_per_episode": 10_000,
+}
+"""The authors' settings of MinAtar, and a time limit; see `pvn.envs.minatar`."""

@@ -40,6 +40,7 @@ _LOG_EVERY = 10_000  # agent steps
 def with_params(features: Features, params: Any) -> Features:
     """The same encoder with other parameters, a nested dictionary of NumPy arrays."""
     metadata = {key: features.metadata[key] for key in ARCHITECTURE}
+    metadata["observation_shape"] = list(features.observation_shape)
     network = Network(lambda *_: params, features.apply)
     return Features(network, params, metadata, features.folder)
 
@@ -68,7 +69,7 @@ class DqnLearner:
             update,
             settings=settings,
             num_actions=context.num_actions,
-            encode=encode_frames(features) if self._trains_encoder else frozen,
+            encode=encode_frames(features, context.observation) if self._trains_encoder else frozen,
             kind=self._kind,
             max_loss=(
                 largest_loss(context.discount, context.clip_rewards)
@@ -91,12 +92,14 @@ class DqnLearner:
 
     def to_keep(self, observation: np.ndarray, acted: Acted) -> np.ndarray:
         """The replay keeps the newest frames if the encoder is trained, else features."""
-        return observation[..., -1].copy() if self._trains_encoder else acted.features
+        if self._trains_encoder:
+            return self._context.observation.newest(observation).copy()
+        return acted.features
 
     def state_buffer(self, capacity: int, num_envs: int) -> StateBuffer:
         """Frames if the encoder is trained, else features."""
         if self._trains_encoder:
-            return FrameBuffer(capacity, num_envs)
+            return FrameBuffer(capacity, num_envs, self._context.observation)
         return FeatureBuffer(capacity, num_envs, self._context.num_features)
 
     def learn(self, replay: Replay, agent_step: int) -> Mapping[str, float]:

@@ -15,6 +15,7 @@ from pvn.evaluation.replay import Replay, StateBuffer
 from pvn.evaluation.state import State
 from pvn.evaluation.values import Values
 from pvn.features import Features
+from pvn.types import ATARI, ObservationSpec
 
 
 class LearnerContext(NamedTuple):
@@ -28,6 +29,7 @@ class LearnerContext(NamedTuple):
     clip_rewards: bool  # whether the replay's rewards are clipped to [-1, 1]
     learn_after: int  # agent steps before the first update or fit
     seed: int
+    observation: ObservationSpec = ATARI
 
     @property
     def num_features(self) -> int:
@@ -75,7 +77,7 @@ class Learner(Protocol):
         ...
 
     def act(self, observation: np.ndarray) -> Acted:
-        """Features and greedy actions, by the newest fit, of observations uint8 [E, 84, 84, 4]."""
+        """Features and greedy actions, by the newest fit, of observations uint8 [E, H, W, C]."""
         ...
 
     def to_keep(self, observation: np.ndarray, acted: Acted) -> np.ndarray:

@@ -17,7 +17,7 @@ from pvn.evaluation.head import Head, outputs
 from pvn.evaluation.values import ActionValue, Values
 from pvn.features import Features
 from pvn.fields import flag, real, whole, wholes
-from pvn.types import Interaction
+from pvn.types import Interaction, ObservationSpec
 
 
 class DqnSettings(NamedTuple):
@@ -64,9 +64,9 @@ def frozen(_: Any, state: jax.Array) -> jax.Array:
 
 
 @functools.cache
-def encode_frames(features: Features) -> Encode:
-    """The `Encode` of an encoder in training: the replay holds stacks uint8 [B, 4, 84, 84]."""
-    return lambda params, stack: features.apply(params, jnp.moveaxis(stack, 1, -1))
+def encode_frames(features: Features, observation: ObservationSpec) -> Encode:
+    """The `Encode` of an encoder in training: the replay holds frames uint8 [B, S, *frame]."""
+    return lambda params, frames: features.apply(params, observation.join(frames))
 
 
 def q_losses(

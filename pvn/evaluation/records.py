@@ -116,7 +116,7 @@ def _is_finite(value: Any) -> bool:
 
 _NAME = _Kind(lambda x: isinstance(x, str) and x != "" and x.isprintable(), "a name")
 _GAME = _Kind(
-    lambda x: isinstance(x, str) and re.fullmatch(r"[A-Za-z0-9_-]+", x) is not None,
+    lambda x: isinstance(x, str) and re.fullmatch(r"(MinAtar/)?[A-Za-z0-9_-]+", x) is not None,
     "a game's name, as Pong",
 )
 _COUNT = _Kind(

@@ -8,9 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from pvn.data.transitions import STACK
 from pvn.evaluation.state import State
-from pvn.types import Interaction
+from pvn.types import ATARI, Interaction, ObservationSpec
 
 
 class StateBuffer(Protocol):
@@ -46,29 +45,30 @@ class FeatureBuffer:
 
 
 class FrameBuffer:
-    """Keeps each frame uint8 [E, 84, 84] once, and stacks the last four when they are read."""
+    """Keeps each frame uint8 [E, *frame] once, and gathers the last S when they are read."""
 
-    before = STACK - 1
-
-    def __init__(self, capacity: int, num_envs: int):
-        self._frame = np.zeros((capacity, num_envs, 84, 84), np.uint8)
-        self._age = np.zeros((capacity, num_envs), np.uint8)  # timesteps since the start, at most 3
+    def __init__(self, capacity: int, num_envs: int, observation: ObservationSpec = ATARI):
+        self._stack = observation.stack
+        self.before = self._stack - 1
+        self._frame = np.zeros((capacity, num_envs, *observation.frame), np.uint8)
+        # Timesteps since the start of the episode, at most S - 1.
+        self._age = np.zeros((capacity, num_envs), np.uint8)
         self._newest = -1  # slot
 
     def put(self, at: int, state: np.ndarray, first: np.ndarray) -> None:
-        """Stores frames uint8 [E, 84, 84]."""
+        """Stores frames uint8 [E, *frame]."""
         self._frame[at] = state
-        older = np.minimum(self._age[self._newest] + 1, STACK - 1)
+        older = np.minimum(self._age[self._newest] + 1, self.before)
         self._age[at] = np.where(first, 0, older)
         self._newest = at
 
     def take(self, slot: np.ndarray, env: np.ndarray) -> np.ndarray:
-        """Stacks uint8 [B, 4, 84, 84], newest frame last; zeros before an episode's start."""
-        stack = np.empty((len(slot), STACK, *self._frame.shape[2:]), np.uint8)
+        """Frames uint8 [B, S, *frame], newest last; zeros before an episode's start."""
+        stack = np.empty((len(slot), self._stack, *self._frame.shape[2:]), np.uint8)
         age = self._age[slot, env]
-        for back in range(STACK):
-            stack[:, STACK - 1 - back] = self._frame[(slot - back) % len(self._frame), env]
-            stack[age < back, STACK - 1 - back] = 0
+        for back in range(self._stack):
+            stack[:, self.before - back] = self._frame[(slot - back) % len(self._frame), env]
+            stack[age < back, self.before - back] = 0
         return stack
 
 

@@ -6,20 +6,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pvn.envs.atari import AtariEnvs
+from pvn.envs.environment import Environments
 from pvn.errors import UserError
 from pvn.evaluation.learner import Acted, Learner
 from pvn.evaluation.replay import Replay
 from pvn.evaluation.state import State, generator_state, restore_generator
 
 Act = Callable[[np.ndarray], Acted]
-"""Observations uint8 [E, 84, 84, 4] -> features and greedy actions."""
+"""Observations uint8 [E, H, W, C] -> features and greedy actions."""
 
 
 class PlayedStep(NamedTuple):
     """One timestep of E environments."""
 
-    frame: np.ndarray  # uint8 [E, 84, 84], the newest frame before the action
+    frame: np.ndarray  # uint8 [E, *frame], the newest frame before the action
     action: np.ndarray  # int32 [E]
     reward: np.ndarray  # float32 [E], not clipped
     terminal: np.ndarray  # bool [E]
@@ -51,7 +51,7 @@ class Rollout:
     boot, so the actions are recorded, and `restore` repeats them.
     """
 
-    def __init__(self, envs: AtariEnvs, seed: int):
+    def __init__(self, envs: Environments, seed: int):
         """Boots the emulators.
 
         Args:
@@ -123,7 +123,7 @@ class Rollout:
 
     @property
     def observation(self) -> np.ndarray:
-        """uint8 [E, 84, 84, 4], before the next action."""
+        """uint8 [E, H, W, C], before the next action."""
         return self._envs.observation
 
     def choose(self, act: Act | None, epsilon: float) -> tuple[np.ndarray, Acted | None]:

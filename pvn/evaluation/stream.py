@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pvn.data.layout import frame_attribute
 from pvn.data.store import COLUMNS, Rows, dataset_exists, read_attributes
 from pvn.data.writer import DatasetWriter, check_same
-from pvn.envs.protocol import PROTOCOL
+from pvn.envs.environment import observation_of_game, protocol_of
 from pvn.errors import UserError
 from pvn.evaluation.rollout import PlayedStep
 
@@ -34,8 +35,9 @@ def stream_attributes(identity: Mapping[str, Any], num_actions: int) -> dict[str
     return {
         "game": identity["game"],
         "num_actions": num_actions,
-        "protocol": PROTOCOL,
+        "protocol": protocol_of(identity["game"]),
         "source": {"kind": "pvn.evaluate", **source},
+        **frame_attribute(observation_of_game(identity["game"])),
     }
 
 

@@ -2,10 +2,11 @@
 
 from typing import Any, NamedTuple
 
-from pvn.envs.atari import PROTOCOL
+from pvn.envs.environment import observation_of_game, protocol_of
 from pvn.errors import UserError
 from pvn.features import Features, resolve_features
 from pvn.plugins import plugin_identity
+from pvn.types import ATARI
 
 
 class Subject(NamedTuple):
@@ -39,7 +40,8 @@ def resolve_subject(
     if name == "none":
         features, metadata = None, {"agent": "random_policy"}
     else:
-        features = resolve_features(name, like, seed)
+        shape = observation_of_game(game).shape if game else ATARI.shape
+        features = resolve_features(name, like, seed, shape)
         metadata = features.metadata
     game = game or metadata.get("game")
     if not game:
@@ -52,18 +54,24 @@ def resolve_subject(
 
 def check_features_fit(features: Features, name: str, game: str, num_actions: int) -> None:
     """Raises `UserError` if the features come from another action set or protocol."""
+    shape, here = features.observation_shape, protocol_of(game)
+    if shape != observation_of_game(game).shape:
+        raise UserError(
+            f"features {name}: are of observations {list(shape)}; those of {game} are "
+            f"{list(observation_of_game(game).shape)}"
+        )
     learned = features.metadata.get("num_actions", num_actions)
     if learned != num_actions:
         raise UserError(
             f"features {name}: were learned with {learned} actions on "
             f"{features.metadata['game']}; {game} has {num_actions}"
         )
-    protocol: dict[str, Any] = features.metadata.get("protocol", PROTOCOL)
-    differ = [key for key in PROTOCOL if protocol.get(key) != PROTOCOL[key]]
+    protocol: dict[str, Any] = features.metadata.get("protocol", here)
+    differ = [key for key in here if protocol.get(key) != here[key]]
     if differ:
         raise UserError(
             f"features {name}: were learned from other observations: "
-            + ", ".join(f"{k} {protocol.get(k)}, here {PROTOCOL[k]}" for k in differ)
+            + ", ".join(f"{k} {protocol.get(k)}, here {here[k]}" for k in differ)
         )
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pvn.envs.atari import AtariEnvs
+from pvn.envs.environment import make_envs
 from pvn.evaluation.rollout import PlayedEpisode
 
 MAX_FRAMES = 1_800  # two minutes of play; a longer episode is cut
@@ -38,7 +38,7 @@ def best_and_median(episodes: Sequence[PlayedEpisode]) -> dict[str, Clip]:
 def clip_frames(
     game: str, seed: int, actions: np.ndarray, clip: Clip
 ) -> Iterator[np.ndarray | None]:
-    """Plays actions again. Yields for each timestep the frame uint8 [84, 84]; None before the clip.
+    """Plays actions again. Yields for each timestep the frame uint8; None before the clip.
 
     Args:
       game: its name.
@@ -46,7 +46,7 @@ def clip_frames(
       actions: int32 [timesteps], of this environment since the boot.
       clip: the episode; it is cut after `MAX_FRAMES`.
     """
-    envs = AtariEnvs(game, 1)
+    envs = make_envs(game, 1)
     envs.reset(np.array([seed]), np.ones(1, bool))
     for timestep, action in enumerate(actions[: min(clip.stop, clip.start + MAX_FRAMES)]):
         yield envs.frame[0].copy() if timestep >= clip.start else None

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pvn.features.description import requires
+from pvn.features.observation import shape_of
 
 _FILES = {
     "model.safetensors": "weights of the encoder, float32",
@@ -57,9 +58,10 @@ def _front(metadata: Mapping[str, Any]) -> str:
     where = "" if step is None else f" after {step:,} {unit}"
     of = f"agent `{metadata['agent']}`, " if "agent" in metadata else ""
     seed = f", seed {metadata['seed']}" if "seed" in metadata else ""
+    sizes = ", ".join(map(str, shape_of(metadata)))
     return (
         f"---\nlibrary_name: pvn\ntags: [{', '.join(tags)}]\n---\n\n# {title}\n\n"
-        "A frozen encoder of Atari observations, uint8 [N, 84, 84, 4] (unscaled, newest frame "
+        f"A frozen encoder of observations, uint8 [N, {sizes}] (unscaled, newest frame "
         f"last) to float32 [N, {metadata['num_features']}]: {of}encoder `{metadata['encoder']}`, "
         f"width {metadata['width']}{where}{seed}."
     )

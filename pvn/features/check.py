@@ -62,7 +62,7 @@ def _sample(folder: Path, metadata: dict[str, Any], features: Features) -> str:
             )
         return "sample: none, because an older pvn wrote these features; not checked"
     raw = read_verified(file, metadata["sample_sha256"])
-    tensors = sample.read_sample(file, raw, features.num_features)
+    tensors = sample.read_sample(file, raw, features.num_features, features.observation_shape)
     off = sample.difference(features, tensors)
     if not off <= sample.TOLERANCE:  # NaN too
         raise UserError(
@@ -82,7 +82,7 @@ def _successor(folder: Path, metadata: dict[str, Any], features: Features) -> st
         return f"heads: none (there is no {successor.FILE})"
     found = features.successor
     _check_finite(folder / successor.FILE, found.tensors())
-    cumulants = found.cumulants(sample.sample_observation())
+    cumulants = found.cumulants(sample.sample_observation(features.observation_shape))
     _check_finite(folder / successor.FILE, {"cumulants of the sample": cumulants})
     _, num_tasks, num_actions = found.head_kernel.shape
     return (

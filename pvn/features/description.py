@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pvn.errors import UserError
+from pvn.features.observation import shape_of
 from pvn.files import read_text
 from pvn.networks.encoders import make_encoder
 from pvn.networks.network import Network
@@ -14,13 +15,20 @@ FORMAT = "pvn-features"
 VERSION = 1
 
 ARCHITECTURE = ("encoder", "width", "num_features", "dtype")
-"""The fields that `encoder_of` needs."""
+"""The fields that `encoder_of` needs, besides `observation_shape`."""
 
 _REQUIRED: dict[str, type] = {
     "encoder": str, "width": int, "num_features": int, "dtype": str, "sha256": str,
 }  # fmt: skip
 _OPTIONAL: dict[str, type] = {
-    **{"requires": list, "sample_sha256": str, "step": int, "command": str, "trained_by": str},
+    **{
+        "observation_shape": list,
+        "requires": list,
+        "sample_sha256": str,
+        "step": int,
+        "command": str,
+        "trained_by": str,
+    },
     **{key: dict for key in ("successor", "protocol", "dataset", "pretraining", "versions")},
 }
 _KINDS = {str: "text", int: "a whole number", float: "a number", list: "a list", dict: "an object"}
@@ -83,7 +91,12 @@ def encoder_of(metadata: Mapping[str, Any], folder: Path) -> Network:
       UserError: as `make_encoder`.
     """
     architecture = {key: metadata[key] for key in ARCHITECTURE}
-    return make_encoder(architecture.pop("encoder"), folder=folder, **architecture)
+    return make_encoder(
+        architecture.pop("encoder"),
+        observation_shape=shape_of(metadata),
+        folder=folder,
+        **architecture,
+    )
 
 
 def requires(metadata: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from pvn.errors import UserError
-from pvn.features.observation import check_observation
+from pvn.features.observation import check_observation, shape_of
 from pvn.networks.mapping import map_states
 from pvn.networks.network import Network, Params
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 class Features:
-    """A frozen encoder: a callable from uint8 [N, 84, 84, 4], for any N, to float32 [N, F].
+    """A frozen encoder: a callable from uint8 [N, H, W, C], for any N, to float32 [N, F].
+
+    (H, W, C) is `observation_shape`, (84, 84, 4) for Atari.
 
     `metadata` is the content of features.json. Inside your own `jax.jit`, use
     `apply(device_params, observation)`. `params` are the same weights, where the caller put them.
@@ -38,8 +40,8 @@ class Features:
         Args:
           encoder: from `make_encoder`.
           params: its weights, float32.
-          metadata: the architecture (encoder, width, num_features, dtype), and other fields to
-            save.
+          metadata: the architecture (encoder, width, num_features, dtype, observation_shape), and
+            other fields to save.
           folder: the folder that a relative file name in `metadata["encoder"]` starts from.
           batch_size: number of observations in each call of the encoder.
           source: the directory that they were loaded from; None: not from a directory.
@@ -54,6 +56,11 @@ class Features:
     def num_features(self) -> int:
         """F, the number of features."""
         return int(self.metadata["num_features"])
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]:
+        """(H, W, C)."""
+        return shape_of(self.metadata)
 
     @functools.cached_property
     def device_params(self) -> Params:
@@ -77,9 +84,9 @@ class Features:
         """The features float32 [N, F]. All batches have one size, so it is compiled once.
 
         Raises:
-          UserError: `observation` is not uint8 [N, 84, 84, 4].
+          UserError: `observation` is not uint8 [N, H, W, C].
         """
-        check_observation(observation)
+        check_observation(observation, self.observation_shape)
         states = np.asarray(observation)
         out = np.empty((len(states), self.num_features), np.float32)
         start = 0

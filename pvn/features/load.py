@@ -1,5 +1,6 @@
 """Loads features from a directory."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -8,9 +9,11 @@ from pvn import remote
 from pvn.errors import UserError
 from pvn.features.description import encoder_of, read_description
 from pvn.features.features import Features
+from pvn.features.observation import shape_of
 from pvn.features.tensors import flatten, read_tensors, read_verified, unflatten
 from pvn.features.untrained import random_features
 from pvn.networks.encoders import init_encoder
+from pvn.types import ATARI
 
 FILES = ("features.json", "model.safetensors", "encoder.py", "encoder", "features")
 """What loading reads of a run directory or features directory."""
@@ -36,7 +39,9 @@ def _load_local(path: Path, source: str | Path) -> Features:
     file = folder / "model.safetensors"
     params = read_tensors(file, read_verified(file, metadata["sha256"]))
     network = encoder_of(metadata, folder)
-    expected = flatten(jax.eval_shape(lambda: init_encoder(network, 0)), leaf=lambda x: x)
+    expected = flatten(
+        jax.eval_shape(lambda: init_encoder(network, 0, shape_of(metadata))), leaf=lambda x: x
+    )
     for name in sorted(params.keys() | expected.keys()):
         shapes = [tree[name].shape if name in tree else None for tree in (params, expected)]
         if shapes[0] != shapes[1]:
@@ -48,7 +53,12 @@ def _load_local(path: Path, source: str | Path) -> Features:
     return Features(network, unflatten(params), metadata, folder, source=source)
 
 
-def resolve_features(name: str, like: str | None = None, seed: int = 0) -> Features:
+def resolve_features(
+    name: str,
+    like: str | None = None,
+    seed: int = 0,
+    observation_shape: Sequence[int] = ATARI.shape,
+) -> Features:
     """The features that the flags of a command describe.
 
     Args:
@@ -56,13 +66,14 @@ def resolve_features(name: str, like: str | None = None, seed: int = 0) -> Featu
       like: the value of --like, for `random` only: a run or features directory whose architecture
         is copied; None or empty for the default architecture.
       seed: seed of random weights.
+      observation_shape: (H, W, C) of random features without `like`.
 
     Raises:
       UserError: `like` is given with features that are not random, or the features cannot be made
         or loaded (see `random_features` and `load_features`).
     """
     if name == "random":
-        return random_features(like=like or None, seed=seed)
+        return random_features(like=like or None, seed=seed, observation_shape=observation_shape)
     if like:
         raise UserError(f"--like={like}: goes with --features=random, not with {name}")
     return load_features(name)

@@ -53,6 +53,7 @@ def save_features(
     make_folder(folder, "features")
     kept = {key: value for key, value in features.metadata.items() if key not in _OURS}
     metadata: dict[str, Any] = {"format": FORMAT, "version": VERSION, **kept}
+    metadata["observation_shape"] = list(features.observation_shape)
     metadata |= _copy_code(folder, "encoder", kept["encoder"], features.folder)
     files = {"model.safetensors": save_tensors(flatten(features.params))}
     files[sample.FILE] = save_tensors(sample.sample_tensors(features))

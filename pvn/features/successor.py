@@ -13,7 +13,7 @@ successor.safetensors holds `heads.kernel`, `heads.bias`, and the parameters of 
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ import numpy as np
 from pvn import remote
 from pvn.errors import UserError
 from pvn.features.description import check_types, read_description
-from pvn.features.observation import check_observation
+from pvn.features.observation import check_observation, shape_of
 from pvn.features.tensors import load_arrays, read_verified
 from pvn.fields import check_field, fields_of, whole
 from pvn.indicators.indicator import Indicator
@@ -68,6 +68,7 @@ class Successor:
         frozen: Any,
         fitted: Any,
         task: Task,
+        observation_shape: Sequence[int],
         folder: str | Path = ".",
     ):
         """
@@ -76,12 +77,13 @@ class Successor:
           indicator: of the T tasks.
           frozen, fitted: its parameters.
           task: how they were made.
+          observation_shape: (H, W, C).
           folder: the folder that a relative file name in `task.indicator` starts from.
         """
         self.head_kernel, self.head_bias = np.asarray(head_kernel), np.asarray(head_bias)
         self.frozen, self.fitted = frozen, fitted
         self.task, self.folder = task, Path(folder)
-        self._indicator = indicator
+        self._indicator, self._shape = indicator, observation_shape
         self._cumulant = jax.jit(indicator.cumulant)
 
     @property
@@ -90,14 +92,14 @@ class Successor:
         return self.task.discount
 
     def cumulants(self, observation: np.ndarray) -> np.ndarray:
-        """The cumulants float32 [N, T] of observations uint8 [N, 84, 84, 4].
+        """The cumulants float32 [N, T] of observations uint8 [N, H, W, C].
 
         For indicators they are 0 or 1, and the same as in pretraining, in a batch of any size.
 
         Raises:
-          UserError: `observation` is not uint8 [N, 84, 84, 4].
+          UserError: `observation` is not uint8 [N, H, W, C].
         """
-        check_observation(observation)
+        check_observation(observation, self._shape)
         states = np.asarray(observation)
         response = functools.partial(self._indicator.response, self._device_frozen)
         batch = min(_BATCH, 1 << max(len(states) - 1, 0).bit_length())  # few sizes to compile
@@ -187,7 +189,8 @@ def _read(folder: Path, metadata: Mapping[str, Any], entry: Mapping[str, Any]) -
         "heads.kernel": np.empty(shape, np.float32),
         "heads.bias": np.empty(shape[1:], np.float32),
     }
-    frozen, fitted = _structure(indicator, own=is_plugin(task.indicator))
+    example = jnp.zeros((1, *shape_of(metadata)), jnp.uint8)
+    frozen, fitted = _structure(indicator, example, own=is_plugin(task.indicator))
     expected = heads | _named("frozen", frozen) | _named("fitted", fitted)
     for name in sorted(tensors.keys() | expected.keys()):
         kinds = [
@@ -209,6 +212,7 @@ def _read(folder: Path, metadata: Mapping[str, Any], entry: Mapping[str, Any]) -
         filled("frozen", frozen),
         filled("fitted", fitted),
         task,
+        shape_of(metadata),
         folder,
     )
 
@@ -232,14 +236,17 @@ def _family(described: Path, task: Task) -> Any:
     return family(**settings)
 
 
-def _structure(indicator: Indicator, own: bool) -> tuple[Any, Any]:
+def _structure(indicator: Indicator, example: jax.Array, own: bool) -> tuple[Any, Any]:
     """The frozen and fitted parameters with shapes and dtypes as leaves.
 
-    own: a user's own family is not traced, because it may draw with NumPy.
+    Args:
+      indicator: of the tasks.
+      example: an observation, uint8 [1, H, W, C].
+      own: a user's own family is not traced, because it may draw with NumPy.
     """
     if not own:
-        return jax.eval_shape(indicator.init, jax.random.key(0))
-    drawn = jax.tree.map(np.asarray, indicator.init(jax.random.key(0)))
+        return jax.eval_shape(indicator.init, jax.random.key(0), example)
+    drawn = jax.tree.map(np.asarray, indicator.init(jax.random.key(0), example))
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), drawn)
 
 

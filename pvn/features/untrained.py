@@ -1,32 +1,38 @@
 """Features of an untrained encoder: the baseline for learned features."""
 
 import operator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pvn import remote
 from pvn.features.description import ARCHITECTURE, encoder_of, read_description
 from pvn.features.features import Features
+from pvn.features.observation import shape_of
 from pvn.fields import check_seed
 from pvn.networks.encoders import init_encoder
+from pvn.types import ATARI
 
 _FILES = ("features.json", "encoder.py", "encoder", "features")
-_KEPT = (*ARCHITECTURE, "protocol", "game", "num_actions")
+_KEPT = (*ARCHITECTURE, "observation_shape", "protocol", "game", "num_actions")
 
 
 def random_features(
-    encoder: str = "nature",
+    encoder: str | None = None,
     *,
     width: int = 1,
-    num_features: int = 512,
+    num_features: int | None = None,
     dtype: str = "float32",
+    observation_shape: Sequence[int] = ATARI.shape,
     seed: int = 0,
     like: str | Path | None = None,
 ) -> Features:
     """Features of an untrained encoder.
 
     Args:
-      encoder, width, num_features, dtype: as in the config of `pvn.pretrain`.
+      encoder, width, num_features, dtype: as in the config of `pvn.pretrain`. By default, the
+        encoder `nature` with 512 features, or `minatar` with 256 for observations below 36 pixels.
+      observation_shape: (H, W, C).
       seed: seed of the weights.
       like: a run or features directory. If it is given, the architecture is taken from it.
 
@@ -41,7 +47,14 @@ def random_features(
             folder, metadata = read_description(local)
         metadata = {key: metadata[key] for key in _KEPT if key in metadata}
     else:
-        metadata = dict(encoder=encoder, width=width, num_features=num_features, dtype=dtype)
+        default = ("minatar", 256) if min(observation_shape[:2]) < 36 else ("nature", 512)
+        metadata = dict(
+            encoder=encoder or default[0],
+            width=width,
+            num_features=num_features or default[1],
+            dtype=dtype,
+            observation_shape=list(observation_shape),
+        )
     network = encoder_of(metadata, folder)
     metadata |= {"agent": "random_features", "seed": seed, "step": 0}
-    return Features(network, init_encoder(network, seed), metadata, folder)
+    return Features(network, init_encoder(network, seed, shape_of(metadata)), metadata, folder)

@@ -5,13 +5,14 @@ from collections.abc import Generator, Iterator
 import numpy as np
 
 from pvn.data.prefetch import Prefetch
-from pvn.data.store import COLUMNS, FRAME_SHAPE, SHARD_ROWS, Rows
+from pvn.data.store import COLUMNS, SHARD_ROWS, Rows
 from pvn.data.writer import DatasetWriter
 from pvn.errors import UserError
 from pvn.formats.episode import Block
 from pvn.formats.findings import Findings
 from pvn.formats.inputs import InputFile
 from pvn.formats.packing import unpack
+from pvn.types import ATARI
 
 _BLOCKS_AHEAD = 16  # blocks that a background thread reads ahead
 
@@ -23,7 +24,7 @@ class Appender:
         self._writer = writer
         # One buffer is reused: new memory costs more time than copying into it.
         self._rows = Rows(
-            np.empty((SHARD_ROWS, *FRAME_SHAPE), np.uint8),
+            np.empty((SHARD_ROWS, *ATARI.frame), np.uint8),
             *(np.empty(SHARD_ROWS, dtype) for dtype in COLUMNS.values()),
         )
         self._count = 0

@@ -29,13 +29,13 @@ import numpy as np
 from zlib_ng import gzip_ng
 from zlib_ng.zlib_ng import error as ZlibError  # noqa: N812
 
-from pvn.data.store import FRAME_BYTES, FRAME_SHAPE
 from pvn.errors import UserError
 from pvn.formats.checkpoints import choose_checkpoints
 from pvn.formats.episode import RecordedEpisode
 from pvn.formats.findings import Findings
 from pvn.formats.inputs import CorruptError, InputFile, Inputs, Selection
 from pvn.formats.packing import pack
+from pvn.types import ATARI
 
 PADDING = 3  # all-zero rows before an episode
 BLOCK_ROWS = 2048  # frames that are decompressed together
@@ -126,11 +126,12 @@ def _read_frames(file: Path, num_rows: int, findings: Findings) -> Iterator[np.n
         _read_header(stream)
         left = num_rows
         while left:
-            block = np.empty((min(left, BLOCK_ROWS), *FRAME_SHAPE), np.uint8)
+            block = np.empty((min(left, BLOCK_ROWS), *ATARI.frame), np.uint8)
             found = 0
             # Frames are read one by one, so that all frames before an early end are kept.
             with contextlib.suppress(EOFError):
-                while found < len(block) and stream.readinto(block[found].data) == FRAME_BYTES:
+                size = ATARI.frame_bytes
+                while found < len(block) and stream.readinto(block[found].data) == size:
                     found += 1
             findings.bytes_read = packed.tell()
             yield block[:found]
@@ -159,7 +160,7 @@ def _read_columns(folder: Path, number: int) -> tuple[np.ndarray, np.ndarray, np
             f"{folder}: window {number} has {list(action.shape)} actions, {list(reward.shape)} "
             f"rewards and {list(terminal.shape)} terminals, expected as many of each"
         )
-    if shape != (capacity, *FRAME_SHAPE) or dtype != np.uint8:
+    if shape != (capacity, *ATARI.frame) or dtype != np.uint8:
         raise CorruptError(
             f"{file}: holds {dtype} {list(shape)}, expected uint8 [{capacity}, 84, 84]"
         )

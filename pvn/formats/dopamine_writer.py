@@ -16,10 +16,11 @@ from typing import NamedTuple
 import numpy as np
 from zlib_ng import gzip_ng
 
-from pvn.data.store import FRAME_SHAPE, Rows
-from pvn.data.transitions import STACK, episode_spans
+from pvn.data.store import Rows
+from pvn.data.transitions import episode_spans
 from pvn.files import naming, write_whole
 from pvn.formats.dopamine import BLOCK_ROWS, PADDING, log_file
+from pvn.types import ATARI
 
 
 class Span(NamedTuple):
@@ -87,7 +88,7 @@ def write_window(folder: Path, number: int, window: list[Span], rows: Rows, capa
         observations.open("wb") as file,
         gzip_ng.GzipNGFile("", "wb", 1, file, mtime=0) as packed,
     ):
-        header = {"descr": "|u1", "fortran_order": False, "shape": (capacity, *FRAME_SHAPE)}
+        header = {"descr": "|u1", "fortran_order": False, "shape": (capacity, *ATARI.frame)}
         np.lib.format.write_array_header_1_0(packed, header)
         for block in _frames(window, rows, capacity):
             packed.write(np.ascontiguousarray(block).data)
@@ -112,7 +113,7 @@ def _columns(
     if terminal[cursor - 1] and cursor < capacity - 1:
         cursor += 1  # the reader never samples the last row, so the last row is the row of zeros
     horizon = 1
-    around = np.arange(cursor - horizon, cursor + STACK) % capacity
+    around = np.arange(cursor - horizon, cursor + ATARI.stack) % capacity
     columns: dict[str, np.ndarray] = {
         "action": action,
         "reward": reward,
@@ -127,12 +128,12 @@ def _frames(window: list[Span], rows: Rows, capacity: int) -> Iterator[np.ndarra
     """Yields the frames of a window in blocks: zeros before each span and after the last."""
     written = 0
     for padding, start, stop in window:
-        yield np.zeros((padding, *FRAME_SHAPE), np.uint8)
+        yield np.zeros((padding, *ATARI.frame), np.uint8)
         for row in range(start, stop, BLOCK_ROWS):
             yield rows.frame[row : min(row + BLOCK_ROWS, stop)]
         written += padding + stop - start
     for row in range(written, capacity, BLOCK_ROWS):
-        yield np.zeros((min(BLOCK_ROWS, capacity - row), *FRAME_SHAPE), np.uint8)
+        yield np.zeros((min(BLOCK_ROWS, capacity - row), *ATARI.frame), np.uint8)
 
 
 def _write(file: Path, content: bytes) -> None:

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pvn.data.store import FRAME_SHAPE, Rows
+from pvn.data.store import Rows
 from pvn.formats.findings import Findings
 from pvn.formats.packing import pack, unpack
+from pvn.types import ATARI
 
 TIME_LIMIT = 27_000  # agent steps; Dopamine logs mark an episode of this length as terminal
 MOST_ROWS = 65_536  # limit of an episode, which is in memory until its end is known
@@ -27,7 +28,7 @@ class Block(NamedTuple):
 
     def rows(self) -> Rows:
         """The same rows with decompressed frames, uint8 [n, 84, 84]."""
-        frames = np.empty((len(self.action), *FRAME_SHAPE), np.uint8)
+        frames = np.empty((len(self.action), *ATARI.frame), np.uint8)
         return Rows(unpack(self.packed, frames), *self[1:])
 
 
@@ -65,7 +66,7 @@ class RecordedEpisode:
             keep = max(len(action) - count, 0)
             count -= len(action) - keep
             if keep:
-                frames = unpack(packed, np.empty((len(action), *FRAME_SHAPE), np.uint8))
+                frames = unpack(packed, np.empty((len(action), *ATARI.frame), np.uint8))
                 self._parts.append((pack(frames[:keep]), action[:keep], reward[:keep]))
 
     def blocks(self, number: int, findings: Findings) -> Iterator[Block]:

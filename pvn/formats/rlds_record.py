@@ -5,9 +5,9 @@ from typing import NamedTuple
 import imagecodecs
 import numpy as np
 
-from pvn.data.store import FRAME_SHAPE
 from pvn.formats.episode import MOST_ROWS, TOO_LONG
 from pvn.formats.tfrecord import parse_example
+from pvn.types import ATARI
 
 
 class Columns(NamedTuple):
@@ -75,7 +75,7 @@ def _checked(
 
 def decode_frames(images: list[bytes]) -> np.ndarray:
     """Decodes n PNGs to uint8 [n, 84, 84]. Raises `ValueError` for another kind or size."""
-    frames = np.empty((len(images), *FRAME_SHAPE), np.uint8)
+    frames = np.empty((len(images), *ATARI.frame), np.uint8)
     for frame, image in zip(frames, images, strict=True):
         try:
             decoded = imagecodecs.png_decode(image)
@@ -83,11 +83,11 @@ def decode_frames(images: list[bytes]) -> np.ndarray:
             raise ValueError(f"a frame is no PNG ({error})") from None
         if (
             decoded.size != frame.size
-            or decoded.shape[:2] != FRAME_SHAPE
+            or decoded.shape[:2] != ATARI.frame
             or decoded.dtype != np.uint8
         ):
             raise ValueError(
                 f"a frame is {decoded.dtype} {list(decoded.shape)}, expected uint8 [84, 84]"
             )
-        frame[:] = decoded.reshape(FRAME_SHAPE)
+        frame[:] = decoded.reshape(ATARI.frame)
     return frames

@@ -5,6 +5,7 @@ a hash ignores how similar two states are: if they differ in one pixel, their me
 practically independent.
 """
 
+import math
 from typing import Annotated, Any, NamedTuple
 
 import jax
@@ -38,13 +39,13 @@ class RandomHash(NamedTuple):
     proportion: Annotated[float, real(0, 1, closed="()")] = 0.05  # p
 
     def indicator(self, num_tasks: int) -> Indicator:
-        """T hash indicators, of observations uint8 [B, 84, 84, 4]."""
+        """T hash indicators, of observations uint8 [B, H, W, C]."""
 
-        def init(key: jax.Array) -> tuple[Any, tuple[()]]:
+        def init(key: jax.Array, observation: jax.Array) -> tuple[Any, tuple[()]]:
             multipliers_key, offset_key = jax.random.split(key)
             frozen = {
                 "multipliers": jax.random.bits(
-                    multipliers_key, (84 * 84 * 4, num_tasks), jnp.uint32
+                    multipliers_key, (math.prod(observation.shape[1:]), num_tasks), jnp.uint32
                 ),
                 "offset": jax.random.bits(offset_key, (num_tasks,), jnp.uint32),
             }

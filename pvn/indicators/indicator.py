@@ -20,11 +20,11 @@ class Indicator(NamedTuple):
     num_tasks: int
     """T."""
 
-    init: Callable[[jax.Array], tuple[Params, Params]]
-    """key -> (frozen, fitted)."""
+    init: Callable[[jax.Array, jax.Array], tuple[Params, Params]]
+    """key, uint8 [1, H, W, C] -> (frozen, fitted). Only the shape of the observation counts."""
 
     response: Callable[[Params, jax.Array], jax.Array]
-    """frozen, uint8 [B, 84, 84, 4] -> float32 [B, T]."""
+    """frozen, uint8 [B, H, W, C] -> float32 [B, T]."""
 
     cumulant: Callable[[Params, jax.Array], jax.Array]
     """fitted, response [B, T] -> float32 [B, T]."""

@@ -2,6 +2,7 @@
 
 Farebrother et al. 2023, section 4. The networks are Haiku transforms, pure functions of a key.
 Each has the convolutions of the Nature network and one dense layer, with one output for each task.
+For small observations, such as MinAtar's, it has one convolution of 3x3.
 
 An indicator compares a response with a threshold, so a difference in the last bit of the response
 can change it. Therefore the networks compute in whole numbers, small enough for float32 to hold
@@ -21,8 +22,11 @@ from pvn.fields import choice, flag, real, whole
 from pvn.indicators import threshold
 from pvn.indicators.indicator import Indicator
 
-_WEIGHTS = ((32, 8, 4, 128, 9), (64, 4, 2, 32, 8), (64, 3, 1, 28, 8))
+_LARGE = ((32, 8, 4, 128, 9), (64, 4, 2, 32, 8), (64, 3, 1, 28, 8))
 """(channels, kernel, stride, largest weight, right shift), chosen so that no sum exceeds 2^24."""
+_SMALL = ((16, 3, 1, 512, 1),)
+"""The same for observations below `_SIDE` pixels, of zeros and ones."""
+_SIDE = 36
 _MAX_ACTIVATION = 1023  # of a hidden layer; the input has pixels up to 255
 _LAST_WEIGHT = 256  # 7,744 * 1,023 * 256 is below 2^31
 _SCALE = 2.0**-23  # to the scale of real weights of variance 1 / fan-in and pixels in [0, 1]
@@ -40,7 +44,8 @@ def _response_networks(num_tasks: int, tasks_per_network: int, final_relu: bool)
     def transform(num_outputs: int) -> hk.Transformed:
         def forward(observation: jax.Array) -> jax.Array:
             x = observation.astype(jnp.float32)
-            for channels, size, stride, most, bits in _WEIGHTS:
+            small = min(observation.shape[1:3]) < _SIDE
+            for channels, size, stride, most, bits in _SMALL if small else _LARGE:
                 layer = hk.Conv2D(
                     channels, size, stride, with_bias=False, w_init=_whole_weights(most)
                 )
@@ -59,8 +64,7 @@ def _response_networks(num_tasks: int, tasks_per_network: int, final_relu: bool)
     # over their parameters makes grouped convolutions, which are five times slower on a CPU.
     apply, draw = jax.jit(network.apply), jax.jit(network.init)
 
-    def init(key: jax.Array) -> list[Any]:
-        observation = jnp.zeros((1, 84, 84, 4), jnp.uint8)
+    def init(key: jax.Array, observation: jax.Array) -> list[Any]:
         return [draw(jax.random.fold_in(key, number), observation) for number in range(networks)]
 
     def response(frozen: list[Any], observation: jax.Array) -> jax.Array:
@@ -84,14 +88,14 @@ class RandomNetwork(NamedTuple):
     final_relu: Annotated[bool, flag()] = False
 
     def indicator(self, num_tasks: int) -> Indicator:
-        """T indicators, of observations uint8 [B, 84, 84, 4]."""
+        """T indicators, of observations uint8 [B, H, W, C]."""
         init_networks, response = _response_networks(
             num_tasks, self.tasks_per_network, self.final_relu
         )
         regress = self.threshold_from == "quantile_regression"
 
-        def init(key: jax.Array) -> tuple[Any, jax.Array]:
-            return init_networks(key), jnp.zeros(num_tasks, jnp.float32)
+        def init(key: jax.Array, observation: jax.Array) -> tuple[Any, jax.Array]:
+            return init_networks(key, observation), jnp.zeros(num_tasks, jnp.float32)
 
         def fit(responses: np.ndarray) -> np.ndarray:
             return threshold.empirical_bias(responses, self.proportion)
@@ -119,14 +123,14 @@ class RandomCumulant(NamedTuple):
     final_relu: Annotated[bool, flag()] = False  # whether a network ends in a ReLU
 
     def indicator(self, num_tasks: int) -> Indicator:
-        """T tasks, of observations uint8 [B, 84, 84, 4]."""
+        """T tasks, of observations uint8 [B, H, W, C]."""
         init_networks, response = _response_networks(
             num_tasks, self.tasks_per_network, self.final_relu
         )
 
-        def init(key: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
+        def init(key: jax.Array, observation: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
             mean, scale = jnp.zeros(num_tasks, jnp.float32), jnp.ones(num_tasks, jnp.float32)
-            return init_networks(key), {"mean": mean, "scale": scale}
+            return init_networks(key, observation), {"mean": mean, "scale": scale}
 
         def fit(responses: np.ndarray) -> dict[str, np.ndarray]:
             mean = responses.mean(axis=0, dtype=np.float64)

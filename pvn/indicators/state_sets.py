@@ -17,7 +17,7 @@ def state_equality(num_states: int) -> Indicator:
     """T = S tasks: task t is on only in state t."""
     return Indicator(
         num_states,
-        init=lambda key: ((), ()),
+        init=lambda key, observation: ((), ()),
         response=lambda frozen, state: state,
         cumulant=lambda fitted, response: response,
     )
@@ -26,7 +26,7 @@ def state_equality(num_states: int) -> Indicator:
 def random_sets(*, num_states: int, num_tasks: int, proportion: float) -> Indicator:
     """T random sets of states. A state is independently in each with probability `proportion`."""
 
-    def init(key: jax.Array) -> tuple[jax.Array, tuple[()]]:
+    def init(key: jax.Array, observation: jax.Array) -> tuple[jax.Array, tuple[()]]:
         members = jax.random.bernoulli(key, proportion, (num_states, num_tasks))
         return members.astype(jnp.float32), ()
 

@@ -37,8 +37,9 @@ class Tasks(NamedTuple):
 
 def tasks_of_states(indicator: Indicator, key: jax.Array, observation: Any) -> Tasks:
     """Tasks on S states. observation: [S, ...], one for each state."""
-    frozen, fitted = indicator.init(key)
-    responses = np.asarray(indicator.response(frozen, jnp.asarray(observation)))
+    states = jnp.asarray(observation)
+    frozen, fitted = indicator.init(key, states[:1])
+    responses = np.asarray(indicator.response(frozen, states))
     return Tasks(indicator, (), _fit(indicator, fitted, responses), responses, responses)
 
 
@@ -65,7 +66,8 @@ def tasks_of_dataset(
     Raises:
       UserError: the cache cannot be read or written; the message names it.
     """
-    frozen, fitted = indicator.init(key)
+    example = jnp.zeros((1, *transitions.observation.shape), jnp.uint8)
+    frozen, fitted = indicator.init(key, example)
     start = transitions.start
 
     def drawn(count: int) -> np.ndarray:

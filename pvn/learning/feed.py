@@ -13,23 +13,25 @@ import numpy as np
 
 from pvn.data.buffer import Buffer, Write
 from pvn.data.prefetch import Prefetch
-from pvn.data.store import FRAME_SHAPE
 from pvn.learning.parallel import Parallel
-from pvn.types import FrameBatch, Transition
+from pvn.types import FrameBatch, ObservationSpec, Transition
 
 
-def to_transition(arrays: Any, batch: FrameBatch) -> Transition:
-    """Stacks the frames of a batch to s_tm1 and s_t, uint8 [B, 84, 84, 4] each.
+def to_transition(observation: ObservationSpec, arrays: Any, batch: FrameBatch) -> Transition:
+    """Joins the frames of a batch to s_tm1 and s_t, uint8 [B, H, W, C] each.
 
-    arrays: `Feed.arrays`: the device's buffer of frames, uint8 [R, 84, 84], whose last row (place
-      -1) is zeros; or () if the batch holds its frames.
+    Args:
+      observation: what an observation is.
+      arrays: `Feed.arrays`: the device's buffer of frames, uint8 [R, *frame], whose last row (place
+        -1) is zeros; or () if the batch holds its frames.
+      batch: of B transitions.
     """
     fields = batch._asdict()
     frames, places = fields.pop("frames"), fields.pop("places")
     if frames is None:
         frames = arrays[places]
-    frames = jnp.moveaxis(frames, 1, -1)
-    return Transition(s_tm1=frames[..., :-1], s_t=frames[..., 1:], **fields)
+    s_tm1, s_t = observation.join(frames[:, :-1]), observation.join(frames[:, 1:])
+    return Transition(s_tm1=s_tm1, s_t=s_t, **fields)
 
 
 def _write(frames: jax.Array, at: jax.Array, rows: jax.Array) -> jax.Array:
@@ -39,12 +41,19 @@ def _write(frames: jax.Array, at: jax.Array, rows: jax.Array) -> jax.Array:
 class DeviceFrames:
     """The buffer's frames and a last one of zeros. Each device has a copy, updated in place."""
 
-    def __init__(self, parallel: Parallel, num_rows: int, write_rows: int):
-        """num_rows: frames of the buffer. write_rows: most frames of a `Write`."""
+    def __init__(self, parallel: Parallel, num_rows: int, write_rows: int, frame: tuple[int, ...]):
+        """
+        Args:
+          parallel: the devices.
+          num_rows: frames of the buffer.
+          write_rows: most frames of a `Write`.
+          frame: shape of a frame.
+        """
         self._parallel, self._num_rows, self._write_rows = parallel, num_rows, write_rows
+        self._frame = frame
         self._write = parallel.compile(_write, donate=True)
         make = parallel.compile(
-            lambda _: jnp.zeros((num_rows + 1, *FRAME_SHAPE), jnp.uint8), donate=False
+            lambda _: jnp.zeros((num_rows + 1, *frame), jnp.uint8), donate=False
         )
         self.frames: Any = make(parallel.split(np.zeros(parallel.num_local)))
 
@@ -53,7 +62,7 @@ class DeviceFrames:
         # All writes have one shape, so this compiles once. The rows that fill up the shape have
         # places beyond the buffer's end, and are dropped.
         count, beyond = len(write.frames), self._num_rows + 1
-        frames = np.zeros((self._write_rows, *FRAME_SHAPE), np.uint8)
+        frames = np.zeros((self._write_rows, *self._frame), np.uint8)
         frames[:count] = write.frames
         at = np.arange(beyond, beyond + self._write_rows, dtype=np.int32)
         at[:count] = write.at + np.arange(count)
@@ -83,7 +92,7 @@ class Feed:
         self._buffer, self._parallel, self._start = buffer, parallel, start
         self._device: DeviceFrames | None = None
         if on_device:
-            self._device = DeviceFrames(parallel, buffer.num_rows, buffer.write_rows)
+            self._device = DeviceFrames(parallel, buffer.num_rows, buffer.write_rows, buffer.frame)
         self._prefetch = Prefetch(map(self._make, range(start, num_steps)))
         self._filled = False
 

@@ -1,7 +1,7 @@
 """Encoders by name: those of pvn, and a user's own."""
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
@@ -11,13 +11,17 @@ from flax import linen as nn
 from pvn.errors import UserError
 from pvn.fields import check_seed
 from pvn.networks.impala import Impala
+from pvn.networks.minatar import MinAtar
 from pvn.networks.nature import Nature
 from pvn.networks.network import Network, Params, as_network
 from pvn.plugins import load_plugin, plugin_errors
+from pvn.types import ATARI
 
-OBSERVATION_SHAPE = (84, 84, 4)
-
-ENCODERS: dict[str, Callable[..., nn.Module]] = {"nature": Nature, "impala": Impala}
+ENCODERS: dict[str, Callable[..., nn.Module]] = {
+    "nature": Nature,
+    "impala": Impala,
+    "minatar": MinAtar,
+}
 
 
 def make_encoder(
@@ -26,18 +30,20 @@ def make_encoder(
     width: int,
     num_features: int,
     dtype: str = "float32",
+    observation_shape: Sequence[int] = ATARI.shape,
     folder: str | Path = ".",
 ) -> Network:
-    """The encoder called `name`: uint8 [B, 84, 84, 4] to float32 [B, F].
+    """The encoder called `name`: uint8 [B, H, W, C] to float32 [B, F].
 
     Args:
-      name: `nature`, `impala`, or a user's own encoder, `path/to/file.py:Name` or
+      name: `nature`, `impala`, `minatar`, or a user's own encoder, `path/to/file.py:Name` or
         `package.module:Name`. A user's own encoder is a callable with the keywords width,
         num_features and dtype. It returns a Flax module or a Haiku transform, which must scale the
         pixels (docs/extending.md).
       width: multiplies the channels of the convolutions.
       num_features: F.
       dtype: type of the computation, `float32` or `bfloat16`. Parameters are always float32.
+      observation_shape: (H, W, C).
       folder: the folder that a relative file name starts from.
 
     Raises:
@@ -45,7 +51,7 @@ def make_encoder(
         is not float32, or it keeps state besides its parameters.
     """
     factory = ENCODERS.get(name) or load_plugin("encoder", name, ENCODERS, folder)
-    observation = jax.ShapeDtypeStruct((2, *OBSERVATION_SHAPE), jnp.uint8)
+    observation = jax.ShapeDtypeStruct((2, *observation_shape), jnp.uint8)
     with plugin_errors("encoder", name, folder):
         module = factory(width=width, num_features=num_features, dtype=jnp.dtype(dtype))
         inner = as_network(module, name)
@@ -70,11 +76,15 @@ def make_encoder(
     return network
 
 
-def init_encoder(network: Network, seed: int) -> Params:
-    """The initial parameters of an encoder. They depend only on the network and the seed.
+def init_encoder(
+    network: Network, seed: int, observation_shape: Sequence[int] = ATARI.shape
+) -> Params:
+    """The initial parameters of an encoder of observations of this shape (H, W, C).
+
+    They depend only on the network and the seed.
 
     Raises:
       UserError: the seed is outside `pvn.fields.SEED`.
     """
-    observation = jnp.zeros((1, *OBSERVATION_SHAPE), jnp.uint8)
+    observation = jnp.zeros((1, *observation_shape), jnp.uint8)
     return jax.jit(network.init)(jax.random.key(check_seed(operator.index(seed))), observation)

@@ -8,7 +8,7 @@ from flax import linen as nn
 
 
 class Nature(nn.Module):
-    """Maps uint8 [B, 84, 84, 4] to [B, F] in `dtype`, and scales the pixels to [0, 1].
+    """Maps uint8 [B, H, W, C], such as [B, 84, 84, 4], to [B, F] in `dtype`. Scales to [0, 1].
 
     Three convolutions with padding SAME have 32 (8x8, stride 4), 64 (4x4, stride 2) and 64 (3x3,
     stride 1) times `width` channels. A dense layer to F follows. A relu follows each layer.

@@ -63,7 +63,9 @@ class ActionTarget(ActionSettings):
     def _load(self, dataset: Dataset) -> Policy:
         num_actions = int(dataset.attributes["num_actions"])
         if is_plugin(self.policy) and not self.policy.startswith("gs://"):
-            own, identity = load_own_policy(self.policy, num_actions, _BATCH)
+            own, identity = load_own_policy(
+                self.policy, num_actions, (_BATCH, *dataset.rows.observation.shape)
+            )
             files = json.dumps(identity["policy_files"], sort_keys=True)
             self.described = {
                 "policy": str(identity["policy"]),

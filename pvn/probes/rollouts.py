@@ -14,6 +14,7 @@ import numpy as np
 
 from pvn.data.store import Dataset
 from pvn.envs.emulator import Emulator
+from pvn.envs.games import find_game
 from pvn.envs.protocol import PROTOCOL
 from pvn.envs.streams import replay, stream_seeds, stream_starts
 from pvn.envs.workers import Workers
@@ -50,6 +51,11 @@ class _Task(NamedTuple):
 def check_collected(dataset: Dataset) -> None:
     """Raises `UserError` unless pvn.collect has made the dataset, under pvn's protocol."""
     source = dataset.attributes.get("source", {})
+    if find_game(dataset.attributes["game"]).is_minatar:
+        raise UserError(
+            f"dataset {dataset.path}: is of {dataset.attributes['game']}, expected a game of the "
+            "Atari 2600, whose emulator can be branched"
+        )
     if source.get("kind") != "pvn.collect" or dataset.attributes.get("protocol") != PROTOCOL:
         raise UserError(
             f"dataset {dataset.path}: was not made by pvn.collect, so the emulator cannot play its "

@@ -17,7 +17,7 @@ def transitions_of(sizes, fixed_bytes=0):
     none = np.zeros(0, np.uint8)
     start = np.arange(groups[-1])
     columns = np.broadcast_to(np.uint8(0), fixed_bytes)
-    rows = Rows(none, columns, none, none, none, none, none)
+    rows = Rows(np.zeros((0, 84, 84), np.uint8), columns, none, none, none, none, none)
     return Transitions(rows, none, none, start, groups)
 
 
@@ -80,7 +80,7 @@ def test_the_budget_is_kept_and_used(size, affordable):
         schedule = schedule_of([size], affordable * 100, row_bytes=100)
     except UserError:
         return
-    first, stop = block_rows(np.arange(size), schedule.edges)
+    first, stop = block_rows(np.arange(size), schedule.edges, 4)
     largest = int(np.max(stop - first))
     if schedule.moves:
         held = (schedule.num_buffered + AHEAD + 2) * largest
@@ -111,7 +111,7 @@ def test_positions_by_hand():
 
 def test_the_rows_that_blocks_need():
     valid = np.array([0, 1, 5, 6, 9])
-    first, stop = block_rows(valid, np.array([[0, 2, 5]]))
+    first, stop = block_rows(valid, np.array([[0, 2, 5]]), 4)
     assert (first.tolist(), stop.tolist()) == ([[0, 2]], [[3, 11]])
 
 

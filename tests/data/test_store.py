@@ -21,6 +21,7 @@ from pvn.data.store import (
 )
 from pvn.data.writer import DatasetWriter, check_same, delete_dataset
 from pvn.errors import UserError
+from pvn.types import ObservationSpec
 
 MADE = {"game": "Pong", "source": {"kind": "test", "seed": 3}, "ram": True}
 FILES = ["frame/c/0/0/0", "ram/c/0/0", *(f"{name}/c/0" for name in layout.COLUMNS)]
@@ -69,7 +70,7 @@ def small_files():
         pytest.MonkeyPatch.context() as patch,
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
     ):
-        patch.setattr(layout, "FRAME_SHAPE", (2, 3))
+        patch.setattr(layout, "ATARI", ObservationSpec((2, 3)))
         patch.setattr(layout, "CHUNK_ROWS", 4)
         patch.setattr(layout, "SHARD_ROWS", 8)
         patch.setattr(layout, "COLUMN_ROWS", 16)
@@ -209,7 +210,8 @@ def test_zarr_writes_what_is_read(tmp_path):
     # Arrays written by the zarr library, with its own choice of codecs.
     rows = make_rows(9)
     group = zarr.open_group(tmp_path, mode="w", zarr_format=3)
-    for name, column in rows._asdict().items():
+    for name in Rows._fields:
+        column = getattr(rows, name)
         rows_of_file = layout.rows_of_file(name)
         chunks = (rows_of_file, *column.shape[1:])
         group.create_array(name, data=column, chunks=chunks, config={"write_empty_chunks": True})

@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pvn.data.store import Rows
-from pvn.data.transitions import STACK, episode_spans, find_transitions, transition_rows
+from pvn.data.transitions import episode_spans, find_transitions, transition_rows
+from pvn.types import ATARI
 
 SIDE = 2  # of a frame; gathering does not depend on it
 ENDS = ("terminal", "truncated", "cut")  # cut: neither flag; another episode follows
@@ -69,7 +70,7 @@ def slow_transitions(rows):
         start = row
         while start > 0 and rows.episode[start - 1] == rows.episode[row]:
             start -= 1
-        has_stack = not rows.cut_start[start] or row - start >= STACK - 1
+        has_stack = not rows.cut_start[start] or row - start >= ATARI.stack - 1
         if has_stack and (rows.terminal[row] or has_next):
             found.append(row)
     return found
@@ -91,7 +92,7 @@ def test_by_hand():
     assert transitions.groups.tolist() == [0, 7]
 
     stacks = transitions.observations(np.arange(8))
-    assert (stacks.shape, stacks.dtype) == ((8, SIDE, SIDE, STACK), np.uint8)
+    assert (stacks.shape, stacks.dtype) == ((8, SIDE, SIDE, ATARI.stack), np.uint8)
     np.testing.assert_array_equal(
         stacks[:, 1, 0],
         [
@@ -179,11 +180,12 @@ def test_episode_spans(case):
 
 
 @settings(deadline=None, derandomize=True, max_examples=100)
-@given(datasets(), st.integers(-5, 5), st.integers(1, 6))
-def test_frames_at_any_offsets(case, start, count):
+@given(datasets(), st.booleans(), st.integers(0, 1))
+def test_frames_with_and_without_stacking(case, stacked, last):
     rows, index = case
-    offsets = range(start, start + count)
-    at = find_transitions(rows).frame_rows(index, offsets)
+    offsets = range(-3 if stacked else 0, last + 1)
+    seen = rows if stacked else rows._replace(frame=rows.frame[..., None])
+    at = find_transitions(seen).frame_rows(index, last)
     got = np.where((at >= 0)[..., None, None], rows.frame[at], np.uint8(0))
     expected = np.stack([np.stack([slow_frame(rows, r, o) for o in offsets]) for r in index])
     np.testing.assert_array_equal(got, expected, strict=True)
@@ -200,9 +202,9 @@ def test_batches(case):
     returns = np.random.default_rng(1).normal(size=(len(rows.action), 2)).astype(np.float32)
     batch = find_transitions(rows).batch(index, responses, returns)
 
-    shape = (len(index), STACK + 1, SIDE, SIDE)
+    shape = (len(index), ATARI.stack + 1, SIDE, SIDE)
     assert (batch.frames.shape, batch.frames.dtype) == (shape, np.uint8)
-    now = np.moveaxis(batch.frames[:, :STACK], 1, -1)
+    now = np.moveaxis(batch.frames[:, : ATARI.stack], 1, -1)
     after = np.moveaxis(batch.frames[:, 1:], 1, -1)
     for at, row in enumerate(index):
         np.testing.assert_array_equal(now[at], slow_stack(rows, row))

@@ -19,7 +19,7 @@ from pvn.evaluation.q_learning import (
 )
 from pvn.evaluation.replay import FrameBuffer, Replay
 from pvn.evaluation.values import C51
-from pvn.types import Interaction
+from pvn.types import ATARI, Interaction
 from tests.evaluation.pixels import linear_head, pixel_features
 
 SETTINGS = DqnSettings(
@@ -339,7 +339,7 @@ def test_the_two_learning_rates_are_of_head_and_encoder():
     batch = Interaction(stack, np.zeros(1, np.int32), np.full(1, 3.0), np.zeros(1), stack)
     state, _ = update(
         init_state(params, settings), batch, np.ones(1, np.float32), settings=settings,
-        num_actions=1, encode=encode_frames(features),
+        num_actions=1, encode=encode_frames(features, ATARI),
     )  # fmt: skip
     moved = optax.tree.sub(state.params, params)
     np.testing.assert_allclose(moved.head[0].kernel, [[0.1]], rtol=1e-5)

@@ -56,8 +56,9 @@ def test_what_a_features_directory_says(tmp_path):
     ]
     expected = {
         "format": "pvn-features", "version": 1, "encoder": "nature", "width": 1,
-        "num_features": 8, "dtype": "float32", "game": "Pong", "protocol": {"stack": 4},
-        "step": 3, "sha256": digests[0], "sample_sha256": digests[1],
+        "num_features": 8, "dtype": "float32", "observation_shape": [84, 84, 4],
+        "game": "Pong", "protocol": {"stack": 4}, "step": 3,
+        "sha256": digests[0], "sample_sha256": digests[1],
     }  # fmt: skip
     assert json.loads((folder / "features.json").read_text()) == expected
     loaded = load_features(folder)

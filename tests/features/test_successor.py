@@ -24,7 +24,9 @@ from pvn.indicators.tasks import Tasks
 from pvn.learning.optimizers import make_optimizer
 from pvn.learning.train_step import init_train_state
 from pvn.recorder import export
+from pvn.types import ATARI
 from tests.features.support import OWN, assert_same_tree, make_features, observations
+from tests.observations import EXAMPLE
 
 OWN_INDICATOR = """
 from typing import Annotated, NamedTuple
@@ -39,7 +41,7 @@ class Bright(NamedTuple):
     levels: Annotated[tuple, wholes(0)] = (100, 150)
 
     def indicator(self, num_tasks):
-        def init(key):
+        def init(key, observation):
             # NumPy needs the key's value: this function cannot be traced.
             random = np.random.default_rng(np.asarray(key_data(key)))
             place = random.integers(0, 84, num_tasks)
@@ -56,6 +58,7 @@ class Bright(NamedTuple):
         return Indicator(num_tasks, init, response, cumulant)
 
 from jax.random import key_data
+from tests.observations import EXAMPLE
 """
 
 
@@ -72,7 +75,7 @@ def trained(dataset, tmp_path_factory):
     checked = cfg.check_config(config, FIELDS | INDICATORS | {family: settings})
     e = prepare(checked, family, settings)
     params_key, tasks_key = keys_of(config.seed)
-    frozen, _ = e.indicator.init(tasks_key)
+    frozen, _ = e.indicator.init(tasks_key, e.example)
     responses = compute_responses(e.indicator, frozen, e.transitions, np.arange(256))
     tasks = Tasks(e.indicator, (), e.indicator.fit(responses), responses, responses)
     params = jax.jit(e.network.init)(params_key, observations(1))
@@ -153,10 +156,10 @@ def small(saved):
     def make(name, folder=".", **settings):
         indicator = make_indicator(name, find_family(name, folder)[1](**settings), 6)
         random = np.random.default_rng(0)
-        frozen, fitted = indicator.init(jax.random.key(3))
+        frozen, fitted = indicator.init(jax.random.key(3), EXAMPLE)
         kernel = random.normal(size=(5, 6, 3)).astype(np.float32)
         task = Task(name, settings, 0.9, "td", "uniform")
-        return Successor(kernel, kernel[0], indicator, frozen, fitted, task, folder)
+        return Successor(kernel, kernel[0], indicator, frozen, fitted, task, ATARI.shape, folder)
 
     return features, make
 

@@ -37,7 +37,7 @@ def test_random_features_like_others(saved, tmp_path):
         assert (baseline(observations(3)) != saved[1]).all()
         assert baseline.metadata == {
             "encoder": "encoder.py:FlaxOwn", "width": 1, "num_features": 5, "dtype": "float32",
-            "game": "Pong", "protocol": {"stack": 4},
+            "observation_shape": [84, 84, 4], "game": "Pong", "protocol": {"stack": 4},
             "agent": "random_features", "seed": 1, "step": 0,
         }  # fmt: skip
 

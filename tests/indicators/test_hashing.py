@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pvn.indicators.hashing import RandomHash, multiply_shift
+from tests.observations import EXAMPLE
 
 
 def test_against_python_integers() -> None:
@@ -29,7 +30,7 @@ def test_indicator_is_on_where_the_hash_falls_in_the_first_bin() -> None:
 
 def test_rate_over_distinct_states() -> None:
     tasks = RandomHash(proportion=0.1).indicator(50)
-    frozen, fitted = tasks.init(jax.random.key(0))
+    frozen, fitted = tasks.init(jax.random.key(0), EXAMPLE)
     states = np.random.default_rng(0).integers(0, 256, (400, 84, 84, 4), dtype=np.uint8)
     on = np.asarray(tasks.cumulant(fitted, tasks.response(frozen, states)))
     # 20,000 pairwise independent draws: standard error 0.002.
@@ -38,7 +39,7 @@ def test_rate_over_distinct_states() -> None:
 
 def test_one_pixel_makes_another_state() -> None:
     tasks = RandomHash(proportion=0.5).indicator(200)
-    frozen, fitted = tasks.init(jax.random.key(1))
+    frozen, fitted = tasks.init(jax.random.key(1), EXAMPLE)
     states = np.zeros((2, 84, 84, 4), np.uint8)
     states[1, 40, 40, 3] = 1
     on = np.asarray(tasks.cumulant(fitted, tasks.response(frozen, states)))
@@ -50,7 +51,7 @@ def test_the_same_with_64_bit_numbers() -> None:
     tasks = RandomHash(proportion=0.1).indicator(5)
 
     def responses() -> np.ndarray:
-        return np.asarray(tasks.response(tasks.init(jax.random.key(1))[0], states))
+        return np.asarray(tasks.response(tasks.init(jax.random.key(1), EXAMPLE)[0], states))
 
     expected = responses()
     with jax.enable_x64(True):

@@ -17,6 +17,8 @@ from pvn.learning.train_step import (
 )
 from pvn.networks.encoders import make_encoder
 from pvn.networks.proto_value import make_proto_value_network
+from pvn.types import ATARI
+from tests.observations import EXAMPLE
 
 FAMILY = RandomNetwork(proportion=0.1, tasks_per_network=3)
 
@@ -26,11 +28,19 @@ def states() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (5, 84, 84, 4), dtype=np.uint8)
 
 
-def _in_integers(params: dict, observation: np.ndarray) -> np.ndarray:
-    """The same network from its parameters, in NumPy with int64."""
+LARGE = (("conv2_d", (2, 2), 4, 9), ("conv2_d_1", (1, 2), 2, 8), ("conv2_d_2", (1, 1), 1, 8))
+SMALL = (("conv2_d", (1, 1), 1, 1),)
+
+
+def _in_integers(
+    params: dict, observation: np.ndarray, layers: tuple[tuple, ...] = LARGE
+) -> np.ndarray:
+    """The same network from its parameters, in NumPy with int64.
+
+    layers: (name, padding, stride, right shift) of each convolution.
+    """
     x = observation.astype(np.int64)
-    names, padding = ("conv2_d", "conv2_d_1", "conv2_d_2"), ((2, 2), (1, 2), (1, 1))
-    for name, pad, stride, bits in zip(names, padding, (4, 2, 1), (9, 8, 8), strict=True):
+    for name, pad, stride, bits in layers:
         kernel = np.asarray(params[name]["w"])
         assert np.array_equal(kernel, np.round(kernel))
         x = np.pad(x, ((0, 0), pad, pad, (0, 0)))
@@ -49,7 +59,7 @@ def _in_integers(params: dict, observation: np.ndarray) -> np.ndarray:
 
 def test_tasks_are_read_off_as_many_networks_as_needed(states: np.ndarray) -> None:
     tasks = FAMILY.indicator(7)
-    frozen, _ = tasks.init(jax.random.key(0))
+    frozen, _ = tasks.init(jax.random.key(0), EXAMPLE)
     assert [params["linear"]["w"].shape for params in frozen] == [(7744, 3)] * 3
     expected = np.concatenate([_in_integers(params, states) for params in frozen], axis=1)[:, :7]
     for response in (tasks.response, jax.jit(tasks.response)):
@@ -58,8 +68,22 @@ def test_tasks_are_read_off_as_many_networks_as_needed(states: np.ndarray) -> No
         )
 
 
+@pytest.mark.parametrize("channels", [4, 10])
+def test_small_observations_have_a_small_network(channels: int) -> None:
+    states = np.random.default_rng(0).integers(0, 2, (300, 10, 10, channels), dtype=np.uint8)
+    tasks = FAMILY.indicator(5)
+    frozen, _ = tasks.init(jax.random.key(0), states[:1])
+    assert [params["linear"]["w"].shape for params in frozen] == [(1600, 3)] * 2
+    parts = [_in_integers(params, states, SMALL) for params in frozen]
+    expected = np.concatenate(parts, axis=1)[:, :5].astype(np.float32) / 2**23
+    response = tasks.response(frozen, states)
+    np.testing.assert_array_equal(response, expected, strict=True)
+    np.testing.assert_array_equal(tasks.response(frozen, states[7:8])[0], expected[7])
+    assert len(np.unique(expected[:, 0])) > 290  # fine enough for thresholds
+
+
 def test_weights_are_normal_and_cut_off() -> None:
-    frozen, _ = FAMILY._replace(tasks_per_network=7).indicator(7).init(jax.random.key(0))
+    frozen, _ = FAMILY._replace(tasks_per_network=7).indicator(7).init(jax.random.key(0), EXAMPLE)
     names = ("conv2_d", "conv2_d_1", "conv2_d_2", "linear")
     for name, most in zip(names, (128, 32, 28, 256), strict=True):
         weights = np.asarray(frozen[0][name]["w"]).ravel()
@@ -71,14 +95,14 @@ def test_weights_are_normal_and_cut_off() -> None:
 
 def test_a_function_of_the_key_alone() -> None:
     tasks = FAMILY.indicator(7)
-    first, again, other = (tasks.init(jax.random.key(seed))[0] for seed in (3, 3, 4))
+    first, again, other = (tasks.init(jax.random.key(seed), EXAMPLE)[0] for seed in (3, 3, 4))
     jax.tree.map(np.testing.assert_array_equal, first, again)
     assert not np.array_equal(first[0]["linear"]["w"], other[0]["linear"]["w"])
     assert not np.array_equal(first[0]["linear"]["w"], first[1]["linear"]["w"])
 
 
 def test_final_relu_is_the_published_form(states: np.ndarray) -> None:
-    frozen, _ = FAMILY.indicator(7).init(jax.random.key(0))
+    frozen, _ = FAMILY.indicator(7).init(jax.random.key(0), EXAMPLE)
     plain = FAMILY.indicator(7).response(frozen, states)
     published = FAMILY._replace(final_relu=True).indicator(7)
     np.testing.assert_array_equal(published.response(frozen, states), np.maximum(plain, 0))
@@ -92,7 +116,7 @@ def test_responses_are_identical_in_the_step_from_the_cache_and_alone(
     rows = type(rows)(*(column[:300] for column in rows))
     transitions = find_transitions(rows)
     tasks = FAMILY._replace(tasks_per_network=tasks_per_network).indicator(7)
-    frozen, _ = tasks.init(jax.random.key(0))
+    frozen, _ = tasks.init(jax.random.key(0), EXAMPLE)
     cached = stored_responses(tmp_path, {}, tasks, frozen, transitions)[:]  # type: ignore[arg-type]
     assert tasks.fit is not None
     bias = tasks.fit(cached)
@@ -120,7 +144,7 @@ def test_responses_are_identical_in_the_step_from_the_cache_and_alone(
     )
     params = network.init(jax.random.key(1), states[:1])
     before = init_train_state(params, bias, optimizer, optimizer)
-    run = jax.jit(lambda batch: step(before, frozen, to_transition((), batch)).params)
+    run = jax.jit(lambda batch: step(before, frozen, to_transition(ATARI, (), batch)).params)
     for size in (1, len(index)):
         part = jax.tree.map(lambda x: x[:size], batch)  # noqa: B023
         given = part._replace(response_tm1=cached[index[:size]])
@@ -130,7 +154,7 @@ def test_responses_are_identical_in_the_step_from_the_cache_and_alone(
 def test_thresholds_give_the_proportion_on_real_frames(dataset: object) -> None:
     rows = read_dataset(str(dataset)).rows
     tasks = FAMILY.indicator(7)
-    frozen, _ = tasks.init(jax.random.key(0))
+    frozen, _ = tasks.init(jax.random.key(0), EXAMPLE)
     everywhere = np.arange(len(rows.action))
     responses = compute_responses(tasks, frozen, find_transitions(rows), everywhere)
     assert tasks.fit is not None

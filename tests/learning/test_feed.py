@@ -11,7 +11,7 @@ from pvn.data.store import Rows
 from pvn.data.transitions import Transitions, find_transitions
 from pvn.learning.feed import DeviceFrames, Feed, to_transition
 from pvn.learning.parallel import make_parallel
-from pvn.types import FrameBatch
+from pvn.types import ATARI, FrameBatch
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def transitions() -> Transitions:
 def test_frames_on_devices_are_an_array_on_the_host(num_devices: int) -> None:
     random = np.random.default_rng(0)
     parallel, _ = make_parallel(jax.devices()[:num_devices])
-    device, host = DeviceFrames(parallel, 50, 30), np.zeros((51, 84, 84), np.uint8)
+    device, host = DeviceFrames(parallel, 50, 30, (84, 84)), np.zeros((51, 84, 84), np.uint8)
     for at, count in ((0, 20), (20, 30), (7, 5), (49, 1)):
         frames = random.integers(0, 256, (count, 84, 84)).astype(np.uint8)
         device.write(Write(at, frames, None))
@@ -47,7 +47,7 @@ def test_frames_on_devices_are_an_array_on_the_host(num_devices: int) -> None:
 def test_a_batch_is_stacked_by_hand() -> None:
     frames = np.arange(1, 11, dtype=np.uint8).reshape(2, 5, 1, 1) * np.ones((84, 84), np.uint8)
     fields = (np.array([3, 1]), np.ones(2), np.array([0, 2]), None, None)
-    made = to_transition((), FrameBatch(frames, None, *fields))
+    made = to_transition(ATARI, (), FrameBatch(frames, None, *fields))
     assert made.s_tm1.shape == made.s_t.shape == (2, 84, 84, 4)
     assert made.s_tm1[:, 7, 5].tolist() == [[1, 2, 3, 4], [6, 7, 8, 9]]
     assert made.s_t[:, 7, 5].tolist() == [[2, 3, 4, 5], [7, 8, 9, 10]]
@@ -55,7 +55,7 @@ def test_a_batch_is_stacked_by_hand() -> None:
     # The same with places of frames in a buffer whose last row is zeros.
     held = np.concatenate([frames.reshape(10, 84, 84), np.zeros((1, 84, 84), np.uint8)])
     places = np.array([[-1, -1, 0, 1, 2], [5, 6, 7, 8, -1]], np.int32)
-    made = to_transition(held, FrameBatch(None, places, *fields))
+    made = to_transition(ATARI, held, FrameBatch(None, places, *fields))
     assert made.s_tm1[:, 7, 5].tolist() == [[0, 0, 1, 2], [6, 7, 8, 9]]
     assert made.s_t[:, 7, 5].tolist() == [[0, 1, 2, 3], [7, 8, 9, 0]]
 
@@ -73,7 +73,7 @@ def test_a_feed_is_a_plain_gather(
     )
     assert schedule.moves == (budget is not None)
     stack = parallel.compile(
-        lambda arrays, batch: (arrays, to_transition(arrays, batch))[1], donate=False
+        lambda arrays, batch: (arrays, to_transition(ATARI, arrays, batch))[1], donate=False
     )
     with Feed(
         Buffer(transitions, schedule, Sampler(3, 8), start=2, on_host=not on_device),
@@ -91,7 +91,7 @@ def test_a_feed_is_a_plain_gather(
                 row = transitions.start[drawn]
             else:  # any row, found by its frames
                 row = np.array([_row_of(transitions, s) for s in np.asarray(made.s_tm1)])
-            expected = to_transition((), transitions.batch(row))
+            expected = to_transition(ATARI, (), transitions.batch(row))
             jax.tree.map(np.testing.assert_array_equal, made, expected)
             count += 1
     assert count == 38

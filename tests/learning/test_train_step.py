@@ -18,7 +18,8 @@ from pvn.learning.parallel import check_divides, make_parallel
 from pvn.networks.encoders import make_encoder
 from pvn.networks.network import Network
 from pvn.networks.proto_value import make_proto_value_network
-from pvn.types import FrameBatch, Transition
+from pvn.types import ATARI, FrameBatch, Transition
+from tests.observations import EXAMPLE
 
 LINEAR = Network(
     init=lambda key, x: {"w": jax.random.normal(key, (3, 2, 2))},
@@ -191,7 +192,7 @@ def _real_step(axis_name: str | None) -> tuple[learning.TrainState, Any, Any]:
         target_update=learning.average_target(0.9),
         axis_name=axis_name,
     )
-    frozen, fitted = tasks.init(jax.random.key(1))
+    frozen, fitted = tasks.init(jax.random.key(1), EXAMPLE)
     params = network.init(jax.random.key(0), jnp.zeros((1, 84, 84, 4), jnp.uint8))
     return learning.init_train_state(params, fitted, optimizer, optimizer), frozen, step
 
@@ -216,7 +217,9 @@ def test_eight_devices_give_the_numbers_of_one() -> None:
         assert parallel.num_devices == count
         state, frozen, step = _real_step(axis_name)
         run = parallel.compile(
-            lambda state, frozen, batch, step=step: step(state, frozen, to_transition((), batch))
+            lambda state, frozen, batch, step=step: step(
+                state, frozen, to_transition(ATARI, (), batch)
+            )
         )
         state, frozen = parallel.replicate(state), parallel.replicate(frozen)
         for number in range(20):

@@ -72,6 +72,23 @@ class Half(FlaxOwn):
 """
 
 
+def test_the_minatar_encoder_by_hand():
+    encoder = make_encoder("minatar", width=2, num_features=5, observation_shape=(10, 9, 3))
+    params = init_encoder(encoder, 0, (10, 9, 3))
+    assert jax.tree.map(np.shape, params) == {
+        "Conv_0": {"kernel": (3, 3, 3, 32), "bias": (32,)},
+        "Dense_0": {"kernel": (8 * 7 * 32, 5), "bias": (5,)},
+    }
+    states = np.random.default_rng(0).integers(0, 2, (2, 10, 9, 3), dtype=np.uint8)
+    patches = np.lib.stride_tricks.sliding_window_view(states, (3, 3), axis=(1, 2))
+    kernel, bias = params["Conv_0"]["kernel"], params["Conv_0"]["bias"]
+    hidden = np.einsum("nijchw,hwco->nijo", patches, kernel) + np.asarray(bias)[None, None, None]
+    flat = np.maximum(hidden, 0).reshape(2, -1)
+    dense = params["Dense_0"]
+    expected = np.maximum(flat @ np.asarray(dense["kernel"]) + np.asarray(dense["bias"])[None], 0)
+    np.testing.assert_allclose(encoder.apply(params, states), expected, rtol=1e-5, atol=1e-6)
+
+
 def observations(count, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, 84, 84, 4), dtype=np.uint8)
 
@@ -331,7 +348,7 @@ NEITHER = "expected a flax.linen Module or a haiku.Transformed"
     [
         (
             "resnet",
-            "encoder 'resnet': expected one of nature, impala, `path/to/file.py:Name` or "
+            "encoder 'resnet': expected one of nature, impala, minatar, `path/to/file.py:Name` or "
             "`package.module:Name`",
         ),
         ("gone.py:Own", "encoder gone.py:Own: there is no file {own}/gone.py"),

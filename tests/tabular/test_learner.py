@@ -45,6 +45,7 @@ from pvn.tabular.rendering import render
 from pvn.tabular.subspace import principal_angle_cosines
 from pvn.tabular.table import table_encoder
 from pvn.types import Transition
+from tests.observations import EXAMPLE
 
 GAMMA = 0.9
 ONE_HOT = Network(init=lambda key, state: {}, apply=lambda params, state: state)
@@ -318,7 +319,7 @@ def test_features_learned_from_random_sets_follow_their_number() -> None:
     found = {}
     for count in (100, 2000):
         sets = random_sets(num_states=68, num_tasks=count, proportion=0.1)
-        members = np.asarray(sets.init(jax.random.key(0))[0])
+        members = np.asarray(sets.init(jax.random.key(0), EXAMPLE)[0])
         returns = exact_action_values(chain, members.astype(np.float64), GAMMA).astype(np.float32)
         problem = problem_of(chain)._replace(tasks=tasks_with(members))
         for loss, each in (
@@ -346,7 +347,7 @@ def test_thresholds_on_the_stationary_distribution() -> None:
     tasks = RandomNetwork(proportion=0.2, threshold_from="dataset", tasks_per_network=10).indicator(
         20
     )
-    frozen, _ = tasks.init(jax.random.key(0))
+    frozen, _ = tasks.init(jax.random.key(0), EXAMPLE)
     response = np.asarray(tasks.response(frozen, render(mdp.coordinates)))
     triples = enumerate_triples(mdp.transition, stationary)
     problem = problem_of(mdp.transition)._replace(tasks=tasks_with(response))
@@ -368,7 +369,7 @@ def test_regressed_thresholds_on_the_stationary_distribution() -> None:
     tasks = RandomNetwork(
         proportion=0.2, threshold_from="quantile_regression", tasks_per_network=10
     ).indicator(20)
-    frozen, bias = tasks.init(jax.random.key(0))
+    frozen, bias = tasks.init(jax.random.key(0), EXAMPLE)
     response = jnp.asarray(tasks.response(frozen, render(mdp.coordinates)))
     # The expected visits of 2,000 draws, rounded.
     visits = np.repeat(np.arange(60), np.round(2000 * stationary).astype(int))

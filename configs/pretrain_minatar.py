@@ -1,0 +1,24 @@
+"""Pretraining on a game of MinAtar: about a minute on a laptop.
+
+    python -m pvn.collect --game=MinAtar/Breakout --num_steps=100000 --dataset=data/minatar
+    python -m pvn.pretrain --config=configs/pretrain_minatar.py \
+        --config.dataset=data/minatar --workdir=runs/minatar
+    python -m pvn.evaluate --features=runs/minatar --workdir=runs/minatar/eval
+
+Fields that are not here are explained in configs/pretrain.py.
+"""
+
+import ml_collections
+
+from configs import pretrain
+
+
+def get_config() -> ml_collections.ConfigDict:
+    config = pretrain.get_config()
+    config.dataset = "data/minatar"
+    config.encoder = "minatar"
+    config.num_features = 256
+    config.batch_size = 64
+    config.num_steps = 10_000
+    config.log_every = 1_000
+    return config
