@@ -56,6 +56,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.dqn.target_period = 2_000  # agent steps between copies to the target network
     config.dqn.double = True  # double Q-learning: the trained network chooses the next action
     config.dqn.hidden_units = ()  # of hidden layers between features and outputs: (512,), ...
+    config.dqn.random_output = False  # the last layer is random at first, not 0
     config.dqn.priority_exponent = 0.0  # prioritised replay: loss^exponent; 0 is uniform replay
     config.dqn.importance_exponent = 0.5  # corrects the bias of prioritised replay; 1 entirely
 

@@ -27,5 +27,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.dqn.adam_epsilon = 0.75e-4  # half of Dopamine's: its loss has no factor 1/2
     config.dqn.max_gradient_norm = 1e6  # no clipping
     config.dqn.target_period = 8_000
+    config.dqn.random_output = True
     config.checkpoint_every = 25_000
     return config

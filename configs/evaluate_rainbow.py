@@ -4,7 +4,8 @@
         --game=Breakout --workdir=runs/breakout/rainbow
 
 Dopamine's Rainbow has three of the six parts of the paper's: C51, 3-step returns and prioritised
-replay. All else is as in configs/evaluate_end_to_end.py.
+replay. Kernels are Xavier-uniform at first; Dopamine's Rainbow draws them in other limits. All else
+is as in configs/evaluate_end_to_end.py.
 """
 
 import ml_collections

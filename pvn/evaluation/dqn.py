@@ -62,6 +62,7 @@ class DqnLearner:
             context.num_actions * self._kind.num_outputs,
             settings.hidden_units,
             context.seed,
+            settings.random_output,
         )
         encoder = features.device_params if self._trains_encoder else None
         self.train_state = init_state(QParams(head, encoder), settings)

@@ -27,24 +27,33 @@ Head = tuple[Layer, ...]
 
 
 def init_head(
-    num_features: int, num_outputs: int, hidden: tuple[int, ...] = (), seed: int = 0
+    num_features: int,
+    num_outputs: int,
+    hidden: tuple[int, ...] = (),
+    seed: int = 0,
+    random_output: bool = False,
 ) -> Head:
-    """A head whose outputs are all 0: its last layer is zeros, hidden layers are random.
+    """A head before it has learned. Biases are 0, random kernels are Xavier-uniform.
 
     Args:
       num_features: F.
       num_outputs: A * K.
-      hidden: units of each hidden layer; their kernels are Xavier-uniform.
-      seed: seed of the hidden layers.
+      hidden: units of each hidden layer; their kernels are random.
+      seed: seed of the kernels.
+      random_output: whether the last kernel is random too; if not, all outputs are 0.
     """
     sizes = (num_features, *hidden)
-    keys = jax.random.split(jax.random.key(seed), max(len(hidden), 1))
+    key = jax.random.key(seed)
+    keys = jax.random.split(key, max(len(hidden), 1))
     draw = jax.nn.initializers.xavier_uniform()
     layers = [
         Layer(draw(key, size), jnp.zeros(size[1]))
         for key, size in zip(keys, itertools.pairwise(sizes), strict=False)
     ]
-    return (*layers, Layer(jnp.zeros((sizes[-1], num_outputs)), jnp.zeros(num_outputs)))
+    last = jnp.zeros((sizes[-1], num_outputs))
+    if random_output:
+        last = draw(jax.random.fold_in(key, len(hidden)), last.shape)
+    return (*layers, Layer(last, jnp.zeros(num_outputs)))
 
 
 def outputs(head: Head, features: Array, num_actions: int) -> jax.Array:

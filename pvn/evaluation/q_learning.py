@@ -32,6 +32,7 @@ class DqnSettings(NamedTuple):
     target_period: Annotated[int, whole(1)] = 2_000
     double: Annotated[bool, flag()] = True
     hidden_units: Annotated[tuple[int, ...], wholes(1)] = ()
+    random_output: Annotated[bool, flag()] = False
     priority_exponent: Annotated[float, real(0, 1, closed="[]")] = 0.0  # 0: uniform replay
     importance_exponent: Annotated[float, real(0, 1, closed="[]")] = 0.5
 

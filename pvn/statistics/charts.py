@@ -54,7 +54,13 @@ def game_charts(
         if published:
             series += published_series(game, max(float(curve.x.max()) for curve in here))
         charts.append(
-            Chart(game, f"{stem}_{game.replace('/', '_')}.png", "agent steps with rewards", y_label, series)
+            Chart(
+                game,
+                f"{stem}_{game.replace('/', '_')}.png",
+                "agent steps with rewards",
+                y_label,
+                series,
+            )
         )
     return charts
 

@@ -42,6 +42,10 @@ def test_the_outputs_of_a_new_head_are_0():
     again, other = init_head(7, 12, (5, 4), seed=3), init_head(7, 12, (5, 4), seed=4)
     np.testing.assert_array_equal(again[0].kernel, head[0].kernel)
     assert not np.array_equal(other[0].kernel, head[0].kernel)
+    drawn = init_head(7, 12, (5, 4), seed=3, random_output=True)
+    np.testing.assert_array_equal(drawn[0].kernel, head[0].kernel)
+    assert 0.8 < np.abs(drawn[2].kernel).max() / np.sqrt(6 / 16) <= 1
+    assert not drawn[2].bias.any()
 
 
 @pytest.mark.parametrize(("kernel", "features"), [((2, 3), (4, 3)), ((2, 3), (2,))])

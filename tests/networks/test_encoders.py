@@ -72,6 +72,17 @@ class Half(FlaxOwn):
 """
 
 
+def test_kernels_of_nature_are_xavier_uniform():
+    params = init_encoder(make_encoder("nature", width=1, num_features=64), 0)
+    fans = {"Conv_0": (256, 2048), "Conv_1": (512, 1024), "Conv_2": (576, 576)}
+    for name, (inputs, outputs) in (fans | {"Dense_0": (7744, 64)}).items():
+        limit = np.sqrt(6 / (inputs + outputs))
+        kernel = np.asarray(params[name]["kernel"])
+        assert 0.99 < np.abs(kernel).max() / limit <= 1
+        assert kernel.std() == pytest.approx(limit / np.sqrt(3), rel=0.02)
+        assert not np.any(params[name]["bias"])
+
+
 def test_the_minatar_encoder_by_hand():
     encoder = make_encoder("minatar", width=2, num_features=5, observation_shape=(10, 9, 3))
     params = init_encoder(encoder, 0, (10, 9, 3))
