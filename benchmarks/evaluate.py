@@ -22,7 +22,8 @@ from configs import evaluate as evaluate_config
 from configs import evaluate_end_to_end
 from pvn import console
 from pvn.agent import new_learner, new_replay
-from pvn.envs.environment import Environments, make_envs, observation_of_game
+from pvn.envs.environment import Environments
+from pvn.envs.registry import make_envs, observation_of_game
 from pvn.evaluation.dqn import DqnLearner
 from pvn.evaluation.learner import Learner
 from pvn.evaluation.replay import Replay

@@ -4,7 +4,7 @@ import ml_collections
 import numpy as np
 
 from pvn.data.store import Dataset
-from pvn.envs.environment import observation_of_game
+from pvn.envs.registry import observation_of_game
 from pvn.errors import UserError
 from pvn.evaluation.labels import labelled_rows
 from pvn.evaluation.learner import Learner, LearnerContext

@@ -26,14 +26,10 @@ from pvn import console
 from pvn.data.layout import frame_attribute
 from pvn.data.store import Rows, dataset_exists
 from pvn.data.writer import DatasetWriter, delete_dataset
-from pvn.envs.environment import (
-    Environments,
-    make_envs,
-    observation_of_game,
-    protocol_of,
-)
+from pvn.envs.environment import Environments
 from pvn.envs.games import find_game
 from pvn.envs.policies import Policy, load_own_policy
+from pvn.envs.registry import make_envs, observation_of_game, protocol_of
 from pvn.envs.workers import Workers
 from pvn.errors import UserError
 from pvn.paths import is_remote

@@ -36,7 +36,8 @@ from pvn import config as cfg
 from pvn import console
 from pvn.agent import FIELDS, check_encoder, check_labels, check_together, last_step, new_learner
 from pvn.data.store import Dataset, open_dataset
-from pvn.envs.environment import Environments, make_envs
+from pvn.envs.environment import Environments
+from pvn.envs.registry import make_envs
 from pvn.errors import UserError
 from pvn.evaluation.checkpoint import Checkpoint, restore_checkpoint
 from pvn.evaluation.learner import Learner

@@ -10,7 +10,8 @@ from pvn import console
 from pvn.agent import epsilon_at, last_step, new_learner, new_replay
 from pvn.data.gif import to_gif
 from pvn.data.store import Dataset
-from pvn.envs.environment import Environments, protocol_of, time_limit
+from pvn.envs.environment import Environments
+from pvn.envs.registry import protocol_of, time_limit
 from pvn.errors import UserError
 from pvn.evaluation.checkpoint import Checkpoint, restore_replay
 from pvn.evaluation.labels import labelled_rows, remember_rows

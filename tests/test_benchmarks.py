@@ -23,7 +23,7 @@ def test_evaluate(run: Callable) -> None:
 
 
 def test_data(run: Callable) -> None:
-    result = run("benchmarks.data", "--num_frames=2000", "--rounds=1")
+    result = run("benchmarks.data", "--num_frames=3000", "--rounds=1")
     assert result.returncode == 0, result.stderr
     rows = [json.loads(line) for line in result.stdout.splitlines()]
     assert [row["case"] for row in rows] == [

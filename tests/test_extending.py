@@ -163,7 +163,7 @@ def use(kind, example, dataset):
         _, family = find_family(example.name)
         make_indicator(example.name, family(), 3).init(jax.random.key(0), EXAMPLE)
     elif kind == "policy":
-        load_own_policy(example.name, 4, 2)
+        load_own_policy(example.name, 4, (2, 84, 84, 4))
     else:
         targets_of(load_target(example.name, {}), open_dataset(str(dataset)), example.folder)
 

@@ -45,8 +45,8 @@ def lines(stderr: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def data(gcs: Server, run: Callable) -> None:
-    """1,000 steps of real Breakout on gs://, by two commands."""
-    for count in (600, 1000):
+    """2,500 steps of real Breakout on gs://, by two commands."""
+    for count in (600, 2500):
         done = run("pvn.collect", "--game=Breakout", f"--num_steps={count}", f"--dataset={DATA}")
         assert (done.returncode, lines(done.stderr)) == (
             0,
@@ -192,7 +192,7 @@ def test_a_corrupt_checkpoint(gcs: Server, local: Path, run: Callable) -> None:
 def test_the_dataset_command(gcs: Server, data: None, run: Callable) -> None:
     done = run("pvn.dataset", "verify", DATA)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{DATA}: 1,000 rows, every checksum and rule holds\n"
+    assert done.stdout == f"{DATA}: 2,500 rows, every checksum and rule holds\n"
     done = run("pvn.dataset", "info", DATA)
     assert done.returncode == 0, done.stderr
     assert "on disk:     -\n" in done.stdout

@@ -60,7 +60,7 @@ ROOMS = {
     "experiment": ("console", "features", "learning", "indicators", "networks", "data", *BASE),
     "flop": (),
     "play": ("envs", "data", "errors"),
-    "agent": ("evaluation", "data", *BASE),
+    "agent": ("evaluation", "envs", "data", *BASE),
     "phases": ("agent", "console", "metrics", "run_directory", "evaluation", "envs", "data", *BASE),
     "card_results": ("console", "evaluation", "features", "statistics", *BASE),
     "sizing": ("experiment", "flop", "learning", "indicators", "networks", "data", *BASE),

@@ -391,7 +391,7 @@ class Brightness(NamedTuple):
 
         return Indicator(
             num_tasks,
-            init=lambda key: (jnp.arange(1.0, num_tasks + 1), ()),
+            init=lambda key, observation: (jnp.arange(1.0, num_tasks + 1), ()),
             response=response,
             cumulant=lambda fitted, response: response,
         )

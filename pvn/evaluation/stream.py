@@ -11,7 +11,7 @@ import numpy as np
 from pvn.data.layout import frame_attribute
 from pvn.data.store import COLUMNS, Rows, dataset_exists, read_attributes
 from pvn.data.writer import DatasetWriter, check_same
-from pvn.envs.environment import observation_of_game, protocol_of
+from pvn.envs.registry import observation_of_game, protocol_of
 from pvn.errors import UserError
 from pvn.evaluation.rollout import PlayedStep
 

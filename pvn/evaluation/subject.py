@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from pvn.envs.environment import observation_of_game, protocol_of
+from pvn.envs.registry import observation_of_game, protocol_of
 from pvn.errors import UserError
 from pvn.features import Features, resolve_features
 from pvn.plugins import plugin_identity

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pvn.envs.environment import make_envs
+from pvn.envs.registry import make_envs
 from pvn.evaluation.rollout import PlayedEpisode
 
 MAX_FRAMES = 1_800  # two minutes of play; a longer episode is cut

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pvn.envs import minatar
-from pvn.envs.environment import make_envs, observation_of_game, protocol_of, time_limit
 from pvn.envs.games import MINATAR, find_game
+from pvn.envs.registry import make_envs, observation_of_game, protocol_of, time_limit
 from pvn.errors import UserError
 
 with warnings.catch_warnings():  # of the libraries that draw

@@ -71,14 +71,14 @@ def test_a_function_a_class_and_what_is_neither(tmp_path):
     )
     observation = np.zeros((3, 84, 84, 4), np.uint8)
     for name in ("fire", "Fire"):
-        policy, identity = load_own_policy(f"{file}:{name}", 4, 2)
+        policy, identity = load_own_policy(f"{file}:{name}", 4, (2, 84, 84, 4))
         assert policy(observation).tolist() == [1, 1, 1]
         assert identity["policy"] == f"own.py:{name}"
         assert len(identity["policy_files"]["own.py"]) == 64
     with pytest.raises(UserError, match=r"own.py:number: is a int, expected a callable or a class"):
-        load_own_policy(f"{file}:number", 4, 2)
+        load_own_policy(f"{file}:number", 4, (2, 84, 84, 4))
     with pytest.raises(UserError, match=r"own.py:fire: chose action 1, expected 0 to 0$"):
-        load_own_policy(f"{file}:fire", 1, 2)
+        load_own_policy(f"{file}:fire", 1, (2, 84, 84, 4))
 
 
 def test_the_example_of_the_docs(tmp_path):
@@ -86,6 +86,6 @@ def test_the_example_of_the_docs(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     (code,) = (block for block in blocks if "class Fire" in block)
     (tmp_path / "my_policy.py").write_text(code)
-    policy, _ = load_own_policy(f"{tmp_path}/my_policy.py:Fire", 4, 2)
+    policy, _ = load_own_policy(f"{tmp_path}/my_policy.py:Fire", 4, (2, 84, 84, 4))
     choice = policy(np.zeros((5, 84, 84, 4), np.uint8))
     assert choice.tolist() == [[0.0, 0.7, 0.3, 0.0]] * 5

@@ -32,7 +32,7 @@ def indicator() -> Indicator:
     """The responses are mean pixels of three parts of the newest frame."""
     return Indicator(
         num_tasks=T,
-        init=lambda key: ((), ()),
+        init=lambda key, observation: ((), ()),
         response=lambda frozen, states: jnp.stack(
             [jnp.mean(states[:, 28 * i : 28 * (i + 1), :, -1].astype(jnp.float32), (1, 2))
              for i in range(T)], axis=1,

@@ -55,7 +55,7 @@ def test_tasks_that_do_not_vary_explain_nothing() -> None:
     encoder = Network(init=lambda key, x: {}, apply=lambda params, x: x)
     indicator = Indicator(
         2,
-        init=lambda key: ((), ()),
+        init=lambda key, observation: ((), ()),
         response=lambda frozen, x: x,
         cumulant=lambda fitted, response: (response > jnp.array([[0.0, 9.0]])).astype(jnp.float32),
     )

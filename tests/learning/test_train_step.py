@@ -28,7 +28,7 @@ LINEAR = Network(
 # The response is the state's first two entries; the cumulant is what is above the threshold.
 TASKS = Indicator(
     num_tasks=2,
-    init=lambda key: ((), jnp.zeros(2)),
+    init=lambda key, observation: ((), jnp.zeros(2)),
     response=lambda frozen, x: x[:, :2],
     cumulant=lambda fitted, response: (response + fitted[None] > 0).astype(jnp.float32),
     loss=lambda fitted, response: jnp.mean(jnp.square(response + fitted[None])),
