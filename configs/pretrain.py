@@ -24,7 +24,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.data_residency = "host"  # where the frames are: host, device (gathered in the step)
 
     # The network that learns.
-    config.encoder = "nature"  # nature, impala, path/to/file.py:Name or package.module:Name
+    # nature, nature_xavier, impala, minatar, path/to/file.py:Name or package.module:Name
+    config.encoder = "nature"
     config.width = 1  # multiplies the encoder's channels
     config.num_features = 512  # F
     config.dtype = "float32"  # float32, bfloat16: of the computation; parameters: float32

@@ -32,7 +32,8 @@ def resolve_subject(
       name: the value of --features: a run or features directory, `random` or `none`.
       like, game, agent: the values of the flags; None where a flag is not given.
       seed: seed of random features.
-      trained: whether the evaluation trains the encoder.
+      trained: whether the evaluation trains the encoder. An untrained one of Atari then has the
+        kernels of Dopamine's DQN (`nature_xavier`), unless `like` is given.
 
     Raises:
       UserError: there are no such features, or neither the flag nor the features name a game.
@@ -41,7 +42,8 @@ def resolve_subject(
         features, metadata = None, {"agent": "random_policy"}
     else:
         shape = observation_of_game(game).shape if game else ATARI.shape
-        features = resolve_features(name, like, seed, shape)
+        as_dopamine = "nature_xavier" if trained and shape == ATARI.shape else None
+        features = resolve_features(name, like, seed, shape, as_dopamine)
         metadata = features.metadata
     game = game or metadata.get("game")
     if not game:

@@ -58,6 +58,7 @@ def resolve_features(
     like: str | None = None,
     seed: int = 0,
     observation_shape: Sequence[int] = ATARI.shape,
+    encoder: str | None = None,
 ) -> Features:
     """The features that the flags of a command describe.
 
@@ -66,14 +67,16 @@ def resolve_features(
       like: the value of --like, for `random` only: a run or features directory whose architecture
         is copied; None or empty for the default architecture.
       seed: seed of random weights.
-      observation_shape: (H, W, C) of random features without `like`.
+      observation_shape, encoder: of random features without `like` (see `random_features`).
 
     Raises:
       UserError: `like` is given with features that are not random, or the features cannot be made
         or loaded (see `random_features` and `load_features`).
     """
     if name == "random":
-        return random_features(like=like or None, seed=seed, observation_shape=observation_shape)
+        return random_features(
+            encoder, seed=seed, observation_shape=observation_shape, like=like or None
+        )
     if like:
         raise UserError(f"--like={like}: goes with --features=random, not with {name}")
     return load_features(name)

@@ -1,5 +1,6 @@
 """Encoders by name: those of pvn, and a user's own."""
 
+import functools
 import operator
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ from pvn.types import ATARI
 
 ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "nature": Nature,
+    # As Dopamine's DQN begins (Castro et al. 2018).
+    "nature_xavier": functools.partial(Nature, kernel_init=nn.initializers.xavier_uniform()),
     "impala": Impala,
     "minatar": MinAtar,
 }
@@ -36,10 +39,10 @@ def make_encoder(
     """The encoder called `name`: uint8 [B, H, W, C] to float32 [B, F].
 
     Args:
-      name: `nature`, `impala`, `minatar`, or a user's own encoder, `path/to/file.py:Name` or
-        `package.module:Name`. A user's own encoder is a callable with the keywords width,
-        num_features and dtype. It returns a Flax module or a Haiku transform, which must scale the
-        pixels (docs/extending.md).
+      name: `nature`, `nature_xavier`, `impala`, `minatar`, or a user's own encoder,
+        `path/to/file.py:Name` or `package.module:Name`. A user's own encoder is a callable with
+        the keywords width, num_features and dtype. It returns a Flax module or a Haiku transform,
+        which must scale the pixels (docs/extending.md).
       width: multiplies the channels of the convolutions.
       num_features: F.
       dtype: type of the computation, `float32` or `bfloat16`. Parameters are always float32.

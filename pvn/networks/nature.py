@@ -11,24 +11,26 @@ class Nature(nn.Module):
     """Maps uint8 [B, H, W, C], such as [B, 84, 84, 4], to [B, F] in `dtype`. Scales to [0, 1].
 
     Three convolutions with padding SAME have 32 (8x8, stride 4), 64 (4x4, stride 2) and 64 (3x3,
-    stride 1) times `width` channels. A dense layer to F follows. A relu follows each layer. Kernels
-    are initialised Xavier-uniform, as in Dopamine (Castro et al. 2018).
+    stride 1) times `width` channels. A dense layer to F follows. A relu follows each layer.
+    `kernel_init` draws the first kernels: LeCun-normal, or as in Dopamine Xavier-uniform.
     """
 
     num_features: int = 512
     width: int = 1
     dtype: Any = jnp.float32
+    kernel_init: Any = nn.initializers.lecun_normal()
 
     @nn.compact
     def __call__(self, observation: jax.Array) -> jax.Array:
-        initializer = nn.initializers.xavier_uniform()
         x = observation.astype(self.dtype) / 255
         for channels, size, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
             layer = nn.Conv(
                 *(channels * self.width, (size, size), stride),
                 dtype=self.dtype,
-                kernel_init=initializer,
+                kernel_init=self.kernel_init,
             )
             x = nn.relu(layer(x))
         x = x.reshape(x.shape[0], -1)
-        return nn.relu(nn.Dense(self.num_features, dtype=self.dtype, kernel_init=initializer)(x))
+        return nn.relu(
+            nn.Dense(self.num_features, dtype=self.dtype, kernel_init=self.kernel_init)(x)
+        )

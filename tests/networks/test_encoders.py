@@ -72,8 +72,8 @@ class Half(FlaxOwn):
 """
 
 
-def test_kernels_of_nature_are_xavier_uniform():
-    params = init_encoder(make_encoder("nature", width=1, num_features=64), 0)
+def test_kernels_of_nature_xavier_are_xavier_uniform():
+    params = init_encoder(make_encoder("nature_xavier", width=1, num_features=64), 0)
     fans = {"Conv_0": (256, 2048), "Conv_1": (512, 1024), "Conv_2": (576, 576)}
     for name, (inputs, outputs) in (fans | {"Dense_0": (7744, 64)}).items():
         limit = np.sqrt(6 / (inputs + outputs))
@@ -359,8 +359,8 @@ NEITHER = "expected a flax.linen Module or a haiku.Transformed"
     [
         (
             "resnet",
-            "encoder 'resnet': expected one of nature, impala, minatar, `path/to/file.py:Name` or "
-            "`package.module:Name`",
+            "encoder 'resnet': expected one of nature, nature_xavier, impala, minatar, "
+            "`path/to/file.py:Name` or `package.module:Name`",
         ),
         ("gone.py:Own", "encoder gone.py:Own: there is no file {own}/gone.py"),
         (
