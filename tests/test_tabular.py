@@ -157,7 +157,7 @@ def test_chains_without_a_random_networks_panel(
             ["--config.encoder=nature", "--config.batch_size=0"],
             "config.batch_size: 0, expected 1 or more unless encoder is table",
         ),
-        (["--config.encoder=natur"], "encoder 'natur': expected one of nature, impala"),
+        (["--config.encoder=natur"], "encoder 'natur': expected one of nature, nature_xavier"),
         (["--config.mdp=maze"], "config.mdp: 'maze', expected four_rooms, open_grid, torus, chain"),
         (["--config.mdp=nowhere.npz"], "mdp nowhere.npz: No such file or directory"),
         (
