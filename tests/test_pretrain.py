@@ -229,7 +229,7 @@ def Own(width, num_features, dtype):
             ["--config.random_network.proportionn=0.1"],
             "error: config.random_network.proportionn: there is no such field; did you mean prop",
         ),
-        (["--config.encoder=natur"], "error: encoder 'natur': expected one of nature, nature_xavier"),
+        (["--config.encoder=natur"], "error: encoder 'natur': expected one of nature, nature"),
         (["--config.indicator=x"], "error: config.indicator: 'x', expected one of random_network"),
         (
             ["--config.loss=monte_carlo", "--config.responses=in_step"],
