@@ -32,6 +32,7 @@ from pvn.indicators.random_network import RandomNetwork
 from pvn.learning import train_step as learning
 from pvn.learning.feed import to_transition
 from pvn.learning.losses import uniform_policy_value
+from pvn.learning.objectives import successor_objective
 from pvn.networks.encoders import make_encoder
 from pvn.networks.network import Network
 from pvn.networks.proto_value import make_proto_value_network
@@ -96,11 +97,10 @@ def compiled(network: Network, indicator: Indicator, batch: FrameBatch) -> Call:
     """A call that makes one training step, each time from the last step's state."""
     optimizer = optax.adam(3e-4, eps=1e-8)
     step = learning.make_train_step(
-        network=network,
         indicator=indicator,
         optimizer=optimizer,
         fitted_optimizer=optimizer,
-        target=learning.make_target(
+        objective=successor_objective(
             network=network, indicator=indicator, next_value=uniform_policy_value, gamma=0.95
         ),
         target_update=learning.average_target(0.99),

@@ -29,19 +29,34 @@ def get_config() -> ml_collections.ConfigDict:
     config.width = 1  # multiplies the encoder's channels
     config.num_features = 512  # F
     config.dtype = "float32"  # float32, bfloat16: of the computation; parameters: float32
+    # The last layer: dense, then norm, then activation. Not of your own encoder.
+    config.feature_norm = "none"  # none, layer_norm
+    config.feature_activation = "relu"  # relu, gelu, tanh, none
 
     # The auxiliary tasks.
     config.num_tasks = 100  # T
-    # random_network, random_hash, random_cumulant, path/to/file.py:Name or package.module:Name.
+    # random_network, local_network, patch_change, random_hash, random_cumulant,
+    # path/to/file.py:Name or package.module:Name.
     # The settings of each family are in the section of its name.
     config.indicator = "random_network"
     config.responses = "cached"  # cached (computed once for each state), in_step (at each draw)
+    config.cumulants = "raw"  # raw, standardised (mean 0 and variance 1 over the dataset)
 
     config.random_network = ml_collections.ConfigDict()
     config.random_network.proportion = 0.05  # p, share of the states for which a task is on
     config.random_network.threshold_from = "dataset"  # dataset (quantile), quantile_regression
     config.random_network.tasks_per_network = 50  # outputs of one random network
     config.random_network.final_relu = False  # published: True; then half of the tasks are dead
+
+    config.local_network = ml_collections.ConfigDict()
+    config.local_network.proportion = 0.05  # p, share of the states for which a task is on
+    config.local_network.pool = 1  # side of the neighbourhood of units that a task sums
+    config.local_network.tasks_per_network = 100  # units that are read off one network
+
+    config.patch_change = ml_collections.ConfigDict()
+    config.patch_change.proportion = 0.05  # p, share of the states for which a task is on
+    config.patch_change.pool = 1  # side of the neighbourhood of units that a task sums
+    config.patch_change.tasks_per_network = 100  # units that are read off one network
 
     config.random_hash = ml_collections.ConfigDict()
     config.random_hash.proportion = 0.05  # p, share of the states for which a task is on
@@ -51,8 +66,12 @@ def get_config() -> ml_collections.ConfigDict:
     config.random_cumulant.final_relu = False  # whether a network ends in a ReLU
 
     # Learning the successor measure.
-    config.loss = "td"  # td, monte_carlo (regression on the returns of the behaviour policy)
-    config.discount = 0.95  # gamma
+    # td, monte_carlo (regression on the returns of the behaviour policy), or a baseline without
+    # tasks: inverse_dynamics (which action led from a state to the next).
+    config.loss = "td"
+    config.discount = (0.95,)  # gamma; of several, task t has the one at t modulo their number
+    config.heads_bias = "zero"  # of the first weights: zero, fixed_point (mean / (1 - gamma))
+    config.next_states = "real"  # real, shuffled (a control: those of other transitions)
     config.target_policy = "uniform"  # uniform, behaviour (the next action in the dataset)
     config.target_update = "average"  # average, periodic
     config.target_decay = 0.99  # average: share of the target network kept in each step

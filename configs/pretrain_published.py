@@ -31,7 +31,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.random_network.threshold_from = "quantile_regression"
     config.random_network.tasks_per_network = 10
     config.random_network.final_relu = True
-    config.discount = 0.99
+    config.discount = (0.99,)
     config.num_steps = 25 * 62_500
     config.batch_size = 256
     config.learning_rate = 6.25e-5

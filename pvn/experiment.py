@@ -17,16 +17,29 @@ from pvn.data.store import read_attributes, unfinished
 from pvn.data.transitions import Transitions
 from pvn.errors import UserError
 from pvn.features.successor import Successor, Task
-from pvn.fields import SEED, choice, choice_or_own, flag, paths, positives, real, text, whole
-from pvn.indicators.indicator import Indicator
+from pvn.fields import (
+    SEED,
+    choice,
+    choice_or_own,
+    discounts,
+    flag,
+    paths,
+    positives,
+    real,
+    text,
+    whole,
+)
+from pvn.indicators.indicator import NO_TASKS, Indicator
 from pvn.indicators.registry import INDICATORS, INDICATORS_VERSION, make_indicator
+from pvn.indicators.standardised import CUMULANTS
 from pvn.learning.losses import TARGET_POLICIES
 from pvn.learning.optimizers import OPTIMIZERS
 from pvn.learning.parallel import check_divides, from_first
 from pvn.learning.train_step import TrainState
 from pvn.networks.encoders import make_encoder
+from pvn.networks.feature_layer import ACTIVATIONS, NORMS
 from pvn.networks.network import Network
-from pvn.networks.proto_value import make_proto_value_network
+from pvn.networks.proto_value import make_inverse_network, make_proto_value_network
 from pvn.plugins import plugin_file, plugin_identity
 from pvn.types import ObservationSpec
 
@@ -40,11 +53,16 @@ FIELDS = {
     "width": whole(1, 2**16),
     "num_features": whole(1, 2**31 - 1),
     "dtype": choice("float32", "bfloat16"),
+    "feature_norm": choice(*NORMS),
+    "feature_activation": choice(*ACTIVATIONS),
     "num_tasks": whole(1, 2**31 - 1),
     "indicator": choice_or_own(*INDICATORS),
     "responses": choice("cached", "in_step"),
-    "loss": choice("td", "monte_carlo"),
-    "discount": real(0, 1, closed="[)"),
+    "cumulants": choice(*CUMULANTS),
+    "loss": choice("td", "monte_carlo", "inverse_dynamics"),
+    "discount": discounts(),
+    "heads_bias": choice("zero", "fixed_point"),
+    "next_states": choice("real", "shuffled"),
     "target_policy": choice(*TARGET_POLICIES),
     "target_update": choice("average", "periodic"),
     "target_decay": real(0, 1, closed="[)"),
@@ -85,7 +103,18 @@ class Experiment(NamedTuple):
     schedule: Schedule
     encoder: Network
     network: Network
-    indicator: Indicator
+    indicator: Indicator  # NO_TASKS with inverse dynamics
+
+    @property
+    def cached(self) -> bool:
+        """Whether the responses of the tasks are computed once for each state."""
+        return self.config.responses == "cached" and self.indicator.num_tasks > 0
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of a row of the network's input: an observation, or a pair of them."""
+        pair = (2,) if self.config.loss == "inverse_dynamics" else ()
+        return (*pair, *self.observation.shape)
 
     @property
     def observation(self) -> ObservationSpec:
@@ -110,7 +139,10 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
       UserError: a dataset, encoder or indicator cannot be used, or fields contradict each other.
     """
     devices = jax.devices()[: c.num_devices or None]
-    indicator = make_indicator(c.indicator, settings(**c[family]), c.num_tasks)
+    inverse = c.loss == "inverse_dynamics"
+    indicator = make_indicator(c.indicator, settings(**c[family]), c.num_tasks, c.cumulants)
+    if inverse:
+        indicator = NO_TASKS
     collection = open_collection(c.dataset.split(","))
     observation = collection.rows.observation
     encoder = make_encoder(
@@ -118,25 +150,37 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
         width=c.width,
         num_features=c.num_features,
         dtype=c.dtype,
+        feature_norm=c.feature_norm,
+        feature_activation=c.feature_activation,
         observation_shape=observation.shape,
     )
     for path in collection.paths:
         if what := unfinished(read_attributes(path)):
             console.say(f"warning: dataset {path}: {what}")
     transitions = collection_transitions(
-        collection, c.discount if c.loss == "monte_carlo" else None
+        collection, max(c.discount) if c.loss == "monte_carlo" else None
     )
     schedule = make_schedule(
         c.seed,
         transitions,
         batch_size=c.batch_size,
-        row_bytes=observation.frame_bytes + 4 * c.num_tasks * (c.responses == "cached"),
+        row_bytes=observation.frame_bytes + 4 * indicator.num_tasks * (c.responses == "cached"),
         budget=int(c.data_memory_gib * 2**30) or None,
         memory=_memory_for_data(c.data_residency),
         reuse=c.data_reuse,
     )
     check_together(c, indicator, schedule, len(devices), len(collection.paths))
-    network = make_proto_value_network(encoder, c.num_tasks, collection.attributes["num_actions"])
+    if observation.stack < indicator.stack:
+        raise UserError(
+            f"config.indicator: {c.indicator}, expected another one: it compares {indicator.stack} "
+            f"frames, and an observation of {collection.attributes['game']} has {observation.stack}"
+        )
+    num_actions = collection.attributes["num_actions"]
+    network = (
+        make_inverse_network(encoder, num_actions)
+        if inverse
+        else make_proto_value_network(encoder, c.num_tasks, num_actions)
+    )
     return Experiment(
         c, family, devices, collection, transitions, schedule, encoder, network, indicator
     )
@@ -181,6 +225,13 @@ def check_together(
         raise UserError(
             "config.loss: monte_carlo needs cumulants known beforehand, expected responses cached "
             "and threshold_from dataset"
+        )
+    if c.next_states == "shuffled" and c.loss != "td":
+        raise UserError(f"config.next_states: shuffled, expected real with config.loss={c.loss}")
+    if c.heads_bias == "fixed_point" and (c.loss == "inverse_dynamics" or indicator.loss):
+        raise UserError(
+            "config.heads_bias: fixed_point needs cumulants known beforehand, expected zero with "
+            "config.loss=inverse_dynamics and with threshold_from=quantile_regression"
         )
     if c.loss == "monte_carlo" and schedule.moves:
         raise UserError(
@@ -239,9 +290,12 @@ def keys_of(seed: int) -> tuple[jax.Array, jax.Array]:
 
 
 def successor_of(e: Experiment, state: TrainState) -> Successor | None:
-    """The heads of a train state and the tasks they predict; None: the config leaves them out."""
+    """The heads of a train state and the tasks they predict.
+
+    None: the config leaves them out, or there are none.
+    """
     c = e.config
-    if not c.export_successor:
+    if not c.export_successor or not e.indicator.num_tasks:
         return None
     heads = state.params["heads"]["DenseGeneral_0"]
     return Successor(
@@ -251,7 +305,14 @@ def successor_of(e: Experiment, state: TrainState) -> Successor | None:
         # Cached responses discard them.
         jax.device_get(e.indicator.init(keys_of(c.seed)[1], e.example)[0]),
         jax.device_get(state.fitted),
-        Task(c.indicator, c[e.family].to_dict(), c.discount, c.loss, c.target_policy),
+        Task(
+            c.indicator,
+            c[e.family].to_dict(),
+            list(c.discount),
+            c.loss,
+            c.target_policy,
+            c.cumulants,
+        ),
         e.observation.shape,
     )
 

@@ -59,6 +59,20 @@ def positives() -> Field:
     return Field(tuple, holds, "a tuple of numbers above 0")
 
 
+def discounts() -> Field:
+    """A discount in [0, 1), or a tuple of them. It becomes a tuple."""
+
+    def holds(given: Any) -> bool:
+        numbers = given if isinstance(given, tuple) else (given,)
+        real = all(isinstance(x, int | float) and not isinstance(x, bool) for x in numbers)
+        return bool(numbers) and real and all(0 <= x < 1 for x in numbers)
+
+    def convert(given: Any, place: str) -> tuple[float, ...]:
+        return tuple(float(x) for x in (given if isinstance(given, tuple) else (given,)))
+
+    return Field(object, holds, "a number in [0, 1), or several: a,b", convert)
+
+
 def choice(*names: str) -> Field:
     """One of `names`."""
     return Field(str, lambda x: x in names, "one of " + ", ".join(names))

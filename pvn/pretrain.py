@@ -30,6 +30,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import optax
@@ -51,6 +52,7 @@ from pvn.experiment import (
     keys_of,
     prepare,
 )
+from pvn.indicators.discounts import discounts_of_tasks
 from pvn.indicators.registry import INDICATORS, find_family
 from pvn.indicators.responses import Share, stored_responses
 from pvn.indicators.tasks import RATE_STATES, Tasks, tasks_of_dataset
@@ -58,14 +60,13 @@ from pvn.learning.checkpoint import restore_checkpoint
 from pvn.learning.feed import Feed, to_transition
 from pvn.learning.loop import CheckpointDue, Logged, Stepped, train
 from pvn.learning.losses import TARGET_POLICIES
+from pvn.learning.objectives import Objective, inverse_objective, successor_objective
 from pvn.learning.optimizers import make_optimizer, scaled_learning_rate
 from pvn.learning.parallel import Parallel, from_first, make_parallel, wait_for_all
 from pvn.learning.train_step import (
-    Target,
     TrainState,
     average_target,
     init_train_state,
-    make_target,
     make_train_step,
     periodic_target,
 )
@@ -111,9 +112,40 @@ def optimizers_of(
     )
 
 
+def objective_of(e: Experiment, axis_name: str | None) -> Objective:
+    """What the config names. axis_name: the axis over which batches are split, or None."""
+    c = e.config
+    if c.loss == "inverse_dynamics":
+        return inverse_objective(e.network)
+    return successor_objective(
+        network=e.network,
+        indicator=e.indicator,
+        next_value=TARGET_POLICIES[c.target_policy],
+        gamma=discounts_of_tasks(c.discount, c.num_tasks),
+        shuffled=c.next_states == "shuffled",
+        axis_name=axis_name,
+    )
+
+
+def initial_params(e: Experiment, key: jax.Array, tasks: Tasks) -> Any:
+    """The network's first parameters.
+
+    With `heads_bias=fixed_point`, a head of a task with mean cumulant m begins at m / (1 - gamma),
+    the value of a state from which the task is on as often as on average.
+    """
+    c = e.config
+    params = jax.jit(e.network.init)(key, jnp.zeros((1, *e.input_shape), jnp.uint8))
+    if c.heads_bias == "fixed_point":
+        mean = tasks.cumulants(tasks.sample).mean(axis=0, dtype=np.float64)
+        value = mean / (1 - np.float64(discounts_of_tasks(c.discount, c.num_tasks)))
+        heads = params["heads"]["DenseGeneral_0"]
+        heads["bias"] = jnp.broadcast_to(jnp.float32(value)[:, None], heads["bias"].shape)
+    return params
+
+
 def compile_step(
     e: Experiment,
-    target: Target,
+    objective: Objective,
     optimizers: tuple[optax.GradientTransformation, optax.GradientTransformation],
     parallel: Parallel,
     axis_name: str | None,
@@ -131,11 +163,10 @@ def compile_step(
 
     def compiled(warmup: bool) -> Any:
         step = make_train_step(
-            network=e.network,
+            objective=objective,
             indicator=e.indicator,
             optimizer=optimizers[0],
             fitted_optimizer=optimizers[1],
-            target=target,
             target_update=update,
             warmup=warmup,
             axis_name=axis_name,
@@ -155,7 +186,9 @@ def prepare_tasks(
 ) -> Tasks:
     """The tasks, prepared on the dataset. Shows a progress bar."""
     c, cache, total = e.config, None, RATE_STATES
-    if c.responses == "cached":
+    if not e.indicator.num_tasks:
+        return Tasks(e.indicator, (), (), None, np.zeros((1, 0), np.float32))
+    if e.cached:
         depends_on = {"indicator": e.family, "seed": c.seed, "dataset": fingerprint}
         depends_on |= {"num_tasks": c.num_tasks} | c[e.family].to_dict()
         total = e.transitions.num_rows // processes.size
@@ -231,21 +264,18 @@ def pretrain(e: Experiment, processes: Processes, place: str, overwrite: bool) -
         if c.loss == "monte_carlo":
             assert tasks.responses is not None
             cumulants = tasks.cumulants(tasks.responses[:])
-            returns = discounted_returns(cumulants, transitions.rows.episode, c.discount)
+            returns = discounted_returns(
+                cumulants, transitions.rows.episode, discounts_of_tasks(c.discount, c.num_tasks)
+            )
 
         # ------------------------------------------------------------ the step
         parallel, axis_name = make_parallel(e.devices)
         optimizers = optimizers_of(c)
-        target = make_target(
-            network=e.network,
-            indicator=e.indicator,
-            next_value=TARGET_POLICIES[c.target_policy],
-            gamma=c.discount,
-        )
-        step = compile_step(e, target, optimizers, parallel, axis_name)
+        objective = objective_of(e, axis_name)
+        step = compile_step(e, objective, optimizers, parallel, axis_name)
 
         # ------------------------------------------------------------ resuming
-        params = jax.jit(e.network.init)(params_key, e.example)
+        params = initial_params(e, params_key, tasks)
         state = init_train_state(params, tasks.fitted, *optimizers)
         if run and (restored := restore(run, state)):
             state = restored
@@ -266,7 +296,7 @@ def pretrain(e: Experiment, processes: Processes, place: str, overwrite: bool) -
         recorder: Recorder | None = None
         if run:
             recorder = stack.enter_context(
-                Recorder(e, run, fingerprint, tasks, returns, target, start)
+                Recorder(e, run, fingerprint, tasks, returns, objective_of(e, None), start)
             )
         fill(feed, stop, hidden=run is None)
         stopped = int(parallel.agree(parallel.replicate(np.int32(0)), bool(stop))) > 0

@@ -16,7 +16,8 @@ from pvn.learning.checkpoint import save_checkpoint
 from pvn.learning.diagnostics import activation_metrics, make_diagnostics
 from pvn.learning.feed import to_transition
 from pvn.learning.loop import Logged
-from pvn.learning.train_step import Target, TrainState
+from pvn.learning.objectives import Objective
+from pvn.learning.train_step import TrainState
 from pvn.metrics import MetricsWriter, read_metrics
 from pvn.run_directory import Run, command_line, versions
 
@@ -39,7 +40,7 @@ class Recorder:
         fingerprint: str,
         tasks: Tasks,
         returns: np.ndarray | None,
-        target: Target,
+        objective: Objective,
         start: int,
     ):
         """
@@ -49,12 +50,12 @@ class Recorder:
           fingerprint: of the data.
           tasks: prepared.
           returns: float32 [N, T], Monte Carlo returns of all rows; None with the TD loss.
-          target: of the step.
+          objective: of the step.
           start: the step from which the run goes on; rows of later steps are deleted.
         """
         self._e, self._run, self._fingerprint, self._tasks = e, run, fingerprint, tasks
         self._diagnose = make_diagnostics(
-            network=e.network, encoder=e.encoder, indicator=e.indicator, target=target
+            objective=objective, encoder=e.encoder, indicator=e.indicator
         )
         transitions, seed = e.transitions, e.config.seed
         drawn = uniform_indices(seed, Stream.PROBE, _PROBE_TRANSITIONS, transitions.num_transitions)
@@ -73,7 +74,7 @@ class Recorder:
         self.check()
         values, tasks = event.values, self._tasks
         values["transitions_per_second"] = values["steps_per_second"] * self._e.config.batch_size
-        values |= activation_metrics(tasks.cumulants(tasks.sample, event.state.fitted))
+        values |= activation_metrics(tasks.activations(event.state.fitted))
         values |= self._diagnose(event.state, tasks.frozen, self._probe)
         self._metrics.write(event.step, values)
         if warning := self._warn.at(event.step, int(values["dead_units"])):
@@ -125,9 +126,10 @@ class DeadUnits:
 
 
 def _summary(values: Mapping[str, float]) -> str:
+    name = "explained_variance" if "explained_variance" in values else "action_accuracy"
     return (
         f"{values['transitions_per_second']:,.0f} transitions/s, loss {values['loss']:.2g}, "
-        f"explained {values['explained_variance']:.2f}, rank {values['feature_rank']:.0f}"
+        f"{name.replace('_', ' ')} {values[name]:.2f}, rank {values['feature_rank']:.0f}"
     )
 
 
@@ -145,6 +147,8 @@ def export(e: Experiment, state: TrainState, fingerprint: str, workdir: Path) ->
         "width": c.width,
         "num_features": c.num_features,
         "dtype": c.dtype,
+        "feature_norm": c.feature_norm,
+        "feature_activation": c.feature_activation,
         "observation_shape": list(e.observation.shape),
         "agent": "pvn",
         "seed": c.seed,

@@ -128,19 +128,21 @@ def step_flop(
     """FLOP of a step, with cached responses.
 
     Args:
-      network: of B observations.
+      network: to values [B, T, A], or to logits [B, A], whose cross-entropy does not count.
       batch_size: B.
-      next_value: of the target, one of `losses.TARGET_POLICIES`; None: Monte Carlo returns.
-      shape: (H, W, C).
+      next_value: of the target, one of `losses.TARGET_POLICIES`; None: no target network.
+      shape: of a row of the network's input, such as (H, W, C).
     """
     params, observations = shapes_of_params(network, shape), _observations(batch_size, shape)
     actions = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
     values = jax.eval_shape(network.apply, params, observations)
     targets = jax.ShapeDtypeStruct(values.shape[:2], jnp.float32)
-    online = count_flop(
-        jax.value_and_grad(lambda p, s, a, t: regression_loss(network.apply(p, s), a, t)),
-        *(params, observations, actions, targets),
-    )
+
+    def loss(params: Any, states: Any, actions: Any, targets: Any) -> jax.Array:
+        out = network.apply(params, states)
+        return regression_loss(out, actions, targets) if out.ndim == 3 else jnp.sum(out)
+
+    online = count_flop(jax.value_and_grad(loss), params, observations, actions, targets)
     if next_value is None:
         return Flop(online, 0, 0)
     target = count_flop(
@@ -193,16 +195,16 @@ def size_run(e: Experiment, optimizers: Optimizers) -> Sizes:
     optimizers: of the network and of the thresholds.
     """
     c, num_devices = e.config, len(e.devices)
-    cached, monte_carlo = c.responses == "cached", c.loss == "monte_carlo"
+    cached = e.cached
     batch_size = c.batch_size // num_devices
-    shape = e.observation.shape
+    shape = e.input_shape
     params = shapes_of_params(e.network, shape)
     frozen, fitted = _indicator_shapes(e)
     state = num_bytes(state_shapes(params, fitted, optimizers))
     num_states = e.transitions.num_rows if cached else RATE_STATES
     flop_of_state = _flop_of_state(e, frozen)
     flop = step_flop(
-        e.network, batch_size, None if monte_carlo else TARGET_POLICIES[c.target_policy], shape
+        e.network, batch_size, TARGET_POLICIES[c.target_policy] if c.loss == "td" else None, shape
     )
     if not cached:
         flop = flop._replace(responses=batch_size * flop_of_state)
@@ -219,7 +221,7 @@ def size_run(e: Experiment, optimizers: Optimizers) -> Sizes:
         disk=Disk(
             checkpoint=state,
             checkpoints_kept=state * c.keep_checkpoints,
-            responses=num_states * 4 * c.num_tasks if cached else 0,
+            responses=num_states * 4 * e.indicator.num_tasks if cached else 0,
             features=num_bytes(params["encoder"]),
             successor=num_bytes((params["heads"], frozen, fitted)) * c.export_successor,
         ),
@@ -244,15 +246,16 @@ def _device_memory(
     e: Experiment, batch_size: int, state: int, gradient: int, frozen: int
 ) -> DeviceMemory:
     c, stack, size = e.config, e.observation.stack, e.observation.frame_bytes
-    on_device, cached = c.data_residency == "device", c.responses == "cached"
-    columns = 4 * c.num_tasks * (cached + (c.loss == "monte_carlo")) + 3 * 4  # actions, discount
+    on_device, cached = c.data_residency == "device", e.cached
+    columns = 3 * 4  # actions, discount
+    columns += 4 * e.indicator.num_tasks * (cached + (c.loss == "monte_carlo"))
     # The frames or their places, and the two observations that a step makes of them.
     pixels = (stack + 1) * (4 if on_device else size) + 2 * stack * size
     return DeviceMemory(
         state=state,
         other_states=2 * state if e.devices[0].platform == "cpu" else 0,
         gradient=gradient,
-        activations=activation_bytes(e.network, batch_size, e.observation.shape),
+        activations=activation_bytes(e.network, batch_size, e.input_shape),
         batch=batch_size * (pixels + columns),
         indicator=0 if cached else frozen,
         frames=_buffer_rows(e) * size if on_device else 0,
@@ -261,7 +264,7 @@ def _device_memory(
 
 def _host_memory(e: Experiment) -> HostMemory:
     c, schedule, size = e.config, e.schedule, e.observation.frame_bytes
-    on_host, cached, response = c.data_residency == "host", c.responses == "cached", 4 * c.num_tasks
+    on_host, cached, response = c.data_residency == "host", e.cached, 4 * e.indicator.num_tasks
     rows = _buffer_rows(e)
     # As `make_schedule` plans: blocks in the queue, one in the reader, one being copied.
     ahead = (AHEAD + 2) * (rows - 1) // schedule.num_buffered if schedule.moves else 0

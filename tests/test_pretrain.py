@@ -157,6 +157,17 @@ def test_a_finished_run_is_left_alone_and_can_be_extended(
             *("--config.encoder=impala", "--config.dtype=bfloat16", "--config.optimizer=rmsprop"),
         ],
         [
+            *("--config.indicator=local_network", "--config.local_network.tasks_per_network=6"),
+            *("--config.cumulants=standardised", "--config.discount=0.9,0.5,0"),
+            *("--config.heads_bias=fixed_point", "--config.next_states=shuffled"),
+            *("--config.feature_norm=layer_norm", "--config.feature_activation=tanh"),
+        ],
+        [
+            *("--config.indicator=patch_change", "--config.patch_change.tasks_per_network=6"),
+            *("--config.loss=monte_carlo", "--config.discount=0.9,0.5"),
+        ],
+        ["--config.loss=inverse_dynamics", "--config.cumulants=standardised"],
+        [
             "--config.target_update=periodic",
             "--config.random_network.final_relu",
             "--config.responses=in_step",
@@ -234,6 +245,18 @@ def Own(width, num_features, dtype):
         (
             ["--config.loss=monte_carlo", "--config.responses=in_step"],
             "error: config.loss: monte_carlo needs cumulants known beforehand, expected responses",
+        ),
+        (
+            ["--config.loss=inverse_dynamics", "--config.next_states=shuffled"],
+            "error: config.next_states: shuffled, expected real with config.loss=inverse_dynamics",
+        ),
+        (
+            ["--config.heads_bias=fixed_point", "--config.loss=inverse_dynamics"],
+            "error: config.heads_bias: fixed_point needs cumulants known beforehand, expected zero",
+        ),
+        (
+            ["--config.discount=0.9,1.0"],
+            "error: config.discount: (0.9, 1.0), expected a number in [0, 1), or several: a,b",
         ),
         (["--config.num_devices=99"], "error: config.num_devices: 99, there are 1"),
         (["--config.dataset=/nowhere"], "error: dataset /nowhere: does not exist; make one with"),

@@ -8,13 +8,15 @@ from pvn.data.transitions import episode_spans
 NEGLIGIBLE_TAIL = 0.01  # share of a return's weight that may lie after a truncation
 
 
-def discounted_returns(values: np.ndarray, episode: np.ndarray, discount: float) -> np.ndarray:
+def discounted_returns(
+    values: np.ndarray, episode: np.ndarray, discount: float | np.ndarray
+) -> np.ndarray:
     """Discounted sums to the end of the episode: sum over k of discount^k * values[row + k].
 
     Args:
       values: float [N, ...].
       episode: int [N], the episode number of each row.
-      discount: gamma.
+      discount: gamma, or an array of it for each of the last axis of `values`.
 
     Returns:
       An array of the shape and dtype of `values`.

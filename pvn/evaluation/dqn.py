@@ -39,7 +39,7 @@ _LOG_EVERY = 10_000  # agent steps
 
 def with_params(features: Features, params: Any) -> Features:
     """The same encoder with other parameters, a nested dictionary of NumPy arrays."""
-    metadata = {key: features.metadata[key] for key in ARCHITECTURE}
+    metadata = {key: features.metadata[key] for key in ARCHITECTURE if key in features.metadata}
     metadata["observation_shape"] = list(features.observation_shape)
     network = Network(lambda *_: params, features.apply)
     return Features(network, params, metadata, features.folder)

@@ -65,7 +65,10 @@ def fit_reward(cumulants: np.ndarray, reward: np.ndarray, held_out: np.ndarray) 
 
 
 class SuccessorLearner(LinearLearner):
-    """Fits the reward to the cumulants of the whole replay every `refit_every` agent steps."""
+    """Fits the reward to the cumulants of the whole replay every `refit_every` agent steps.
+
+    Of tasks with several discounts, it uses those with the largest.
+    """
 
     diverged_fits = 0
 
@@ -81,14 +84,16 @@ class SuccessorLearner(LinearLearner):
             )
         self._settings, self.num_fits = settings, 0
         self._successor: Successor = context.features.successor
+        discount = self._successor.discount
+        self._tasks = np.flatnonzero(discount == discount.max())
 
     def to_keep(self, observation: np.ndarray, acted: Acted) -> np.ndarray:
         """The replay keeps cumulants."""
-        return self._successor.cumulants(observation)
+        return self._successor.cumulants(observation)[:, self._tasks]
 
     def state_buffer(self, capacity: int, num_envs: int) -> StateBuffer:
         """A buffer of cumulants."""
-        return FeatureBuffer(capacity, num_envs, self._successor.head_kernel.shape[1])
+        return FeatureBuffer(capacity, num_envs, len(self._tasks))
 
     def _fit(self, replay: Replay) -> Mapping[str, float]:
         time, env = replay.starts()
@@ -108,10 +113,11 @@ class SuccessorLearner(LinearLearner):
         )
         fit = fit_reward(cumulants, batch.r_t[used], held_out)
         self.num_fits += 1
-        heads = self._successor
+        kernel = self._successor.head_kernel[:, self._tasks]
+        bias = self._successor.head_bias[self._tasks]
         self.head = Layer(
-            jnp.asarray(np.einsum("t,fta->fa", fit.weight, heads.head_kernel), jnp.float32),
-            jnp.asarray(fit.weight @ heads.head_bias, jnp.float32),
+            jnp.asarray(np.einsum("t,fta->fa", fit.weight, kernel), jnp.float32),
+            jnp.asarray(fit.weight @ bias, jnp.float32),
         )
         return {"reward_r2": fit.reward_r2, "penalty": fit.penalty}
 

@@ -85,9 +85,10 @@ def _successor(folder: Path, metadata: dict[str, Any], features: Features) -> st
     cumulants = found.cumulants(sample.sample_observation(features.observation_shape))
     _check_finite(folder / successor.FILE, {"cumulants of the sample": cumulants})
     _, num_tasks, num_actions = found.head_kernel.shape
+    discounts = ", ".join(map(str, found.task.discount))
     return (
         f"heads: {num_tasks} tasks of {found.task.indicator}, {num_actions} actions, discount "
-        f"{found.discount}; finite, and the cumulants can be computed"
+        f"{discounts}; finite, and the cumulants can be computed"
     )
 
 

@@ -8,13 +8,13 @@ from typing import Any
 from pvn.errors import UserError
 from pvn.features.observation import shape_of
 from pvn.files import read_text
-from pvn.networks.encoders import make_encoder
+from pvn.networks.encoders import DEFAULT_LAST_LAYER, make_encoder
 from pvn.networks.network import Network
 
 FORMAT = "pvn-features"
 VERSION = 1
 
-ARCHITECTURE = ("encoder", "width", "num_features", "dtype")
+ARCHITECTURE = ("encoder", "width", "num_features", "dtype", *DEFAULT_LAST_LAYER)
 """The fields that `encoder_of` needs, besides `observation_shape`."""
 
 _REQUIRED: dict[str, type] = {
@@ -28,6 +28,8 @@ _OPTIONAL: dict[str, type] = {
         "step": int,
         "command": str,
         "trained_by": str,
+        "feature_norm": str,
+        "feature_activation": str,
     },
     **{key: dict for key in ("successor", "protocol", "dataset", "pretraining", "versions")},
 }
@@ -60,6 +62,7 @@ def read_description(path: str | Path) -> tuple[Path, dict[str, Any]]:
             )
         check_types(file, metadata, _REQUIRED)
         metadata = {_RENAMED.get(key, key): value for key, value in metadata.items()}
+        metadata = DEFAULT_LAST_LAYER | metadata
         given = {key: kind for key, kind in _OPTIONAL.items() if metadata.get(key) is not None}
         check_types(file, metadata, given)
         return folder, metadata
@@ -90,7 +93,7 @@ def encoder_of(metadata: Mapping[str, Any], folder: Path) -> Network:
     Raises:
       UserError: as `make_encoder`.
     """
-    architecture = {key: metadata[key] for key in ARCHITECTURE}
+    architecture = {key: metadata[key] for key in ARCHITECTURE if key in metadata}
     return make_encoder(
         architecture.pop("encoder"),
         observation_shape=shape_of(metadata),

@@ -26,9 +26,11 @@ from pvn.errors import UserError
 from pvn.features.description import check_types, read_description
 from pvn.features.observation import check_observation, shape_of
 from pvn.features.tensors import load_arrays, read_verified
-from pvn.fields import check_field, fields_of, whole
+from pvn.fields import check_field, choice, discounts, fields_of, whole
+from pvn.indicators.discounts import discounts_of_tasks
 from pvn.indicators.indicator import Indicator
 from pvn.indicators.registry import INDICATORS_VERSION, find_family, make_indicator
+from pvn.indicators.standardised import CUMULANTS
 from pvn.networks.mapping import map_states
 from pvn.plugins import is_plugin
 
@@ -37,7 +39,8 @@ FILE = "successor.safetensors"
 _BATCH = 256
 _ENTRY: dict[str, type] = {
     **{"indicators_version": int, "num_tasks": int, "num_actions": int},
-    **{"indicator": str, "settings": dict, "discount": float, "loss": str, "target_policy": str},
+    **{"indicator": str, "settings": dict, "discount": list, "loss": str, "target_policy": str},
+    "cumulants": str,
 }
 _LOCAL = ("features.json", FILE, "indicator.py", "indicator")
 _READ = (*_LOCAL, *(f"features/{name}" for name in _LOCAL))
@@ -48,16 +51,18 @@ class Task(NamedTuple):
 
     indicator: str  # name of the family
     settings: dict[str, Any]  # of the family
-    discount: float  # gamma of the heads
+    discount: list[float]  # gamma; of several, task t has the one at t modulo their number
     loss: str  # td, monte_carlo
     target_policy: str  # of which policy Q_t(s, a) is the value from the next state on
+    cumulants: str = "raw"  # raw, standardised
 
 
 class Successor:
     """Q_t(s, a) = features(s) @ head_kernel[:, t, a] + head_bias[t, a], and the cumulants c_t(s).
 
     Q_t(s, a) estimates the discounted sum of c_t over the states from s on, s included. So
-    (Q_t(s, a) - c_t(s)) / discount is the sum from the next state on; it orders the actions alike.
+    (Q_t(s, a) - c_t(s)) / discount[t] is the sum from the next state on. It orders the actions
+    alike.
     """
 
     def __init__(
@@ -87,9 +92,9 @@ class Successor:
         self._cumulant = jax.jit(indicator.cumulant)
 
     @property
-    def discount(self) -> float:
-        """gamma of the heads."""
-        return self.task.discount
+    def discount(self) -> np.ndarray:
+        """float32 [T]: gamma of each task."""
+        return discounts_of_tasks(self.task.discount, self._indicator.num_tasks)
 
     def cumulants(self, observation: np.ndarray) -> np.ndarray:
         """The cumulants float32 [N, T] of observations uint8 [N, H, W, C].
@@ -173,7 +178,13 @@ def _read(folder: Path, metadata: Mapping[str, Any], entry: Mapping[str, Any]) -
     file = folder / FILE
     raw = read_verified(file, entry.get("sha256"))
     described = file.with_name("features.json")
+    # Older files hold one discount, and their cumulants are raw.
+    entry = {"cumulants": "raw"} | dict(entry)
+    if isinstance(entry.get("discount"), float | int):
+        entry["discount"] = [entry["discount"]]
     check_types(described, entry, _ENTRY)
+    check_field(f"features {described}: discount", tuple(entry["discount"]), discounts())
+    check_field(f"features {described}: cumulants", entry["cumulants"], choice(*CUMULANTS))
     if entry["indicators_version"] != INDICATORS_VERSION:
         raise UserError(
             f"features {file}: its indicators are of version {entry['indicators_version']}, this "
@@ -183,7 +194,7 @@ def _read(folder: Path, metadata: Mapping[str, Any], entry: Mapping[str, Any]) -
     task, num_tasks = Task(**{name: entry[name] for name in Task._fields}), entry["num_tasks"]
     for name in ("num_tasks", "num_actions"):
         check_field(f"features {described}: {name}", entry[name], whole(1))
-    indicator = make_indicator(task.indicator, _family(described, task), num_tasks)
+    indicator = make_indicator(task.indicator, _family(described, task), num_tasks, task.cumulants)
     shape = (metadata["num_features"], num_tasks, entry["num_actions"])
     heads = {
         "heads.kernel": np.empty(shape, np.float32),

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 Params = Any
@@ -34,3 +35,18 @@ class Indicator(NamedTuple):
 
     loss: Callable[[Params, jax.Array], jax.Array] | None = None
     """fitted, response [B, T] -> scalar, minimised over `fitted`. None: they stay as they are."""
+
+    raw_cumulant: Callable[[Params, jax.Array], jax.Array] | None = None
+    """fitted, response [B, T] -> [B, T], before standardisation. None: the same as `cumulant`."""
+
+    stack: int = 1
+    """Least number of frames that an observation must stack."""
+
+
+NO_TASKS = Indicator(
+    0,
+    init=lambda key, observation: ((), ()),
+    response=lambda frozen, observation: jnp.zeros((len(observation), 0)),
+    cumulant=lambda fitted, response: response,
+)
+"""For an objective without tasks."""

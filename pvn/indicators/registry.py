@@ -6,7 +6,9 @@ from typing import Any, Protocol
 from pvn.errors import UserError
 from pvn.indicators.hashing import RandomHash
 from pvn.indicators.indicator import Indicator
+from pvn.indicators.local_network import LocalNetwork, PatchChange
 from pvn.indicators.random_network import RandomCumulant, RandomNetwork
+from pvn.indicators.standardised import standardised
 from pvn.plugins import guarded, is_plugin, load_plugin
 
 # The version of what a seed draws. 1: random networks in floats. 2: in whole numbers. A run that
@@ -28,6 +30,8 @@ INDICATORS: dict[str, type] = {
     "random_network": RandomNetwork,
     "random_hash": RandomHash,
     "random_cumulant": RandomCumulant,
+    "local_network": LocalNetwork,
+    "patch_change": PatchChange,
 }
 
 
@@ -57,14 +61,22 @@ def _makes(family: Any) -> bool:
     return callable(getattr(family, "indicator", None))
 
 
-def make_indicator(name: str, family: Family, num_tasks: int) -> Indicator:
+def make_indicator(name: str, family: Family, num_tasks: int, cumulants: str = "raw") -> Indicator:
     """T tasks of a family, checked.
 
+    cumulants: one of `standardised.CUMULANTS`.
+
     Raises:
-      UserError: a user's own family fails, or does not return an `Indicator` of T tasks.
+      UserError: a user's own family fails, or does not return an `Indicator` of T tasks; or these
+        tasks cannot be standardised.
     """
-    if not is_plugin(name):
-        return family.indicator(num_tasks)
+    indicator = (
+        _checked(name, family, num_tasks) if is_plugin(name) else family.indicator(num_tasks)
+    )
+    return standardised(indicator) if cumulants == "standardised" else indicator
+
+
+def _checked(name: str, family: Family, num_tasks: int) -> Indicator:
     indicator = guarded("indicator", name, family.indicator)(num_tasks)
     if not (isinstance(indicator, Indicator) and indicator.num_tasks == num_tasks):
         given = getattr(indicator, "num_tasks", type(indicator).__name__)

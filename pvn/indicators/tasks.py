@@ -26,13 +26,17 @@ class Tasks(NamedTuple):
     responses: Array | None  # float32 [N, T], in memory or on disk; None: computed in each step
     sample: np.ndarray  # float32 [S, T], responses for measuring activation rates
 
-    def cumulants(self, responses: np.ndarray, fitted: Params | None = None) -> np.ndarray:
-        """Cumulants float32 [M, T] of responses float32 [M, T].
+    def cumulants(self, responses: np.ndarray) -> np.ndarray:
+        """Cumulants float32 [M, T] of responses float32 [M, T]."""
+        return np.asarray(jax.jit(self.indicator.cumulant)(self.fitted, responses))
 
-        fitted: parameters that a run has learned meanwhile; None: those of these tasks.
+    def activations(self, fitted: Params) -> np.ndarray:
+        """float32 [S, T]: the cumulants of the sample before they are standardised.
+
+        fitted: parameters that a run has learned meanwhile.
         """
-        fitted = self.fitted if fitted is None else fitted
-        return np.asarray(jax.jit(self.indicator.cumulant)(fitted, responses))
+        raw = self.indicator.raw_cumulant or self.indicator.cumulant
+        return np.asarray(jax.jit(raw)(fitted, self.sample))
 
 
 def tasks_of_states(indicator: Indicator, key: jax.Array, observation: Any) -> Tasks:

@@ -1,4 +1,4 @@
-"""Diagnostics that the loss does not show: explained variance, feature rank, dead units."""
+"""Diagnostics that the loss does not show: scores of the objective, feature rank, dead units."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from pvn.indicators.indicator import Indicator
-from pvn.learning.losses import behaviour_value
-from pvn.learning.train_step import Target, TrainState
+from pvn.learning.objectives import Objective
+from pvn.learning.train_step import TrainState
 from pvn.networks.network import Network
 from pvn.types import Transition
 
@@ -28,17 +28,13 @@ def dead_units(features: jax.Array) -> jax.Array:
 
 
 def make_diagnostics(
-    *,
-    network: Network,
-    encoder: Network,
-    indicator: Indicator,
-    target: Target,
+    *, objective: Objective, encoder: Network, indicator: Indicator
 ) -> Callable[[TrainState, Any, Transition], dict[str, float]]:
-    """A function: (state, frozen, probe transitions) -> metrics of the features and values.
+    """A function: (state, frozen, probe transitions) -> the objective's scores, and of the features
+    the effective rank and the number of dead units.
 
     The caller passes the same probe transitions each time, so that the metrics of different steps
-    can be compared. `explained_variance` is the mean of 1 - Var(target - q) / Var(target) over the
-    tasks whose cumulants vary on the probe transitions. It is NaN if no task varies.
+    can be compared.
     """
 
     @jax.jit
@@ -46,14 +42,10 @@ def make_diagnostics(
         response = batch.response_tm1
         if response is None:
             response = indicator.response(frozen, batch.s_tm1)
-        targets = target(state, response, batch)
-        q = behaviour_value(network.apply(state.params, batch.s_tm1), batch.a_tm1)
-        varies = jnp.ptp(indicator.cumulant(state.fitted, response), axis=0) > 0
-        variance = jnp.maximum(jnp.var(targets, axis=0), 1e-12)
-        explained = 1 - jnp.var(targets - q, axis=0) / variance
+        targets = objective.target(state.target_params, state.fitted, response, batch)
         features = encoder.apply(state.params["encoder"], batch.s_tm1)
         return {
-            "explained_variance": jnp.mean(explained, where=varies),
+            **objective.scores(state.params, state.fitted, response, targets, batch),
             "feature_rank": effective_rank(features),
             "dead_units": dead_units(features),
         }
@@ -69,8 +61,10 @@ def activation_metrics(cumulant: np.ndarray) -> dict[str, float]:
     """Activation rates and number of dead tasks, of cumulants [M, T].
 
     The rate of a task is its mean cumulant; the metrics are the mean and standard deviation of the
-    rates over tasks. A dead task has the same cumulant in every state.
+    rates over tasks. A dead task has the same cumulant in every state. No tasks, no metrics.
     """
+    if not cumulant.shape[1]:
+        return {}
     rates = cumulant.mean(axis=0)
     return {
         "activation_mean": float(rates.mean()),

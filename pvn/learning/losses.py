@@ -5,6 +5,7 @@ from collections.abc import Callable
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 NextValue = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -33,7 +34,7 @@ TARGET_POLICIES: dict[str, NextValue] = {
 
 
 def td_target(
-    cumulant_tm1: jax.Array, discount_t: jax.Array, v_t: jax.Array, gamma: float
+    cumulant_tm1: jax.Array, discount_t: jax.Array, v_t: jax.Array, gamma: float | np.ndarray
 ) -> jax.Array:
     """[B, T]: the one-step target c(s) + gamma * discount_t * v_t, without a maximum.
 
@@ -41,11 +42,13 @@ def td_target(
     states also counts the visit at the present timestep.
 
     cumulant_tm1, v_t: float32 [B, T]. discount_t: float32 [B], 0 where the game ended, else 1.
+    gamma: of all tasks, or float32 [T].
     """
     chex.assert_rank([cumulant_tm1, discount_t, v_t], [2, 1, 2])
     chex.assert_equal_shape([cumulant_tm1, v_t])
     chex.assert_equal_shape_prefix([cumulant_tm1, discount_t], 1)
-    return cumulant_tm1 + gamma * discount_t[:, None] * v_t
+    each = gamma if np.ndim(gamma) == 0 else np.asarray(gamma)[None]
+    return cumulant_tm1 + each * discount_t[:, None] * v_t
 
 
 def regression_loss(q_tm1: jax.Array, a_tm1: jax.Array, target: jax.Array) -> jax.Array:

@@ -7,18 +7,16 @@ runs on one device and on several (`pvn.learning.parallel`), each with its rows 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import optax
 
 from pvn.indicators.indicator import Indicator
-from pvn.learning.losses import NextValue, regression_loss, td_target
-from pvn.networks.network import Network, Params
+from pvn.learning.objectives import Objective
+from pvn.networks.network import Params
 from pvn.types import Transition
 
 Step = Callable[["TrainState", Params, Transition], "TrainState"]
-Target = Callable[["TrainState", jax.Array, Transition], jax.Array]
 TargetUpdate = Callable[[Params, Params, jax.Array], Params]
 
 METRICS = ("loss", "gradient_norm", "mean_prediction", "threshold_loss")
@@ -83,41 +81,12 @@ def mean_metrics(state: TrainState) -> dict[str, float]:
     return {name: totals[name] / max(counts.get(name, totals["updates"]), 1.0) for name in METRICS}
 
 
-def make_target(
-    *, network: Network, indicator: Indicator, next_value: NextValue, gamma: float
-) -> Target:
-    """The targets of the regression: (state, response [B, T], transitions) -> [B, T].
-
-    They are the batch's Monte Carlo returns if it holds any, else TD targets.
-
-    Args:
-      network: observations to values [B, T, A].
-      indicator: of the T tasks.
-      next_value: value under the target policy, one of `losses.TARGET_POLICIES`.
-      gamma: discount.
-    """
-
-    def target(state: TrainState, response: jax.Array, batch: Transition) -> jax.Array:
-        chex.assert_rank(response, 2)
-        if batch.return_tm1 is not None:
-            return batch.return_tm1
-        return td_target(
-            indicator.cumulant(state.fitted, response),
-            batch.discount_t,
-            next_value(network.apply(state.target_params, batch.s_t), batch.a_t),
-            gamma,
-        )
-
-    return target
-
-
 def make_train_step(
     *,
-    network: Network,
+    objective: Objective,
     indicator: Indicator,
     optimizer: optax.GradientTransformation,
     fitted_optimizer: optax.GradientTransformation,
-    target: Target,
     target_update: TargetUpdate,
     warmup: bool = False,
     axis_name: str | None = None,
@@ -125,11 +94,10 @@ def make_train_step(
     """The step: (state, frozen indicator parameters, transitions) -> state.
 
     Args:
-      network: observations to values [B, T, A].
+      objective: what the network's parameters minimise.
       indicator: of the T tasks.
       optimizer: of the network's parameters.
       fitted_optimizer: of the indicator's fitted parameters; used if the indicator has a loss.
-      target: from `make_target`.
       target_update: (parameters before the optimiser's update, target parameters, step) ->
         target parameters.
       warmup: update only the indicator's fitted parameters.
@@ -153,13 +121,9 @@ def make_train_step(
     def learn(
         state: TrainState, response: jax.Array, batch: Transition
     ) -> tuple[Params, Params, optax.OptState, dict[str, jax.Array]]:
-        targets = target(state, response, batch)
-
-        def loss_of(params: Params) -> tuple[jax.Array, jax.Array]:
-            q_tm1 = network.apply(params, batch.s_tm1)
-            return regression_loss(q_tm1, batch.a_tm1, targets), jnp.mean(q_tm1)
-
-        (loss, prediction), gradient = mean(jax.value_and_grad(loss_of, has_aux=True)(state.params))
+        targets = objective.target(state.target_params, state.fitted, response, batch)
+        loss_of = jax.value_and_grad(objective.loss, has_aux=True)
+        (loss, prediction), gradient = mean(loss_of(state.params, targets, batch))
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         metrics = {
             "loss": loss,

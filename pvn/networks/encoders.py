@@ -4,6 +4,7 @@ import functools
 import operator
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from flax import linen as nn
 
 from pvn.errors import UserError
 from pvn.fields import check_seed
+from pvn.networks.feature_layer import ACTIVATIONS, NORMS
 from pvn.networks.impala import Impala
 from pvn.networks.minatar import MinAtar
 from pvn.networks.nature import Nature
@@ -26,6 +28,8 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "minatar": MinAtar,
 }
 
+DEFAULT_LAST_LAYER = {"feature_norm": "none", "feature_activation": "relu"}
+
 
 def make_encoder(
     name: str,
@@ -33,6 +37,8 @@ def make_encoder(
     width: int,
     num_features: int,
     dtype: str = "float32",
+    feature_norm: str = "none",
+    feature_activation: str = "relu",
     observation_shape: Sequence[int] = ATARI.shape,
     folder: str | Path = ".",
 ) -> Network:
@@ -46,14 +52,33 @@ def make_encoder(
       width: multiplies the channels of the convolutions.
       num_features: F.
       dtype: type of the computation, `float32` or `bfloat16`. Parameters are always float32.
+      feature_norm, feature_activation: of the last layer (`pvn.networks.feature_layer`); a user's
+        own encoder has its own last layer.
       observation_shape: (H, W, C).
       folder: the folder that a relative file name starts from.
 
     Raises:
       UserError: there is no such encoder, its code raises, its output is not [B, F], a parameter
-        is not float32, or it keeps state besides its parameters.
+        is not float32, or it keeps state besides its parameters; or the last layer of a user's own
+        encoder is to be another.
     """
-    factory = ENCODERS.get(name) or load_plugin("encoder", name, ENCODERS, folder)
+    factory: Callable[..., Any] = ENCODERS.get(name) or load_plugin(
+        "encoder", name, ENCODERS, folder
+    )
+    for field, value, known in (
+        ("feature_norm", feature_norm, NORMS),
+        ("feature_activation", feature_activation, ACTIVATIONS),
+    ):
+        if value not in known:
+            raise UserError(f"{field}: {value!r}, expected one of {', '.join(known)}")
+    last_layer = {"feature_norm": feature_norm, "feature_activation": feature_activation}
+    if name in ENCODERS:
+        factory = functools.partial(factory, **last_layer)
+    elif last_layer != DEFAULT_LAST_LAYER:
+        raise UserError(
+            f"encoder {name}: has its own last layer, expected feature_norm none and "
+            "feature_activation relu"
+        )
     observation = jax.ShapeDtypeStruct((2, *observation_shape), jnp.uint8)
     with plugin_errors("encoder", name, folder):
         module = factory(width=width, num_features=num_features, dtype=jnp.dtype(dtype))

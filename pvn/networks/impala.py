@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from pvn.networks.feature_layer import feature_layer
+
 
 def max_pool(x: jax.Array) -> jax.Array:
     """Maximum over 3 x 3 windows of [B, H, W, C], with stride 2 and padding SAME.
@@ -31,14 +33,16 @@ def max_pool(x: jax.Array) -> jax.Array:
 class Impala(nn.Module):
     """Maps uint8 [B, 84, 84, 4] to [B, F] in `dtype`, and scales the pixels to [0, 1].
 
-    Three stages have (16, 32, 32) times `width` channels. A relu, a dense layer to F and a relu
-    follow. A stage is a 3x3 convolution, a 3x3 max-pool of stride 2 and two residual blocks. There
-    is no normalisation. Kernels are initialised Xavier-uniform.
+    Three stages have (16, 32, 32) times `width` channels. A relu and `feature_layer` follow. A
+    stage is a 3x3 convolution, a 3x3 max-pool of stride 2 and two residual blocks. Kernels are
+    initialised Xavier-uniform.
     """
 
     num_features: int = 512
     width: int = 1
     dtype: Any = jnp.float32
+    feature_norm: str = "none"
+    feature_activation: str = "relu"
 
     @nn.compact
     def __call__(self, observation: jax.Array) -> jax.Array:
@@ -55,5 +59,11 @@ class Impala(nn.Module):
             for _ in range(2):
                 y = conv(nn.relu(x), channels)
                 x = x + conv(nn.relu(y), channels)
-        x = nn.relu(x).reshape(x.shape[0], -1)
-        return nn.relu(nn.Dense(self.num_features, dtype=self.dtype, kernel_init=initializer)(x))
+        return feature_layer(
+            nn.relu(x),
+            self.num_features,
+            norm=self.feature_norm,
+            activation=self.feature_activation,
+            dtype=self.dtype,
+            kernel_init=initializer,
+        )

@@ -6,18 +6,22 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from pvn.networks.feature_layer import feature_layer
+
 
 class Nature(nn.Module):
     """Maps uint8 [B, H, W, C], such as [B, 84, 84, 4], to [B, F] in `dtype`. Scales to [0, 1].
 
     Three convolutions with padding SAME have 32 (8x8, stride 4), 64 (4x4, stride 2) and 64 (3x3,
-    stride 1) times `width` channels. A dense layer to F follows. A relu follows each layer.
+    stride 1) times `width` channels. A relu follows each. The last layer is `feature_layer`.
     `kernel_init` draws the first kernels: LeCun-normal, or as in Dopamine Xavier-uniform.
     """
 
     num_features: int = 512
     width: int = 1
     dtype: Any = jnp.float32
+    feature_norm: str = "none"
+    feature_activation: str = "relu"
     kernel_init: Any = nn.initializers.lecun_normal()
 
     @nn.compact
@@ -30,7 +34,11 @@ class Nature(nn.Module):
                 kernel_init=self.kernel_init,
             )
             x = nn.relu(layer(x))
-        x = x.reshape(x.shape[0], -1)
-        return nn.relu(
-            nn.Dense(self.num_features, dtype=self.dtype, kernel_init=self.kernel_init)(x)
+        return feature_layer(
+            x,
+            self.num_features,
+            norm=self.feature_norm,
+            activation=self.feature_activation,
+            dtype=self.dtype,
+            kernel_init=self.kernel_init,
         )

@@ -1,4 +1,4 @@
-"""The network that is pretrained: an encoder, and T linear heads of A values in one array."""
+"""The networks that are pretrained: an encoder, and what predicts from its features."""
 
 import jax
 import jax.numpy as jnp
@@ -49,5 +49,43 @@ def make_proto_value_network(
 
     def apply(params: Params, observation: jax.Array) -> jax.Array:
         return heads.apply(params["heads"], encoder.apply(params["encoder"], observation))
+
+    return Network(init, apply)
+
+
+class InverseHead(nn.Module):
+    """Logits of the action between two states, of their features: float32 [B, 2 F] to [B, A]."""
+
+    num_actions: int
+    hidden: int = 256
+
+    @nn.compact
+    def __call__(self, features: jax.Array) -> jax.Array:
+        x = nn.relu(nn.Dense(self.hidden)(features))
+        return nn.Dense(self.num_actions)(x)
+
+
+def make_inverse_network(encoder: Network, num_actions: int) -> Network:
+    """Maps pairs of observations uint8 [B, 2, H, W, C] to logits of the actions [B, A].
+
+    Its parameters are {"encoder": ..., "heads": ...}.
+
+    Args:
+      encoder: maps observations to features [B, F].
+      num_actions: A.
+    """
+    head = as_network(InverseHead(num_actions), "inverse dynamics")
+
+    def encode(params: Params, pairs: jax.Array) -> jax.Array:
+        features = encoder.apply(params, pairs.reshape(-1, *pairs.shape[2:]))
+        return features.reshape(len(pairs), -1)
+
+    def init(key: jax.Array, pairs: jax.Array) -> Params:
+        encoder_key, head_key = jax.random.split(key)
+        params = encoder.init(encoder_key, pairs[:, 0])
+        return {"encoder": params, "heads": head.init(head_key, encode(params, pairs))}
+
+    def apply(params: Params, pairs: jax.Array) -> jax.Array:
+        return head.apply(params["heads"], encode(params["encoder"], pairs))
 
     return Network(init, apply)

@@ -13,12 +13,12 @@ from pvn.data.sampler import weighted_indices
 from pvn.indicators.tasks import Tasks
 from pvn.learning.loop import Logged, train
 from pvn.learning.losses import uniform_policy_value
+from pvn.learning.objectives import successor_objective
 from pvn.learning.parallel import make_parallel
 from pvn.learning.train_step import (
     TargetUpdate,
     TrainState,
     init_train_state,
-    make_target,
     make_train_step,
 )
 from pvn.networks.mapping import map_states
@@ -153,18 +153,17 @@ def learn(
     network = make_proto_value_network(
         encoder, indicator.num_tasks, len(problem.transition), use_bias=False
     )
-    target = make_target(
+    objective = successor_objective(
         network=network,
         indicator=indicator,
         next_value=uniform_policy_value,
         gamma=problem.discount,
     )
     step_once = make_train_step(
-        network=network,
         indicator=indicator,
         optimizer=optimizer,
         fitted_optimizer=optax.identity(),
-        target=target,
+        objective=objective,
         target_update=target_update,
     )
     parallel, _ = make_parallel(jax.devices()[:1])

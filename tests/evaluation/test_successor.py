@@ -14,6 +14,7 @@ class Heads:
 
     head_kernel = np.arange(18, dtype=np.float32).reshape(3, 3, 2)
     head_bias = np.array([[1.0, 2], [3, 4], [5, 7]], np.float32)
+    discount = np.float32([0.9, 0.9, 0.9])
 
     def cumulants(self, observation):
         return (observation[:, 0, :3, -1] > 127).astype(np.float32)

@@ -98,13 +98,13 @@ def test_heads_are_those_of_the_training_network(trained):
     expected = np.asarray(jax.jit(e.network.apply)(state.params, seen))
     assert (q.shape, np.ptp(expected) > 0.1) == ((10, 7, 4), True)
     np.testing.assert_allclose(q, expected, rtol=1e-5, atol=1e-5)
-    assert successor.discount == 0.95
+    assert successor.discount.tolist() == [np.float32(0.95)] * 7
 
 
 def test_cumulants_are_those_of_training_bit_for_bit(trained):
-    e, tasks, state, folder = trained
+    e, tasks, _, folder = trained
     successor = load_successor(folder.parent)  # a run directory
-    expected = tasks.cumulants(tasks.responses, state.fitted)
+    expected = tasks.cumulants(tasks.responses)
     seen = e.transitions.observations(np.arange(256))
     found = successor.cumulants(seen)
     assert found.dtype == np.float32
@@ -158,7 +158,7 @@ def small(saved):
         random = np.random.default_rng(0)
         frozen, fitted = indicator.init(jax.random.key(3), EXAMPLE)
         kernel = random.normal(size=(5, 6, 3)).astype(np.float32)
-        task = Task(name, settings, 0.9, "td", "uniform")
+        task = Task(name, settings, [0.9], "td", "uniform")
         return Successor(kernel, kernel[0], indicator, frozen, fitted, task, ATARI.shape, folder)
 
     return features, make
@@ -241,7 +241,7 @@ def test_damage_is_one_line(copied, fields, text):
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
-        ({"discount": None}, "field 'discount' is null, expected a number"),
+        ({"discount": None}, "field 'discount' is null, expected a list"),
         ({"num_tasks": "6"}, "field 'num_tasks' is \"6\", expected a whole number"),
         ({"num_actions": 0}, "num_actions: 0, expected a whole number, 1 or more"),
         ({"settings": []}, "field 'settings' is [], expected an object"),

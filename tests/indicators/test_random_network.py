@@ -9,15 +9,16 @@ from pvn.indicators.random_network import RandomCumulant, RandomNetwork
 from pvn.indicators.responses import compute_responses, stored_responses
 from pvn.learning.feed import to_transition
 from pvn.learning.losses import uniform_policy_value
+from pvn.learning.objectives import successor_objective
 from pvn.learning.train_step import (
     average_target,
     init_train_state,
-    make_target,
     make_train_step,
 )
 from pvn.networks.encoders import make_encoder
 from pvn.networks.proto_value import make_proto_value_network
 from pvn.types import ATARI
+from tests.indicators.integers import LARGE, SMALL, last_sums
 from tests.observations import EXAMPLE
 
 FAMILY = RandomNetwork(proportion=0.1, tasks_per_network=3)
@@ -28,29 +29,11 @@ def states() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (5, 84, 84, 4), dtype=np.uint8)
 
 
-LARGE = (("conv2_d", (2, 2), 4, 9), ("conv2_d_1", (1, 2), 2, 8), ("conv2_d_2", (1, 1), 1, 8))
-SMALL = (("conv2_d", (1, 1), 1, 1),)
-
-
 def _in_integers(
     params: dict, observation: np.ndarray, layers: tuple[tuple, ...] = LARGE
 ) -> np.ndarray:
-    """The same network from its parameters, in NumPy with int64.
-
-    layers: (name, padding, stride, right shift) of each convolution.
-    """
-    x = observation.astype(np.int64)
-    for name, pad, stride, bits in layers:
-        kernel = np.asarray(params[name]["w"])
-        assert np.array_equal(kernel, np.round(kernel))
-        x = np.pad(x, ((0, 0), pad, pad, (0, 0)))
-        patches = np.lib.stride_tricks.sliding_window_view(x, kernel.shape[:2], axis=(1, 2))
-        patches = patches[:, ::stride, ::stride]
-        sums = np.einsum("nijchw,hwco->nijo", patches, kernel.astype(np.int64), optimize=True)
-        # For any states, float32 holds every sum exactly.
-        largest = 255 if name == "conv2_d" else 1023
-        assert largest * np.abs(kernel).sum(axis=(0, 1, 2)).max() < 2**24
-        x = np.clip(sums >> bits, 0, 1023)
+    """The same network from its parameters, in NumPy with int64."""
+    x = np.clip(last_sums(params, observation, layers) >> layers[-1][3], 0, 1023)
     kernel = np.asarray(params["linear"]["w"])
     assert kernel.dtype == np.int32
     assert 1023 * np.abs(kernel.astype(np.int64)).sum(axis=0).max() < 2**31
@@ -133,11 +116,10 @@ def test_responses_are_identical_in_the_step_from_the_cache_and_alone(
     optimizer = optax.sgd(1.0)
     real = tasks._replace(cumulant=lambda fitted, response: response + fitted[None])
     step = make_train_step(
-        network=network,
         indicator=real,
         optimizer=optimizer,
         fitted_optimizer=optimizer,
-        target=make_target(
+        objective=successor_objective(
             network=network, indicator=real, next_value=uniform_policy_value, gamma=0.9
         ),
         target_update=average_target(0.9),

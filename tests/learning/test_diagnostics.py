@@ -14,7 +14,8 @@ from pvn.learning.diagnostics import (
     make_diagnostics,
 )
 from pvn.learning.losses import uniform_policy_value
-from pvn.learning.train_step import init_train_state, make_target
+from pvn.learning.objectives import successor_objective
+from pvn.learning.train_step import init_train_state
 from pvn.networks.network import Network
 from pvn.probes import diagnostics
 from pvn.types import Transition
@@ -59,12 +60,10 @@ def test_tasks_that_do_not_vary_explain_nothing() -> None:
         response=lambda frozen, x: x,
         cumulant=lambda fitted, response: (response > jnp.array([[0.0, 9.0]])).astype(jnp.float32),
     )
-    target = make_target(
+    objective = successor_objective(
         network=network, indicator=indicator, next_value=uniform_policy_value, gamma=0.5
     )
-    diagnose = make_diagnostics(
-        network=network, encoder=encoder, indicator=indicator, target=target
-    )
+    diagnose = make_diagnostics(objective=objective, encoder=encoder, indicator=indicator)
     state: Any = init_train_state({"encoder": {}}, (), optax.identity(), optax.identity())
     s_tm1 = np.array([[1, 2], [-1, 3], [2, -4]], np.float32)
     # Targets of the first task: 1, 0, 1, and half of the next value.

@@ -14,6 +14,7 @@ from pvn.indicators.random_network import RandomNetwork
 from pvn.learning import train_step as learning
 from pvn.learning.feed import to_transition
 from pvn.learning.losses import uniform_policy_value
+from pvn.learning.objectives import successor_objective
 from pvn.learning.parallel import check_divides, make_parallel
 from pvn.networks.encoders import make_encoder
 from pvn.networks.network import Network
@@ -50,12 +51,11 @@ def _batch(seed: int = 0, size: int = 8) -> Transition:
 def _make(**changes: Any) -> tuple[learning.TrainState, learning.Step]:
     optimizer, fitted_optimizer = optax.sgd(0.1), optax.sgd(0.01)
     settings: dict[str, Any] = {
-        "network": LINEAR,
         "indicator": TASKS,
         "optimizer": optimizer,
         "fitted_optimizer": fitted_optimizer,
-        "target": learning.make_target(
-            network=changes.get("network", LINEAR),
+        "objective": successor_objective(
+            network=changes.pop("network", LINEAR),
             indicator=TASKS,
             next_value=uniform_policy_value,
             gamma=0.9,
@@ -182,11 +182,10 @@ def _real_step(axis_name: str | None) -> tuple[learning.TrainState, Any, Any]:
     ).indicator(6)
     optimizer = optax.adam(3e-4, eps=1.5e-4)  # the published epsilon
     step = learning.make_train_step(
-        network=network,
         indicator=tasks,
         optimizer=optimizer,
         fitted_optimizer=optimizer,
-        target=learning.make_target(
+        objective=successor_objective(
             network=network, indicator=tasks, next_value=uniform_policy_value, gamma=0.9
         ),
         target_update=learning.average_target(0.9),

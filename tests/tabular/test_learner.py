@@ -15,10 +15,10 @@ from pvn.indicators.state_sets import random_sets, state_equality
 from pvn.indicators.tasks import Tasks
 from pvn.indicators.threshold import indicator as is_on
 from pvn.learning.losses import uniform_policy_value
+from pvn.learning.objectives import successor_objective
 from pvn.learning.train_step import (
     average_target,
     init_train_state,
-    make_target,
     make_train_step,
 )
 from pvn.networks.network import Network
@@ -150,11 +150,10 @@ def test_expected_gradient_of_the_td_loss_is_the_closed_form() -> None:
         network = make_proto_value_network(table_encoder(4), 5, 3, use_bias=False)
         indicator = Indicator(5, lambda key: ((), ()), lambda f, x: x, lambda f, response: response)
         step = make_train_step(
-            network=network,
             indicator=indicator,
             optimizer=optax.sgd(1.0),
             fitted_optimizer=optax.identity(),
-            target=make_target(
+            objective=successor_objective(
                 network=network,
                 indicator=indicator,
                 next_value=uniform_policy_value,

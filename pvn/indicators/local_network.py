@@ -1,0 +1,120 @@
+"""Local indicators: each task sees a part of the screen, through one unit of a random network.
+
+A task of `pvn.indicators.random_network` sees the whole screen, and mostly what is large there. A
+unit of the last convolution has a receptive field of 36 x 36 pixels of Atari, or 3 x 3 of MinAtar.
+So some of these tasks see a small object. Zheng et al. 2021, "Learning state representations from
+random deep action-conditional predictions", predict such features, and their changes from frame to
+frame.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pvn.errors import UserError
+from pvn.fields import real, whole
+from pvn.indicators import threshold
+from pvn.indicators.indicator import Indicator
+from pvn.indicators.whole_network import convolutions
+
+
+def _units(images: jax.Array, pool: int) -> jax.Array:
+    """float32 [B, U] of whole numbers: the units of the last convolution, before its activation.
+
+    pool: side of the neighbourhoods that are summed, in int32, which holds a side of 11 exactly.
+    """
+    maps = convolutions(images, activate_last=False)
+    if pool > 1:
+        window, strides = (1, pool, pool, 1), (1, 1, 1, 1)
+        sums = jax.lax.reduce_window(
+            maps.astype(jnp.int32), np.int32(0), jax.lax.add, window, strides, "VALID"
+        )
+        maps = sums.astype(jnp.float32)
+    return maps.reshape(len(images), -1)
+
+
+def _unit_indicator(
+    forward: Callable[[jax.Array], jax.Array],
+    num_tasks: int,
+    tasks_per_network: int,
+    proportion: float,
+) -> Indicator:
+    """T tasks. Each is on where a unit is above its (1 - p) quantile over the dataset.
+
+    Args:
+      forward: observations to units [B, U], in a Haiku transform.
+      num_tasks: T.
+      tasks_per_network: units that are read off one network, all different.
+      proportion: p.
+    """
+    network: hk.Transformed = hk.without_apply_rng(hk.transform(forward))
+    networks = -(-num_tasks // tasks_per_network)
+    draw = jax.jit(network.init)
+
+    @jax.jit  # all networks share one compilation, as in `random_network`
+    def read(part: dict[str, Any], observation: jax.Array) -> jax.Array:
+        return network.apply(part["network"], observation)[:, part["unit"]]
+
+    def init(key: jax.Array, observation: jax.Array) -> tuple[list[Any], jax.Array]:
+        frozen = []
+        for number in range(networks):
+            network_key, unit_key = jax.random.split(jax.random.fold_in(key, number))
+            params = draw(network_key, observation)
+            count = jax.eval_shape(network.apply, params, observation).shape[1]
+            if count < tasks_per_network:
+                raise UserError(
+                    f"tasks_per_network: {tasks_per_network}, expected at most {count}, the units "
+                    f"that a network has for observations {list(observation.shape[1:])}"
+                )
+            unit = jax.random.permutation(unit_key, count)[:tasks_per_network]
+            frozen.append({"network": params, "unit": unit.astype(jnp.int32)})
+        return frozen, jnp.zeros(num_tasks, jnp.float32)
+
+    def response(frozen: list[Any], observation: jax.Array) -> jax.Array:
+        return jnp.concatenate([read(part, observation) for part in frozen], axis=1)[:, :num_tasks]
+
+    def fit(responses: np.ndarray) -> np.ndarray:
+        return threshold.empirical_bias(responses, proportion)
+
+    return Indicator(num_tasks, init, response, threshold.indicator, fit)
+
+
+class LocalNetwork(NamedTuple):
+    """Settings of tasks that are on where a unit of a frozen random network is high."""
+
+    proportion: Annotated[float, real(0, 1, closed="()")] = 0.05  # p
+    pool: Annotated[int, whole(1, 11)] = 1  # side of the neighbourhood of units that is summed
+    tasks_per_network: Annotated[int, whole(1)] = 100  # units that are read off one network
+
+    def indicator(self, num_tasks: int) -> Indicator:
+        """T tasks, of observations uint8 [B, H, W, C]."""
+        return _unit_indicator(
+            lambda observation: _units(observation, self.pool),
+            *(num_tasks, self.tasks_per_network, self.proportion),
+        )
+
+
+class PatchChange(NamedTuple):
+    """Settings of tasks that are on where a unit changes much from the last frame to the newest.
+
+    The network sees one frame at a time. The response is the absolute difference of its unit.
+    """
+
+    proportion: Annotated[float, real(0, 1, closed="()")] = 0.05  # p
+    pool: Annotated[int, whole(1, 11)] = 1  # side of the neighbourhood of units that is summed
+    tasks_per_network: Annotated[int, whole(1)] = 100  # units that are read off one network
+
+    def indicator(self, num_tasks: int) -> Indicator:
+        """T tasks, of observations uint8 [B, H, W, C] that stack C frames, C 2 or more."""
+
+        def forward(observation: jax.Array) -> jax.Array:
+            frames = jnp.concatenate([observation[..., -1:], observation[..., -2:-1]])
+            newest, before = jnp.split(_units(frames, self.pool), 2)
+            return jnp.abs(newest - before)
+
+        tasks = _unit_indicator(forward, num_tasks, self.tasks_per_network, self.proportion)
+        return tasks._replace(stack=2)

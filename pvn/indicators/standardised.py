@@ -1,0 +1,66 @@
+"""Cumulants that are centred, and scaled to variance 1 over the dataset.
+
+A raw indicator with mean p has the value p / (1 - gamma) plus what depends on the state. The first
+part is the same in every state, and outweighs the second in the loss. A task that is rarely on also
+has a small variance, and so little weight. Standardised tasks have neither.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pvn.errors import UserError
+from pvn.indicators.indicator import Indicator
+
+CUMULANTS = ("raw", "standardised")
+
+
+def moments(values: np.ndarray) -> dict[str, np.ndarray]:
+    """{"mean": float32 [T], "scale": float32 [T]} of values [M, T].
+
+    The scale is 1 / the standard deviation, or 0 for a task that does not vary.
+    """
+    mean = values.mean(axis=0, dtype=np.float64)
+    std = values.std(axis=0, dtype=np.float64)
+    scale = np.divide(1.0, std, out=np.zeros_like(std), where=std > 0)
+    return {"mean": mean.astype(np.float32), "scale": scale.astype(np.float32)}
+
+
+def standardised(indicator: Indicator) -> Indicator:
+    """The same tasks with cumulants of mean 0 and variance 1 over the states of `fit`.
+
+    Raises:
+      UserError: training changes the tasks, so their mean and variance are not known before it. The
+        returned `init` raises it for a family that has fitted parameters but no `fit`.
+    """
+    if indicator.loss is not None:
+        raise UserError(
+            "config.cumulants: standardised, expected raw where training learns the thresholds "
+            "(threshold_from is quantile_regression)"
+        )
+
+    def init(key: jax.Array, observation: jax.Array) -> tuple[Any, dict[str, Any]]:
+        frozen, fitted = indicator.init(key, observation)
+        if indicator.fit is None and jax.tree.leaves(fitted):
+            raise UserError(
+                "config.cumulants: standardised, expected raw for an indicator with fitted "
+                "parameters and no function `fit`"
+            )
+        mean = jnp.zeros(indicator.num_tasks, jnp.float32)
+        return frozen, {"raw": fitted, "mean": mean, "scale": mean + 1}
+
+    def fit(responses: np.ndarray) -> dict[str, Any]:
+        raw = indicator.fit(responses) if indicator.fit else ()
+        cumulants = np.asarray(jax.jit(indicator.cumulant)(raw, responses))
+        return {"raw": raw, **moments(cumulants)}
+
+    def cumulant(fitted: dict[str, Any], responses: jax.Array) -> jax.Array:
+        values = raw_cumulant(fitted, responses)
+        return (values - fitted["mean"][None]) * fitted["scale"][None]
+
+    def raw_cumulant(fitted: dict[str, Any], responses: jax.Array) -> jax.Array:
+        return indicator.cumulant(fitted["raw"], responses)
+
+    return indicator._replace(init=init, cumulant=cumulant, fit=fit, raw_cumulant=raw_cumulant)
