@@ -131,7 +131,7 @@ class _Builder:
         return PLACEHOLDER.sub(replace, text)
 
     def _named(self, section: Section, field: str) -> list[str]:
-        """The path that `field` of a section names, as a list with at most one item."""
+        """The paths that `field` of a section names."""
         names = section.sources.get(field, ())
         return [self._path(self._sections.source(section, field, name)) for name in names]
 
@@ -143,7 +143,7 @@ class _Builder:
         if section.kind in ("dataset", "agent"):
             flags["game"] = self._game
         if section.kind == "pretraining":
-            flags["config.dataset"] = self._named(section, "dataset")[0]
+            flags["config.dataset"] = ",".join(self._named(section, "dataset"))
         if section.kind in ("agent", "probe"):
             flags |= self._features()
         if section.command in _SEED_FLAGS:

@@ -49,6 +49,7 @@ KINDS = {
     ),
     "probe": _Kind("probes", "pvn.probe", "", ("agents", "dataset")),
 }
+_SEVERAL = (("probe", "agents"), ("pretraining", "dataset"))  # fields that may name several
 _NAME = re.compile(r"[A-Za-z0-9_]+")
 PLACEHOLDER = re.compile(r"\{(\w+)(?::([^{}]*))?\}")  # {game}, {agent:dqn}
 
@@ -94,7 +95,7 @@ def _section(kind: str, name: str, given: Any, place: str) -> Section:
         names = _names(fields.get(field, ()), f"{place}.{field}")
         if not names and field in described.needs:
             raise UserError(f"{place}.{field}: is missing")
-        if len(names) > 1 and field != "agents":
+        if len(names) > 1 and (kind, field) not in _SEVERAL:
             raise UserError(f"{place}.{field}: {','.join(names)}, expected one")
         sources[field] = names
     vary = _flatten(_mapping(fields.get("vary", {}), f"{place}.vary"))

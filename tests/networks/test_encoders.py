@@ -100,6 +100,56 @@ def test_the_minatar_encoder_by_hand():
     np.testing.assert_allclose(encoder.apply(params, states), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["nature", "impala", "minatar"])
+@pytest.mark.parametrize(("norm", "activation"), [("layer_norm", "tanh"), ("none", "none")])
+def test_the_last_layer_by_hand(name, norm, activation):
+    """Before the activation, LayerNorm gives each row mean 0 and variance 1."""
+    made = {"width": 1, "num_features": 32}
+    plain = make_encoder(name, **made, feature_activation="none")
+    encoder = make_encoder(name, **made, feature_norm=norm, feature_activation=activation)
+    params = init_encoder(encoder, 0)
+    scale = np.random.default_rng(0).normal(size=32).astype(np.float32)
+    if norm == "layer_norm":
+        params["LayerNorm_0"] |= {"scale": scale}
+    before = np.asarray(plain.apply(params, observations(3)), np.float64)
+    expected = before
+    if norm == "layer_norm":
+        centred = before - before.mean(axis=1, keepdims=True)
+        expected = centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + 1e-6) * scale
+    expected = np.tanh(expected) if activation == "tanh" else expected
+    assert expected.min() < 0
+    found = encoder.apply(params, observations(3))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_default_last_layer_is_dense_and_relu():
+    plain = make_encoder("nature", width=1, num_features=32, feature_activation="none")
+    encoder = make_encoder("nature", width=1, num_features=32)
+    params = init_encoder(encoder, 0)
+    assert set(params) == {"Conv_0", "Conv_1", "Conv_2", "Dense_0"}
+    expected = np.maximum(plain.apply(params, observations(3)), 0)
+    np.testing.assert_array_equal(encoder.apply(params, observations(3)), expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"feature_norm": "batch"}, "feature_norm: 'batch', expected one of none, layer_norm"),
+        ({"feature_activation": "x"}, "feature_activation: 'x', expected one of relu, gelu, tanh"),
+    ],
+)
+def test_a_last_layer_that_does_not_exist(changes, message):
+    with pytest.raises(UserError, match=message):
+        make_encoder("nature", width=1, num_features=8, **changes)
+
+
+def test_an_own_encoder_has_its_own_last_layer(own):
+    with pytest.raises(UserError, match="has its own last layer, expected feature_norm none"):
+        make_encoder(
+            f"{own}/own_encoders.py:FlaxOwn", width=1, num_features=8, feature_norm="layer_norm"
+        )
+
+
 def observations(count, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, 84, 84, 4), dtype=np.uint8)
 

@@ -211,6 +211,19 @@ def test_what_an_agent_played_is_the_dataset_of_a_pretraining() -> None:
     assert [len(stage) for stage in stages([*cells.values()])] == [2, 2, 2]
 
 
+def test_a_pretraining_on_several_datasets() -> None:
+    cells = _cells(
+        games="Pong",
+        datasets={"random": {}, "mixed": {}},
+        pretrainings={"pvn": {"dataset": "random,mixed"}},
+        agents={"pvn": {"features": "pvn"}},
+        probes={},
+    )
+    learned = cells["Pong/3/pretrain/pvn"]
+    assert "--config.dataset=w/Pong/3/data/random,w/Pong/3/data/mixed" in learned.command
+    assert learned.needs == ("Pong/3/data/random", "Pong/3/data/mixed")
+
+
 def test_tuples_in_flags_are_joined() -> None:
     dataset = {"flags": {"a": ("x", "{game}"), "b": [1]}, "vary": {"c": (("y", "z"), ["w"])}}
     first, second = _cells(
