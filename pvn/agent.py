@@ -3,7 +3,7 @@
 import ml_collections
 import numpy as np
 
-from pvn.data.store import Dataset
+from pvn.data.collection import Collection
 from pvn.envs.registry import observation_of_game
 from pvn.errors import UserError
 from pvn.evaluation.labels import labelled_rows
@@ -65,21 +65,22 @@ def first_learning(c: ml_collections.FrozenConfigDict) -> int:
 
 
 def check_labels(
-    c: ml_collections.FrozenConfigDict, dataset: Dataset, subject: Subject, num_actions: int
+    c: ml_collections.FrozenConfigDict, dataset: Collection, subject: Subject, num_actions: int
 ) -> None:
-    """Checks a dataset of labels.
+    """Checks datasets of labels.
 
     Raises:
       UserError: it is of another game or action set, has too few rows, or nothing would be
         learned.
     """
+    name = ",".join(dataset.paths)
     if subject.features is None:
         raise UserError("--dataset: goes with features, not with --features=none")
     if (game := dataset.attributes["game"]) != subject.game:
-        raise UserError(f"--dataset={dataset.path}: is of {game}, expected {subject.game}")
+        raise UserError(f"--dataset={name}: is of {game}, expected {subject.game}")
     if (found := dataset.attributes["num_actions"]) != num_actions:
-        raise UserError(f"--dataset={dataset.path}: has {found} actions, expected {num_actions}")
-    have = len(labelled_rows(dataset.rows))
+        raise UserError(f"--dataset={name}: has {found} actions, expected {num_actions}")
+    have = len(labelled_rows(dataset))
     if (
         not c.num_labels
         or max(c.num_labels) > have
@@ -87,7 +88,7 @@ def check_labels(
     ):
         raise UserError(
             f"config.num_labels: {c.num_labels}, expected ascending numbers of at most {have}, the "
-            f"rows of --dataset={dataset.path} with all their frames"
+            f"rows of --dataset={name} with all their frames"
         )
     if min(c.num_labels) < (needed := max(first_learning(c), c.n_step + 1)):
         raise UserError(

@@ -9,7 +9,7 @@ head on frozen features (`config.head`), or the encoder too (`config.dqn.encoder
 which is fine-tuning, or DQN from pixels with `--features=random`.
 
 The agent learns from its own interaction, or with `--dataset=` from the first
-`config.num_labels` rows of a stored dataset. `--save_dataset=` keeps what the agent plays while it
+`config.num_labels` rows of stored datasets. `--save_dataset=` keeps what the agent plays while it
 learns as a dataset. Every episode is a row of scores.jsonl. What was learned is saved in policy/;
 to play with it, give the workdir to `python -m pvn.collect --policy=`, and to use its features,
 pass `--features=WORKDIR/policy`. videos/ holds the best and the median episode. A finished
@@ -35,7 +35,7 @@ from absl import flags
 from pvn import config as cfg
 from pvn import console
 from pvn.agent import FIELDS, check_encoder, check_labels, check_together, last_step, new_learner
-from pvn.data.store import Dataset, open_dataset
+from pvn.data.collection import Collection, open_collection
 from pvn.envs.environment import Environments
 from pvn.envs.registry import make_envs
 from pvn.errors import UserError
@@ -83,8 +83,8 @@ _GAME = flags.DEFINE_string("game", None, "Default: the game the features were l
 _AGENT = flags.DEFINE_string(
     "agent", None, "Name in tables. Default: from the features and what is learned."
 )
-_DATASET = cfg.define_path(
-    "dataset", None, "Learn from the rewards of this dataset instead of interaction.", local=False
+_DATASET = cfg.define_paths(
+    "dataset", "Learn from the rewards of this dataset, or several (a,b), instead of interaction."
 )
 _SAVE_DATASET = cfg.define_path(
     "save_dataset", None, "Dataset to write: what the agent plays while it learns.", local=False
@@ -140,7 +140,7 @@ def by_interaction(
     return outcome_of(e, rollout, learner)
 
 
-def by_labels(e: Evaluation, saved: Checkpoint | None, dataset: Dataset) -> Outcome | None:
+def by_labels(e: Evaluation, saved: Checkpoint | None, dataset: Collection) -> Outcome | None:
     """Learns from each number of labels, and plays. Returns the outcome with the most labels.
 
     Returns None after a stop.
@@ -203,7 +203,7 @@ def evaluate(
     run: Run,
     learner: Learner | None,
     *,
-    dataset: Dataset | None = None,
+    dataset: Collection | None = None,
     open_store: OpenStore | None = None,
 ) -> int:
     """Runs or resumes the evaluation with config `c` in a run directory. Returns the exit status.
@@ -284,7 +284,7 @@ def main() -> int:
         trained=trains_encoder(c.head, c.to_dict()),
     )
     envs = make_envs(subject.game, c.num_envs)
-    dataset = open_dataset(_DATASET.value) if _DATASET.value else None
+    dataset = open_collection(_DATASET.value) if _DATASET.value else None
     if dataset:
         check_labels(c, dataset, subject, envs.num_actions)
     elif subject.features is not None:
@@ -304,7 +304,7 @@ def main() -> int:
         "like": like or "",
         **features_identity(subject.features),
         "features": name,  # for information only: the path of the features
-        "dataset": _DATASET.value or "",  # likewise
+        "dataset": ",".join(_DATASET.value or ()),  # likewise
         "dataset_fingerprint": dataset.compute_fingerprint() if dataset else "",
         "save_dataset": _SAVE_DATASET.value or "",
     }

@@ -8,8 +8,8 @@ import numpy as np
 
 from pvn import console
 from pvn.agent import epsilon_at, last_step, new_learner, new_replay
+from pvn.data.collection import Collection
 from pvn.data.gif import to_gif
-from pvn.data.store import Dataset
 from pvn.envs.environment import Environments
 from pvn.envs.registry import protocol_of, time_limit
 from pvn.errors import UserError
@@ -112,9 +112,9 @@ def learn_by_interaction(
 
 
 def learn_from_labels(
-    e: Evaluation, dataset: Dataset, replay: Replay | None, num_labels: int
+    e: Evaluation, dataset: Collection, replay: Replay | None, num_labels: int
 ) -> tuple[Learner, Replay] | None:
-    """Fits a new learner to the first `num_labels` rows of a dataset. Returns None after a stop.
+    """Fits a new learner to the first `num_labels` rows of the data. Returns None after a stop.
 
     Args:
       e: the evaluation.
@@ -135,7 +135,7 @@ def learn_from_labels(
         whole = max(c.num_labels)
         states = learner.state_buffer(whole, 1)
         replay = Replay(whole, 1, states, n_step=c.n_step, discount=c.discount)
-    index = labelled_rows(dataset.rows)[replay.added : num_labels]
+    index = labelled_rows(dataset)[replay.added : num_labels]
     with console.progress(num_labels, "labels", "features of labels", replay.added) as bar:
         for count in remember_rows(replay, learner, dataset.rows, index, c.clip_rewards):
             bar.update(count)

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from pvn.data.collection import Collection
 from pvn.data.store import Rows
-from pvn.data.transitions import find_transitions, has_stack
+from pvn.data.transitions import episode_spans, find_transitions, has_stack
 from pvn.evaluation.learner import Learner
 from pvn.evaluation.replay import Replay
 from pvn.evaluation.rollout import check_finite
@@ -13,9 +14,21 @@ from pvn.evaluation.rollout import check_finite
 _BATCH = 256  # observations that are mapped together
 
 
-def labelled_rows(rows: Rows) -> np.ndarray:
-    """The rows of a dataset that have a whole observation and so can be used, int64 [M]."""
-    return np.flatnonzero(has_stack(rows))
+def labelled_rows(collection: Collection) -> np.ndarray:
+    """The rows that have a whole observation and so can be used, int64 [M], in order of use.
+
+    The episodes of several datasets take turns, by where in its dataset each begins. So the first
+    rows, however many, are from all datasets in proportion to their sizes.
+    """
+    rows, starts = collection.rows, collection.starts
+    found = np.flatnonzero(has_stack(rows))
+    if len(starts) == 2:
+        return found
+    first, stop = episode_spans(rows.episode)
+    begins = np.repeat(first, stop - first)[found]
+    part = np.searchsorted(starts, begins, side="right") - 1
+    place = (begins - starts[part]) / np.diff(starts)[part]
+    return found[np.argsort(place, kind="stable")]
 
 
 def remember_rows(
@@ -29,7 +42,7 @@ def remember_rows(
       replay: of one environment.
       learner: says what the replay keeps of an observation.
       rows: of a dataset.
-      index: int64 [M], ascending, from `labelled_rows`.
+      index: int64 [M], from `labelled_rows`.
       clip_rewards: whether rewards are clipped to [-1, 1].
 
     Raises:

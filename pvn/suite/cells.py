@@ -180,5 +180,5 @@ class _Builder:
         if like:
             flags["like"] = like[0]
         if dataset := self._named(section, "dataset"):
-            flags["dataset"] = dataset[0]
+            flags["dataset"] = ",".join(dataset)
         return flags

@@ -49,7 +49,8 @@ KINDS = {
     ),
     "probe": _Kind("probes", "pvn.probe", "", ("agents", "dataset")),
 }
-_SEVERAL = (("probe", "agents"), ("pretraining", "dataset"))  # fields that may name several
+# Fields that may name several.
+_SEVERAL = (("probe", "agents"), ("pretraining", "dataset"), ("agent", "dataset"))
 _NAME = re.compile(r"[A-Za-z0-9_]+")
 PLACEHOLDER = re.compile(r"\{(\w+)(?::([^{}]*))?\}")  # {game}, {agent:dqn}
 

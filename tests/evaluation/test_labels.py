@@ -1,5 +1,6 @@
 import numpy as np
 
+from pvn.data.collection import Collection
 from pvn.data.store import Rows
 from pvn.evaluation.labels import labelled_rows, remember_rows
 from pvn.evaluation.learner import Acted
@@ -34,7 +35,7 @@ class PixelLearner:
 
 def test_rows_of_a_dataset_become_interactions():
     rows = dataset_rows()
-    index = labelled_rows(rows)
+    index = labelled_rows(Collection(("a",), {}, rows, np.array([0, 18])))
     assert index.tolist() == [*range(6), 9, 10, *range(11, 18)]  # rows 6 to 8 lack a frame
     replay = Replay(20, 1, FeatureBuffer(20, 1, 4), n_step=2, discount=0.5)
     assert sum(remember_rows(replay, PixelLearner(), rows, index[:9], True)) == 9
@@ -53,3 +54,16 @@ def test_rows_of_a_dataset_become_interactions():
     assert by_row[5] == (reward[5], 0)
     assert by_row[9] == (reward[9], 0.5)  # bootstraps from the truncated row 10
     assert by_row[14] == (reward[14], 0)
+
+
+def test_episodes_of_several_datasets_take_turns():
+    """Two episodes of 6 and 5 rows, then two of 4 and 3: they begin at 0, 6/11, 0 and 4/7."""
+    rows = dataset_rows()
+    index = labelled_rows(Collection(("a", "b"), {}, rows, np.array([0, 11, 18])))
+    assert index.tolist() == [*range(6), *range(11, 15), 9, 10, *range(15, 18)]
+    replay = Replay(20, 1, FeatureBuffer(20, 1, 4), n_step=1, discount=0.5)
+    assert sum(remember_rows(replay, PixelLearner(), rows, index, True)) == 15
+    batch = replay.gather(*replay.starts())
+    after = dict(zip(batch.a_tm1.tolist(), batch.s_t[:, -1].tolist(), strict=True))
+    assert (after[9], after[15]) == (10, 16)  # the next row of the dataset, not of another
+    assert 10 not in after  # truncated
