@@ -17,7 +17,9 @@ the cells as lists for launch/sweep.sh and launch/slurm/sweep.sbatch, and runs n
 """
 
 import contextlib
+import os
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -155,6 +157,10 @@ def run_suite(cells: Sequence[Cell], workdir: str, num_jobs: int, minutes: float
     with lock_workdir(workdir), console.orderly_stop() as stop:
         for cell in cells:
             check_same_command(cell)
+        compilations = (Path(workdir) / f"compilations-{socket.gethostname()}").absolute()
+        # Most cells compile what another one has compiled, which takes 10 s of a small cell's time.
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compilations))
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
         estimates = Estimates(read_calibration(workdir, cells))
         scheduler = Scheduler(
             cells,

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,8 +40,10 @@ class Progress(NamedTuple):
 class Process:
     """A started cell."""
 
-    def __init__(self, cell: Cell, lock: Lock, popen: subprocess.Popen[bytes]):
-        self.cell, self._lock, self._popen = cell, lock, popen
+    def __init__(
+        self, cell: Cell, cores: Sequence[int], lock: Lock, popen: subprocess.Popen[bytes]
+    ):
+        self.cell, self.cores, self._lock, self._popen = cell, cores, lock, popen
         self._began = time.monotonic()
 
     @property
@@ -60,7 +63,7 @@ class Process:
         self._popen.send_signal(number)
 
 
-def start(cell: Cell, progress_seconds: float = 2.0) -> Process:
+def start(cell: Cell, progress_seconds: float = 2.0, cores: Sequence[int] = ()) -> Process:
     """Starts the command of a cell. Its output is appended to the log of the cell.
 
     The process gets SIGTERM when this process dies (on Linux). It holds the cell's lock until it
@@ -69,6 +72,7 @@ def start(cell: Cell, progress_seconds: float = 2.0) -> Process:
     Args:
       cell: the cell.
       progress_seconds: time between progress lines in the log.
+      cores: numbers of the cores that it may use (on Linux); empty: those of this process.
 
     Raises:
       Locked: a process of an earlier suite still works on this cell.
@@ -82,6 +86,7 @@ def start(cell: Cell, progress_seconds: float = 2.0) -> Process:
     if words[0].startswith("pvn."):
         words = [sys.executable, "-m", *words]
     follow = [sys.executable, str(Path(__file__).with_name("follow.py")), str(os.getpid())]
+    follow.append(",".join(map(str, cores)))
     with file.open("ab", buffering=0) as log:
         log.write(f"{_mark()}{' '.join(cell.command)}\n".encode("utf-8", "surrogateescape"))
         popen = subprocess.Popen(
@@ -93,7 +98,7 @@ def start(cell: Cell, progress_seconds: float = 2.0) -> Process:
             pass_fds=(lock.fileno(),),
             start_new_session=True,  # Ctrl-C reaches the suite only, which passes it on
         )
-    return Process(cell, lock, popen)
+    return Process(cell, cores, lock, popen)
 
 
 def wait(process: Process) -> int:

@@ -1,6 +1,9 @@
 """Runs the cells of a suite: in order, a bounded number at a time, until a time or a signal."""
 
+import itertools
+import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
@@ -47,6 +50,18 @@ class Waited(NamedTuple):
 Event = Finished | Failed | Stopped | Waited
 
 
+def shares_of_cores(num_jobs: int) -> list[tuple[int, ...]]:
+    """The cores of each of several processes; empty tuples if there are more processes than cores.
+
+    Small networks do not gain from threads that wait for each other's cores.
+    """
+    cores = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
+    if len(cores) < num_jobs:
+        return [()] * num_jobs
+    edges = [len(cores) * job // num_jobs for job in range(num_jobs + 1)]
+    return [tuple(cores[a:b]) for a, b in itertools.pairwise(edges)]
+
+
 class Scheduler:
     """The state of all cells. `run` changes it."""
 
@@ -73,6 +88,7 @@ class Scheduler:
         self._num_jobs, self._is_complete, self._estimate = num_jobs, is_complete, estimate
         self._limit = None if minutes is None else 60 * minutes
         self._began, self._poll_seconds = time.monotonic(), poll_seconds
+        self._shares = shares_of_cores(num_jobs)
         self.cells = list(cells)
         self.complete = {cell.name: cell for cell in cells if is_complete(cell)}
         self.waiting = {cell.name: cell for cell in cells if cell.name not in self.complete}
@@ -153,8 +169,10 @@ class Scheduler:
                 return
             if not self._fits(cell):
                 continue
+            taken = [process.cores for process in self.running.values()]
+            cores = next(share for share in self._shares if taken.count(share) == 0 or not share)
             try:
-                process = start(cell)
+                process = start(cell, cores=cores)
             except Locked:  # a process of a killed suite is saving its checkpoint
                 continue
             del self.waiting[cell.name]

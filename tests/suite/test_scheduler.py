@@ -14,7 +14,7 @@ from pvn.console import Stop
 from pvn.suite.cells import Cell
 from pvn.suite.process import error_line
 from pvn.suite.record import read_record
-from pvn.suite.scheduler import Failed, Finished, Scheduler, Stopped
+from pvn.suite.scheduler import Failed, Finished, Scheduler, Stopped, shares_of_cores
 
 ROOT = Path(__file__).parents[2]
 
@@ -89,6 +89,26 @@ def test_needs_come_first_and_jobs_are_bounded(tmp_path: Path) -> None:
     assert record is not None
     assert record.complete
     assert 0.2 <= record.seconds < 5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has an affinity")
+def test_running_cells_share_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 4, 5, 6})
+    assert shares_of_cores(1) == [(0, 1, 4, 5, 6)]
+    assert shares_of_cores(2) == [(0, 1), (4, 5, 6)]
+    assert shares_of_cores(6) == [()] * 6
+    monkeypatch.undo()
+    count = len(os.sched_getaffinity(0))
+    cells = []
+    for name in "abc":
+        code = f"import os, pathlib; home = pathlib.Path({f'{tmp_path}/{name}'!r}); home.mkdir()"
+        code += "; (home / 'done').write_text(str(sorted(os.sched_getaffinity(0))))"
+        home = f"{tmp_path}/{name}"
+        cells.append(Cell(name, (sys.executable, "-c", code), (), home))
+    for _ in _scheduler(cells, num_jobs=min(2, count)).run(Stop()):
+        pass
+    expected = {str(list(share)) for share in shares_of_cores(min(2, count))}
+    assert {(tmp_path / name / "done").read_text() for name in "abc"} == expected
 
 
 def test_one_job_runs_cells_in_their_order_and_complete_ones_not_again(tmp_path: Path) -> None:
