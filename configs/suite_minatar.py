@@ -8,10 +8,11 @@ One factor at a time around `BASE`. The policies that play the dataset `mixed` c
     done
     python -m pvn.suite --config=configs/suite_minatar.py --workdir=results/minatar --jobs=2
 
-Each variant is pretrained on 50,000 transitions of random play and 100,000 of the policy with
-epsilon 0.3. A linear head is then fitted to rewards in two ways: NAME to the first 1,000, 10,000
-and 100,000 rows of `mixed` (Monte Carlo values, no sweep), NAME_online to 100,000 interactions of
-its own. docs/suite.md explains the fields.
+Each variant is pretrained on 50,000 transitions of random play and 50,000 of the policy with
+epsilon 0.3. A linear head is then fitted to rewards in two ways: NAME to 1,000, 10,000 and 99,000
+labels of the same data (Monte Carlo values, no sweep), NAME_online to 100,000 interactions of its
+own. NAME_successor fits the reward to the tasks of pretraining instead. docs/suite.md explains the
+fields.
 """
 
 from typing import Any
@@ -59,7 +60,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "wide": {"num_features": 4_096, "num_steps": 1},  # for the untrained network of this width
 }
 LABELS = {
-    "num_labels": (1_000, 10_000, 98_000),
+    "num_labels": (1_000, 10_000, 99_000),
     "learn_after": 500,
     "fqi": {"sweeps": 0},
     "eval_episodes": 50,
@@ -79,7 +80,7 @@ def get_config() -> ml_collections.ConfigDict:
         "random": {"flags": {"num_steps": 50_000}},
         "mixed": {
             "flags": {
-                "num_steps": 100_000,
+                "num_steps": 50_000,
                 "policy": "results/minatar/dqn/{game}",
                 "epsilon": 0.3,
             }
@@ -99,12 +100,21 @@ def get_config() -> ml_collections.ConfigDict:
         "untrained_4096": {"features": "random", "like": "wide"},
     }
     labels = {
-        name: subject | {"dataset": "mixed", "overrides": LABELS}
+        name: subject | {"dataset": "random,mixed", "overrides": LABELS}
         for name, subject in subjects.items()
     }
     online = {
         f"{name}_online": subject | {"overrides": ONLINE} for name, subject in subjects.items()
     }
-    config.agents = labels | online
+    successor = {
+        f"{name}_successor": {
+            "features": name,
+            "dataset": "random,mixed",
+            "config": "configs/evaluate_successor.py",
+            "overrides": {"num_labels": (99_000,), "eval_episodes": 50, "videos": False},
+        }
+        for name in ("base", "raw", "tasks_1000")
+    }
+    config.agents = labels | online | successor
     config.probes = {}
     return config
