@@ -26,14 +26,9 @@ its rows of every batch; the first alone writes the run directory.
 import contextlib
 import functools
 import signal
-from collections.abc import Callable
-from typing import Any
 
 import jax
-import jax.numpy as jnp
-import ml_collections
 import numpy as np
-import optax
 from absl import flags
 
 from pvn import config as cfg
@@ -57,23 +52,15 @@ from pvn.indicators.registry import INDICATORS, find_family
 from pvn.indicators.responses import Share, stored_responses
 from pvn.indicators.tasks import RATE_STATES, Tasks, tasks_of_dataset
 from pvn.learning.checkpoint import restore_checkpoint
-from pvn.learning.feed import Feed, to_transition
+from pvn.learning.feed import Feed
 from pvn.learning.loop import CheckpointDue, Logged, Stepped, train
-from pvn.learning.losses import TARGET_POLICIES
-from pvn.learning.objectives import Objective, inverse_objective, successor_objective
-from pvn.learning.optimizers import make_optimizer, scaled_learning_rate
 from pvn.learning.parallel import Parallel, from_first, make_parallel, wait_for_all
-from pvn.learning.train_step import (
-    TrainState,
-    average_target,
-    init_train_state,
-    make_train_step,
-    periodic_target,
-)
+from pvn.learning.train_step import TrainState, init_train_state
 from pvn.plugins import plugin_identity
 from pvn.recorder import Recorder, export, publish
 from pvn.run_directory import Run, open_run
 from pvn.sizing import format_sizes, size_run
+from pvn.training import compile_step, initial_params, objective_of, optimizers_of
 
 _CONFIG = cfg.define_config("configs/pretrain.py")
 _WORKDIR = cfg.define_path("workdir", None, "Directory of the run.", required=True, local=False)
@@ -89,96 +76,6 @@ _ARRIVAL = flags.DEFINE_float(
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the run that is in --workdir.")
 
 OWNS = ("checkpoints", "features", "responses", "tensorboard", "metrics.jsonl")
-
-
-def optimizers_of(
-    c: ml_collections.FrozenConfigDict,
-) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
-    """The optimisers of the network and of the thresholds."""
-    rate = scaled_learning_rate(1.0, c.batch_size, c.learning_rate_batch_exponent)
-    return (
-        make_optimizer(
-            c.optimizer,
-            learning_rate=c.learning_rate * rate,
-            epsilon=c.adam_epsilon,
-            max_gradient_norm=c.max_gradient_norm,
-        ),
-        make_optimizer(
-            "adam",
-            learning_rate=c.threshold_learning_rate * rate,
-            epsilon=c.adam_epsilon,
-            max_gradient_norm=0.0,
-        ),
-    )
-
-
-def objective_of(e: Experiment, axis_name: str | None) -> Objective:
-    """What the config names. axis_name: the axis over which batches are split, or None."""
-    c = e.config
-    if c.loss == "inverse_dynamics":
-        return inverse_objective(e.network)
-    return successor_objective(
-        network=e.network,
-        indicator=e.indicator,
-        next_value=TARGET_POLICIES[c.target_policy],
-        gamma=discounts_of_tasks(c.discount, c.num_tasks),
-        shuffled=c.next_states == "shuffled",
-        axis_name=axis_name,
-    )
-
-
-def initial_params(e: Experiment, key: jax.Array, tasks: Tasks) -> Any:
-    """The network's first parameters.
-
-    With `heads_bias=fixed_point`, a head of a task with mean cumulant m begins at m / (1 - gamma),
-    the value of a state from which the task is on as often as on average.
-    """
-    c = e.config
-    params = jax.jit(e.network.init)(key, jnp.zeros((1, *e.input_shape), jnp.uint8))
-    if c.heads_bias == "fixed_point":
-        mean = tasks.cumulants(tasks.sample).mean(axis=0, dtype=np.float64)
-        value = mean / (1 - np.float64(discounts_of_tasks(c.discount, c.num_tasks)))
-        heads = params["heads"]["DenseGeneral_0"]
-        heads["bias"] = jnp.broadcast_to(jnp.float32(value)[:, None], heads["bias"].shape)
-    return params
-
-
-def compile_step(
-    e: Experiment,
-    objective: Objective,
-    optimizers: tuple[optax.GradientTransformation, optax.GradientTransformation],
-    parallel: Parallel,
-    axis_name: str | None,
-) -> Callable[[int, Any, Any, Any], Any]:
-    """A compiled function: (step, state, (frozen, arrays), batch) -> state.
-
-    step: counted from 1. Warm-up steps and training steps are two compiled functions.
-    """
-    c = e.config
-    update = (
-        average_target(c.target_decay)
-        if c.target_update == "average"
-        else periodic_target(c.target_period)
-    )
-
-    def compiled(warmup: bool) -> Any:
-        step = make_train_step(
-            objective=objective,
-            indicator=e.indicator,
-            optimizer=optimizers[0],
-            fitted_optimizer=optimizers[1],
-            target_update=update,
-            warmup=warmup,
-            axis_name=axis_name,
-        )
-        return parallel.compile(
-            lambda state, data, batch: step(
-                state, data[0], to_transition(e.observation, data[1], batch)
-            )
-        )
-
-    warmup, training = compiled(warmup=True), compiled(warmup=False)
-    return lambda step, *inputs: (warmup if step <= c.warmup_steps else training)(*inputs)
 
 
 def prepare_tasks(

@@ -469,9 +469,9 @@ def test_each_step_is_compiled_once(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     (tmp_path / "counting_pretrain.py").write_text(
         "import chex\n"
-        "from pvn import console, pretrain\n"
-        "make = pretrain.make_train_step\n"
-        "pretrain.make_train_step = lambda **c: chex.assert_max_traces(make(**c), 1)\n"
+        "from pvn import console, pretrain, training\n"
+        "make = training.make_train_step\n"
+        "training.make_train_step = lambda **c: chex.assert_max_traces(make(**c), 1)\n"
         "console.run(pretrain.main)\n"
     )
     _, *flags = _arguments(dataset, tmp_path / "run", "--config.num_steps=40")
