@@ -13,7 +13,7 @@ import ml_collections
 
 
 def get_config() -> ml_collections.ConfigDict:
-    config = ml_collections.ConfigDict()
+    config = ml_collections.ConfigDict(type_safe=False)  # pvn checks types
 
     # Data.
     # From pvn.collect or pvn.convert: a directory, gs://bucket/path, or several: a,b.

@@ -6,7 +6,7 @@ import numpy as np
 from pvn.data.collection import Collection
 from pvn.envs.registry import observation_of_game
 from pvn.errors import UserError
-from pvn.evaluation.labels import labelled_rows
+from pvn.evaluation.labels import num_labelled
 from pvn.evaluation.learner import Learner, LearnerContext
 from pvn.evaluation.registry import LEARNERS, SECTIONS, make_learner
 from pvn.evaluation.replay import Replay
@@ -80,7 +80,7 @@ def check_labels(
         raise UserError(f"--dataset={name}: is of {game}, expected {subject.game}")
     if (found := dataset.attributes["num_actions"]) != num_actions:
         raise UserError(f"--dataset={name}: has {found} actions, expected {num_actions}")
-    have = len(labelled_rows(dataset))
+    have = num_labelled(dataset)
     if (
         not c.num_labels
         or max(c.num_labels) > have

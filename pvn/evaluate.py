@@ -145,7 +145,7 @@ def by_labels(e: Evaluation, saved: Checkpoint | None, dataset: Collection) -> O
 
     Returns None after a stop.
     """
-    replay, rollout, learner = None, None, None
+    rollout, learner = None, None
     for num_labels in e.config.num_labels:
         if saved and num_labels < saved.learned_at:
             continue
@@ -153,10 +153,9 @@ def by_labels(e: Evaluation, saved: Checkpoint | None, dataset: Collection) -> O
             learner = new_learner(e.config, e.subject, e.envs.num_actions, num_envs=1)
             learner.restore(saved.learner)
         else:
-            learned = learn_from_labels(e, dataset, replay, num_labels)
-            if learned is None:
+            learner = learn_from_labels(e, dataset, num_labels)
+            if learner is None:
                 return None
-            learner, replay = learned
             saved = None
         e.record.check_held()
         save_head(e, learner, num_labels)

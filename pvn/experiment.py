@@ -40,7 +40,7 @@ from pvn.networks.encoders import make_encoder
 from pvn.networks.feature_layer import ACTIVATIONS, NORMS
 from pvn.networks.network import Network
 from pvn.networks.proto_value import make_inverse_network, make_proto_value_network
-from pvn.plugins import plugin_file, plugin_identity
+from pvn.plugins import is_plugin, plugin_file, plugin_identity
 from pvn.types import ObservationSpec
 
 FIELDS = {
@@ -140,9 +140,11 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
     """
     devices = jax.devices()[: c.num_devices or None]
     inverse = c.loss == "inverse_dynamics"
-    indicator = make_indicator(c.indicator, settings(**c[family]), c.num_tasks, c.cumulants)
-    if inverse:
-        indicator = NO_TASKS
+    indicator = (
+        NO_TASKS
+        if inverse
+        else make_indicator(c.indicator, settings(**c[family]), c.num_tasks, c.cumulants)
+    )
     collection = open_collection(c.dataset.split(","))
     observation = collection.rows.observation
     encoder = make_encoder(
@@ -170,6 +172,7 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
         reuse=c.data_reuse,
     )
     check_together(c, indicator, schedule, len(devices), len(collection.paths))
+    shapes_of_tasks(c.indicator, indicator, jnp.zeros((1, *observation.shape), jnp.uint8))
     if observation.stack < indicator.stack:
         raise UserError(
             f"config.indicator: {c.indicator}, expected another one: it compares {indicator.stack} "
@@ -184,6 +187,22 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
     return Experiment(
         c, family, devices, collection, transitions, schedule, encoder, network, indicator
     )
+
+
+def shapes_of_tasks(name: str, indicator: Indicator, example: Any) -> tuple[Any, Any]:
+    """(frozen, fitted) parameters of an indicator, as shapes.
+
+    Args:
+      name: of the indicator in the config. A user's own is run, because JAX may not trace it.
+      indicator: of the tasks.
+      example: an observation uint8 [1, H, W, C].
+
+    Raises:
+      UserError: the tasks cannot be drawn for such observations.
+    """
+    if is_plugin(name):
+        return indicator.init(jax.random.key(0), example)
+    return jax.eval_shape(indicator.init, jax.random.key(0), example)
 
 
 def check_together(
@@ -218,8 +237,11 @@ def check_together(
         )
     if c.warmup_steps and indicator.loss is None:
         raise UserError(
-            f"config.warmup_steps: {c.warmup_steps}, expected 0: indicator {c.indicator} has no "
-            "thresholds to regress (threshold_from is dataset)"
+            f"config.warmup_steps: {c.warmup_steps}, expected 0: there are no thresholds to regress"
+        )
+    if len(c.discount) > c.num_tasks:
+        raise UserError(
+            f"config.discount: {len(c.discount)} of them, expected at most num_tasks, {c.num_tasks}"
         )
     if c.loss == "monte_carlo" and (c.responses != "cached" or indicator.loss is not None):
         raise UserError(
@@ -228,10 +250,17 @@ def check_together(
         )
     if c.next_states == "shuffled" and c.loss != "td":
         raise UserError(f"config.next_states: shuffled, expected real with config.loss={c.loss}")
+    if c.next_states == "shuffled" and c.batch_size == 1:
+        raise UserError("config.batch_size: 1, expected 2 or more with config.next_states=shuffled")
     if c.heads_bias == "fixed_point" and (c.loss == "inverse_dynamics" or indicator.loss):
         raise UserError(
             "config.heads_bias: fixed_point needs cumulants known beforehand, expected zero with "
             "config.loss=inverse_dynamics and with threshold_from=quantile_regression"
+        )
+    if c.heads_bias == "fixed_point" and c.cumulants == "standardised":
+        raise UserError(
+            "config.heads_bias: fixed_point, expected zero with config.cumulants=standardised, "
+            "whose mean is 0"
         )
     if c.loss == "monte_carlo" and schedule.moves:
         raise UserError(
@@ -283,6 +312,14 @@ def identity_of(e: Experiment, fingerprint: str) -> dict[str, Any]:
     return identity
 
 
+def upgrade_identity(old: dict[str, Any]) -> dict[str, Any]:
+    """Converts the identity of an older run, which had one discount and no choice of these."""
+    later = {"feature_norm": "none", "feature_activation": "relu", "cumulants": "raw"}
+    later |= {"heads_bias": "zero", "next_states": "real"}
+    discount = old.get("discount")
+    return later | old | {"discount": discount if isinstance(discount, list) else [discount]}
+
+
 def keys_of(seed: int) -> tuple[jax.Array, jax.Array]:
     """The keys of the network's first parameters and of the tasks."""
     params_key, tasks_key = jax.random.split(jax.random.key(seed))
@@ -292,10 +329,10 @@ def keys_of(seed: int) -> tuple[jax.Array, jax.Array]:
 def successor_of(e: Experiment, state: TrainState) -> Successor | None:
     """The heads of a train state and the tasks they predict.
 
-    None: the config leaves them out, or there are none.
+    None: the config leaves them out, or they hold no values.
     """
     c = e.config
-    if not c.export_successor or not e.indicator.num_tasks:
+    if not c.export_successor or not e.indicator.num_tasks or c.next_states == "shuffled":
         return None
     heads = state.params["heads"]["DenseGeneral_0"]
     return Successor(

@@ -111,32 +111,23 @@ def learn_by_interaction(
     return True
 
 
-def learn_from_labels(
-    e: Evaluation, dataset: Collection, replay: Replay | None, num_labels: int
-) -> tuple[Learner, Replay] | None:
+def learn_from_labels(e: Evaluation, dataset: Collection, num_labels: int) -> Learner | None:
     """Fits a new learner to the first `num_labels` rows of the data. Returns None after a stop.
 
     Args:
       e: the evaluation.
       dataset: the reward labels, with actions and frames.
-      replay: holds the first rows already, as many as there were for an earlier learner.
-      num_labels: M.
-
-    Returns:
-      The learner, and the replay with M rows.
+      num_labels: M. All of them count, whatever `replay_capacity` says.
 
     Raises:
       UserError: a feature is not finite, or the learner cannot continue.
     """
     c = e.config
     learner = new_learner(c, e.subject, e.envs.num_actions, num_envs=1)
-    if replay is None:
-        # All labels count, whatever `replay_capacity` says.
-        whole = max(c.num_labels)
-        states = learner.state_buffer(whole, 1)
-        replay = Replay(whole, 1, states, n_step=c.n_step, discount=c.discount)
-    index = labelled_rows(dataset)[replay.added : num_labels]
-    with console.progress(num_labels, "labels", "features of labels", replay.added) as bar:
+    states = learner.state_buffer(num_labels, 1)
+    replay = Replay(num_labels, 1, states, n_step=c.n_step, discount=c.discount)
+    index = labelled_rows(dataset, num_labels)
+    with console.progress(num_labels, "labels", "features of labels") as bar:
         for count in remember_rows(replay, learner, dataset.rows, index, c.clip_rewards):
             bar.update(count)
             if e.stop:
@@ -149,7 +140,7 @@ def learn_from_labels(
                 return None
         if numbers := learner.finish(replay, num_labels):
             e.metrics.write(num_labels, numbers)
-    return learner, replay
+    return learner
 
 
 def save_head(e: Evaluation, learner: Learner, learned_at: int) -> None:

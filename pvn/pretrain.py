@@ -46,6 +46,7 @@ from pvn.experiment import (
     identity_of,
     keys_of,
     prepare,
+    upgrade_identity,
 )
 from pvn.indicators.discounts import discounts_of_tasks
 from pvn.indicators.registry import INDICATORS, find_family
@@ -150,6 +151,7 @@ def pretrain(e: Experiment, processes: Processes, place: str, overwrite: bool) -
                     owns=OWNS,
                     pull=("metrics.jsonl", "checkpoints/*/manifest.json"),
                     may_change=MAY_CHANGE,
+                    upgrade=upgrade_identity,
                 )
             )
             stack.callback(publish, run)  # the last events
@@ -246,6 +248,7 @@ def restore(run: Run, state: TrainState) -> TrainState | None:
         run.identity,
         lambda line: console.say(run.named(line)),
         fetch=lambda name: run.pull(f"checkpoints/{name}"),
+        upgrade=upgrade_identity,
     )
     return restored[0] if restored else None
 

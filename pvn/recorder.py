@@ -150,7 +150,7 @@ def export(e: Experiment, state: TrainState, fingerprint: str, workdir: Path) ->
         "feature_norm": c.feature_norm,
         "feature_activation": c.feature_activation,
         "observation_shape": list(e.observation.shape),
-        "agent": "pvn",
+        "agent": "inverse_dynamics" if c.loss == "inverse_dynamics" else "pvn",
         "seed": c.seed,
         "step": int(state.step),
         "command": command_line(),

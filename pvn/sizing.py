@@ -16,7 +16,7 @@ from pvn.data.buffer import KEPT, Buffer
 from pvn.data.sampler import Sampler
 from pvn.data.schedule import AHEAD
 from pvn.errors import UserError
-from pvn.experiment import Experiment
+from pvn.experiment import Experiment, shapes_of_tasks
 from pvn.flop import count_flop
 from pvn.indicators.tasks import FIT_STATES, RATE_STATES
 from pvn.learning.losses import TARGET_POLICIES, NextValue, regression_loss
@@ -38,7 +38,7 @@ class Flop(NamedTuple):
     """FLOP of a step on each device, as `pvn.flop` counts them (no optimiser, no relus)."""
 
     online: int  # forward and backward pass of the network
-    target: int  # forward pass of the target network; 0 with Monte Carlo returns
+    target: int  # forward pass of the target network; 0 without a target network's values
     responses: float  # of the tasks; 0 if they are cached
 
 
@@ -173,14 +173,6 @@ def state_shapes(params: Any, fitted: Any, optimizers: Optimizers) -> Any:
     return jax.eval_shape(lambda p, f: init_train_state(p, f, *optimizers), params, fitted)
 
 
-def _indicator_shapes(e: Experiment) -> tuple[Any, Any]:
-    """(frozen, fitted) as shapes. A user's own `init` that JAX cannot trace is run."""
-    try:
-        return jax.eval_shape(e.indicator.init, jax.random.key(0), e.example)
-    except UserError:
-        return e.indicator.init(jax.random.key(0), e.example)
-
-
 def _flop_of_state(e: Experiment, frozen: Any) -> float:
     """FLOP of the response to one state; NaN for a user's own that JAX cannot trace."""
     try:
@@ -195,13 +187,13 @@ def size_run(e: Experiment, optimizers: Optimizers) -> Sizes:
     optimizers: of the network and of the thresholds.
     """
     c, num_devices = e.config, len(e.devices)
-    cached = e.cached
+    cached, has_tasks = e.cached, e.indicator.num_tasks > 0
     batch_size = c.batch_size // num_devices
     shape = e.input_shape
     params = shapes_of_params(e.network, shape)
-    frozen, fitted = _indicator_shapes(e)
+    frozen, fitted = shapes_of_tasks(e.config.indicator, e.indicator, e.example)
     state = num_bytes(state_shapes(params, fitted, optimizers))
-    num_states = e.transitions.num_rows if cached else RATE_STATES
+    num_states = e.transitions.num_rows if cached else RATE_STATES * has_tasks
     flop_of_state = _flop_of_state(e, frozen)
     flop = step_flop(
         e.network, batch_size, TARGET_POLICIES[c.target_policy] if c.loss == "td" else None, shape
@@ -223,7 +215,7 @@ def size_run(e: Experiment, optimizers: Optimizers) -> Sizes:
             checkpoints_kept=state * c.keep_checkpoints,
             responses=num_states * 4 * e.indicator.num_tasks if cached else 0,
             features=num_bytes(params["encoder"]),
-            successor=num_bytes((params["heads"], frozen, fitted)) * c.export_successor,
+            successor=num_bytes((params["heads"], frozen, fitted)) * c.export_successor * has_tasks,
         ),
         datasets=_draws(e),
     )

@@ -66,7 +66,7 @@ def initial_params(e: Experiment, key: jax.Array, tasks: Tasks) -> Any:
     params = jax.jit(e.network.init)(key, jnp.zeros((1, *e.input_shape), jnp.uint8))
     if c.heads_bias == "fixed_point":
         mean = tasks.cumulants(tasks.sample).mean(axis=0, dtype=np.float64)
-        value = mean / (1 - np.float64(discounts_of_tasks(c.discount, c.num_tasks)))
+        value = mean / (1 - np.resize(c.discount, c.num_tasks))  # in float64
         heads = params["heads"]["DenseGeneral_0"]
         heads["bias"] = jnp.broadcast_to(jnp.float32(value)[:, None], heads["bias"].shape)
     return params

@@ -159,12 +159,13 @@ def test_a_finished_run_is_left_alone_and_can_be_extended(
         [
             *("--config.indicator=local_network", "--config.local_network.tasks_per_network=6"),
             *("--config.cumulants=standardised", "--config.discount=0.9,0.5,0"),
-            *("--config.heads_bias=fixed_point", "--config.next_states=shuffled"),
+            "--config.next_states=shuffled",
             *("--config.feature_norm=layer_norm", "--config.feature_activation=tanh"),
         ],
         [
             *("--config.indicator=patch_change", "--config.patch_change.tasks_per_network=6"),
             *("--config.loss=monte_carlo", "--config.discount=0.9,0.5"),
+            "--config.heads_bias=fixed_point",
         ],
         ["--config.loss=inverse_dynamics", "--config.cumulants=standardised"],
         [
@@ -253,6 +254,26 @@ def Own(width, num_features, dtype):
         (
             ["--config.heads_bias=fixed_point", "--config.loss=inverse_dynamics"],
             "error: config.heads_bias: fixed_point needs cumulants known beforehand, expected zero",
+        ),
+        (
+            ["--config.heads_bias=fixed_point", "--config.cumulants=standardised"],
+            "error: config.heads_bias: fixed_point, expected zero with config.cumulants=standard",
+        ),
+        (
+            ["--config.next_states=shuffled", "--config.batch_size=1"],
+            "error: config.batch_size: 1, expected 2 or more with config.next_states=shuffled",
+        ),
+        (
+            ["--config.discount=0.9,0.8,0.7", "--config.num_tasks=2"],
+            "error: config.discount: 3 of them, expected at most num_tasks, 2",
+        ),
+        (
+            [
+                "--config.indicator=local_network",
+                "--config.local_network.tasks_per_network=8000",
+                "--config.num_tasks=8000",
+            ],
+            "error: config.local_network: a network has 7744 units for observations [84, 84, 4]",
         ),
         (
             ["--config.discount=0.9,1.0"],

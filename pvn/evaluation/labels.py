@@ -6,7 +6,7 @@ import numpy as np
 
 from pvn.data.collection import Collection
 from pvn.data.store import Rows
-from pvn.data.transitions import episode_spans, find_transitions, has_stack
+from pvn.data.transitions import find_transitions, has_stack
 from pvn.evaluation.learner import Learner
 from pvn.evaluation.replay import Replay
 from pvn.evaluation.rollout import check_finite
@@ -14,21 +14,26 @@ from pvn.evaluation.rollout import check_finite
 _BATCH = 256  # observations that are mapped together
 
 
-def labelled_rows(collection: Collection) -> np.ndarray:
-    """The rows that have a whole observation and so can be used, int64 [M], in order of use.
+def num_labelled(collection: Collection) -> int:
+    """The number of rows that have a whole observation and so can be used."""
+    return int(np.sum(has_stack(collection.rows)))
 
-    The episodes of several datasets take turns, by where in its dataset each begins. So the first
-    rows, however many, are from all datasets in proportion to their sizes.
+
+def labelled_rows(collection: Collection, num_labels: int) -> np.ndarray:
+    """The rows to learn from, int64 [num_labels], ascending.
+
+    They are the first that have a whole observation, of each dataset in proportion to how many it
+    has.
+
+    Args:
+      collection: of one or several datasets.
+      num_labels: at most `num_labelled`.
     """
-    rows, starts = collection.rows, collection.starts
-    found = np.flatnonzero(has_stack(rows))
-    if len(starts) == 2:
-        return found
-    first, stop = episode_spans(rows.episode)
-    begins = np.repeat(first, stop - first)[found]
-    part = np.searchsorted(starts, begins, side="right") - 1
-    place = (begins - starts[part]) / np.diff(starts)[part]
-    return found[np.argsort(place, kind="stable")]
+    found = np.flatnonzero(has_stack(collection.rows))
+    edges = np.searchsorted(found, collection.starts)
+    counts = np.diff(np.round(num_labels * edges / len(found)).astype(int))
+    pieces = [found[edge : edge + count] for edge, count in zip(edges[:-1], counts, strict=True)]
+    return np.concatenate(pieces)
 
 
 def remember_rows(
@@ -36,21 +41,21 @@ def remember_rows(
 ) -> Iterator[int]:
     """Adds rows of a dataset to a replay of one environment; yields the number added each time.
 
-    A row that ends an episode without a terminal, or before a gap, is truncated.
+    A row that ends an episode without a terminal, or whose next row is not added, is truncated.
 
     Args:
       replay: of one environment.
       learner: says what the replay keeps of an observation.
       rows: of a dataset.
-      index: int64 [M], from `labelled_rows`.
+      index: int64 [M], ascending, from `labelled_rows`.
       clip_rewards: whether rewards are clipped to [-1, 1].
 
     Raises:
       UserError: a feature is NaN or infinite, or a frame cannot be read.
     """
     transitions = find_transitions(rows)
-    ahead = np.minimum(index + 1, len(rows.action) - 1)
-    goes_on = (rows.episode[ahead] == rows.episode[index]) & (ahead > index)
+    ahead = np.append(index[1:], -1)
+    goes_on = (ahead == index + 1) & (rows.episode[ahead] == rows.episode[index])
     truncated = ~rows.terminal[index] & ~goes_on
     reward = np.clip(rows.reward, -1, 1) if clip_rewards else rows.reward
     for start in range(0, len(index), _BATCH):

@@ -49,7 +49,9 @@ class RewardFit(NamedTuple):
 def fit_reward(cumulants: np.ndarray, reward: np.ndarray, held_out: np.ndarray) -> RewardFit:
     """Regresses the reward on the cumulants, with an intercept, which is dropped.
 
-    The intercept adds the same to all actions, but for the end of the game.
+    The intercept adds the same to all actions, but for the end of the game: it is worth more to an
+    action after which the game lasts longer. The means of raw cumulants express some of that, those
+    of standardised ones nothing.
 
     Args:
       cumulants: float32 [M, T].

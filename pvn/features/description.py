@@ -12,7 +12,8 @@ from pvn.networks.encoders import DEFAULT_LAST_LAYER, make_encoder
 from pvn.networks.network import Network
 
 FORMAT = "pvn-features"
-VERSION = 1
+VERSION = 2
+"""Version 2 may have another last layer than `DEFAULT_LAST_LAYER`; version 1 has that one."""
 
 ARCHITECTURE = ("encoder", "width", "num_features", "dtype", *DEFAULT_LAST_LAYER)
 """The fields that `encoder_of` needs, besides `observation_shape`."""
@@ -70,6 +71,12 @@ def read_description(path: str | Path) -> tuple[Path, dict[str, Any]]:
         f"features {path}: no features.json there or in its features/; "
         "python -m pvn.pretrain writes one"
     )
+
+
+def version_of(metadata: Mapping[str, Any]) -> int:
+    """The version of features.json that these fields need."""
+    last_layer = {key: metadata.get(key, value) for key, value in DEFAULT_LAST_LAYER.items()}
+    return 1 if last_layer == DEFAULT_LAST_LAYER else VERSION
 
 
 def check_types(file: Path, fields: Mapping[str, Any], kinds: Mapping[str, type]) -> None:

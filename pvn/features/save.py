@@ -9,7 +9,7 @@ from safetensors.numpy import save as save_tensors
 from pvn.errors import UserError
 from pvn.features import sample
 from pvn.features.card import model_card
-from pvn.features.description import FORMAT, VERSION, read_description, requires
+from pvn.features.description import FORMAT, read_description, requires, version_of
 from pvn.features.features import Features
 from pvn.features.tensors import flatten
 from pvn.files import write_json, write_whole
@@ -52,7 +52,7 @@ def save_features(
     folder = Path(path)
     make_folder(folder, "features")
     kept = {key: value for key, value in features.metadata.items() if key not in _OURS}
-    metadata: dict[str, Any] = {"format": FORMAT, "version": VERSION, **kept}
+    metadata: dict[str, Any] = {"format": FORMAT, "version": version_of(kept), **kept}
     metadata["observation_shape"] = list(features.observation_shape)
     metadata |= _copy_code(folder, "encoder", kept["encoder"], features.folder)
     files = {"model.safetensors": save_tensors(flatten(features.params))}

@@ -38,6 +38,7 @@ def _units(images: jax.Array, pool: int) -> jax.Array:
 
 
 def _unit_indicator(
+    family: str,
     forward: Callable[[jax.Array], jax.Array],
     num_tasks: int,
     tasks_per_network: int,
@@ -46,11 +47,13 @@ def _unit_indicator(
     """T tasks. Each is on where a unit is above its (1 - p) quantile over the dataset.
 
     Args:
+      family: its section in a config, for error messages.
       forward: observations to units [B, U], in a Haiku transform.
       num_tasks: T.
       tasks_per_network: units that are read off one network, all different.
       proportion: p.
     """
+    read_off = min(tasks_per_network, num_tasks)
     network: hk.Transformed = hk.without_apply_rng(hk.transform(forward))
     networks = -(-num_tasks // tasks_per_network)
     draw = jax.jit(network.init)
@@ -65,12 +68,13 @@ def _unit_indicator(
             network_key, unit_key = jax.random.split(jax.random.fold_in(key, number))
             params = draw(network_key, observation)
             count = jax.eval_shape(network.apply, params, observation).shape[1]
-            if count < tasks_per_network:
+            if count < read_off:
                 raise UserError(
-                    f"tasks_per_network: {tasks_per_network}, expected at most {count}, the units "
-                    f"that a network has for observations {list(observation.shape[1:])}"
+                    f"config.{family}: a network has {count} units for observations "
+                    f"{list(observation.shape[1:])}, expected at least {read_off}: a smaller pool, "
+                    "or a smaller tasks_per_network"
                 )
-            unit = jax.random.permutation(unit_key, count)[:tasks_per_network]
+            unit = jax.random.permutation(unit_key, count)[:read_off]
             frozen.append({"network": params, "unit": unit.astype(jnp.int32)})
         return frozen, jnp.zeros(num_tasks, jnp.float32)
 
@@ -93,6 +97,7 @@ class LocalNetwork(NamedTuple):
     def indicator(self, num_tasks: int) -> Indicator:
         """T tasks, of observations uint8 [B, H, W, C]."""
         return _unit_indicator(
+            "local_network",
             lambda observation: _units(observation, self.pool),
             *(num_tasks, self.tasks_per_network, self.proportion),
         )
@@ -116,5 +121,7 @@ class PatchChange(NamedTuple):
             newest, before = jnp.split(_units(frames, self.pool), 2)
             return jnp.abs(newest - before)
 
-        tasks = _unit_indicator(forward, num_tasks, self.tasks_per_network, self.proportion)
+        tasks = _unit_indicator(
+            "patch_change", forward, num_tasks, self.tasks_per_network, self.proportion
+        )
         return tasks._replace(stack=2)

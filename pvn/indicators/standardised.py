@@ -3,6 +3,9 @@
 A raw indicator with mean p has the value p / (1 - gamma) plus what depends on the state. The first
 part is the same in every state, and outweighs the second in the loss. A task that is rarely on also
 has a small variance, and so little weight. Standardised tasks have neither.
+
+An indicator that is on in less than 1 % of the states, or off in so few, is scaled like one of 1 %.
+Otherwise a task of one state in 10,000 would be 100 there, and such states most of the loss.
 """
 
 from typing import Any
@@ -15,6 +18,8 @@ from pvn.errors import UserError
 from pvn.indicators.indicator import Indicator
 
 CUMULANTS = ("raw", "standardised")
+
+_LEAST_STD = np.sqrt(0.01 * 0.99)  # of a cumulant of zeros and ones
 
 
 def moments(values: np.ndarray) -> dict[str, np.ndarray]:
@@ -29,7 +34,9 @@ def moments(values: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def standardised(indicator: Indicator) -> Indicator:
-    """The same tasks with cumulants of mean 0 and variance 1 over the states of `fit`.
+    """The same tasks with cumulants of mean 0 and variance 1 (less for rare indicators).
+
+    The mean and variance are over the states of `fit`.
 
     Raises:
       UserError: training changes the tasks, so their mean and variance are not known before it. The
@@ -54,7 +61,10 @@ def standardised(indicator: Indicator) -> Indicator:
     def fit(responses: np.ndarray) -> dict[str, Any]:
         raw = indicator.fit(responses) if indicator.fit else ()
         cumulants = np.asarray(jax.jit(indicator.cumulant)(raw, responses))
-        return {"raw": raw, **moments(cumulants)}
+        fitted = {"raw": raw, **moments(cumulants)}
+        if np.isin(cumulants, (0, 1)).all():
+            fitted["scale"] = np.minimum(fitted["scale"], np.float32(1 / _LEAST_STD))
+        return fitted
 
     def cumulant(fitted: dict[str, Any], responses: jax.Array) -> jax.Array:
         values = raw_cumulant(fitted, responses)

@@ -58,8 +58,8 @@ def successor_objective(
       indicator: of the T tasks.
       next_value: value under the target policy, one of `losses.TARGET_POLICIES`.
       gamma: discount, of all tasks or float32 [T].
-      shuffled: a control: the next state of each transition is that of another one in the batch. So
-        the targets hold nothing about what follows a state.
+      shuffled: a control: the next state of each transition, or the end of its game, is that of
+        another one in the batch. So the targets hold nothing about what follows a state.
       axis_name: the axis over which the batch is split; None on one device.
     """
 
@@ -70,9 +70,10 @@ def successor_objective(
         if batch.return_tm1 is not None:
             return batch.return_tm1
         v_t = next_value(network.apply(target_params, batch.s_t), batch.a_t)
+        discount_t = batch.discount_t
         if shuffled:
-            v_t = _next_in_batch(v_t, axis_name)
-        return td_target(indicator.cumulant(fitted, response), batch.discount_t, v_t, gamma)
+            v_t, discount_t = (_next_in_batch(x, axis_name) for x in (v_t, discount_t))
+        return td_target(indicator.cumulant(fitted, response), discount_t, v_t, gamma)
 
     def loss(params: Params, targets: jax.Array, batch: Transition) -> tuple[jax.Array, jax.Array]:
         q_tm1 = network.apply(params, batch.s_tm1)
@@ -97,8 +98,8 @@ def successor_objective(
 def inverse_objective(network: Network) -> Objective:
     """Which action led from a state to the next (Pathak et al. 2017). A standard baseline.
 
-    The loss is the mean cross-entropy; it leaves out the transitions that ended the game, which
-    have no next state. `scores` is `action_accuracy` over the others.
+    The loss is the cross-entropy, summed over the transitions that have a next state (that did not
+    end the game) and divided by B. `scores` is `action_accuracy` over the same transitions.
 
     network: pairs of observations uint8 [B, 2, H, W, C] to logits [B, A].
     """

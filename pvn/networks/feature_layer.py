@@ -31,8 +31,8 @@ def feature_layer(
 ) -> jax.Array:
     """[B, ...] to [B, F] in `dtype`. To be called in the compact method of a Flax module.
 
-    LayerNorm (Ba et al. 2016) keeps a unit from being 0 in every state: the layer cannot lower all
-    of its units together.
+    With LayerNorm (Ba et al. 2016) a unit is hardly ever 0 in every state: the layer cannot lower
+    all of its units together.
     """
     x = x.reshape(x.shape[0], -1)
     x = nn.Dense(num_features, dtype=dtype, kernel_init=kernel_init)(x)

@@ -147,6 +147,16 @@ def write_report(cells: Sequence[Cell], workdir: str) -> str:
     return error_line(cell, status) if status else ""
 
 
+def shared_compilations(workdir: str) -> dict[str, str]:
+    """Environment variables with which cells share what they compile: 10 s of a small cell."""
+    folder = Path(workdir) / f"compilations-{socket.gethostname()}"
+    wanted = {
+        "JAX_COMPILATION_CACHE_DIR": str(folder.absolute()),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    }
+    return {} if "JAX_COMPILATION_CACHE_DIR" in os.environ else wanted
+
+
 def run_suite(cells: Sequence[Cell], workdir: str, num_jobs: int, minutes: float | None) -> int:
     """Runs what is not complete, then the report. Returns the exit status.
 
@@ -157,10 +167,6 @@ def run_suite(cells: Sequence[Cell], workdir: str, num_jobs: int, minutes: float
     with lock_workdir(workdir), console.orderly_stop() as stop:
         for cell in cells:
             check_same_command(cell)
-        compilations = (Path(workdir) / f"compilations-{socket.gethostname()}").absolute()
-        # Most cells compile what another one has compiled, which takes 10 s of a small cell's time.
-        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compilations))
-        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
         estimates = Estimates(read_calibration(workdir, cells))
         scheduler = Scheduler(
             cells,
@@ -168,6 +174,7 @@ def run_suite(cells: Sequence[Cell], workdir: str, num_jobs: int, minutes: float
             is_complete=is_complete,
             estimate=estimates.left,
             minutes=minutes,
+            environment=shared_compilations(workdir),
         )
         estimates.add(scheduler.complete.values())
         run_cells(scheduler, estimates, num_jobs, stop)

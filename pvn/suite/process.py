@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+import types
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,7 +64,12 @@ class Process:
         self._popen.send_signal(number)
 
 
-def start(cell: Cell, progress_seconds: float = 2.0, cores: Sequence[int] = ()) -> Process:
+def start(
+    cell: Cell,
+    progress_seconds: float = 2.0,
+    cores: Sequence[int] = (),
+    environment: Mapping[str, str] = types.MappingProxyType({}),
+) -> Process:
     """Starts the command of a cell. Its output is appended to the log of the cell.
 
     The process gets SIGTERM when this process dies (on Linux). It holds the cell's lock until it
@@ -73,6 +79,7 @@ def start(cell: Cell, progress_seconds: float = 2.0, cores: Sequence[int] = ()) 
       cell: the cell.
       progress_seconds: time between progress lines in the log.
       cores: numbers of the cores that it may use (on Linux); empty: those of this process.
+      environment: variables, besides those of this process.
 
     Raises:
       Locked: a process of an earlier suite still works on this cell.
@@ -94,7 +101,7 @@ def start(cell: Cell, progress_seconds: float = 2.0, cores: Sequence[int] = ()) 
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=os.environ | {"PVN_PROGRESS_SECONDS": str(progress_seconds)},
+            env=os.environ | {"PVN_PROGRESS_SECONDS": str(progress_seconds), **environment},
             pass_fds=(lock.fileno(),),
             start_new_session=True,  # Ctrl-C reaches the suite only, which passes it on
         )

@@ -5,7 +5,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from pvn.files import Locked
@@ -74,6 +75,7 @@ class Scheduler:
         estimate: Callable[[Cell], float | None] = lambda cell: None,
         minutes: float | None = None,
         poll_seconds: float = 0.2,
+        environment: Mapping[str, str] = types.MappingProxyType({}),
     ):
         """Looks which cells are complete.
 
@@ -84,10 +86,12 @@ class Scheduler:
           estimate: seconds that a cell takes; None if unknown.
           minutes: no longer than that; None for no limit.
           poll_seconds: time between looks at the processes.
+          environment: variables of the processes, besides those of this one.
         """
         self._num_jobs, self._is_complete, self._estimate = num_jobs, is_complete, estimate
         self._limit = None if minutes is None else 60 * minutes
         self._began, self._poll_seconds = time.monotonic(), poll_seconds
+        self._environment = environment
         self._shares = shares_of_cores(num_jobs)
         self.cells = list(cells)
         self.complete = {cell.name: cell for cell in cells if is_complete(cell)}
@@ -172,7 +176,7 @@ class Scheduler:
             taken = [process.cores for process in self.running.values()]
             cores = next(share for share in self._shares if taken.count(share) == 0 or not share)
             try:
-                process = start(cell, cores=cores)
+                process = start(cell, cores=cores, environment=self._environment)
             except Locked:  # a process of a killed suite is saving its checkpoint
                 continue
             del self.waiting[cell.name]

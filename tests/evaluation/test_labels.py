@@ -2,7 +2,7 @@ import numpy as np
 
 from pvn.data.collection import Collection
 from pvn.data.store import Rows
-from pvn.evaluation.labels import labelled_rows, remember_rows
+from pvn.evaluation.labels import labelled_rows, num_labelled, remember_rows
 from pvn.evaluation.learner import Acted
 from pvn.evaluation.replay import FeatureBuffer, Replay
 
@@ -35,11 +35,10 @@ class PixelLearner:
 
 def test_rows_of_a_dataset_become_interactions():
     rows = dataset_rows()
-    index = labelled_rows(Collection(("a",), {}, rows, np.array([0, 18])))
+    index = labelled_rows(Collection(("a",), {}, rows, np.array([0, 18])), 15)
     assert index.tolist() == [*range(6), 9, 10, *range(11, 18)]  # rows 6 to 8 lack a frame
     replay = Replay(20, 1, FeatureBuffer(20, 1, 4), n_step=2, discount=0.5)
-    assert sum(remember_rows(replay, PixelLearner(), rows, index[:9], True)) == 9
-    assert sum(remember_rows(replay, PixelLearner(), rows, index[9:], True)) == 6
+    assert sum(remember_rows(replay, PixelLearner(), rows, index, True)) == 15
     time, env = replay.starts()
     # Row 10 is truncated (place 7 in the replay), and so is row 17, the last one.
     assert time.tolist() == [0, 1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12]
@@ -56,14 +55,21 @@ def test_rows_of_a_dataset_become_interactions():
     assert by_row[14] == (reward[14], 0)
 
 
-def test_episodes_of_several_datasets_take_turns():
-    """Two episodes of 6 and 5 rows, then two of 4 and 3: they begin at 0, 6/11, 0 and 4/7."""
+def test_labels_are_the_first_rows_of_each_dataset_in_proportion():
+    """The first two episodes, of which 8 rows can be used, are a dataset, and the other 7 rows."""
     rows = dataset_rows()
-    index = labelled_rows(Collection(("a", "b"), {}, rows, np.array([0, 11, 18])))
-    assert index.tolist() == [*range(6), *range(11, 15), 9, 10, *range(15, 18)]
+    two = Collection(("a", "b"), {}, rows, np.array([0, 11, 18]))
+    assert num_labelled(two) == 15
+    assert labelled_rows(two, 15).tolist() == [*range(6), 9, 10, *range(11, 18)]
+    for count in range(1, 16):
+        index = labelled_rows(two, count)
+        assert len(index) == count
+        assert abs(np.sum(index < 11) - count * 8 / 15) <= 0.5
+    index = labelled_rows(two, 7)
+    assert index.tolist() == [0, 1, 2, 3, 11, 12, 13]
     replay = Replay(20, 1, FeatureBuffer(20, 1, 4), n_step=1, discount=0.5)
-    assert sum(remember_rows(replay, PixelLearner(), rows, index, True)) == 15
+    assert sum(remember_rows(replay, PixelLearner(), rows, index, True)) == 7
     batch = replay.gather(*replay.starts())
-    after = dict(zip(batch.a_tm1.tolist(), batch.s_t[:, -1].tolist(), strict=True))
-    assert (after[9], after[15]) == (10, 16)  # the next row of the dataset, not of another
-    assert 10 not in after  # truncated
+    # Rows 3 and 13 are truncated: what follows them is not a label.
+    assert batch.a_tm1.tolist() == [0, 1, 2, 11, 12]
+    assert batch.s_t[:, -1].tolist() == [1, 2, 3, 12, 13]

@@ -89,3 +89,21 @@ def test_groups_are_held_out_as_a_whole():
     assert choose_held_out(*longer, 2, seed=3, share=0.3)[:1280].tolist() == held_out.tolist()
     few = choose_held_out(np.arange(10), np.zeros(10, int), 1, seed=3, share=0.3)
     assert few.tolist() == [True, False, False, False, False] * 2
+
+
+def test_only_the_tasks_with_the_largest_discount_are_used():
+    one = learner()
+    one._successor.discount = np.float32([0.9, 0.5, 0.9])
+    two = SuccessorLearner(one._context, SuccessorSettings(refit_every=100))
+    frames = np.zeros((1, 84, 84, 4), np.uint8)
+    frames[0, 0, :3, -1] = [255, 255, 0]
+    kept = two.to_keep(frames, two.act(frames))
+    assert kept.tolist() == [[1, 0]]
+    replay = Replay(400, 1, two.state_buffer(400, 1), n_step=1, discount=0.9)
+    on = np.random.default_rng(0).random((400, 2)) < 0.5
+    no = np.zeros(1, bool)
+    for row in on.astype(np.float32):
+        replay.add(row[None], np.zeros(1), np.array([row @ [2, -1]]), no, no)
+    two.finish(replay, 400)
+    expected = 2 * Heads.head_kernel[:, 0] - Heads.head_kernel[:, 2]
+    np.testing.assert_allclose(two.head.kernel, expected, atol=2e-2)

@@ -86,9 +86,19 @@ def test_the_share_of_states_is_the_proportion() -> None:
     np.testing.assert_array_equal(on.mean(axis=0), np.float32(0.2))
 
 
-def test_more_tasks_than_a_network_has_units() -> None:
-    tasks = LocalNetwork(tasks_per_network=1601).indicator(1601)
-    with pytest.raises(
-        UserError, match="tasks_per_network: 1601, expected at most 1600, the units"
-    ):
-        tasks.init(jax.random.key(0), np.zeros((1, 10, 10, 4), np.uint8))
+@pytest.mark.parametrize(
+    ("family", "num_tasks", "message"),
+    [
+        (LocalNetwork(tasks_per_network=1601), 1601, "local_network: a network has 1600 units"),
+        (LocalNetwork(pool=11), 5, "has 0 units .* expected at least 5: a smaller pool"),
+        (PatchChange(tasks_per_network=2000), 1700, "patch_change: a network has 1600 units"),
+    ],
+)
+def test_more_tasks_than_a_network_has_units(
+    family: LocalNetwork | PatchChange, num_tasks: int, message: str
+) -> None:
+    example = np.zeros((1, 10, 10, 4), np.uint8)
+    with pytest.raises(UserError, match=message):
+        family.indicator(num_tasks).init(jax.random.key(0), example)
+    frozen, _ = family._replace(pool=1).indicator(5).init(jax.random.key(0), example)
+    assert frozen[0]["unit"].shape == (5,)

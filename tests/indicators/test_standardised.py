@@ -34,6 +34,18 @@ def test_by_hand() -> None:
     np.testing.assert_array_equal(raw.activations(raw.fitted), raw.cumulants(states))
 
 
+def test_rare_tasks_are_scaled_like_those_of_one_percent() -> None:
+    states = np.zeros((10_000, 3), np.float32)
+    states[:2, 0], states[:400, 1] = 1, 2
+    tasks = tasks_of_states(standardised(ON_ABOVE), jax.random.key(0), states)
+    cumulants = tasks.cumulants(states)
+    assert cumulants[0, 0] == pytest.approx((1 - 0.0002) / np.sqrt(0.01 * 0.99), rel=1e-5)
+    assert cumulants[:, 1].std() == pytest.approx(1, rel=1e-4)
+    real = ON_ABOVE._replace(cumulant=lambda fitted, response: response)
+    wide = tasks_of_states(standardised(real), jax.random.key(0), 0.01 * states)
+    assert wide.cumulants(0.01 * states)[:, 0].std() == pytest.approx(1, rel=1e-3)
+
+
 def test_a_family_without_fitted_parameters() -> None:
     states = np.random.default_rng(0).integers(0, 256, (400, 4, 4, 1), dtype=np.uint8)
     family = standardised(RandomHash(proportion=0.3).indicator(5))

@@ -60,7 +60,9 @@ def test_each_task_has_its_discount() -> None:
 
 def test_shuffled_next_states_are_those_of_the_next_transition() -> None:
     batch = _batch(6)
-    others = batch._replace(s_t=np.roll(batch.s_t, -1, axis=0))
+    others = batch._replace(
+        s_t=np.roll(batch.s_t, -1, axis=0), discount_t=np.roll(batch.discount_t, -1)
+    )
     np.testing.assert_array_equal(_target(batch, shuffled=True), _target(others))
     assert not np.array_equal(_target(batch, shuffled=True), _target(batch))
 
