@@ -39,7 +39,7 @@ from pvn.learning.train_step import TrainState
 from pvn.networks.encoders import make_encoder
 from pvn.networks.feature_layer import ACTIVATIONS, NORMS
 from pvn.networks.network import Network
-from pvn.networks.proto_value import make_inverse_network, make_proto_value_network
+from pvn.networks.proto_value import head_arrays, make_inverse_network, make_proto_value_network
 from pvn.plugins import is_plugin, plugin_file, plugin_identity
 from pvn.types import ObservationSpec
 
@@ -334,7 +334,7 @@ def successor_of(e: Experiment, state: TrainState) -> Successor | None:
     c = e.config
     if not c.export_successor or not e.indicator.num_tasks or c.next_states == "shuffled":
         return None
-    heads = state.params["heads"]["DenseGeneral_0"]
+    heads = head_arrays(state.params)
     return Successor(
         jax.device_get(heads["kernel"]),
         jax.device_get(heads["bias"]),

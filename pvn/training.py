@@ -18,6 +18,7 @@ from pvn.learning.objectives import Objective, inverse_objective, successor_obje
 from pvn.learning.optimizers import make_optimizer, scaled_learning_rate
 from pvn.learning.parallel import Parallel
 from pvn.learning.train_step import average_target, make_train_step, periodic_target
+from pvn.networks.proto_value import head_arrays
 
 
 def optimizers_of(
@@ -67,7 +68,7 @@ def initial_params(e: Experiment, key: jax.Array, tasks: Tasks) -> Any:
     if c.heads_bias == "fixed_point":
         mean = tasks.cumulants(tasks.sample).mean(axis=0, dtype=np.float64)
         value = mean / (1 - np.resize(c.discount, c.num_tasks))  # in float64
-        heads = params["heads"]["DenseGeneral_0"]
+        heads = head_arrays(params)
         heads["bias"] = jnp.broadcast_to(jnp.float32(value)[:, None], heads["bias"].shape)
     return params
 

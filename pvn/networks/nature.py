@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from pvn.networks.feature_layer import feature_layer
+from pvn.networks.feature_layer import LECUN, feature_layer
 
 
 class Nature(nn.Module):
@@ -22,7 +22,7 @@ class Nature(nn.Module):
     dtype: Any = jnp.float32
     feature_norm: str = "none"
     feature_activation: str = "relu"
-    kernel_init: Any = nn.initializers.lecun_normal()
+    kernel_init: Any = LECUN
 
     @nn.compact
     def __call__(self, observation: jax.Array) -> jax.Array:

@@ -53,6 +53,11 @@ def make_proto_value_network(
     return Network(init, apply)
 
 
+def head_arrays(params: Params) -> dict[str, jax.Array]:
+    """The arrays of all heads of a proto-value network: kernel [F, T, A] and bias [T, A]."""
+    return params["heads"]["DenseGeneral_0"]
+
+
 class InverseHead(nn.Module):
     """Logits of the action between two states, of their features: float32 [B, 2 F] to [B, A]."""
 
