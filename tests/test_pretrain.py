@@ -268,14 +268,6 @@ def Own(width, num_features, dtype):
             "error: config.discount: 3 of them, expected at most num_tasks, 2",
         ),
         (
-            [
-                "--config.indicator=local_network",
-                "--config.local_network.tasks_per_network=8000",
-                "--config.num_tasks=8000",
-            ],
-            "error: config.local_network: a network has 7744 units for observations [84, 84, 4]",
-        ),
-        (
             ["--config.discount=0.9,1.0"],
             "error: config.discount: (0.9, 1.0), expected a number in [0, 1), or several: a,b",
         ),
@@ -297,6 +289,19 @@ def test_bad_input(
         name = argument.removeprefix("--").partition("=")[0].rpartition(".")[-1]
         if name != "config":
             assert name in result.stderr
+    assert not workdir.exists()
+
+
+def test_tasks_that_cannot_be_drawn(run: Callable, dataset: Path, tmp_path: Path) -> None:
+    workdir = tmp_path / "run"
+    flags = ("--config.indicator=local_network", "--config.num_tasks=8000")
+    large = "--config.local_network.tasks_per_network=8000"
+    result = run(*_arguments(dataset, workdir, *flags, large))
+    assert result.returncode == 1
+    assert result.stderr == (
+        "error: config.local_network: a network has 7744 units for observations [84, 84, 4], "
+        "expected at least 8000: a smaller pool, or a smaller tasks_per_network\n"
+    )
     assert not workdir.exists()
 
 
@@ -355,7 +360,7 @@ def test_another_config_in_the_same_workdir(
     result = run(*other)
     assert result.returncode == 1
     assert (
-        f"--workdir={workdir}: holds a run with another config: discount (0.95, now 0.5); "
+        f"--workdir={workdir}: holds a run with another config: discount ([0.95], now [0.5]); "
         "seed (0, now 3)." in result.stderr
     )
     assert run(*other, "--overwrite").returncode == 0
@@ -518,6 +523,6 @@ def test_warmup_with_nothing_to_regress(run: Callable, dataset: Path, tmp_path: 
     result = run(*_arguments(dataset, tmp_path / "run", "--config.warmup_steps=5"))
     assert result.returncode == 1
     assert (
-        "error: config.warmup_steps: 5, expected 0: indicator random_network has no thr"
+        "error: config.warmup_steps: 5, expected 0: there are no thresholds to regress"
         in result.stderr
     )

@@ -86,11 +86,12 @@ def test_two_processes_are_one_run(
     first, second = processes(both, steps)
     assert ended(second) == (0, "")
     assert ended(first) == (0, f"{both}: {STEPS} steps; features in {both / 'features'}")
-    # The same as one process with one device, but for the rounding of sums over the batch.
+    # The same as one process with one device, but for the rounding of sums over the batch. By
+    # processor, rounding may turn a unit on or off, which changes a bias by 1e-5.
     state, expected = state_of(both), state_of(alone)
     assert state.keys() == expected.keys()
     for name in state:
-        np.testing.assert_allclose(state[name], expected[name], rtol=1e-4, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(state[name], expected[name], rtol=1e-3, atol=5e-5, err_msg=name)
     moved = np.abs(expected["params/encoder/Dense_0/kernel"]).max()
     assert moved > 0.01
 

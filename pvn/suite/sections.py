@@ -11,7 +11,9 @@ from pvn.suite.plan import PLACEHOLDER, Plan, Section, flag_text
 WORDS = ("game", "seed", "run", "workdir")  # placeholders that name no cell
 _AGENT = "agent:"
 _RATE = "dqn.encoder_learning_rate"
-_TRAINING_CONFIGS = ("evaluate_end_to_end", "evaluate_finetuned", "evaluate_rainbow")
+_TRAINING_CONFIGS = tuple(
+    f"evaluate_{name}" for name in ("end_to_end", "finetuned", "minatar_dqn", "rainbow")
+)
 
 Choices = Mapping[str, Any]
 """One value for each field that is varied: "pretraining.pvn.num_tasks" -> 1000."""

@@ -93,10 +93,10 @@ def test_no_weights(copy):
 
 
 def test_newer_version(copy):
-    edit(copy, version=2)
+    edit(copy, version=3)
     assert_error(
         copy,
-        f"features {copy}/features.json: format version 2 is newer than 1, the newest this pvn "
+        f"features {copy}/features.json: format version 3 is newer than 2, the newest this pvn "
         "reads; upgrade pvn",
     )
 

@@ -62,7 +62,8 @@ def test_what_a_features_directory_says(tmp_path):
     }  # fmt: skip
     assert json.loads((folder / "features.json").read_text()) == expected
     loaded = load_features(folder)
-    assert loaded.metadata == expected
+    last_layer = {"feature_norm": "none", "feature_activation": "relu"}
+    assert loaded.metadata == expected | last_layer
     card = (folder / "README.md").read_text()
     assert "[N, 8]" in card
     assert "# Features of Pong" in card
@@ -71,7 +72,7 @@ def test_what_a_features_directory_says(tmp_path):
     # Loaded features can be saved: with the same weights and another card.
     save_features(tmp_path / "copy", loaded, card="# Mine\n")
     assert (tmp_path / "copy" / "README.md").read_text() == "# Mine\n"
-    assert load_features(tmp_path / "copy").metadata == expected
+    assert load_features(tmp_path / "copy").metadata == expected | last_layer
 
 
 def test_safetensors_names(saved):

@@ -39,6 +39,7 @@ def test_random_features_like_others(saved, tmp_path):
             "encoder": "encoder.py:FlaxOwn", "width": 1, "num_features": 5, "dtype": "float32",
             "observation_shape": [84, 84, 4], "game": "Pong", "protocol": {"stack": 4},
             "agent": "random_features", "seed": 1, "step": 0,
+            "feature_norm": "none", "feature_activation": "relu",
         }  # fmt: skip
 
 
