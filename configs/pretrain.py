@@ -35,8 +35,8 @@ def get_config() -> ml_collections.ConfigDict:
 
     # The auxiliary tasks.
     config.num_tasks = 100  # T
-    # random_network, local_network, patch_change, random_hash, random_cumulant,
-    # path/to/file.py:Name or package.module:Name.
+    # random_network, local_network, random_hash, random_cumulant, path/to/file.py:Name or
+    # package.module:Name.
     # The settings of each family are in the section of its name.
     config.indicator = "random_network"
     config.responses = "cached"  # cached (computed once for each state), in_step (at each draw)
@@ -50,13 +50,9 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.local_network = ml_collections.ConfigDict()
     config.local_network.proportion = 0.05  # p, share of the states for which a task is on
+    config.local_network.change = False  # tasks are changes of units from frame to frame
     config.local_network.pool = 1  # side of the neighbourhood of units that a task sums
     config.local_network.tasks_per_network = 100  # units that are read off one network
-
-    config.patch_change = ml_collections.ConfigDict()
-    config.patch_change.proportion = 0.05  # p, share of the states for which a task is on
-    config.patch_change.pool = 1  # side of the neighbourhood of units that a task sums
-    config.patch_change.tasks_per_network = 100  # units that are read off one network
 
     config.random_hash = ml_collections.ConfigDict()
     config.random_hash.proportion = 0.05  # p, share of the states for which a task is on

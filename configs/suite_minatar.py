@@ -39,7 +39,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "p_0_05": {"local_network": {"proportion": 0.05}},
     "p_0_5": {"local_network": {"proportion": 0.5}},
     "pool_3": {"local_network": {"proportion": 0.2, "pool": 3}},
-    "tasks_10": {"num_tasks": 10, "local_network": {"proportion": 0.2, "tasks_per_network": 10}},
+    "tasks_10": {"num_tasks": 10},
     "tasks_1000": {"num_tasks": 1_000},
     "raw": {"cumulants": "raw"},
     "raw_fixed_point": {"cumulants": "raw", "heads_bias": "fixed_point"},

@@ -36,7 +36,7 @@ from pvn.learning.losses import TARGET_POLICIES
 from pvn.learning.optimizers import OPTIMIZERS
 from pvn.learning.parallel import check_divides, from_first
 from pvn.learning.train_step import TrainState
-from pvn.networks.encoders import make_encoder
+from pvn.networks.encoders import DEFAULT_LAST_LAYER, make_encoder
 from pvn.networks.feature_layer import ACTIVATIONS, NORMS
 from pvn.networks.network import Network
 from pvn.networks.proto_value import head_arrays, make_inverse_network, make_proto_value_network
@@ -175,8 +175,8 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
     shapes_of_tasks(c.indicator, indicator, jnp.zeros((1, *observation.shape), jnp.uint8))
     if observation.stack < indicator.stack:
         raise UserError(
-            f"config.indicator: {c.indicator}, expected another one: it compares {indicator.stack} "
-            f"frames, and an observation of {collection.attributes['game']} has {observation.stack}"
+            f"config.{family}: its tasks compare {indicator.stack} frames, expected tasks of one: "
+            f"an observation of {collection.attributes['game']} has {observation.stack}"
         )
     num_actions = collection.attributes["num_actions"]
     network = (
@@ -314,8 +314,7 @@ def identity_of(e: Experiment, fingerprint: str) -> dict[str, Any]:
 
 def upgrade_identity(old: dict[str, Any]) -> dict[str, Any]:
     """Converts the identity of an older run, which had one discount and no choice of these."""
-    later = {"feature_norm": "none", "feature_activation": "relu", "cumulants": "raw"}
-    later |= {"heads_bias": "zero", "next_states": "real"}
+    later = {"cumulants": "raw", "heads_bias": "zero", "next_states": "real"} | DEFAULT_LAST_LAYER
     discount = old.get("discount")
     return later | old | {"discount": discount if isinstance(discount, list) else [discount]}
 

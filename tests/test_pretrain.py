@@ -163,7 +163,7 @@ def test_a_finished_run_is_left_alone_and_can_be_extended(
             *("--config.feature_norm=layer_norm", "--config.feature_activation=tanh"),
         ],
         [
-            *("--config.indicator=patch_change", "--config.patch_change.tasks_per_network=6"),
+            *("--config.indicator=local_network", "--config.local_network.change"),
             *("--config.loss=monte_carlo", "--config.discount=0.9,0.5"),
             "--config.heads_bias=fixed_point",
         ],

@@ -23,8 +23,6 @@ def random_features(
     width: int = 1,
     num_features: int | None = None,
     dtype: str = "float32",
-    feature_norm: str = "none",
-    feature_activation: str = "relu",
     observation_shape: Sequence[int] = ATARI.shape,
     seed: int = 0,
     like: str | Path | None = None,
@@ -32,9 +30,8 @@ def random_features(
     """Features of an untrained encoder.
 
     Args:
-      encoder, width, num_features, dtype, feature_norm, feature_activation: as in the config of
-        `pvn.pretrain`. By default, the encoder `nature` with 512 features, or `minatar` with 256
-        for observations below 36 pixels.
+      encoder, width, num_features, dtype: as in the config of `pvn.pretrain`. By default, the
+        encoder `nature` with 512 features, or `minatar` with 256 for observations below 36 pixels.
       observation_shape: (H, W, C).
       seed: seed of the weights.
       like: a run or features directory. If it is given, the architecture is taken from it.
@@ -56,8 +53,6 @@ def random_features(
             width=width,
             num_features=num_features or default[1],
             dtype=dtype,
-            feature_norm=feature_norm,
-            feature_activation=feature_activation,
             observation_shape=list(observation_shape),
         )
     network = encoder_of(metadata, folder)

@@ -7,7 +7,6 @@ random deep action-conditional predictions", predict such features, and their ch
 frame.
 """
 
-from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
 
 import haiku as hk
@@ -16,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pvn.errors import UserError
-from pvn.fields import real, whole
+from pvn.fields import flag, real, whole
 from pvn.indicators import threshold
 from pvn.indicators.indicator import Indicator
 from pvn.indicators.whole_network import convolutions
@@ -37,91 +36,59 @@ def _units(images: jax.Array, pool: int) -> jax.Array:
     return maps.reshape(len(images), -1)
 
 
-def _unit_indicator(
-    family: str,
-    forward: Callable[[jax.Array], jax.Array],
-    num_tasks: int,
-    tasks_per_network: int,
-    proportion: float,
-) -> Indicator:
-    """T tasks. Each is on where a unit is above its (1 - p) quantile over the dataset.
-
-    Args:
-      family: its section in a config, for error messages.
-      forward: observations to units [B, U], in a Haiku transform.
-      num_tasks: T.
-      tasks_per_network: units that are read off one network, all different.
-      proportion: p.
-    """
-    read_off = min(tasks_per_network, num_tasks)
-    network: hk.Transformed = hk.without_apply_rng(hk.transform(forward))
-    networks = -(-num_tasks // tasks_per_network)
-    draw = jax.jit(network.init)
-
-    @jax.jit  # all networks share one compilation, as in `random_network`
-    def read(part: dict[str, Any], observation: jax.Array) -> jax.Array:
-        return network.apply(part["network"], observation)[:, part["unit"]]
-
-    def init(key: jax.Array, observation: jax.Array) -> tuple[list[Any], jax.Array]:
-        frozen = []
-        for number in range(networks):
-            network_key, unit_key = jax.random.split(jax.random.fold_in(key, number))
-            params = draw(network_key, observation)
-            count = jax.eval_shape(network.apply, params, observation).shape[1]
-            if count < read_off:
-                raise UserError(
-                    f"config.{family}: a network has {count} units for observations "
-                    f"{list(observation.shape[1:])}, expected at least {read_off}: a smaller pool, "
-                    "or a smaller tasks_per_network"
-                )
-            unit = jax.random.permutation(unit_key, count)[:read_off]
-            frozen.append({"network": params, "unit": unit.astype(jnp.int32)})
-        return frozen, jnp.zeros(num_tasks, jnp.float32)
-
-    def response(frozen: list[Any], observation: jax.Array) -> jax.Array:
-        return jnp.concatenate([read(part, observation) for part in frozen], axis=1)[:, :num_tasks]
-
-    def fit(responses: np.ndarray) -> np.ndarray:
-        return threshold.empirical_bias(responses, proportion)
-
-    return Indicator(num_tasks, init, response, threshold.indicator, fit)
+def _changes(observation: jax.Array, pool: int) -> jax.Array:
+    """float32 [B, U]: how much each unit differs between the last two frames, seen alone."""
+    frames = jnp.concatenate([observation[..., -1:], observation[..., -2:-1]])
+    newest, before = jnp.split(_units(frames, pool), 2)
+    return jnp.abs(newest - before)
 
 
 class LocalNetwork(NamedTuple):
-    """Settings of tasks that are on where a unit of a frozen random network is high."""
+    """Settings of tasks that are on where a unit of a frozen random network is high.
 
-    proportion: Annotated[float, real(0, 1, closed="()")] = 0.05  # p
-    pool: Annotated[int, whole(1, 11)] = 1  # side of the neighbourhood of units that is summed
-    tasks_per_network: Annotated[int, whole(1)] = 100  # units that are read off one network
-
-    def indicator(self, num_tasks: int) -> Indicator:
-        """T tasks, of observations uint8 [B, H, W, C]."""
-        return _unit_indicator(
-            "local_network",
-            lambda observation: _units(observation, self.pool),
-            *(num_tasks, self.tasks_per_network, self.proportion),
-        )
-
-
-class PatchChange(NamedTuple):
-    """Settings of tasks that are on where a unit changes much from the last frame to the newest.
-
-    The network sees one frame at a time. The response is the absolute difference of its unit.
+    With `change`, where it changes much from the last frame to the newest; the network then sees
+    one frame at a time.
     """
 
     proportion: Annotated[float, real(0, 1, closed="()")] = 0.05  # p
+    change: Annotated[bool, flag()] = False  # whether the tasks are changes of units
     pool: Annotated[int, whole(1, 11)] = 1  # side of the neighbourhood of units that is summed
-    tasks_per_network: Annotated[int, whole(1)] = 100  # units that are read off one network
+    tasks_per_network: Annotated[int, whole(1)] = 100  # units read off one network, all different
 
     def indicator(self, num_tasks: int) -> Indicator:
-        """T tasks, of observations uint8 [B, H, W, C] that stack C frames, C 2 or more."""
+        """T tasks, of observations uint8 [B, H, W, C]; with `change`, of stacks of C frames."""
+        of_network = min(self.tasks_per_network, num_tasks)
+        view = _changes if self.change else _units
+        network: hk.Transformed = hk.without_apply_rng(hk.transform(lambda x: view(x, self.pool)))
+        networks = -(-num_tasks // self.tasks_per_network)
+        draw = jax.jit(network.init)
 
-        def forward(observation: jax.Array) -> jax.Array:
-            frames = jnp.concatenate([observation[..., -1:], observation[..., -2:-1]])
-            newest, before = jnp.split(_units(frames, self.pool), 2)
-            return jnp.abs(newest - before)
+        @jax.jit  # all networks share one compilation, as in `random_network`
+        def read(part: dict[str, Any], observation: jax.Array) -> jax.Array:
+            return network.apply(part["network"], observation)[:, part["unit"]]
 
-        tasks = _unit_indicator(
-            "patch_change", forward, num_tasks, self.tasks_per_network, self.proportion
-        )
-        return tasks._replace(stack=2)
+        def init(key: jax.Array, observation: jax.Array) -> tuple[list[Any], jax.Array]:
+            frozen = []
+            for number in range(networks):
+                network_key, unit_key = jax.random.split(jax.random.fold_in(key, number))
+                params = draw(network_key, observation)
+                count = jax.eval_shape(network.apply, params, observation).shape[1]
+                if count < of_network:
+                    raise UserError(
+                        f"config.local_network: a network has {count} units for observations "
+                        f"{list(observation.shape[1:])}, expected at least {of_network}: a smaller "
+                        "pool, or a smaller tasks_per_network"
+                    )
+                unit = jax.random.permutation(unit_key, count)[:of_network]
+                frozen.append({"network": params, "unit": unit.astype(jnp.int32)})
+            return frozen, jnp.zeros(num_tasks, jnp.float32)
+
+        def response(frozen: list[Any], observation: jax.Array) -> jax.Array:
+            parts = [read(part, observation) for part in frozen]
+            return jnp.concatenate(parts, axis=1)[:, :num_tasks]
+
+        def fit(responses: np.ndarray) -> np.ndarray:
+            return threshold.empirical_bias(responses, self.proportion)
+
+        stack = 2 if self.change else 1
+        return Indicator(num_tasks, init, response, threshold.indicator, fit, stack=stack)

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from pvn.errors import UserError
 from pvn.indicators.hashing import RandomHash
 from pvn.indicators.indicator import Indicator
-from pvn.indicators.local_network import LocalNetwork, PatchChange
+from pvn.indicators.local_network import LocalNetwork
 from pvn.indicators.random_network import RandomCumulant, RandomNetwork
 from pvn.indicators.standardised import standardised
 from pvn.plugins import guarded, is_plugin, load_plugin
@@ -31,7 +31,6 @@ INDICATORS: dict[str, type] = {
     "random_hash": RandomHash,
     "random_cumulant": RandomCumulant,
     "local_network": LocalNetwork,
-    "patch_change": PatchChange,
 }
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from pvn.errors import UserError
-from pvn.indicators.local_network import LocalNetwork, PatchChange
+from pvn.indicators.local_network import LocalNetwork
 from tests.indicators.integers import LARGE, SMALL, last_sums
 from tests.observations import EXAMPLE
 
@@ -64,8 +64,8 @@ def test_a_task_sees_only_its_part_of_the_screen(states: np.ndarray) -> None:
     assert not same[near].all()
 
 
-def test_patch_change_is_the_difference_of_the_newest_two_frames(states: np.ndarray) -> None:
-    tasks = PatchChange(tasks_per_network=5).indicator(5)
+def test_a_change_is_the_difference_of_the_newest_two_frames(states: np.ndarray) -> None:
+    tasks = LocalNetwork(change=True, tasks_per_network=5).indicator(5)
     frozen, _ = tasks.init(jax.random.key(0), EXAMPLE)
     newest, before = (
         last_sums(frozen[0]["network"], states[..., channel], LARGE).reshape(5, -1)
@@ -91,11 +91,11 @@ def test_the_share_of_states_is_the_proportion() -> None:
     [
         (LocalNetwork(tasks_per_network=1601), 1601, "local_network: a network has 1600 units"),
         (LocalNetwork(pool=11), 5, "has 0 units .* expected at least 5: a smaller pool"),
-        (PatchChange(tasks_per_network=2000), 1700, "patch_change: a network has 1600 units"),
+        (LocalNetwork(change=True, tasks_per_network=2000), 1700, "a network has 1600 units"),
     ],
 )
 def test_more_tasks_than_a_network_has_units(
-    family: LocalNetwork | PatchChange, num_tasks: int, message: str
+    family: LocalNetwork, num_tasks: int, message: str
 ) -> None:
     example = np.zeros((1, 10, 10, 4), np.uint8)
     with pytest.raises(UserError, match=message):
