@@ -9,10 +9,6 @@ import numpy as np
 import optax
 import pytest
 
-from configs.pretrain import get_config
-from pvn import config as cfg
-from pvn.experiment import FIELDS, Experiment, prepare
-from pvn.indicators.registry import INDICATORS, find_family
 from pvn.learning.checkpoint import save_checkpoint
 from pvn.learning.losses import uniform_policy_value
 from pvn.networks.encoders import make_encoder
@@ -28,6 +24,7 @@ from pvn.sizing import (
     state_shapes,
     step_flop,
 )
+from tests.experiments import experiment
 
 ADAM = (optax.adam(1e-3), optax.adam(1e-3))
 F, T, A = 512, 100, 18
@@ -40,15 +37,6 @@ FRAME = 84 * 84
 
 def nature() -> Network:
     return make_proto_value_network(make_encoder("nature", width=1, num_features=F), T, A)
-
-
-def experiment(dataset: Path | str, **fields: object) -> Experiment:
-    """The config of the quickstart on one device, with some fields changed."""
-    config = get_config()
-    config.update({"dataset": str(dataset), "num_devices": 1} | fields)
-    family, settings = find_family(config.indicator)
-    checked = cfg.check_config(config, FIELDS | INDICATORS | {family: settings})
-    return prepare(checked, family, settings)
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +131,17 @@ def test_sizes_of_a_run(dataset: Path) -> None:
         *(8 * 32 * 5 * FRAME, count * T * 4),
     )
     assert sizes.datasets == ((str(dataset), count, 4500 * 32),)
+
+
+def test_inverse_dynamics_has_no_tasks(dataset: Path) -> None:
+    sizes = size_run(experiment(dataset, loss="inverse_dynamics"), ADAM)
+    assert sizes.parameters == (NATURE_PARAMETERS, 2 * F * 256 + 256 + 256 * 4 + 4)
+    assert sizes.flop[1:] == (0, 0)
+    # At least the forward pass and the weights' gradients of both states.
+    assert sizes.flop.online > 2 * 2 * 32 * (CONVOLUTIONS + 2 * 7744 * F)
+    assert (sizes.num_states, sizes.prepare_flop) == (0, 0)
+    assert (sizes.disk.responses, sizes.disk.successor) == (0, 0)
+    assert (sizes.host.responses, sizes.host.threshold_fit) == (0, 0)
 
 
 def test_options_change_the_sizes(dataset: Path) -> None:

@@ -1,43 +1,32 @@
 """The parts of training that a config names."""
 
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 
-from configs import pretrain
-from pvn import config as cfg
-from pvn.experiment import FIELDS, identity_of, prepare, upgrade_identity
-from pvn.indicators.registry import INDICATORS, find_family
+from pvn.experiment import identity_of, upgrade_identity
 from pvn.indicators.tasks import Tasks
 from pvn.training import initial_params
-
-
-def _experiment(dataset: Path, **changes: Any) -> Any:
-    config = pretrain.get_config()
-    config.update(dataset=str(dataset), num_features=8, num_tasks=3, num_devices=1, **changes)
-    config.random_network.tasks_per_network = 3
-    family, settings = find_family(config.indicator)
-    checked = cfg.check_config(config, FIELDS | INDICATORS | {family: settings})
-    return prepare(checked, family, settings)
+from tests.experiments import experiment
 
 
 def test_heads_begin_at_their_fixed_points(dataset: Path) -> None:
     """The three tasks are on in 1, 2 and 4 of 4 states; the discounts are 0.5, 0.9 and 0.5."""
-    e = _experiment(dataset, heads_bias="fixed_point", discount=(0.5, 0.9))
+    small = {"num_features": 8, "num_tasks": 3}
+    e = experiment(dataset, **small, heads_bias="fixed_point", discount=(0.5, 0.9))
     sample = np.float32([[1, 1, 1], [-1, 1, 1], [-1, -1, 1], [-1, -1, 1]])
     tasks = Tasks(e.indicator, (), np.zeros(3, np.float32), sample, sample)
     params = initial_params(e, jax.random.key(0), tasks)
     expected = np.repeat(np.float32([[0.5], [5], [2]]), 4, axis=1)
     np.testing.assert_allclose(params["heads"]["DenseGeneral_0"]["bias"], expected, rtol=1e-6)
-    plain = initial_params(_experiment(dataset, discount=0.5), jax.random.key(0), tasks)
+    plain = initial_params(experiment(dataset, **small, discount=0.5), jax.random.key(0), tasks)
     assert not np.asarray(plain["heads"]["DenseGeneral_0"]["bias"]).any()
     jax.tree.map(np.testing.assert_array_equal, params["encoder"], plain["encoder"])
 
 
 def test_the_identity_of_an_older_run(dataset: Path) -> None:
-    new = identity_of(_experiment(dataset), "fingerprint")
+    new = identity_of(experiment(dataset), "fingerprint")
     later = ("feature_norm", "feature_activation", "cumulants", "heads_bias", "next_states")
     old = {key: value for key, value in new.items() if key not in later} | {"discount": 0.95}
     assert upgrade_identity(old) == new | {"discount": [0.95]}
