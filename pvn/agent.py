@@ -3,7 +3,7 @@
 import ml_collections
 import numpy as np
 
-from pvn.data.collection import Collection
+from pvn.data.store import Dataset
 from pvn.envs.registry import observation_of_game
 from pvn.errors import UserError
 from pvn.evaluation.labels import num_labelled
@@ -65,7 +65,7 @@ def first_learning(c: ml_collections.FrozenConfigDict) -> int:
 
 
 def check_labels(
-    c: ml_collections.FrozenConfigDict, dataset: Collection, subject: Subject, num_actions: int
+    c: ml_collections.FrozenConfigDict, dataset: Dataset, subject: Subject, num_actions: int
 ) -> None:
     """Checks datasets of labels.
 

@@ -35,7 +35,8 @@ from absl import flags
 from pvn import config as cfg
 from pvn import console
 from pvn.agent import FIELDS, check_encoder, check_labels, check_together, last_step, new_learner
-from pvn.data.collection import Collection, open_collection
+from pvn.data.joined import open_datasets
+from pvn.data.store import Dataset
 from pvn.envs.environment import Environments
 from pvn.envs.registry import make_envs
 from pvn.errors import UserError
@@ -140,7 +141,7 @@ def by_interaction(
     return outcome_of(e, rollout, learner)
 
 
-def by_labels(e: Evaluation, saved: Checkpoint | None, dataset: Collection) -> Outcome | None:
+def by_labels(e: Evaluation, saved: Checkpoint | None, dataset: Dataset) -> Outcome | None:
     """Learns from each number of labels, and plays. Returns the outcome with the most labels.
 
     Returns None after a stop.
@@ -202,7 +203,7 @@ def evaluate(
     run: Run,
     learner: Learner | None,
     *,
-    dataset: Collection | None = None,
+    dataset: Dataset | None = None,
     open_store: OpenStore | None = None,
 ) -> int:
     """Runs or resumes the evaluation with config `c` in a run directory. Returns the exit status.
@@ -283,7 +284,7 @@ def main() -> int:
         trained=trains_encoder(c.head, c.to_dict()),
     )
     envs = make_envs(subject.game, c.num_envs)
-    dataset = open_collection(_DATASET.value) if _DATASET.value else None
+    dataset = open_datasets(_DATASET.value) if _DATASET.value else None
     if dataset:
         check_labels(c, dataset, subject, envs.num_actions)
     elif subject.features is not None:

@@ -11,9 +11,9 @@ import ml_collections
 import numpy as np
 
 from pvn import console
-from pvn.data.collection import Collection, collection_transitions, open_collection
+from pvn.data.joined import open_datasets, transitions_of
 from pvn.data.schedule import Schedule, make_schedule
-from pvn.data.store import read_attributes, unfinished
+from pvn.data.store import Dataset, read_attributes, unfinished
 from pvn.data.transitions import Transitions
 from pvn.errors import UserError
 from pvn.features.successor import Successor, Task
@@ -98,7 +98,7 @@ class Experiment(NamedTuple):
     config: ml_collections.FrozenConfigDict
     family: str  # name of the config section with the indicator's settings
     devices: list[jax.Device]  # of all processes
-    collection: Collection
+    dataset: Dataset
     transitions: Transitions
     schedule: Schedule
     encoder: Network
@@ -119,7 +119,7 @@ class Experiment(NamedTuple):
     @property
     def observation(self) -> ObservationSpec:
         """What an observation is."""
-        return self.collection.rows.observation
+        return self.dataset.rows.observation
 
     @property
     def example(self) -> jax.Array:
@@ -145,8 +145,8 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
         if inverse
         else make_indicator(c.indicator, settings(**c[family]), c.num_tasks, c.cumulants)
     )
-    collection = open_collection(c.dataset.split(","))
-    observation = collection.rows.observation
+    dataset = open_datasets(c.dataset.split(","))
+    observation = dataset.rows.observation
     encoder = make_encoder(
         c.encoder,
         width=c.width,
@@ -156,12 +156,10 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
         feature_activation=c.feature_activation,
         observation_shape=observation.shape,
     )
-    for path in collection.paths:
+    for path in dataset.paths:
         if what := unfinished(read_attributes(path)):
             console.say(f"warning: dataset {path}: {what}")
-    transitions = collection_transitions(
-        collection, max(c.discount) if c.loss == "monte_carlo" else None
-    )
+    transitions = transitions_of(dataset, max(c.discount) if c.loss == "monte_carlo" else None)
     schedule = make_schedule(
         c.seed,
         transitions,
@@ -171,21 +169,21 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
         memory=_memory_for_data(c.data_residency),
         reuse=c.data_reuse,
     )
-    check_together(c, indicator, schedule, len(devices), len(collection.paths))
+    check_together(c, indicator, schedule, len(devices), len(dataset.paths))
     shapes_of_tasks(c.indicator, indicator, jnp.zeros((1, *observation.shape), jnp.uint8))
     if observation.stack < indicator.stack:
         raise UserError(
             f"config.{family}: its tasks compare {indicator.stack} frames, expected tasks of one: "
-            f"an observation of {collection.attributes['game']} has {observation.stack}"
+            f"an observation of {dataset.attributes['game']} has {observation.stack}"
         )
-    num_actions = collection.attributes["num_actions"]
+    num_actions = dataset.attributes["num_actions"]
     network = (
         make_inverse_network(encoder, num_actions)
         if inverse
         else make_proto_value_network(encoder, c.num_tasks, num_actions)
     )
     return Experiment(
-        c, family, devices, collection, transitions, schedule, encoder, network, indicator
+        c, family, devices, dataset, transitions, schedule, encoder, network, indicator
     )
 
 
@@ -277,7 +275,7 @@ def check_same(e: Experiment) -> None:
     """
     config: list[Any] = [json.dumps(e.config.to_dict(), sort_keys=True).encode()]
     columns: list[Any] = [
-        np.ascontiguousarray(column) for column in e.collection.rows.columns.values()
+        np.ascontiguousarray(column) for column in e.dataset.rows.columns.values()
     ]
     for what, parts in (("the config", config), (f"dataset {e.config.dataset}", columns)):
         digest = hashlib.sha256()
@@ -292,7 +290,7 @@ def fingerprint_of(e: Experiment) -> str:
     """The fingerprint of the data, which the first process reads for all."""
     raw = np.zeros(64, np.uint8)
     if jax.process_index() == 0:
-        raw = np.frombuffer(e.collection.compute_fingerprint().encode(), np.uint8)
+        raw = np.frombuffer(e.dataset.compute_fingerprint().encode(), np.uint8)
     return bytes(from_first(raw)).decode()
 
 

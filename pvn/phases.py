@@ -8,8 +8,8 @@ import numpy as np
 
 from pvn import console
 from pvn.agent import epsilon_at, last_step, new_learner, new_replay
-from pvn.data.collection import Collection
 from pvn.data.gif import to_gif
+from pvn.data.store import Dataset
 from pvn.envs.environment import Environments
 from pvn.envs.registry import protocol_of, time_limit
 from pvn.errors import UserError
@@ -111,7 +111,7 @@ def learn_by_interaction(
     return True
 
 
-def learn_from_labels(e: Evaluation, dataset: Collection, num_labels: int) -> Learner | None:
+def learn_from_labels(e: Evaluation, dataset: Dataset, num_labels: int) -> Learner | None:
     """Fits a new learner to the first `num_labels` rows of the data. Returns None after a stop.
 
     Args:

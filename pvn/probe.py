@@ -18,7 +18,8 @@ from absl import flags
 
 from pvn import config as cfg
 from pvn import console
-from pvn.data.store import Dataset, open_dataset
+from pvn.data.joined import open_datasets
+from pvn.data.store import Dataset
 from pvn.errors import UserError
 from pvn.evaluation.records import DIAGNOSTICS, PROBES, ProbeRow, put_probes
 from pvn.features import Features, resolve_features, weights_sha256
@@ -51,7 +52,7 @@ _AGENT = flags.DEFINE_list(
     None,
     "Names of the features in tables, one for each. Default: pvn or random_features.",
 )
-_DATASET = cfg.define_path("dataset", None, "Dataset directory.", required=True, local=False)
+_DATASET = cfg.define_paths("dataset", "Dataset directory, or several, a,b.", required=True)
 _TARGETS = flags.DEFINE_list(
     "targets",
     ["value"],
@@ -176,7 +177,7 @@ def probe_all(
     Raises:
       UserError: features are not finite or too large.
     """
-    identity = {"path": _DATASET.value, "fingerprint": dataset.compute_fingerprint()}
+    identity = {"path": dataset.path, "fingerprint": dataset.compute_fingerprint()}
     earlier: list[tuple[Subject, np.ndarray]] = []
     for subject in subjects:
         origin = _origin(subject, dataset, identity)
@@ -232,7 +233,7 @@ def _words(each: Measure) -> str:
 
 def main() -> int:
     targets = load_targets(_TARGETS.value, _SET.value)
-    dataset = open_dataset(_DATASET.value)
+    dataset = open_datasets(_DATASET.value)
     subjects = load_subjects(
         _FEATURES.value, _LIKE.value, _AGENT.value, dataset.rows.observation.shape
     )

@@ -141,7 +141,7 @@ def publish(run: Run) -> None:
 
 def export(e: Experiment, state: TrainState, fingerprint: str, workdir: Path) -> None:
     """Writes features/: the parameters of the encoder, and features.json, which describes it."""
-    c, attributes = e.config, e.collection.attributes
+    c, attributes = e.config, e.dataset.attributes
     metadata = {
         "encoder": c.encoder,
         "width": c.width,

@@ -276,7 +276,7 @@ def _draws(e: Experiment) -> tuple[Draws, ...]:
     c, counts = e.config, np.diff(e.transitions.groups)
     weights = np.array(c.dataset_weights or counts, np.float64)
     drawn = c.num_steps * c.batch_size * weights / weights.sum()
-    paths = e.collection.paths
+    paths = e.dataset.paths
     return tuple(map(Draws, paths, counts.tolist(), drawn.tolist()))
 
 

@@ -19,6 +19,7 @@ from pvn.networks.encoders import make_encoder
 from pvn.plugins import load_plugin
 from pvn.probes.target import load_target, targets_of
 from tests.observations import EXAMPLE
+from tests.probes.rows import as_dataset
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
 
@@ -136,19 +137,19 @@ def test_own_target(make, run, tmp_path):
 
 
 def test_the_target_by_hand(make, tmp_path):
-    from pvn.data.store import Dataset, Rows
+    from pvn.data.store import Rows
 
     make_target = load_plugin("target", make("target").name)
     reward = np.array([0, 0, 1, 0, 0, 0, 0, 2], np.float32)
     flags = np.zeros(8, bool)
     rows = Rows(
-        frame=None, action=None, reward=reward, terminal=np.arange(8) == 4, truncated=flags,
-        cut_start=flags, episode=np.array([0, 0, 0, 0, 0, 1, 1, 1], np.int32),
+        frame=None, action=np.zeros(8, np.int32), reward=reward, terminal=np.arange(8) == 4,
+        truncated=flags, cut_start=flags, episode=np.array([0, 0, 0, 0, 0, 1, 1, 1], np.int32),
     )  # fmt: skip
-    soon, known = make_target(horizon=2).targets(Dataset("", {}, rows), tmp_path)
+    soon, known = make_target(horizon=2).targets(as_dataset(rows), tmp_path)
     assert soon.tolist() == [0, 1, 1, 0, 0, 0, 1, 1]
     assert known.tolist() == [True] * 8
-    still = Dataset("", {}, rows._replace(reward=0 * reward))
+    still = as_dataset(rows._replace(reward=0 * reward))
     soon, known = make_target(horizon=4).targets(still, tmp_path)
     assert not soon.any()
     # Row 4 ends the first episode. The second is truncated, and no row has four rewards after it.

@@ -94,8 +94,19 @@ def test_two_feature_sets_and_all_targets(
     alike = [f"--features={features}", "--agent=one", "--nodiagnostics"]
     assert run(*common, *alike, "--noclip_rewards").returncode == 0
     assert len(_rows(tmp_path)) == len(made) + 1
+
     report = run("pvn.report", f"--inputs={tmp_path}", f"--workdir={tmp_path / 'report'}")
     assert report.returncode == 0, report.stderr
+
+    # Several datasets are probed as one.
+    second = tmp_path / "second"
+    steps = ("--num_steps=500", "--num_envs=4", "--seed=1")
+    assert run("pvn.collect", "--game=Breakout", f"--dataset={second}", *steps).returncode == 0
+    both = run(*common, *alike, "--max_rows=3500", f"--dataset={dataset},{second}")
+    assert both.returncode == 0, both.stderr
+    last = _rows(tmp_path)[-1]
+    assert last["dataset"]["path"] == f"{dataset},{second}"
+    assert last["dataset"]["fingerprint"] != made[0]["dataset"]["fingerprint"]
 
 
 def test_features_that_are_not_finite(run: Callable, dataset: Path, tmp_path: Path) -> None:

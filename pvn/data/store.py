@@ -99,15 +99,34 @@ def _read(path: str | Path, name: str, array: ts.TensorStore) -> np.ndarray:
 
 
 class Dataset(NamedTuple):
-    """A dataset, in memory or with its frames on disk."""
+    """A dataset, or several as one. The columns are in memory, the frames there or on disk."""
 
-    path: str
-    attributes: dict[str, Any]
-    rows: Rows
+    paths: tuple[str, ...]
+    attributes: dict[str, Any]  # of several: game, num_actions, protocol, list of sources
+    rows: Rows  # N rows; dataset k has rows starts[k] .. starts[k + 1] (exclusive)
+    starts: np.ndarray  # int64 [K + 1]
+
+    @property
+    def path(self) -> str:
+        """The paths, comma-separated."""
+        return ",".join(self.paths)
 
     def compute_fingerprint(self) -> str:
-        """SHA-256 over the dataset's files. Reads all of them; see `fingerprint`."""
-        return fingerprint(self.path)
+        """SHA-256 over the files of all datasets. Reads all of them; see `fingerprint`.
+
+        Raises:
+          UserError: two datasets hold the same data, so each row would count twice.
+        """
+        prints = [fingerprint(path) for path in self.paths]
+        for number, each in enumerate(prints):
+            if each in prints[:number]:
+                raise UserError(
+                    f"dataset {self.paths[number]}: holds the same data as "
+                    f"{self.paths[prints.index(each)]}; expected each dataset once"
+                )
+        if len(prints) == 1:
+            return prints[0]
+        return hashlib.sha256("".join(prints).encode()).hexdigest()
 
 
 def open_store(path: str | Path) -> ts.KvStore:
@@ -258,7 +277,8 @@ def open_dataset(path: str | Path) -> Dataset:
     ram = StoredArray(path, "ram", arrays.pop("ram")) if "ram" in arrays else None
     columns = {name: _read(path, name, array) for name, array in arrays.items()}
     columns.setdefault("cut_start", np.zeros(num_rows, bool))
-    return Dataset(str(path), attributes, Rows(frame=frame, ram=ram, **columns))
+    rows = Rows(frame=frame, ram=ram, **columns)
+    return Dataset((str(path),), attributes, rows, np.array([0, num_rows]))
 
 
 def read_dataset(path: str | Path) -> Dataset:

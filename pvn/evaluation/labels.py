@@ -4,8 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pvn.data.collection import Collection
-from pvn.data.store import Rows
+from pvn.data.store import Dataset, Rows
 from pvn.data.transitions import find_transitions, has_stack
 from pvn.evaluation.learner import Learner
 from pvn.evaluation.replay import Replay
@@ -14,23 +13,23 @@ from pvn.evaluation.rollout import check_finite
 _BATCH = 256  # observations that are mapped together
 
 
-def num_labelled(collection: Collection) -> int:
+def num_labelled(dataset: Dataset) -> int:
     """The number of rows that have a whole observation and so can be used."""
-    return int(np.sum(has_stack(collection.rows)))
+    return int(np.sum(has_stack(dataset.rows)))
 
 
-def labelled_rows(collection: Collection, num_labels: int) -> np.ndarray:
+def labelled_rows(dataset: Dataset, num_labels: int) -> np.ndarray:
     """The rows to learn from, int64 [num_labels], ascending.
 
     They are the first that have a whole observation, of each dataset in proportion to how many it
     has.
 
     Args:
-      collection: of one or several datasets.
+      dataset: of one or several datasets.
       num_labels: at most `num_labelled`.
     """
-    found = np.flatnonzero(has_stack(collection.rows))
-    edges = np.searchsorted(found, collection.starts)
+    found = np.flatnonzero(has_stack(dataset.rows))
+    edges = np.searchsorted(found, dataset.starts)
     counts = np.diff(np.round(num_labels * edges / len(found)).astype(int))
     pieces = [found[edge : edge + count] for edge, count in zip(edges[:-1], counts, strict=True)]
     return np.concatenate(pieces)

@@ -50,6 +50,11 @@ class _Task(NamedTuple):
 
 def check_collected(dataset: Dataset) -> None:
     """Raises `UserError` unless pvn.collect has made the dataset, under pvn's protocol."""
+    if len(dataset.paths) > 1:
+        raise UserError(
+            f"dataset {dataset.path}: {len(dataset.paths)} datasets, expected one: the emulator "
+            "plays the games of one dataset again"
+        )
     source = dataset.attributes.get("source", {})
     if find_game(dataset.attributes["game"]).is_minatar:
         raise UserError(

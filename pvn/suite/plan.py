@@ -50,7 +50,7 @@ KINDS = {
     "probe": _Kind("probes", "pvn.probe", "", ("agents", "dataset")),
 }
 # Fields that may name several.
-_SEVERAL = (("probe", "agents"), ("pretraining", "dataset"), ("agent", "dataset"))
+_SEVERAL = ("agents", "dataset")
 _NAME = re.compile(r"[A-Za-z0-9_]+")
 PLACEHOLDER = re.compile(r"\{(\w+)(?::([^{}]*))?\}")  # {game}, {agent:dqn}
 
@@ -96,7 +96,7 @@ def _section(kind: str, name: str, given: Any, place: str) -> Section:
         names = _names(fields.get(field, ()), f"{place}.{field}")
         if not names and field in described.needs:
             raise UserError(f"{place}.{field}: is missing")
-        if len(names) > 1 and (kind, field) not in _SEVERAL:
+        if len(names) > 1 and field not in _SEVERAL:
             raise UserError(f"{place}.{field}: {','.join(names)}, expected one")
         sources[field] = names
     vary = _flatten(_mapping(fields.get("vary", {}), f"{place}.vary"))

@@ -1,7 +1,6 @@
 import numpy as np
 
-from pvn.data.collection import Collection
-from pvn.data.store import Rows
+from pvn.data.store import Dataset, Rows
 from pvn.evaluation.labels import labelled_rows, num_labelled, remember_rows
 from pvn.evaluation.learner import Acted
 from pvn.evaluation.replay import FeatureBuffer, Replay
@@ -35,7 +34,7 @@ class PixelLearner:
 
 def test_rows_of_a_dataset_become_interactions():
     rows = dataset_rows()
-    index = labelled_rows(Collection(("a",), {}, rows, np.array([0, 18])), 15)
+    index = labelled_rows(Dataset(("a",), {}, rows, np.array([0, 18])), 15)
     assert index.tolist() == [*range(6), 9, 10, *range(11, 18)]  # rows 6 to 8 lack a frame
     replay = Replay(20, 1, FeatureBuffer(20, 1, 4), n_step=2, discount=0.5)
     assert sum(remember_rows(replay, PixelLearner(), rows, index, True)) == 15
@@ -58,7 +57,7 @@ def test_rows_of_a_dataset_become_interactions():
 def test_labels_are_the_first_rows_of_each_dataset_in_proportion():
     """The first two episodes, of which 8 rows can be used, are a dataset, and the other 7 rows."""
     rows = dataset_rows()
-    two = Collection(("a", "b"), {}, rows, np.array([0, 11, 18]))
+    two = Dataset(("a", "b"), {}, rows, np.array([0, 11, 18]))
     assert num_labelled(two) == 15
     assert labelled_rows(two, 15).tolist() == [*range(6), 9, 10, *range(11, 18)]
     for count in range(1, 16):

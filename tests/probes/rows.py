@@ -31,7 +31,7 @@ def make_rows(lengths, reward, ends=None, numbers=None):
 
 def as_dataset(rows, **attributes):
     """A dataset in memory."""
-    return Dataset("memory", attributes, rows)
+    return Dataset(("memory",), attributes, rows, np.array([0, len(rows.action)]))
 
 
 def looked_up(table):

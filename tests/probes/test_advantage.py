@@ -95,6 +95,9 @@ def test_refusals(dataset: Path, tmp_path: Path) -> None:
         UserError, match=r"stream 0: the emulator does not repeat the game: after 6 "
     ):
         target.targets(found._replace(rows=found.rows._replace(reward=wrong)), tmp_path)
+    two = found._replace(paths=(str(dataset), "other"))
+    with pytest.raises(UserError, match=r",other: 2 datasets, expected one: the emulator plays "):
+        target.targets(two, tmp_path)
     still = np.zeros((3000, 128), np.uint8)
     with pytest.raises(UserError, match="does not show the stored frame of row "):
         target.targets(found._replace(rows=found.rows._replace(ram=still)), tmp_path)

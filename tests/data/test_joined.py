@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pvn.data.collection import collection_transitions, open_collection
+from pvn.data.joined import open_datasets, transitions_of
 from pvn.data.store import Rows, fingerprint, read_dataset
 from pvn.data.writer import DatasetWriter
 from pvn.errors import UserError
@@ -43,33 +43,33 @@ def paths(tmp_path_factory):
 def test_ram_is_there_if_all_datasets_have_it(paths, tmp_path):
     ram = np.concatenate([read_dataset(path).rows.ram for path in paths])
     at = np.array([204, 3, 71, 69])
-    np.testing.assert_array_equal(open_collection(paths).rows.ram[at], ram[at], strict=True)
+    np.testing.assert_array_equal(open_datasets(paths).rows.ram[at], ram[at], strict=True)
     DatasetWriter(tmp_path, MADE).commit(make_rows(5, 9)._replace(ram=None))
-    assert open_collection([*paths, str(tmp_path)]).rows.ram is None
+    assert open_datasets([*paths, str(tmp_path)]).rows.ram is None
 
 
 def test_one_dataset_is_itself(paths):
-    collection, dataset = open_collection(paths[:1]), read_dataset(paths[0])
-    assert collection.compute_fingerprint() == fingerprint(paths[0])
-    assert collection.attributes == dataset.attributes
-    assert collection.starts.tolist() == [0, 70]
-    np.testing.assert_array_equal(collection.rows.frame[:], dataset.rows.frame)
+    one, dataset = open_datasets(paths[:1]), read_dataset(paths[0])
+    assert one.compute_fingerprint() == fingerprint(paths[0])
+    assert one.attributes == dataset.attributes
+    assert one.starts.tolist() == [0, 70]
+    np.testing.assert_array_equal(one.rows.frame[:], dataset.rows.frame)
 
 
 def test_several_are_concatenated(paths):
-    collection = open_collection(paths)
-    assert collection.starts.tolist() == [0, 70, 75, 205]
+    dataset = open_datasets(paths)
+    assert dataset.starts.tolist() == [0, 70, 75, 205]
     parts = [read_dataset(path).rows for path in paths]
     for name in ("action", "reward", "terminal", "truncated", "cut_start"):
         expected = np.concatenate([getattr(part, name) for part in parts])
-        np.testing.assert_array_equal(getattr(collection.rows, name), expected, strict=True)
+        np.testing.assert_array_equal(getattr(dataset.rows, name), expected, strict=True)
     # 14, 1 and 26 episodes, numbered consecutively.
-    np.testing.assert_array_equal(collection.rows.episode, np.arange(205) // 5)
-    assert collection.rows.episode.dtype == np.int32
-    assert len(collection.rows.frame) == 205
-    assert collection.attributes["source"] == [{"kind": "test"}] * 3
+    np.testing.assert_array_equal(dataset.rows.episode, np.arange(205) // 5)
+    assert dataset.rows.episode.dtype == np.int32
+    assert len(dataset.rows.frame) == 205
+    assert dataset.attributes["source"] == [{"kind": "test"}] * 3
     orders = (paths, paths[::-1], paths[:2])
-    others = {open_collection(order).compute_fingerprint() for order in orders}
+    others = {open_datasets(order).compute_fingerprint() for order in orders}
     assert len(others) == 3
 
 
@@ -77,24 +77,24 @@ def test_the_same_data_twice_would_count_twice(paths, tmp_path):
     shutil.copytree(paths[1], tmp_path / "copy")
     for other in (paths[1], str(tmp_path / "copy")):
         with pytest.raises(UserError) as caught:
-            open_collection([paths[0], paths[1], other]).compute_fingerprint()
+            open_datasets([paths[0], paths[1], other]).compute_fingerprint()
         assert str(caught.value) == (
             f"dataset {other}: holds the same data as {paths[1]}; expected each dataset once"
         )
 
 
 def test_transitions_of_each_dataset(paths):
-    collection = open_collection(paths)
-    transitions = collection_transitions(collection)
+    dataset = open_datasets(paths)
+    transitions = transitions_of(dataset)
     # Episodes of five. The first of each dataset is cut: its first three rows have no stack.
     assert transitions.groups.tolist() == [0, 67, 69, 196]
-    assert transitions.rows is collection.rows
+    assert transitions.rows is dataset.rows
 
 
 @settings(deadline=None, derandomize=True, max_examples=60)
 @given(st.data())
 def test_frames_are_found_wherever_they_are(paths, data):
-    frames = open_collection(paths).rows.frame
+    frames = open_datasets(paths).rows.frame
     expected = np.concatenate([read_dataset(path).rows.frame for path in paths])
     first = data.draw(st.integers(0, 204))
     stop = data.draw(st.integers(first + 1, 210))
@@ -116,4 +116,4 @@ def test_frames_are_found_wherever_they_are(paths, data):
 def test_datasets_that_do_not_go_together(paths, tmp_path, change, message):
     DatasetWriter(tmp_path, MADE | change).commit(make_rows(5, 0))
     with pytest.raises(UserError, match=f"^dataset {tmp_path}: {message}$"):
-        open_collection([paths[0], str(tmp_path)])
+        open_datasets([paths[0], str(tmp_path)])

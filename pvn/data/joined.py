@@ -1,43 +1,16 @@
 """Several datasets as one: their rows are concatenated, their episodes renumbered."""
 
-import hashlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from pvn.data.returns import known_returns
-from pvn.data.store import COLUMNS, Rows, fingerprint, open_dataset
+from pvn.data.store import COLUMNS, Dataset, Rows, open_dataset
 from pvn.data.transitions import Transitions, find_transitions
 from pvn.errors import UserError
 
 _AGREE = ("game", "num_actions", "protocol", "frame_shape")  # attributes that must be equal
-
-
-class Collection(NamedTuple):
-    """One or several datasets, with all columns in memory and the frames on disk."""
-
-    paths: tuple[str, ...]
-    attributes: dict[str, Any]  # of several: game, num_actions, protocol, list of sources
-    rows: Rows  # N rows; dataset k has rows starts[k] .. starts[k + 1] (exclusive)
-    starts: np.ndarray  # int64 [K + 1]
-
-    def compute_fingerprint(self) -> str:
-        """SHA-256 over the files of all datasets. Reads every file.
-
-        Raises:
-          UserError: two datasets hold the same data, so each transition would count twice.
-        """
-        prints = [fingerprint(path) for path in self.paths]
-        for number, each in enumerate(prints):
-            if each in prints[:number]:
-                raise UserError(
-                    f"dataset {self.paths[number]}: holds the same data as "
-                    f"{self.paths[prints.index(each)]}; expected each dataset once"
-                )
-        if len(prints) == 1:
-            return prints[0]
-        return hashlib.sha256("".join(prints).encode()).hexdigest()
 
 
 class _Joined:
@@ -70,7 +43,7 @@ class _Joined:
         return frames
 
 
-def open_collection(paths: Sequence[str]) -> Collection:
+def open_datasets(paths: Sequence[str]) -> Dataset:
     """Opens the datasets at `paths` as one. A single dataset stays as it is.
 
     Raises:
@@ -85,9 +58,9 @@ def open_collection(paths: Sequence[str]) -> Collection:
                     f"dataset {other.path}: its {key} is {other.attributes.get(key)}, that of "
                     f"{first.path} is {first.attributes.get(key)}; expected the same"
                 )
-    starts = np.cumsum([0, *(len(dataset.rows.action) for dataset in datasets)])
     if len(datasets) == 1:
-        return Collection(tuple(paths), first.attributes, first.rows, starts)
+        return first
+    starts = np.cumsum([0, *(len(dataset.rows.action) for dataset in datasets)])
     columns: dict[str, Any] = {
         name: np.concatenate([getattr(dataset.rows, name) for dataset in datasets])
         for name in COLUMNS
@@ -105,7 +78,7 @@ def open_collection(paths: Sequence[str]) -> Collection:
         episode=np.concatenate(episodes),
         **columns,
     )
-    return Collection(
+    return Dataset(
         tuple(paths),
         {key: first.attributes[key] for key in _AGREE if key in first.attributes}
         | {"source": [dataset.attributes["source"] for dataset in datasets]},
@@ -114,10 +87,8 @@ def open_collection(paths: Sequence[str]) -> Collection:
     )
 
 
-def collection_transitions(
-    collection: Collection, monte_carlo_discount: float | None = None
-) -> Transitions:
-    """The transitions of a collection.
+def transitions_of(dataset: Dataset, monte_carlo_discount: float | None = None) -> Transitions:
+    """The transitions of a dataset, or of several as one.
 
     monte_carlo_discount: keep only transitions whose return at this discount is known (see
       `known_returns`); None: keep all.
@@ -125,7 +96,7 @@ def collection_transitions(
     Raises:
       UserError: a dataset has no such transition.
     """
-    rows = collection.rows
+    rows = dataset.rows
     where = None
     why = "holds no transitions, only single rows"
     if monte_carlo_discount is not None:
@@ -134,8 +105,8 @@ def collection_transitions(
             "no episode is long enough for its discounted return to be known; collect more steps "
             "or lower config.discount"
         )
-    transitions = find_transitions(rows, collection.starts, where)
-    for path, count in zip(collection.paths, np.diff(transitions.groups), strict=True):
+    transitions = find_transitions(rows, dataset.starts, where)
+    for path, count in zip(dataset.paths, np.diff(transitions.groups), strict=True):
         if not count:
             raise UserError(f"dataset {path}: {why}")
     return transitions
