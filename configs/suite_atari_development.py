@@ -1,0 +1,90 @@
+"""Which settings of pretraining help on Atari: probes and label curves on development games.
+
+    python -m pvn.suite --config=configs/suite_atari_development.py \
+        --workdir=results/atari_development
+
+`policies/atari.py` is a file of yours with a class for each game that plays well
+(docs/extending.md); results/atari_development/README.md says whose agents we used. Each variant is
+pretrained on 105,000 transitions: a third each of that policy with epsilon 0.05, of the same with
+0.3, and of random play. Probes are on other data of the same three kinds. A linear head is fitted
+to the Monte Carlo values of 30,000 and 100,000 labels of the data, and plays. docs/suite.md explains
+the fields.
+"""
+
+from typing import Any
+
+import ml_collections
+
+LOCAL: dict[str, Any] = {
+    "indicator": "local_network",
+    "num_tasks": 500,
+    "cumulants": "standardised",
+    "feature_norm": "layer_norm",
+    "learning_rate": 3e-4,
+}
+VARIANTS: dict[str, dict[str, Any]] = {
+    # The defaults up to November 2026.
+    "whole_screen": {
+        "indicator": "random_network",
+        "num_tasks": 100,
+        "cumulants": "raw",
+        "feature_norm": "none",
+        "learning_rate": 1e-3,
+    },
+    "local": LOCAL,
+    "local_p_0_2": LOCAL | {"local_network": {"proportion": 0.2}},
+    "local_behaviour": LOCAL | {"target_policy": "behaviour"},
+}
+POLICY = "policies/atari.py:{game}"
+KINDS: dict[str, dict[str, Any]] = {
+    "good": {"policy": POLICY, "epsilon": 0.05},
+    "medium": {"policy": POLICY, "epsilon": 0.3},
+    "random": {},
+}
+LABELS = {
+    "num_labels": (30_000, 100_000),
+    "fqi": {"sweeps": 0},
+    "discount": 0.97,
+    "eval_episodes": 32,
+    "eval_epsilon": 0.05,
+    "videos": False,
+}
+
+
+def get_config() -> ml_collections.ConfigDict:
+    config = ml_collections.ConfigDict()
+    config.games = ("Breakout", "Pong")
+    config.seeds = (0, 1, 2)
+    config.datasets = {
+        name: {"flags": {"num_steps": 35_000} | flags} for name, flags in KINDS.items()
+    } | {
+        f"{name}_probe": {"flags": {"num_steps": 12_000, "seed": "10{seed}"} | flags}
+        for name, flags in KINDS.items()
+    }
+    config.pretrainings = {
+        name: {
+            "dataset": ",".join(KINDS),
+            "config": "configs/pretrain.py",
+            "overrides": changes | {"num_steps": 4_500},
+        }
+        for name, changes in VARIANTS.items()
+    }
+    config.agents = {
+        name: {"dataset": ",".join(KINDS), "overrides": LABELS} | subject
+        for name, subject in (
+            {"untrained": {"features": "random", "like": "whole_screen"}}
+            | {name: {"features": name} for name in VARIANTS}
+        ).items()
+    }
+    config.probes = {
+        "mixed": {
+            "agents": ",".join(config.agents),
+            "dataset": ",".join(f"{name}_probe" for name in KINDS),
+            "flags": {
+                "targets": "value,reward,action,ram",
+                "set": f"action.policy={POLICY}",
+                "discount": 0.95,
+            },
+        }
+    }
+    return config
