@@ -49,9 +49,7 @@ def run_script(compilations: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return command
 
 
-@pytest.fixture(scope="module")
-def features(run: Callable, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    workdir = tmp_path_factory.mktemp("evaluate") / "run"
+def _pretrain(run: Callable, dataset: Path, workdir: Path, *more: str) -> Path:
     result = run(
         "pvn.pretrain",
         f"--config.dataset={dataset}",
@@ -61,17 +59,31 @@ def features(run: Callable, dataset: Path, tmp_path_factory: pytest.TempPathFact
         "--config.random_network.tasks_per_network=4",
         "--config.num_steps=10",
         "--config.batch_size=8",
+        *more,
     )
     assert result.returncode == 0, result.stderr
     return workdir
+
+
+@pytest.fixture(scope="module")
+def features(run: Callable, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of Atari's Breakout."""
+    return _pretrain(run, dataset, tmp_path_factory.mktemp("evaluate") / "run")
+
+
+@pytest.fixture(scope="module")
+def small(run: Callable, minatar: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of MinAtar's Breakout, for tests to which the game is all the same."""
+    workdir = tmp_path_factory.mktemp("evaluate") / "small"
+    return _pretrain(run, minatar, workdir, "--config.encoder=minatar")
 
 
 def _rows(workdir: Path, name: str = "scores.jsonl") -> list[dict]:
     return [json.loads(line) for line in (workdir / name).read_text().splitlines()]
 
 
-def test_successor_heads_play(run: Callable, features: Path, dataset: Path, tmp_path: Path) -> None:
-    arguments = [f"--features={features}", *TINY, f"--dataset={dataset}", f"--workdir={tmp_path}"]
+def test_successor_heads_play(run: Callable, small: Path, minatar: Path, tmp_path: Path) -> None:
+    arguments = [f"--features={small}", *TINY, f"--dataset={minatar}", f"--workdir={tmp_path}"]
     arguments += ["--config.head=successor", "--config.num_labels=(500,2000)"]
     wrong = run("pvn.evaluate", *arguments)
     assert wrong.returncode == 1
@@ -253,14 +265,14 @@ def broken_features(features: Path, copy: Path, bias: float) -> Path:
 )
 def test_a_head_that_diverged_is_not_played_or_reported(
     run: Callable,
-    features: Path,
+    small: Path,
     tmp_path: Path,
     head: str,
     bias: float,
     more: list[str],
     message: str,
 ) -> None:
-    broken = broken_features(features, tmp_path / "features", bias)
+    broken = broken_features(small, tmp_path / "features", bias)
     workdir = tmp_path / "eval"
     arguments = [f"--features={broken}", f"--workdir={workdir}", f"--config.head={head}", *more]
     result = run("pvn.evaluate", *TINY, *arguments)
@@ -277,9 +289,9 @@ def test_a_head_that_diverged_is_not_played_or_reported(
 
 
 def test_moved_features_are_the_same_and_others_are_not(
-    run: Callable, features: Path, tmp_path: Path
+    run: Callable, small: Path, tmp_path: Path
 ) -> None:
-    copy = broken_features(features, tmp_path / "copy", 0.5)
+    copy = broken_features(small, tmp_path / "copy", 0.5)
     arguments = ["pvn.evaluate", f"--workdir={tmp_path / 'eval'}", *TINY]
     assert run(*arguments, f"--features={copy}").returncode == 0
     copy.rename(tmp_path / "moved")
@@ -288,7 +300,7 @@ def test_moved_features_are_the_same_and_others_are_not(
     assert "complete, mean episode return" in moved.stderr
     config = json.loads((tmp_path / "eval" / "config.json").read_text())
     assert config["features"] == f"{tmp_path}/moved"
-    other = run(*arguments, f"--features={features}")
+    other = run(*arguments, f"--features={small}")
     assert other.returncode == 1
     assert "holds a run with another config: features_sha256" in other.stderr
 
@@ -306,7 +318,7 @@ from pvn.fields import whole
 
 
 class AlwaysSettings(NamedTuple):
-    action: Annotated[int, whole(0)] = 3
+    action: Annotated[int, whole(0)] = 2
 
 
 class AlwaysLearner(LinearLearner):
@@ -350,26 +362,26 @@ def get_config():
 
 
 def test_a_new_learner_with_a_setting_touches_two_files(
-    run_script: Callable, features: Path, tmp_path: Path
+    run_script: Callable, small: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "config.py").write_text(OWN_CONFIG)
 
     # Without a section in the config, the learner has its default settings.
     default = run_script(
-        OWN_LEARNER, f"--features={features}", f"--workdir={tmp_path / 'default'}", *TINY,
+        OWN_LEARNER, f"--features={small}", f"--workdir={tmp_path / 'default'}", *TINY,
         "--config.head=always", "--config.eval_episodes=1",
     )  # fmt: skip
     assert default.returncode == 0, default.stderr
     config = json.loads((tmp_path / "default" / "config.json").read_text())
-    assert config["always"] == {"action": 3}
-    own = [f"--config={tmp_path / 'config.py'}", f"--features={features}"]
+    assert config["always"] == {"action": 2}
+    own = [f"--config={tmp_path / 'config.py'}", f"--features={small}"]
     own += [f"--workdir={tmp_path / 'own'}", *TINY]
-    result = run_script(OWN_LEARNER, *own, "--config.always.action=2")
+    result = run_script(OWN_LEARNER, *own, "--config.always.action=0")
     assert result.returncode == 0, result.stderr
     assert {row["head"] for row in _rows(tmp_path / "own")} == {"always"}
     assert _rows(tmp_path / "own", "metrics.jsonl")[-1] == {"step": 1200, "fits": 11}
     head = load_file(tmp_path / "own" / "policy" / "head.safetensors")
-    assert head["0.bias"].tolist() == [0, 0, 1, 0]
+    assert head["0.bias"].tolist() == [1, 0, 0]
     wrong = run_script(OWN_LEARNER, *own, "--config.always.action=-2")
     assert wrong.returncode == 1
     assert wrong.stderr == ("error: config.always.action: -2, expected a whole number, 0 or more\n")
@@ -400,9 +412,9 @@ console.run(evaluate.main)
 
 
 def test_one_update_and_one_act_are_traced_once(
-    run_script: Callable, features: Path, tmp_path: Path
+    run_script: Callable, small: Path, tmp_path: Path
 ) -> None:
-    arguments = [f"--features={features}", f"--workdir={tmp_path / 'eval'}", "--config.head=dqn"]
+    arguments = [f"--features={small}", f"--workdir={tmp_path / 'eval'}", "--config.head=dqn"]
     result = run_script(COUNTED, *arguments, *TINY, "--config.videos=True")
     assert result.returncode == 0, result.stderr
     assert result.stdout == "{'q_losses': 1, 'act': 1}\n"
@@ -413,7 +425,7 @@ def test_one_update_and_one_act_are_traced_once(
 
 def test_agents_can_be_named(run: Callable, tmp_path: Path) -> None:
     result = run(
-        "pvn.evaluate", "--features=none", "--game=Breakout", f"--workdir={tmp_path}",
+        "pvn.evaluate", "--features=none", "--game=MinAtar/Breakout", f"--workdir={tmp_path}",
         "--config.eval_episodes=2", "--config.num_envs=2", "--agent=mine",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
@@ -426,7 +438,7 @@ def test_end_to_end_saves_features_and_a_dataset_from_which_others_learn(
     agent, data, labels = (tmp_path / name for name in ("agent", "data", "labels"))
     fewer = ["--config.eval_episodes=2"]
     result = run(
-        "pvn.evaluate", "--features=random", "--game=Breakout", *TINY, "--config.head=dqn",
+        "pvn.evaluate", "--features=random", "--game=MinAtar/Breakout", *TINY, "--config.head=dqn",
         "--config.dqn.encoder_learning_rate=1e-4", "--config.num_steps=800", *fewer,
         "--config.dqn.update_every=8",
         "--config.dqn.priority_exponent=0.5", f"--save_dataset={data}", f"--workdir={agent}",
@@ -442,8 +454,8 @@ def test_end_to_end_saves_features_and_a_dataset_from_which_others_learn(
 
     # Another run does not write over it.
     other = run(
-        "pvn.evaluate", "--features=random", "--game=Breakout", *TINY, f"--save_dataset={data}",
-        "--agent=end_to_end", f"--workdir={tmp_path / 'other'}",
+        "pvn.evaluate", "--features=random", "--game=MinAtar/Breakout", *TINY,
+        f"--save_dataset={data}", "--agent=end_to_end", f"--workdir={tmp_path / 'other'}",
     )  # fmt: skip
     assert other.returncode == 1
     assert other.stderr == (

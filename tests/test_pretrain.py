@@ -32,15 +32,28 @@ def _metrics(workdir: Path) -> list[dict[str, float]]:
     return [{k: v for k, v in row.items() if k not in TIMING} for row in rows]
 
 
-def _arguments(dataset: Path, workdir: Path, *more: str) -> list[str]:
+def _on_atari(dataset: Path, workdir: Path, *more: str) -> list[str]:
     return ["pvn.pretrain", f"--config.dataset={dataset}", f"--workdir={workdir}", *TINY, *more]
 
 
+def _arguments(minatar: Path, workdir: Path, *more: str) -> list[str]:
+    return _on_atari(minatar, workdir, "--config.encoder=minatar", *more)
+
+
 @pytest.fixture(scope="module")
-def whole(run: Callable, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(run: Callable, minatar: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """60 steps without interruption."""
     workdir = tmp_path_factory.mktemp("pretrain") / "whole"
-    result = run(*_arguments(dataset, workdir, "--config.num_steps=60"))
+    result = run(*_arguments(minatar, workdir, "--config.num_steps=60"))
+    assert result.returncode == 0, result.stderr
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def on_atari(run: Callable, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 steps on Atari without interruption."""
+    workdir = tmp_path_factory.mktemp("pretrain") / "atari"
+    result = run(*_on_atari(dataset, workdir, "--config.num_steps=60"))
     assert result.returncode == 0, result.stderr
     *warnings, last = result.stderr.splitlines()
     assert last == f"{workdir}: 60 steps; features in {workdir / 'features'}"
@@ -48,13 +61,13 @@ def whole(run: Callable, dataset: Path, tmp_path_factory: pytest.TempPathFactory
     return workdir
 
 
-def test_what_a_run_leaves(whole: Path, dataset: Path) -> None:
-    assert {path.name for path in whole.iterdir()} == WORKDIR_FILES
-    assert json.loads((whole / "config.json").read_text())["num_features"] == 64
-    story = json.loads((whole / "run.json").read_text())
+def test_what_a_run_leaves(on_atari: Path, dataset: Path) -> None:
+    assert {path.name for path in on_atari.iterdir()} == WORKDIR_FILES
+    assert json.loads((on_atari / "config.json").read_text())["num_features"] == 64
+    story = json.loads((on_atari / "run.json").read_text())
     assert story["versions"]["jax"]
     assert any("pretrain" in word for word in story["command"])
-    rows = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (on_atari / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == list(range(10, 61, 10))
     assert set(rows[-1]) == {
         "step",
@@ -77,12 +90,12 @@ def test_what_a_run_leaves(whole: Path, dataset: Path) -> None:
     # The encoder is not dead and has learned, so the comparisons below mean something.
     assert rows[-1]["feature_rank"] > 1
     assert rows[-1]["explained_variance"] > rows[0]["explained_variance"] > -1
-    assert list((whole / "tensorboard").glob("events.*"))
-    features = pvn.load_features(whole)
+    assert list((on_atari / "tensorboard").glob("events.*"))
+    features = pvn.load_features(on_atari)
     assert features.metadata["step"] == 60
     assert features.metadata["game"] == "Breakout"
     assert features(np.zeros((3, 84, 84, 4), np.uint8)).shape == (3, 64)
-    assert "load_features" in (whole / "features" / "README.md").read_text()
+    assert "load_features" in (on_atari / "features" / "README.md").read_text()
 
 
 def _assert_same(workdir: Path, whole: Path) -> None:
@@ -103,11 +116,11 @@ def test_stopped_and_resumed_is_bit_for_bit_the_same(
     run: Callable,
     start: Callable,
     dataset: Path,
-    whole: Path,
+    on_atari: Path,
     tmp_path: Path,
 ) -> None:
     workdir = tmp_path / "killed"
-    arguments = _arguments(dataset, workdir, "--config.num_steps=60")
+    arguments = _on_atari(dataset, workdir, "--config.num_steps=60")
     process = start(*arguments)
     while process.poll() is None:
         time.sleep(0.005)
@@ -123,23 +136,23 @@ def test_stopped_and_resumed_is_bit_for_bit_the_same(
     assert pvn.load_features(workdir).metadata["step"] < 60
     result = run(*arguments)
     assert result.returncode == 0, result.stderr
-    _assert_same(workdir, whole)
+    _assert_same(workdir, on_atari)
 
 
 def test_a_finished_run_is_left_alone_and_can_be_extended(
-    run: Callable, dataset: Path, whole: Path, tmp_path: Path
+    run: Callable, minatar: Path, whole: Path, tmp_path: Path
 ) -> None:
     workdir, moved = tmp_path / "extended", tmp_path / "moved"
-    assert run(*_arguments(dataset, workdir, "--config.num_steps=30")).returncode == 0
+    assert run(*_arguments(minatar, workdir, "--config.num_steps=30")).returncode == 0
     shutil.rmtree(workdir / "features")  # as after a kill: they are written again
     checkpoints = workdir / "checkpoints"
     before = {path: path.read_bytes() for path in checkpoints.rglob("*") if path.is_file()}
-    again = run(*_arguments(dataset, workdir, "--config.num_steps=30"))
+    again = run(*_arguments(minatar, workdir, "--config.num_steps=30"))
     assert again.returncode == 0
     assert "complete at step 30" in again.stderr
     assert pvn.load_features(workdir).metadata["step"] == 30
     assert {path: path.read_bytes() for path in checkpoints.rglob("*") if path.is_file()} == before
-    shutil.copytree(dataset, moved)  # moved data are the same data
+    shutil.copytree(minatar, moved)  # moved data are the same data
     assert run(*_arguments(moved, workdir, "--config.num_steps=60")).returncode == 0
     assert pvn.load_features(workdir).metadata["dataset"]["path"] == str(moved)
     assert _metrics(workdir) == _metrics(whole)
@@ -154,7 +167,7 @@ def test_a_finished_run_is_left_alone_and_can_be_extended(
         ],
         [
             *("--config.indicator=random_cumulant", "--config.loss=monte_carlo"),
-            *("--config.encoder=impala", "--config.dtype=bfloat16", "--config.optimizer=rmsprop"),
+            *("--config.width=2", "--config.dtype=bfloat16", "--config.optimizer=rmsprop"),
         ],
         [
             *("--config.indicator=local_network", "--config.local_network.tasks_per_network=6"),
@@ -163,9 +176,8 @@ def test_a_finished_run_is_left_alone_and_can_be_extended(
             *("--config.feature_norm=layer_norm", "--config.feature_activation=tanh"),
         ],
         [
-            *("--config.indicator=local_network", "--config.local_network.change"),
+            *("--config.indicator=random_hash", "--config.heads_bias=fixed_point"),
             *("--config.loss=monte_carlo", "--config.discount=0.9,0.5"),
-            "--config.heads_bias=fixed_point",
         ],
         ["--config.loss=inverse_dynamics", "--config.cumulants=standardised"],
         [
@@ -175,8 +187,16 @@ def test_a_finished_run_is_left_alone_and_can_be_extended(
         ],
     ],
 )
-def test_options_run(run: Callable, dataset: Path, tmp_path: Path, changes: list[str]) -> None:
-    result = run(*_arguments(dataset, tmp_path / "run", "--config.num_steps=10", *changes))
+def test_options_run(run: Callable, minatar: Path, tmp_path: Path, changes: list[str]) -> None:
+    result = run(*_arguments(minatar, tmp_path / "run", "--config.num_steps=10", *changes))
+    assert result.returncode == 0, result.stderr
+    assert np.isfinite(_metrics(tmp_path / "run")[0]["loss"])
+
+
+def test_changes_of_units_run(run: Callable, dataset: Path, tmp_path: Path) -> None:
+    """They need an observation of two frames, which MinAtar does not have."""
+    changes = ("--config.indicator=local_network", "--config.local_network.change")
+    result = run(*_on_atari(dataset, tmp_path / "run", "--config.num_steps=10", *changes))
     assert result.returncode == 0, result.stderr
     assert np.isfinite(_metrics(tmp_path / "run")[0]["loss"])
 
@@ -185,11 +205,12 @@ def test_quantile_regression_reaches_the_proportion(
     run: Callable, dataset: Path, tmp_path: Path
 ) -> None:
     result = run(
-        *_arguments(
+        *_on_atari(
             dataset,
             tmp_path / "run",
-            "--config.num_steps=4000",
-            "--config.warmup_steps=4000",
+            "--config.num_steps=1500",
+            "--config.warmup_steps=1500",
+            "--config.threshold_learning_rate=2e-4",
             "--config.random_network.threshold_from=quantile_regression",
             "--config.num_tasks=30",
             "--config.random_network.tasks_per_network=30",
@@ -202,7 +223,7 @@ def test_quantile_regression_reaches_the_proportion(
     assert _metrics(tmp_path / "run")[-1]["activation_mean"] == pytest.approx(0.05, rel=0.1)
 
 
-def test_a_persons_own_encoder(run: Callable, dataset: Path, tmp_path: Path) -> None:
+def test_a_persons_own_encoder(run: Callable, minatar: Path, tmp_path: Path) -> None:
     """Of Haiku. (Encoders of Flax too: tests/networks/test_encoders.py, tests/test_features.py.)"""
     file, workdir = tmp_path / "mine.py", tmp_path / "run"
     file.write_text("""
@@ -210,16 +231,16 @@ import haiku as hk
 
 def Own(width, num_features, dtype):
     def forward(x):
-        x = x[:, ::4, ::4].astype(dtype) / 255
+        x = x[:, ::2, ::2].astype(dtype)
         return hk.nets.MLP([width, num_features])(x.reshape(x.shape[0], -1))
     return hk.transform(forward)
 """)
     result = run(
-        *_arguments(dataset, workdir, "--config.num_steps=10", f"--config.encoder={file}:Own")
+        *_arguments(minatar, workdir, "--config.num_steps=10", f"--config.encoder={file}:Own")
     )
     assert result.returncode == 0, result.stderr
     file.unlink()
-    states = np.random.default_rng(0).integers(0, 256, (3, 84, 84, 4), dtype=np.uint8)
+    states = np.random.default_rng(0).integers(0, 2, (3, 10, 10, 4), dtype=np.uint8)
     assert pvn.load_features(workdir)(states).std() > 0
 
 
@@ -296,7 +317,7 @@ def test_tasks_that_cannot_be_drawn(run: Callable, dataset: Path, tmp_path: Path
     workdir = tmp_path / "run"
     flags = ("--config.indicator=local_network", "--config.num_tasks=8000")
     large = "--config.local_network.tasks_per_network=8000"
-    result = run(*_arguments(dataset, workdir, *flags, large))
+    result = run(*_on_atari(dataset, workdir, *flags, large))
     assert result.returncode == 1
     assert result.stderr == (
         "error: config.local_network: a network has 7744 units for observations [84, 84, 4], "
@@ -329,7 +350,7 @@ def test_a_flipped_bit_in_a_shard_is_named(run: Callable, dataset: Path, tmp_pat
     raw = bytearray(shard.read_bytes())
     raw[len(raw) // 3] ^= 16
     shard.write_bytes(raw)
-    result = run(*_arguments(broken, tmp_path / "run", "--config.num_steps=10"))
+    result = run(*_on_atari(broken, tmp_path / "run", "--config.num_steps=10"))
     assert result.returncode == 1
     assert result.stderr.startswith(f"error: dataset {broken}: array frame cannot be read")
     assert str(shard) in result.stderr
@@ -337,11 +358,11 @@ def test_a_flipped_bit_in_a_shard_is_named(run: Callable, dataset: Path, tmp_pat
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(
-    run: Callable, dataset: Path, tmp_path: Path
+    run: Callable, minatar: Path, tmp_path: Path
 ) -> None:
     workdir = tmp_path / "run"
     result = run(
-        *_arguments(dataset, workdir, "--config.num_steps=100", "--config.learning_rate=1e30")
+        *_arguments(minatar, workdir, "--config.num_steps=100", "--config.learning_rate=1e30")
     )
     assert result.returncode == 1
     assert "error: the loss or its gradient is not finite at step " in result.stderr
@@ -349,13 +370,13 @@ def test_a_loss_that_is_not_finite_stops_the_run(
 
 
 def test_another_config_in_the_same_workdir(
-    run: Callable, dataset: Path, whole: Path, tmp_path: Path
+    run: Callable, minatar: Path, whole: Path, tmp_path: Path
 ) -> None:
     workdir = tmp_path / "run"
     shutil.copytree(whole, workdir)
     (workdir / "notes.txt").write_text("mine")
     other = _arguments(
-        dataset, workdir, "--config.num_steps=10", "--config.discount=0.5", "--config.seed=3"
+        minatar, workdir, "--config.num_steps=10", "--config.discount=0.5", "--config.seed=3"
     )
     result = run(*other)
     assert result.returncode == 1
@@ -368,10 +389,10 @@ def test_another_config_in_the_same_workdir(
     assert (workdir / "notes.txt").read_text() == "mine"
 
 
-def test_broken_checkpoints(run: Callable, dataset: Path, whole: Path, tmp_path: Path) -> None:
+def test_broken_checkpoints(run: Callable, minatar: Path, whole: Path, tmp_path: Path) -> None:
     workdir = tmp_path / "run"
     shutil.copytree(whole, workdir)
-    more = _arguments(dataset, workdir, "--config.num_steps=70")
+    more = _arguments(minatar, workdir, "--config.num_steps=70")
 
     def spoil(step: int) -> None:
         folder = workdir / "checkpoints" / f"step_{step:010d}"
@@ -394,7 +415,7 @@ def test_broken_checkpoints(run: Callable, dataset: Path, whole: Path, tmp_path:
 
 
 def test_overwrite_deletes_only_a_run_of_its_own_kind(
-    run: Callable, dataset: Path, whole: Path
+    run: Callable, minatar: Path, whole: Path
 ) -> None:
     before = {p: p.read_bytes() for p in whole.rglob("*") if p.is_file()}
     result = run("pvn.evaluate", f"--features={whole}", f"--workdir={whole}", "--overwrite")
@@ -404,20 +425,20 @@ def test_overwrite_deletes_only_a_run_of_its_own_kind(
 
 
 def test_a_run_with_another_version_of_the_indicators_is_refused(
-    run: Callable, dataset: Path, whole: Path, tmp_path: Path
+    run: Callable, minatar: Path, whole: Path, tmp_path: Path
 ) -> None:
     workdir = tmp_path / "run"
     shutil.copytree(whole, workdir)
     config = json.loads((workdir / "config.json").read_text())
     del config["indicators_version"]  # as in a run of version 1
     (workdir / "config.json").write_text(json.dumps(config))
-    result = run(*_arguments(dataset, workdir, "--config.num_steps=70"))
+    result = run(*_arguments(minatar, workdir, "--config.num_steps=70"))
     assert result.returncode == 1
     assert "holds a run with another config: indicators_version (None, now 2)." in result.stderr
 
 
 def test_a_family_with_a_setting_is_one_file_and_one_line(
-    run: Callable, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Callable, minatar: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A family needs a new file and an entry in INDICATORS; its settings are config fields."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -468,7 +489,7 @@ def get_config():
     return config
 """)
     workdir = tmp_path / "run"
-    _, *flags = _arguments(dataset, workdir, "--config.num_steps=10", f"--config={config}")
+    _, *flags = _arguments(minatar, workdir, "--config.num_steps=10", f"--config={config}")
     result = run("main", *flags, "--config.brightness.power=2.0")
     assert result.returncode == 0, result.stderr
     assert json.loads((workdir / "config.json").read_text())["brightness"] == {"power": 2.0}
@@ -480,16 +501,16 @@ def get_config():
 
 
 def test_with_64_bit_numbers(
-    run: Callable, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Callable, minatar: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JAX_ENABLE_X64", "1")
-    arguments = _arguments(dataset, tmp_path / "run", "--config.num_steps=10")
+    arguments = _arguments(minatar, tmp_path / "run", "--config.num_steps=10")
     result = run(*arguments, "--config.indicator=random_hash")
     assert result.returncode == 0, result.stderr
 
 
 def test_each_step_is_compiled_once(
-    run: Callable, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Callable, minatar: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With logging and checkpoints. (On two devices: tests/learning/test_loop.py.)"""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -500,18 +521,18 @@ def test_each_step_is_compiled_once(
         "training.make_train_step = lambda **c: chex.assert_max_traces(make(**c), 1)\n"
         "console.run(pretrain.main)\n"
     )
-    _, *flags = _arguments(dataset, tmp_path / "run", "--config.num_steps=40")
+    _, *flags = _arguments(minatar, tmp_path / "run", "--config.num_steps=40")
     result = run("counting_pretrain", *flags)
     assert result.returncode == 0, result.stderr
 
 
 def test_a_dataset_that_has_grown_is_another(
-    run: Callable, dataset: Path, whole: Path, tmp_path: Path
+    run: Callable, minatar: Path, whole: Path, tmp_path: Path
 ) -> None:
     workdir, grown = tmp_path / "run", tmp_path / "grown"
     shutil.copytree(whole, workdir)
-    shutil.copytree(dataset, grown)
-    run("pvn.collect", "--game=Breakout", "--num_steps=3500", f"--dataset={grown}")
+    shutil.copytree(minatar, grown)
+    run("pvn.collect", "--game=MinAtar/Breakout", "--num_steps=3500", f"--dataset={grown}")
     more = _arguments(grown, workdir, f"--config.dataset={grown}", "--config.num_steps=70")
     result = run(*more)
     assert result.returncode == 1
@@ -519,8 +540,8 @@ def test_a_dataset_that_has_grown_is_another(
     assert (workdir / "responses" / "c" / "0" / "0").stat().st_size == 4096 * 6 * 4 + 4
 
 
-def test_warmup_with_nothing_to_regress(run: Callable, dataset: Path, tmp_path: Path) -> None:
-    result = run(*_arguments(dataset, tmp_path / "run", "--config.warmup_steps=5"))
+def test_warmup_with_nothing_to_regress(run: Callable, minatar: Path, tmp_path: Path) -> None:
+    result = run(*_arguments(minatar, tmp_path / "run", "--config.warmup_steps=5"))
     assert result.returncode == 1
     assert (
         "error: config.warmup_steps: 5, expected 0: there are no thresholds to regress"
