@@ -7,7 +7,8 @@ by draw. Two things differ from it. An episode is truncated after `max_num_steps
 the package it may go on for ever. And each environment has its own seed.
 """
 
-import importlib
+import importlib.util
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,15 +22,26 @@ _RAMPING: bool = MINATAR_PROTOCOL["difficulty_ramping"]
 _LIMIT: int = MINATAR_PROTOCOL["max_num_steps_per_episode"]
 
 
+def _rules(name: str) -> Any:
+    """The package's module of a game. The package itself imports libraries for drawing: 2 s."""
+    package = importlib.util.find_spec("minatar")
+    assert package and package.submodule_search_locations
+    file = Path(package.submodule_search_locations[0], "environments", f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"minatar_{name}", file)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 class MinAtarEnvs:
     """E games that take steps together, one after the other in this thread."""
 
     def __init__(self, game: str, num_envs: int):
         """Raises `UserError` if there is no such game."""
         found = find_game(game)
-        # `minatar` itself imports libraries for drawing.
-        module = importlib.import_module(f"minatar.environments.{found.rom_id}")
-        self._games: list[Any] = [module.Env(ramping=_RAMPING) for _ in range(num_envs)]
+        rules = _rules(found.rom_id)
+        self._games: list[Any] = [rules.Env(ramping=_RAMPING) for _ in range(num_envs)]
         self._actions: list[int] = self._games[0].minimal_action_set()
         self.game, self.num_envs, self.num_actions = game, num_envs, len(self._actions)
         self._random = [np.random.RandomState(0)] * num_envs

@@ -1,5 +1,6 @@
 """Returns of all rows of a replay: the n-step return, and the return to the end of the episode."""
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -44,16 +45,19 @@ def compute_returns(rows: State, discount: float, n_step: int | None) -> Returns
 def _sum_to_end(
     reward: np.ndarray, terminal: np.ndarray, stops: np.ndarray, discount: float
 ) -> Returns:
-    total, scale = np.zeros(reward.shape), np.ones(reward.shape)
-    at = np.repeat(np.arange(len(reward))[:, None], reward.shape[1], axis=1)
-    for t in range(len(reward) - 1, -1, -1):
-        total[t] = np.where(stops[t], 0, reward[t])
-        scale[t] = np.where(terminal[t], 0, 1)
-        going = ~stops[t] & ~terminal[t]
-        if going.any():  # never in the last timestep
-            total[t, going] += discount * total[t + 1, going]
-            scale[t, going] = discount * scale[t + 1, going]
-            at[t, going] = at[t + 1, going]
+    length = len(reward)
+    time = np.arange(length)[:, None]
+    ends = np.where(terminal | stops, time, length)  # the last timestep ends somehow
+    at = np.minimum.accumulate(ends[::-1])[::-1]
+    total, scale = np.where(stops, 0, reward), np.where(terminal, 0.0, 1.0)
+    # All rows at the same distance from their end, from the nearest on.
+    distance = (at - time).ravel()
+    by_distance = np.argsort(distance, kind="stable")
+    edges = np.searchsorted(distance[by_distance], np.arange(1, distance.max() + 2))
+    for first, last in itertools.pairwise(edges.tolist()):
+        row, env = np.divmod(by_distance[first:last], reward.shape[1])
+        total[row, env] += discount * total[row + 1, env]
+        scale[row, env] = discount * scale[row + 1, env]
     return Returns(total, scale, at)
 
 
