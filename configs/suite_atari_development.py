@@ -7,8 +7,8 @@
 (docs/extending.md); results/atari_development/README.md says whose agents we used. Each variant is
 pretrained on 105,000 transitions: a third each of that policy with epsilon 0.05, of the same with
 0.3, and of random play. Probes are on other data of the same three kinds. A linear head is fitted
-to the Monte Carlo values of 30,000 and 100,000 labels of the data, and plays. docs/suite.md explains
-the fields.
+to the Monte Carlo values of 30,000 and 100,000 labels of the data, and plays. docs/suite.md
+explains the fields.
 """
 
 from typing import Any
@@ -17,6 +17,7 @@ import ml_collections
 
 LOCAL: dict[str, Any] = {
     "indicator": "local_network",
+    "local_network": {"tasks_per_network": 500},
     "num_tasks": 500,
     "cumulants": "standardised",
     "feature_norm": "layer_norm",
@@ -32,7 +33,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "learning_rate": 1e-3,
     },
     "local": LOCAL,
-    "local_p_0_2": LOCAL | {"local_network": {"proportion": 0.2}},
+    "local_p_0_2": LOCAL | {"local_network": {"tasks_per_network": 500, "proportion": 0.2}},
     "local_behaviour": LOCAL | {"target_policy": "behaviour"},
 }
 POLICY = "policies/atari.py:{game}"

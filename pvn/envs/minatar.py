@@ -25,10 +25,12 @@ _LIMIT: int = MINATAR_PROTOCOL["max_num_steps_per_episode"]
 def _rules(name: str) -> Any:
     """The package's module of a game. The package itself imports libraries for drawing: 2 s."""
     package = importlib.util.find_spec("minatar")
-    assert package and package.submodule_search_locations
-    file = Path(package.submodule_search_locations[0], "environments", f"{name}.py")
+    assert package is not None
+    assert package.origin is not None  # its __init__.py
+    file = Path(package.origin).parent / "environments" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(f"minatar_{name}", file)
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
