@@ -114,22 +114,23 @@ def start(compilations: Path) -> Callable[..., subprocess.Popen[str]]:
     return command
 
 
-@pytest.fixture(scope="session")
-def dataset(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """3,000 steps of real Breakout."""
-    path = tmp_path_factory.mktemp("data") / "breakout"
-    result = run("pvn.collect", "--game=Breakout", "--num_steps=3000", f"--dataset={path}")
+def _collected(run: Run, game: str, path: Path) -> Path:
+    """3,000 steps of random play of a real game."""
+    result = run("pvn.collect", f"--game={game}", "--num_steps=3000", f"--dataset={path}")
     assert result.returncode == 0, result.stderr
     return path
+
+
+@pytest.fixture(scope="session")
+def dataset(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """3,000 steps of Atari's Breakout."""
+    return _collected(run, "Breakout", tmp_path_factory.mktemp("data") / "breakout")
 
 
 @pytest.fixture(scope="session")
 def minatar(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """3,000 steps of MinAtar's Breakout. A run on it takes a third of the time of one on Atari."""
-    path = tmp_path_factory.mktemp("data") / "minatar"
-    result = run("pvn.collect", "--game=MinAtar/Breakout", "--num_steps=3000", f"--dataset={path}")
-    assert result.returncode == 0, result.stderr
-    return path
+    return _collected(run, "MinAtar/Breakout", tmp_path_factory.mktemp("data") / "minatar")
 
 
 @pytest.fixture(scope="session")
