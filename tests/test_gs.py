@@ -142,7 +142,7 @@ def test_features(gcs: Server, local: Path) -> None:
 
 def test_evaluation_and_report(gcs: Server, local: Path, run: Callable, start: Callable) -> None:
     head = ("--config.head=dqn", "--config.num_envs=2", "--config.num_steps=200")
-    small = ("--config.learn_after=100", "--config.eval_episodes=2", "--config.n_step=1")
+    small = ("--config.learn_after=100", "--config.eval_episodes=2", "--config.videos=False")
     evaluation = ("pvn.evaluate", *head, *small, f"--features={RUN}", f"--workdir={RUN}/eval")
     process = start(*evaluation)
     while not any(name.endswith(".json") for name in gcs.names("runs/pong/eval/checkpoints/")):
@@ -156,7 +156,8 @@ def test_evaluation_and_report(gcs: Server, local: Path, run: Callable, start: C
     assert "resumes at agent step 2" in done.stderr
     assert gcs.names("runs/pong/eval/checkpoints/") == []
     assert f"{RUN}/eval: pvn on Breakout, mean episode return" in done.stderr
-    done = run("pvn.probe", f"--features={RUN}", f"--dataset={DATA}", "--workdir=gs://bucket/probe")
+    probe = ("pvn.probe", f"--features={RUN}", f"--dataset={DATA}", "--workdir=gs://bucket/probe")
+    done = run(*probe, "--max_rows=1000")
     assert done.returncode == 0, done.stderr
     inputs, report = f"--inputs={RUN}/eval,gs://bucket/probe", "gs://bucket/report"
     done = run("pvn.report", inputs, f"--workdir={report}")

@@ -65,14 +65,15 @@ def test_resumed_and_on_the_device_it_is_the_same_run(
 
 
 def test_all_in_device_memory_is_the_same_on_several_devices(
-    run: Callable, dataset: Path, tmp_path: Path
+    run: Callable, minatar: Path, tmp_path: Path
 ) -> None:
     found = []
     for residency in ("host", "device"):
         workdir = tmp_path / residency
         result = run(
             "pvn.pretrain",
-            f"--config.dataset={dataset}",
+            f"--config.dataset={minatar}",
+            "--config.encoder=minatar",
             *TINY,
             "--config.data_memory_gib=0",
             "--config.num_steps=40",
