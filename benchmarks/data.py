@@ -34,7 +34,7 @@ from zlib_ng import gzip_ng
 from benchmarks.measure import Call, measure, print_row
 from pvn import console
 from pvn.data.buffer import Buffer
-from pvn.data.joined import open_datasets, transitions_of
+from pvn.data.joined import transitions_of
 from pvn.data.sampler import Sampler
 from pvn.data.schedule import make_schedule
 from pvn.data.store import SHARD_ROWS, Dataset, Rows, open_dataset
@@ -206,7 +206,7 @@ def sampling(path: str, share: float | None, on_device: bool) -> Call:
       share: of the rows that the buffer holds; None: all.
       on_device: whether the frames are in device memory.
     """
-    transitions = transitions_of(open_datasets([path]))
+    transitions = transitions_of(open_dataset(path))
     observation = transitions.observation
     row_bytes = observation.frame_bytes
     budget = None if share is None else int(share * transitions.num_rows * row_bytes)

@@ -24,7 +24,7 @@ LOCAL: dict[str, Any] = {
     "learning_rate": 3e-4,
 }
 VARIANTS: dict[str, dict[str, Any]] = {
-    # The defaults up to November 2026.
+    # The recipe of configs/pretrain.py in November 2026.
     "whole_screen": {
         "indicator": "random_network",
         "num_tasks": 100,

@@ -142,7 +142,7 @@ def test_features(gcs: Server, local: Path) -> None:
 
 def test_evaluation_and_report(gcs: Server, local: Path, run: Callable, start: Callable) -> None:
     head = ("--config.head=dqn", "--config.num_envs=2", "--config.num_steps=200")
-    small = ("--config.learn_after=100", "--config.eval_episodes=2", "--config.videos=False")
+    small = ("--config.learn_after=100", "--config.eval_episodes=2", "--config.n_step=1")
     evaluation = ("pvn.evaluate", *head, *small, f"--features={RUN}", f"--workdir={RUN}/eval")
     process = start(*evaluation)
     while not any(name.endswith(".json") for name in gcs.names("runs/pong/eval/checkpoints/")):

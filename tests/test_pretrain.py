@@ -167,17 +167,13 @@ def test_a_finished_run_is_left_alone_and_can_be_extended(
         ],
         [
             *("--config.indicator=random_cumulant", "--config.loss=monte_carlo"),
-            *("--config.width=2", "--config.dtype=bfloat16", "--config.optimizer=rmsprop"),
+            *("--config.encoder=impala", "--config.dtype=bfloat16", "--config.optimizer=rmsprop"),
         ],
         [
             *("--config.indicator=local_network", "--config.local_network.tasks_per_network=6"),
             *("--config.cumulants=standardised", "--config.discount=0.9,0.5,0"),
             "--config.next_states=shuffled",
             *("--config.feature_norm=layer_norm", "--config.feature_activation=tanh"),
-        ],
-        [
-            *("--config.indicator=random_hash", "--config.heads_bias=fixed_point"),
-            *("--config.loss=monte_carlo", "--config.discount=0.9,0.5"),
         ],
         ["--config.loss=inverse_dynamics", "--config.cumulants=standardised"],
         [
@@ -195,7 +191,11 @@ def test_options_run(run: Callable, minatar: Path, tmp_path: Path, changes: list
 
 def test_changes_of_units_run(run: Callable, dataset: Path, tmp_path: Path) -> None:
     """They need an observation of two frames, which MinAtar does not have."""
-    changes = ("--config.indicator=local_network", "--config.local_network.change")
+    changes = (
+        *("--config.indicator=local_network", "--config.local_network.change"),
+        *("--config.loss=monte_carlo", "--config.discount=0.9,0.5"),
+        "--config.heads_bias=fixed_point",
+    )
     result = run(*_on_atari(dataset, tmp_path / "run", "--config.num_steps=10", *changes))
     assert result.returncode == 0, result.stderr
     assert np.isfinite(_metrics(tmp_path / "run")[0]["loss"])

@@ -25,7 +25,7 @@ def labelled_rows(dataset: Dataset, num_labels: int) -> np.ndarray:
     has.
 
     Args:
-      dataset: of one or several datasets.
+      dataset: one, or several as one.
       num_labels: at most `num_labelled`.
     """
     found = np.flatnonzero(has_stack(dataset.rows))

@@ -1,5 +1,7 @@
 """MinAtar, held against the authors' package step by step."""
 
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -97,3 +99,14 @@ def test_an_unknown_game() -> None:
     with pytest.raises(UserError) as caught:
         make_envs("MinAtar/breakout", 1)
     assert str(caught.value).startswith("unknown game 'MinAtar/breakout'; did you mean MinAtar/Br")
+
+
+def test_the_rules_come_without_libraries_for_drawing() -> None:
+    source = (
+        "import sys; from pvn.envs.minatar import MinAtarEnvs; MinAtarEnvs('MinAtar/Asterix', 1); "
+        "print({'seaborn', 'matplotlib', 'scipy'} & sys.modules.keys())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("set()\n", "")
