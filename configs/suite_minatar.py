@@ -53,6 +53,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no_norm": {"feature_norm": "none"},
     "tanh": {"feature_activation": "tanh"},
     "rate_1e_3": {"learning_rate": 1e-3},
+    # Whole-screen tasks of share 0.05, raw, and no norm: the default of pvn 0.1.
+    "first_default": {
+        "indicator": "random_network",
+        "cumulants": "raw",
+        "feature_norm": "none",
+        "learning_rate": 1e-3,
+    },
     # Controls.
     "gamma_0": {"discount": (0.0,)},
     "shuffled": {"next_states": "shuffled"},
