@@ -16,6 +16,7 @@ from pvn.indicators import threshold
 from pvn.indicators.indicator import Indicator
 from pvn.networks.nature import Nature
 from pvn.networks.network import Network, Params, as_network
+from pvn.networks.proto_value import ProtoValueNetwork
 
 
 class PlainImpala(nn.Module):
@@ -64,6 +65,21 @@ class PlainNetwork(nn.Module):
 def published_network(encoder: str, num_features: int, num_tasks: int, num_actions: int) -> Network:
     """The learning network as published: uint8 [B, 84, 84, 4] to [B, T, A]."""
     return as_network(PlainNetwork(encoder, num_features, num_tasks, num_actions), encoder)
+
+
+def plain(network: Network) -> ProtoValueNetwork:
+    """A network of all values [B, T, A], of which a learner reads those that it needs."""
+
+    def action_values(params: Params, observation: jax.Array, action: jax.Array) -> jax.Array:
+        values = network.apply(params, observation)
+        return jnp.take_along_axis(values, action[:, None, None], axis=-1)[..., 0]
+
+    return ProtoValueNetwork(
+        network.init,
+        action_values,
+        mean_over_actions=lambda params: params,
+        mean_values=lambda params, observation: jnp.mean(network.apply(params, observation), -1),
+    )
 
 
 def published_indicator(

@@ -16,11 +16,13 @@ from absl import flags
 
 from benchmarks.measure import print_row
 from pvn import console
-from pvn.learning.losses import uniform_policy_value
+from pvn.indicators.random_network import RandomNetwork
+from pvn.learning.objectives import successor_objective
+from pvn.learning.target_policies import TARGET_POLICIES
 from pvn.networks.encoders import make_encoder
-from pvn.networks.network import Network
 from pvn.networks.proto_value import make_proto_value_network
 from pvn.sizing import (
+    Step,
     activation_bytes,
     num_bytes,
     num_parameters,
@@ -35,39 +37,46 @@ ENCODERS, TASKS, BATCHES = ("nature", "impala"), (100, 1000, 10_000), (32, 256)
 NUM_ACTIONS = 18
 
 
-def network(encoder: str, width: int, num_features: int, num_tasks: int) -> Network:
-    """The network of a run."""
-    return make_proto_value_network(
+def step_of(encoder: str, width: int, num_features: int, num_tasks: int) -> Step:
+    """The step of a run."""
+    network = make_proto_value_network(
         make_encoder(encoder, width=width, num_features=num_features), num_tasks, NUM_ACTIONS
     )
+    objective = successor_objective(
+        network=network,
+        indicator=RandomNetwork(proportion=0.05, tasks_per_network=50).indicator(num_tasks),
+        policy=TARGET_POLICIES["uniform"],
+        gamma=0.95,
+    )
+    thresholds = jax.ShapeDtypeStruct((num_tasks,), jnp.float32)
+    return Step(objective, shapes_of_params(network), thresholds, num_tasks)
 
 
 def main() -> int:
     for encoder, width, tasks, batch in itertools.product(ENCODERS, _WIDTHS.value, TASKS, BATCHES):
-        net = network(encoder, width, 512, tasks)
+        step = step_of(encoder, width, 512, tasks)
         print_row(
             case="step",
             encoder=encoder,
             width=width,
             num_tasks=tasks,
             batch_size=batch,
-            gflop=sum(step_flop(net, batch, uniform_policy_value)) / 1e9,
-            activations_gib=activation_bytes(net, batch) / 2**30,
+            gflop=sum(step_flop(step, batch)) / 1e9,
+            activations_gib=activation_bytes(step, batch) / 2**30,
         )
     adam = optax.adam(1e-3)
     cases = [*((e, w, 512) for e in ENCODERS for w in _WIDTHS.value), ("nature", 1, 2048)]
     cases += [("nature", 1, 4096), ("impala", 8, 4096)]
     for (encoder, width, features), tasks in itertools.product(cases, TASKS):
-        params = shapes_of_params(network(encoder, width, features, tasks))
-        bias = jax.ShapeDtypeStruct((tasks,), jnp.float32)
+        step = step_of(encoder, width, features, tasks)
         print_row(
             case="state",
             encoder=encoder,
             width=width,
             num_features=features,
             num_tasks=tasks,
-            parameters=num_parameters(params),
-            state_gib=num_bytes(state_shapes(params, bias, (adam, adam))) / 2**30,
+            parameters=num_parameters(step.params),
+            state_gib=num_bytes(state_shapes(step, (adam, adam))) / 2**30,
         )
     return 0
 

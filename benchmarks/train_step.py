@@ -16,34 +16,19 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 from absl import flags
 
-from benchmarks.measure import MATMUL_GFLOP, Call, matrix_product, measure, print_row
-from benchmarks.published import published_indicator, published_network
+from benchmarks.measure import MATMUL_GFLOP, matrix_product, measure, print_row
+from benchmarks.steps import NUM_ACTIONS, NUM_FEATURES, ours, published
 from pvn import console
-from pvn.indicators.indicator import Indicator
-from pvn.indicators.random_network import RandomNetwork
-from pvn.learning import train_step as learning
-from pvn.learning.feed import to_transition
-from pvn.learning.losses import uniform_policy_value
-from pvn.learning.objectives import successor_objective
-from pvn.networks.encoders import make_encoder
-from pvn.networks.network import Network
-from pvn.networks.proto_value import make_proto_value_network
-from pvn.types import ATARI, FrameBatch
 
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each case, of 4 timed steps.", lower_bound=1)
 _BATCH = flags.DEFINE_integer("batch_size", 32, "Batch size.", lower_bound=1)
 _CASES = flags.DEFINE_list("cases", "nature:100,nature:1000,impala:100", "encoder:T, ...")
 _END_TO_END = flags.DEFINE_bool("end_to_end", False, "Also time python -m pvn.pretrain.")
-
-NUM_FEATURES, NUM_ACTIONS = 512, 6
 
 
 def forward_flop(encoder: str) -> tuple[float, float]:
@@ -75,66 +60,6 @@ def step_flop(encoder: str, num_tasks: int, batch_size: int) -> float:
     whole, first = forward_flop(encoder)
     heads = 2.0 * NUM_FEATURES * num_tasks * NUM_ACTIONS
     return batch_size * (4 * (whole + heads) - first)
-
-
-def random_batch(batch_size: int, num_tasks: int | None) -> FrameBatch:
-    """A batch of noise. num_tasks: of the responses in it; None: it has none."""
-    random = np.random.default_rng(0)
-    return FrameBatch(
-        frames=random.integers(0, 256, (batch_size, 5, 84, 84), dtype=np.uint8),
-        places=None,
-        a_tm1=random.integers(NUM_ACTIONS, size=batch_size).astype(np.int32),
-        discount_t=np.ones(batch_size, np.float32),
-        a_t=random.integers(NUM_ACTIONS, size=batch_size).astype(np.int32),
-        response_tm1=None
-        if num_tasks is None
-        else random.normal(size=(batch_size, num_tasks)).astype(np.float32),
-        return_tm1=None,
-    )
-
-
-def compiled(network: Network, indicator: Indicator, batch: FrameBatch) -> Call:
-    """A call that makes one training step, each time from the last step's state."""
-    optimizer = optax.adam(3e-4, eps=1e-8)
-    step = learning.make_train_step(
-        indicator=indicator,
-        optimizer=optimizer,
-        fitted_optimizer=optimizer,
-        objective=successor_objective(
-            network=network, indicator=indicator, next_value=uniform_policy_value, gamma=0.95
-        ),
-        target_update=learning.average_target(0.99),
-    )
-    example = jnp.zeros((1, *ATARI.shape), jnp.uint8)
-    frozen, fitted = indicator.init(jax.random.key(1), example)
-    params = network.init(jax.random.key(0), example)
-    state: Any = learning.init_train_state(params, fitted, optimizer, optimizer)
-    if batch.response_tm1 is not None:
-        frozen = ()
-    run = jax.jit(lambda state, frozen, batch: step(state, frozen, to_transition(ATARI, (), batch)))
-
-    def call() -> object:
-        nonlocal state
-        state = run(state, frozen, batch)
-        return state
-
-    return call
-
-
-def ours(encoder: str, num_tasks: int, batch_size: int) -> Call:
-    """The step of pvn with cached responses, as in `configs/pretrain.py`."""
-    network = make_proto_value_network(
-        make_encoder(encoder, width=1, num_features=NUM_FEATURES), num_tasks, NUM_ACTIONS
-    )
-    indicator = RandomNetwork(proportion=0.05, tasks_per_network=50).indicator(num_tasks)
-    return compiled(network, indicator, random_batch(batch_size, num_tasks))
-
-
-def published(encoder: str, num_tasks: int, batch_size: int) -> Call:
-    """The published step, with the random networks in it."""
-    network = published_network(encoder, NUM_FEATURES, num_tasks, NUM_ACTIONS)
-    indicator = published_indicator(num_tasks, 0.05)
-    return compiled(network, indicator, random_batch(batch_size, None))
 
 
 def end_to_end(batch_size: int) -> None:

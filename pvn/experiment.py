@@ -32,14 +32,18 @@ from pvn.fields import (
 from pvn.indicators.indicator import NO_TASKS, Indicator
 from pvn.indicators.registry import INDICATORS, INDICATORS_VERSION, make_indicator
 from pvn.indicators.standardised import CUMULANTS
-from pvn.learning.losses import TARGET_POLICIES
 from pvn.learning.optimizers import OPTIMIZERS
 from pvn.learning.parallel import check_divides, from_first
+from pvn.learning.target_policies import TARGET_POLICIES
 from pvn.learning.train_step import TrainState
 from pvn.networks.encoders import DEFAULT_LAST_LAYER, make_encoder
 from pvn.networks.feature_layer import ACTIVATIONS, NORMS
 from pvn.networks.network import Network
-from pvn.networks.proto_value import head_arrays, make_inverse_network, make_proto_value_network
+from pvn.networks.proto_value import (
+    ProtoValueNetwork,
+    make_inverse_network,
+    make_proto_value_network,
+)
 from pvn.plugins import is_plugin, plugin_file, plugin_identity
 from pvn.types import ObservationSpec
 
@@ -102,7 +106,7 @@ class Experiment(NamedTuple):
     transitions: Transitions
     schedule: Schedule
     encoder: Network
-    network: Network
+    network: ProtoValueNetwork | Network  # a plain one with inverse dynamics
     indicator: Indicator  # NO_TASKS with inverse dynamics
 
     @property
@@ -331,10 +335,10 @@ def successor_of(e: Experiment, state: TrainState) -> Successor | None:
     c = e.config
     if not c.export_successor or not e.indicator.num_tasks or c.next_states == "shuffled":
         return None
-    heads = head_arrays(state.params)
+    heads = jax.device_get(state.params["heads"])
     return Successor(
-        jax.device_get(heads["kernel"]),
-        jax.device_get(heads["bias"]),
+        np.ascontiguousarray(np.moveaxis(heads["kernel"], 0, 2)),
+        np.ascontiguousarray(heads["bias"].T),
         e.indicator,
         # Cached responses discard them.
         jax.device_get(e.indicator.init(keys_of(c.seed)[1], e.example)[0]),

@@ -175,7 +175,7 @@ def pretrain(e: Experiment, processes: Processes, place: str, overwrite: bool) -
 
         # ------------------------------------------------------------ resuming
         params = initial_params(e, params_key, tasks)
-        state = init_train_state(params, tasks.fitted, *optimizers)
+        state = init_train_state(objective, params, tasks.fitted, *optimizers)
         if run and (restored := restore(run, state)):
             state = restored
         state = from_first(state)
@@ -271,7 +271,11 @@ def main() -> int:
         experiment = prepare(checked, family, settings)
         if _DRY_RUN.value:
             if processes.is_first:
-                print(format_sizes(size_run(experiment, optimizers_of(checked))))
+                print(
+                    format_sizes(
+                        size_run(experiment, objective_of(experiment, None), optimizers_of(checked))
+                    )
+                )
             return 0
         return pretrain(experiment, processes, _WORKDIR.value, _OVERWRITE.value)
 

@@ -19,10 +19,11 @@ from pvn.errors import UserError
 from pvn.experiment import Experiment, shapes_of_tasks
 from pvn.flop import count_flop
 from pvn.indicators.tasks import FIT_STATES, RATE_STATES
-from pvn.learning.losses import TARGET_POLICIES, NextValue, regression_loss
+from pvn.learning.objectives import Objective
 from pvn.learning.train_step import init_train_state
 from pvn.networks.network import Network
-from pvn.types import ATARI
+from pvn.networks.proto_value import ProtoValueNetwork
+from pvn.types import ATARI, Transition
 
 Optimizers = tuple[optax.GradientTransformation, optax.GradientTransformation]
 
@@ -46,7 +47,6 @@ class DeviceMemory(NamedTuple):
     """Bytes on each device during a step."""
 
     state: int
-    other_states: int  # on a CPU, which overwrites none: of the next step, and the last logged one
     gradient: int
     activations: int  # that the forward pass keeps for the backward pass; an estimate
     batch: int
@@ -114,44 +114,50 @@ def num_parameters(tree: Any) -> int:
     return sum(math.prod(x.shape) for x in jax.tree.leaves(tree))
 
 
-def shapes_of_params(network: Network, shape: Sequence[int] = ATARI.shape) -> Any:
+def shapes_of_params(
+    network: Network | ProtoValueNetwork, shape: Sequence[int] = ATARI.shape
+) -> Any:
     """The parameters of a network of observations of this shape (H, W, C), as shapes."""
     return jax.eval_shape(network.init, jax.random.key(0), _observations(1, shape))
 
 
-def step_flop(
-    network: Network,
-    batch_size: int,
-    next_value: NextValue | None,
-    shape: Sequence[int] = ATARI.shape,
-) -> Flop:
-    """FLOP of a step, with cached responses.
+class Step(NamedTuple):
+    """A training step with cached responses, as shapes."""
 
-    Args:
-      network: to values [B, T, A], or to logits [B, A], whose cross-entropy does not count.
-      batch_size: B.
-      next_value: of the target, one of `losses.TARGET_POLICIES`; None: no target network.
-      shape: of a row of the network's input, such as (H, W, C).
-    """
-    params, observations = shapes_of_params(network, shape), _observations(batch_size, shape)
-    actions = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
-    values = jax.eval_shape(network.apply, params, observations)
-    targets = jax.ShapeDtypeStruct(values.shape[:2], jnp.float32)
+    objective: Objective
+    params: Any
+    fitted: Any  # of the tasks
+    num_tasks: int  # T
+    shape: Sequence[int] = ATARI.shape  # (H, W, C) of an observation
 
-    def loss(params: Any, states: Any, actions: Any, targets: Any) -> jax.Array:
-        out = network.apply(params, states)
-        return regression_loss(out, actions, targets) if out.ndim == 3 else jnp.sum(out)
+    @property
+    def target_params(self) -> Any:
+        """What the target network keeps."""
+        return jax.eval_shape(self.objective.keep, self.params)
 
-    online = count_flop(jax.value_and_grad(loss), params, observations, actions, targets)
-    if next_value is None:
-        return Flop(online, 0, 0)
-    target = count_flop(
-        lambda p, s, a: next_value(network.apply(p, s), a), params, observations, actions
-    )
+    def inputs(self, batch_size: int) -> tuple[Any, Any, Any]:
+        """Responses, targets and transitions of a batch."""
+        states = _observations(batch_size, self.shape)
+        action = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
+        discount = jax.ShapeDtypeStruct((batch_size,), jnp.float32)
+        response = jax.ShapeDtypeStruct((batch_size, self.num_tasks), jnp.float32)
+        batch = Transition(states, action, discount, states, action, response, response)
+        targets = jax.eval_shape(
+            self.objective.target, self.target_params, self.fitted, response, batch
+        )
+        return response, targets, batch
+
+
+def step_flop(step: Step, batch_size: int) -> Flop:
+    """FLOP of a step of B transitions. A cross-entropy does not count."""
+    response, targets, batch = step.inputs(batch_size)
+    learn = jax.value_and_grad(step.objective.loss, has_aux=True)
+    online = count_flop(learn, step.params, targets, batch)
+    target = count_flop(step.objective.target, step.target_params, step.fitted, response, batch)
     return Flop(online, target, 0)
 
 
-def activation_bytes(network: Network, batch_size: int, shape: Sequence[int] = ATARI.shape) -> int:
+def activation_bytes(step: Step, batch_size: int) -> int:
     """Bytes that JAX keeps from the forward pass for the backward pass. XLA may need more or less.
 
     It is an estimate of a step's temporary memory. The bytes of one row are the difference between
@@ -159,18 +165,21 @@ def activation_bytes(network: Network, batch_size: int, shape: Sequence[int] = A
     """
 
     def kept(rows: int) -> int:
+        _, targets, batch = step.inputs(rows)
         residuals = jax.eval_shape(
-            lambda p, s: jax.vjp(lambda q: network.apply(q, s), p)[1],
-            *(shapes_of_params(network, shape), _observations(rows, shape)),
+            lambda p, t, b: jax.vjp(lambda q: step.objective.loss(q, t, b)[0], p)[1],
+            *(step.params, targets, batch),
         )
         return num_bytes(residuals)
 
     return batch_size * (kept(2) - kept(1))
 
 
-def state_shapes(params: Any, fitted: Any, optimizers: Optimizers) -> Any:
-    """The train state, as shapes. params, fitted: trees of shapes."""
-    return jax.eval_shape(lambda p, f: init_train_state(p, f, *optimizers), params, fitted)
+def state_shapes(step: Step, optimizers: Optimizers) -> Any:
+    """The train state, as shapes."""
+    return jax.eval_shape(
+        lambda p, f: init_train_state(step.objective, p, f, *optimizers), step.params, step.fitted
+    )
 
 
 def _flop_of_state(e: Experiment, frozen: Any) -> float:
@@ -181,23 +190,24 @@ def _flop_of_state(e: Experiment, frozen: Any) -> float:
         return math.nan
 
 
-def size_run(e: Experiment, optimizers: Optimizers) -> Sizes:
+def size_run(e: Experiment, objective: Objective, optimizers: Optimizers) -> Sizes:
     """The sizes of a run.
 
-    optimizers: of the network and of the thresholds.
+    Args:
+      e: the experiment.
+      objective: of the experiment, on one device.
+      optimizers: of the network and of the thresholds.
     """
     c, num_devices = e.config, len(e.devices)
     cached, has_tasks = e.cached, e.indicator.num_tasks > 0
     batch_size = c.batch_size // num_devices
-    shape = e.input_shape
-    params = shapes_of_params(e.network, shape)
+    params = shapes_of_params(e.network, e.input_shape)
     frozen, fitted = shapes_of_tasks(e.config.indicator, e.indicator, e.example)
-    state = num_bytes(state_shapes(params, fitted, optimizers))
+    step = Step(objective, params, fitted, e.indicator.num_tasks, e.observation.shape)
+    state = num_bytes(state_shapes(step, optimizers))
     num_states = e.transitions.num_rows if cached else RATE_STATES * has_tasks
     flop_of_state = _flop_of_state(e, frozen)
-    flop = step_flop(
-        e.network, batch_size, TARGET_POLICIES[c.target_policy] if c.loss == "td" else None, shape
-    )
+    flop = step_flop(step, batch_size)
     if not cached:
         flop = flop._replace(responses=batch_size * flop_of_state)
     return Sizes(
@@ -208,7 +218,7 @@ def size_run(e: Experiment, optimizers: Optimizers) -> Sizes:
         parameters=Parameters(num_parameters(params["encoder"]), num_parameters(params["heads"])),
         flop=flop,
         prepare_flop=num_states * flop_of_state,
-        device=_device_memory(e, batch_size, state, num_bytes(params), num_bytes(frozen)),
+        device=_device_memory(e, step, batch_size, state, num_bytes(frozen)),
         host=_host_memory(e),
         disk=Disk(
             checkpoint=state,
@@ -235,7 +245,7 @@ def _buffer_rows(e: Experiment) -> int:
 
 
 def _device_memory(
-    e: Experiment, batch_size: int, state: int, gradient: int, frozen: int
+    e: Experiment, step: Step, batch_size: int, state: int, frozen: int
 ) -> DeviceMemory:
     c, stack, size = e.config, e.observation.stack, e.observation.frame_bytes
     on_device, cached = c.data_residency == "device", e.cached
@@ -245,9 +255,8 @@ def _device_memory(
     pixels = (stack + 1) * (4 if on_device else size) + 2 * stack * size
     return DeviceMemory(
         state=state,
-        other_states=2 * state if e.devices[0].platform == "cpu" else 0,
-        gradient=gradient,
-        activations=activation_bytes(e.network, batch_size, e.input_shape),
+        gradient=num_bytes(step.params),
+        activations=activation_bytes(step, batch_size),
         batch=batch_size * (pixels + columns),
         indicator=0 if cached else frozen,
         frames=_buffer_rows(e) * size if on_device else 0,

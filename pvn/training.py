@@ -13,12 +13,12 @@ from pvn.experiment import Experiment
 from pvn.indicators.discounts import discounts_of_tasks
 from pvn.indicators.tasks import Tasks
 from pvn.learning.feed import to_transition
-from pvn.learning.losses import TARGET_POLICIES
 from pvn.learning.objectives import Objective, inverse_objective, successor_objective
 from pvn.learning.optimizers import make_optimizer, scaled_learning_rate
 from pvn.learning.parallel import Parallel
+from pvn.learning.target_policies import TARGET_POLICIES
 from pvn.learning.train_step import average_target, make_train_step, periodic_target
-from pvn.networks.proto_value import head_arrays
+from pvn.networks.network import Network
 
 
 def optimizers_of(
@@ -45,12 +45,12 @@ def optimizers_of(
 def objective_of(e: Experiment, axis_name: str | None) -> Objective:
     """What the config names. axis_name: the axis over which batches are split, or None."""
     c = e.config
-    if c.loss == "inverse_dynamics":
+    if isinstance(e.network, Network):
         return inverse_objective(e.network)
     return successor_objective(
         network=e.network,
         indicator=e.indicator,
-        next_value=TARGET_POLICIES[c.target_policy],
+        policy=TARGET_POLICIES[c.target_policy] if c.loss == "td" else None,
         gamma=discounts_of_tasks(c.discount, c.num_tasks),
         shuffled=c.next_states == "shuffled",
         axis_name=axis_name,
@@ -68,8 +68,8 @@ def initial_params(e: Experiment, key: jax.Array, tasks: Tasks) -> Any:
     if c.heads_bias == "fixed_point":
         mean = tasks.cumulants(tasks.sample).mean(axis=0, dtype=np.float64)
         value = mean / (1 - np.resize(c.discount, c.num_tasks))  # in float64
-        heads = head_arrays(params)
-        heads["bias"] = jnp.broadcast_to(jnp.float32(value)[:, None], heads["bias"].shape)
+        heads = params["heads"]
+        heads["bias"] = jnp.broadcast_to(jnp.float32(value)[None], heads["bias"].shape)
     return params
 
 

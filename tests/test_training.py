@@ -18,10 +18,10 @@ def test_heads_begin_at_their_fixed_points(dataset: Path) -> None:
     sample = np.float32([[1, 1, 1], [-1, 1, 1], [-1, -1, 1], [-1, -1, 1]])
     tasks = Tasks(e.indicator, (), np.zeros(3, np.float32), sample, sample)
     params = initial_params(e, jax.random.key(0), tasks)
-    expected = np.repeat(np.float32([[0.5], [5], [2]]), 4, axis=1)
-    np.testing.assert_allclose(params["heads"]["DenseGeneral_0"]["bias"], expected, rtol=1e-6)
+    expected = np.repeat(np.float32([[0.5, 5, 2]]), 4, axis=0)
+    np.testing.assert_allclose(params["heads"]["bias"], expected, rtol=1e-6)
     plain = initial_params(experiment(dataset, **small, discount=0.5), jax.random.key(0), tasks)
-    assert not np.asarray(plain["heads"]["DenseGeneral_0"]["bias"]).any()
+    assert not np.asarray(plain["heads"]["bias"]).any()
     jax.tree.map(np.testing.assert_array_equal, params["encoder"], plain["encoder"])
 
 

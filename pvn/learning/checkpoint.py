@@ -21,7 +21,7 @@ from pvn.manifest import read_manifest, verify_files, write_manifest
 from pvn.paths import make_folder
 
 FORMAT = "pvn-checkpoint"
-VERSION = 3  # older versions held a folder of Orbax
+VERSION = 4  # 3: other arrays for the heads; before: a folder of Orbax
 
 _MANIFEST, _STATE = "manifest.json", "state.npz"
 

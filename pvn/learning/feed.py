@@ -51,7 +51,7 @@ class DeviceFrames:
         """
         self._parallel, self._num_rows, self._write_rows = parallel, num_rows, write_rows
         self._frame = frame
-        self._write = parallel.compile(_write, donate=True)
+        self._write = parallel.compile(_write)
         make = parallel.compile(
             lambda _: jnp.zeros((num_rows + 1, *frame), jnp.uint8), donate=False
         )

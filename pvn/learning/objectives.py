@@ -10,13 +10,18 @@ import numpy as np
 import optax
 
 from pvn.indicators.indicator import Indicator
-from pvn.learning.losses import NextValue, behaviour_value, regression_loss, td_target
+from pvn.learning.losses import regression_loss, td_target
+from pvn.learning.target_policies import TargetPolicy
 from pvn.networks.network import Network, Params
+from pvn.networks.proto_value import ProtoValueNetwork
 from pvn.types import Transition
 
 
 class Objective(NamedTuple):
     """A loss over the network's parameters, its targets, and what says how well it is met."""
+
+    keep: Callable[[Params], Params]
+    """parameters -> what the target network keeps of them, which are the target parameters."""
 
     target: Callable[[Params, Params, jax.Array, Transition], jax.Array]
     """target parameters, the indicator's fitted ones, response [B, T], transitions -> targets
@@ -40,23 +45,23 @@ def _next_in_batch(x: jax.Array, axis_name: str | None) -> jax.Array:
 
 def successor_objective(
     *,
-    network: Network,
+    network: ProtoValueNetwork,
     indicator: Indicator,
-    next_value: NextValue,
+    policy: TargetPolicy | None,
     gamma: float | np.ndarray,
     shuffled: bool = False,
     axis_name: str | None = None,
 ) -> Objective:
     """The successor measure of T tasks (Farebrother et al. 2023, section 3).
 
-    The targets are the batch's Monte Carlo returns if it holds any, else TD targets. `scores` is
+    The targets are TD targets, or the batch's Monte Carlo returns. `scores` is
     `explained_variance`: the mean of 1 - Var(target - q) / Var(target) over the tasks whose
     cumulants vary on the transitions. It is NaN if no task varies.
 
     Args:
-      network: observations to values [B, T, A].
+      network: of values [B, T, A].
       indicator: of the T tasks.
-      next_value: value under the target policy, one of `losses.TARGET_POLICIES`.
+      policy: the target policy, one of TARGET_POLICIES; None: the batches hold returns.
       gamma: discount, of all tasks or float32 [T].
       shuffled: a control: the next state of each transition, or the end of its game, is that of
         another one in the batch. So the targets hold nothing about what follows a state.
@@ -67,17 +72,18 @@ def successor_objective(
         target_params: Params, fitted: Params, response: jax.Array, batch: Transition
     ) -> jax.Array:
         chex.assert_rank(response, 2)
-        if batch.return_tm1 is not None:
+        if policy is None:
+            assert batch.return_tm1 is not None
             return batch.return_tm1
-        v_t = next_value(network.apply(target_params, batch.s_t), batch.a_t)
+        v_t = policy.value(network, target_params, batch.s_t, batch.a_t)
         discount_t = batch.discount_t
         if shuffled:
             v_t, discount_t = (_next_in_batch(x, axis_name) for x in (v_t, discount_t))
         return td_target(indicator.cumulant(fitted, response), discount_t, v_t, gamma)
 
     def loss(params: Params, targets: jax.Array, batch: Transition) -> tuple[jax.Array, jax.Array]:
-        q_tm1 = network.apply(params, batch.s_tm1)
-        return regression_loss(q_tm1, batch.a_tm1, targets), jnp.mean(q_tm1)
+        q_tm1 = network.action_values(params, batch.s_tm1, batch.a_tm1)
+        return regression_loss(q_tm1, targets), jnp.mean(q_tm1)
 
     def scores(
         params: Params,
@@ -86,13 +92,15 @@ def successor_objective(
         targets: jax.Array,
         batch: Transition,
     ) -> dict[str, jax.Array]:
-        q = behaviour_value(network.apply(params, batch.s_tm1), batch.a_tm1)
+        q = network.action_values(params, batch.s_tm1, batch.a_tm1)
         varies = jnp.ptp(indicator.cumulant(fitted, response), axis=0) > 0
         variance = jnp.maximum(jnp.var(targets, axis=0), 1e-12)
         explained = 1 - jnp.var(targets - q, axis=0) / variance
         return {"explained_variance": jnp.mean(explained, where=varies)}
 
-    return Objective(target, loss, scores)
+    return Objective(
+        lambda params: {} if policy is None else policy.keep(network, params), target, loss, scores
+    )
 
 
 def inverse_objective(network: Network) -> Objective:
@@ -127,4 +135,4 @@ def inverse_objective(network: Network) -> Objective:
         right = jnp.argmax(logits(params, batch), axis=1) == targets
         return {"action_accuracy": jnp.mean(right, where=batch.discount_t > 0)}
 
-    return Objective(target, loss, scores)
+    return Objective(lambda params: {}, target, loss, scores)

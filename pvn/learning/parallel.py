@@ -26,12 +26,11 @@ class Parallel(NamedTuple):
     num_local: int  # devices of this process
 
     compile: Callable[..., Callable[..., Any]]
-    """compile(function, donate=None): a pure function of trees, compiled for the devices.
+    """compile(function, donate=True): a pure function of trees, compiled for the devices.
 
     Its arguments are trees from `replicate` or batches from `split`; its results are on the
     devices. On several devices the function runs once on each, and may reduce over the axis name.
-    `donate`: reuse the memory of the first argument, which the caller then cannot use any more;
-    None: as `make_parallel` decides."""
+    `donate`: reuse the memory of the first argument, which the caller then cannot use any more."""
 
     replicate: Callable[[Any], Any]
     """Copies a tree to the devices: each holds the whole tree."""
@@ -89,22 +88,11 @@ def wait_for_all() -> None:
     from_first(np.zeros(1, np.uint8))
 
 
-def make_parallel(
-    devices: Sequence[jax.Device], donate_state: bool | None = None
-) -> tuple[Parallel, str | None]:
+def make_parallel(devices: Sequence[jax.Device]) -> tuple[Parallel, str | None]:
     """(functions for these devices, axis name over which a step must reduce or None).
 
-    Args:
-      devices: of one process, or all devices of all processes.
-      donate_state: update the state in place; the state that was passed to a step is then deleted.
-        None: True except on a CPU, where it is slower (benchmarks/README.md).
+    devices: of one process, or all devices of all processes.
     """
-    if donate_state is None:
-        donate_state = devices[0].platform != "cpu"
-
-    def donated(donate: bool | None) -> tuple[int, ...]:
-        return (0,) if (donate_state if donate is None else donate) else ()
-
     if len(devices) == 1:
         device = devices[0]
         add = jax.jit(lambda step, flag: flag + 0 * step)
@@ -112,7 +100,7 @@ def make_parallel(
             Parallel(
                 num_devices=1,
                 num_local=1,
-                compile=lambda step, donate=None: jax.jit(step, donate_argnums=donated(donate)),
+                compile=lambda step, donate=True: jax.jit(step, donate_argnums=0 if donate else ()),
                 replicate=lambda tree: jax.device_put(tree, device),
                 unreplicate=lambda tree: tree,
                 rows=slice,
@@ -144,8 +132,11 @@ def make_parallel(
     parallel = Parallel(
         num_devices=count,
         num_local=local,
-        compile=lambda step, donate=None: jax.pmap(
-            step, axis_name=AXIS_NAME, devices=devices, donate_argnums=donated(donate)
+        compile=lambda step, donate=True: jax.pmap(
+            step,
+            axis_name=AXIS_NAME,
+            devices=devices,
+            donate_argnums=0 if donate else (),
         ),
         # pmap refuses a tree without leaves on several processes.
         replicate=lambda tree: copy(tree, np.zeros(local)) if jax.tree.leaves(tree) else tree,

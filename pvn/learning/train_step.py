@@ -27,7 +27,7 @@ class TrainState(NamedTuple):
 
     step: jax.Array  # int32, steps taken
     params: Params
-    target_params: Params
+    target_params: Params  # of `Objective.keep`
     opt_state: optax.OptState
     fitted: Params  # the indicator's
     fitted_opt_state: optax.OptState
@@ -46,6 +46,7 @@ def periodic_target(period: int) -> TargetUpdate:
 
 
 def init_train_state(
+    objective: Objective,
     params: Params,
     fitted: Params,
     optimizer: optax.GradientTransformation,
@@ -55,7 +56,7 @@ def init_train_state(
     return TrainState(
         step=jnp.int32(0),
         params=params,
-        target_params=jax.tree.map(jnp.copy, params),
+        target_params=jax.tree.map(jnp.copy, objective.keep(params)),
         opt_state=optimizer.init(params),
         fitted=jax.tree.map(jnp.asarray, fitted),
         fitted_opt_state=fitted_optimizer.init(fitted),
@@ -98,8 +99,8 @@ def make_train_step(
       indicator: of the T tasks.
       optimizer: of the network's parameters.
       fitted_optimizer: of the indicator's fitted parameters; used if the indicator has a loss.
-      target_update: (parameters before the optimiser's update, target parameters, step) ->
-        target parameters.
+      target_update: (what the target network keeps of the parameters before the optimiser's
+        update, target parameters, step) -> target parameters.
       warmup: update only the indicator's fitted parameters.
       axis_name: the axis over which the batch is split; None on one device.
 
@@ -131,7 +132,8 @@ def make_train_step(
             "gradient_norm": optax.tree.norm(jax.lax.optimization_barrier(gradient)),
             "mean_prediction": prediction,
         }
-        target_params = target_update(state.params, state.target_params, state.step)
+        kept = objective.keep(state.params)
+        target_params = target_update(kept, state.target_params, state.step)
         return optax.apply_updates(state.params, updates), target_params, opt_state, metrics
 
     def step(state: TrainState, frozen: Params, batch: Transition) -> TrainState:

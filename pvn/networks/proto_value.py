@@ -1,36 +1,35 @@
 """The networks that are pretrained: an encoder, and what predicts from its features."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
+from pvn.networks import heads
 from pvn.networks.network import Network, Params, as_network
 
 
-class TaskHeads(nn.Module):
-    """One dense layer to A values for each of T tasks: float32 [B, F] to [B, T, A].
+class ProtoValueNetwork(NamedTuple):
+    """Successor-measure values of T tasks and A actions, as a learner needs them."""
 
-    The kernel [F, T, A] is one array, so all heads together are one matrix product. Each head is
-    initialised like a single dense layer (fan-in F). Heads always compute in float32, because
-    their values are sums over a horizon.
-    """
+    init: Callable[[jax.Array, jax.Array], Params]
+    """(key, observation [B, ...]) -> parameters {"encoder": ..., "heads": ...}."""
 
-    num_tasks: int
-    num_actions: int
-    use_bias: bool = True
+    action_values: Callable[[Params, jax.Array, jax.Array], jax.Array]
+    """(parameters, observation, action int32 [B]) -> values of these actions, float32 [B, T]."""
 
-    @nn.compact
-    def __call__(self, features: jax.Array) -> jax.Array:
-        shape = (self.num_tasks, self.num_actions)
-        return nn.DenseGeneral(shape, use_bias=self.use_bias)(features)
+    mean_over_actions: Callable[[Params], Params]
+    """Parameters -> those of `mean_values`, A times fewer in the heads, and linear in these."""
+
+    mean_values: Callable[[Params, jax.Array], jax.Array]
+    """(parameters of `mean_over_actions`, observation) -> mean values over actions [B, T]."""
 
 
 def make_proto_value_network(
     encoder: Network, num_tasks: int, num_actions: int, *, use_bias: bool = True
-) -> Network:
-    """Maps observations to successor-measure values [B, T, A].
-
-    Its parameters are {"encoder": ..., "heads": ...}.
+) -> ProtoValueNetwork:
+    """An encoder and its linear heads (`pvn.networks.heads`).
 
     Args:
       encoder: maps observations to features [B, F].
@@ -39,23 +38,30 @@ def make_proto_value_network(
       use_bias: whether heads have a bias. A bias acts as an additional constant feature. The theory
         that `pvn.tabular` checks has no such feature.
     """
-    heads = as_network(TaskHeads(num_tasks, num_actions, use_bias), "heads")
 
     def init(key: jax.Array, observation: jax.Array) -> Params:
         encoder_key, heads_key = jax.random.split(key)
         params = encoder.init(encoder_key, observation)
-        features = encoder.apply(params, observation)
-        return {"encoder": params, "heads": heads.init(heads_key, jnp.zeros_like(features))}
+        num_features = encoder.apply(params, observation).shape[1]
+        drawn = heads.init_heads(heads_key, num_features, num_tasks, num_actions, use_bias=use_bias)
+        return {"encoder": params, "heads": drawn}
 
-    def apply(params: Params, observation: jax.Array) -> jax.Array:
-        return heads.apply(params["heads"], encoder.apply(params["encoder"], observation))
+    def features(params: Params, observation: jax.Array) -> jax.Array:
+        return encoder.apply(params["encoder"], observation)
 
-    return Network(init, apply)
-
-
-def head_arrays(params: Params) -> dict[str, jax.Array]:
-    """The arrays of all heads of a proto-value network: kernel [F, T, A] and bias [T, A]."""
-    return params["heads"]["DenseGeneral_0"]
+    return ProtoValueNetwork(
+        init,
+        action_values=lambda params, observation, action: heads.action_values(
+            params["heads"], features(params, observation), action
+        ),
+        mean_over_actions=lambda params: {
+            **params,
+            "heads": heads.mean_over_actions(params["heads"]),
+        },
+        mean_values=lambda params, observation: heads.mean_values(
+            params["heads"], features(params, observation)
+        ),
+    )
 
 
 class InverseHead(nn.Module):

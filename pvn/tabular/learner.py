@@ -12,9 +12,9 @@ import optax
 from pvn.data.sampler import weighted_indices
 from pvn.indicators.tasks import Tasks
 from pvn.learning.loop import Logged, train
-from pvn.learning.losses import uniform_policy_value
 from pvn.learning.objectives import successor_objective
 from pvn.learning.parallel import make_parallel
+from pvn.learning.target_policies import TARGET_POLICIES
 from pvn.learning.train_step import (
     TargetUpdate,
     TrainState,
@@ -156,7 +156,7 @@ def learn(
     objective = successor_objective(
         network=network,
         indicator=indicator,
-        next_value=uniform_policy_value,
+        policy=TARGET_POLICIES["uniform"] if problem.returns is None else None,
         gamma=problem.discount,
     )
     step_once = make_train_step(
@@ -171,7 +171,7 @@ def learn(
     params = jax.jit(network.init)(jax.random.key(seed), jnp.asarray(problem.observation[:1]))
     events = train(
         lambda step, state, arrays, batch: run(state, batch),
-        init_train_state(params, tasks.fitted, optimizer, optax.identity()),
+        init_train_state(objective, params, tasks.fitted, optimizer, optax.identity()),
         _Batches(problem, num_steps, batch_size, seed),
         parallel,
         num_steps=num_steps,

@@ -24,6 +24,7 @@ from pvn.indicators.tasks import Tasks
 from pvn.learning.optimizers import make_optimizer
 from pvn.learning.train_step import init_train_state
 from pvn.recorder import export
+from pvn.training import objective_of
 from pvn.types import ATARI
 from tests.features.support import OWN, assert_same_tree, make_features, observations
 from tests.observations import EXAMPLE
@@ -80,9 +81,9 @@ def trained(dataset, tmp_path_factory):
     tasks = Tasks(e.indicator, (), e.indicator.fit(responses), responses, responses)
     params = jax.jit(e.network.init)(params_key, observations(1))
     random = np.random.default_rng(1)
-    params["heads"]["DenseGeneral_0"]["bias"] = random.normal(size=(7, 4)).astype(np.float32)
+    params["heads"]["bias"] = random.normal(size=(4, 7)).astype(np.float32)
     sgd = make_optimizer("sgd", learning_rate=1.0, epsilon=1e-8, max_gradient_norm=0.0)
-    state = init_train_state(params, tasks.fitted, sgd, sgd)
+    state = init_train_state(objective_of(e, None), params, tasks.fitted, sgd, sgd)
     export(e, state, "fingerprint", workdir)
     return e, tasks, state, workdir / "features"
 
@@ -95,7 +96,9 @@ def test_heads_are_those_of_the_training_network(trained):
     assert features.successor is successor
     q = np.einsum("nf,fta->nta", features(seen), successor.head_kernel)
     q += successor.head_bias[None]
-    expected = np.asarray(jax.jit(e.network.apply)(state.params, seen))
+    values = jax.jit(e.network.action_values)
+    actions = [np.full(10, action) for action in range(4)]
+    expected = np.stack([values(state.params, seen, each) for each in actions], axis=2)
     assert (q.shape, np.ptp(expected) > 0.1) == ((10, 7, 4), True)
     np.testing.assert_allclose(q, expected, rtol=1e-5, atol=1e-5)
     assert successor.discount.tolist() == [np.float32(0.95)] * 7

@@ -8,8 +8,8 @@ from pvn.data.transitions import find_transitions
 from pvn.indicators.random_network import RandomCumulant, RandomNetwork
 from pvn.indicators.responses import compute_responses, stored_responses
 from pvn.learning.feed import to_transition
-from pvn.learning.losses import uniform_policy_value
 from pvn.learning.objectives import successor_objective
+from pvn.learning.target_policies import TARGET_POLICIES
 from pvn.learning.train_step import (
     average_target,
     init_train_state,
@@ -115,17 +115,18 @@ def test_responses_are_identical_in_the_step_from_the_cache_and_alone(
     network = make_proto_value_network(make_encoder("nature", width=1, num_features=8), 7, 4)
     optimizer = optax.sgd(1.0)
     real = tasks._replace(cumulant=lambda fitted, response: response + fitted[None])
+    objective = successor_objective(
+        network=network, indicator=real, policy=TARGET_POLICIES["uniform"], gamma=0.9
+    )
     step = make_train_step(
         indicator=real,
         optimizer=optimizer,
         fitted_optimizer=optimizer,
-        objective=successor_objective(
-            network=network, indicator=real, next_value=uniform_policy_value, gamma=0.9
-        ),
+        objective=objective,
         target_update=average_target(0.9),
     )
     params = network.init(jax.random.key(1), states[:1])
-    before = init_train_state(params, bias, optimizer, optimizer)
+    before = init_train_state(objective, params, bias, optimizer, optimizer)
     run = jax.jit(lambda batch: step(before, frozen, to_transition(ATARI, (), batch)).params)
     for size in (1, len(index)):
         part = jax.tree.map(lambda x: x[:size], batch)  # noqa: B023

@@ -128,7 +128,7 @@ def test_a_checkpoint_of_another_version_is_passed_over(path: Path) -> None:
     restored = restore_checkpoint(path, _state(0), IDENTITY, said.append)
     assert restored is not None
     assert restored[1] == 20
-    assert said[0].endswith("passed over, its format version is 2, this pvn reads 3")
+    assert said[0].endswith("passed over, its format version is 2, this pvn reads 4")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from benchmarks.published import plain
 from pvn.indicators.indicator import Indicator
 from pvn.learning.diagnostics import (
     activation_metrics,
@@ -13,8 +14,8 @@ from pvn.learning.diagnostics import (
     effective_rank,
     make_diagnostics,
 )
-from pvn.learning.losses import uniform_policy_value
 from pvn.learning.objectives import successor_objective
+from pvn.learning.target_policies import TARGET_POLICIES
 from pvn.learning.train_step import init_train_state
 from pvn.networks.network import Network
 from pvn.probes import diagnostics
@@ -52,7 +53,7 @@ def test_activation_metrics() -> None:
 
 def test_tasks_that_do_not_vary_explain_nothing() -> None:
     """Two tasks. The second is dead: the variance of its targets, mere noise, is no divisor."""
-    network = Network(init=lambda key, x: {}, apply=lambda params, x: x[:, :, None])
+    network = plain(Network(init=lambda key, x: {}, apply=lambda params, x: x[:, :, None]))
     encoder = Network(init=lambda key, x: {}, apply=lambda params, x: x)
     indicator = Indicator(
         2,
@@ -61,10 +62,12 @@ def test_tasks_that_do_not_vary_explain_nothing() -> None:
         cumulant=lambda fitted, response: (response > jnp.array([[0.0, 9.0]])).astype(jnp.float32),
     )
     objective = successor_objective(
-        network=network, indicator=indicator, next_value=uniform_policy_value, gamma=0.5
+        network=network, indicator=indicator, policy=TARGET_POLICIES["uniform"], gamma=0.5
     )
     diagnose = make_diagnostics(objective=objective, encoder=encoder, indicator=indicator)
-    state: Any = init_train_state({"encoder": {}}, (), optax.identity(), optax.identity())
+    state: Any = init_train_state(
+        objective, {"encoder": {}}, (), optax.identity(), optax.identity()
+    )
     s_tm1 = np.array([[1, 2], [-1, 3], [2, -4]], np.float32)
     # Targets of the first task: 1, 0, 1, and half of the next value.
     s_t = np.array([[2, 1e-4], [0, 0], [4, 0]], np.float32)

@@ -49,10 +49,8 @@ def step_once(state: TrainState, batch: jax.Array) -> TrainState:
     )
 
 
-def events(
-    start: int, num_steps: int, num_devices: int = 1, donate: bool = False, **settings: Any
-) -> Any:
-    parallel, _ = make_parallel(jax.devices()[:num_devices], donate_state=donate)
+def events(start: int, num_steps: int, num_devices: int = 1, **settings: Any) -> Any:
+    parallel, _ = make_parallel(jax.devices()[:num_devices])
     compiled = parallel.compile(chex.assert_max_traces(step_once, 1))
     return train(
         lambda step, state, arrays, batch: compiled(state, batch),
@@ -74,10 +72,9 @@ def brief(event: Any) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize("num_devices", [1, 2])
-@pytest.mark.parametrize("donate", [False, True])  # on a GPU a step takes its state's memory
-def test_what_is_yielded_by_hand(num_devices: int, donate: bool) -> None:
+def test_what_is_yielded_by_hand(num_devices: int) -> None:
     chex.clear_trace_counter()
-    found = [brief(e) for e in events(0, 6, num_devices, donate, log_every=4, save_every=3)]
+    found = [brief(e) for e in events(0, 6, num_devices, log_every=4, save_every=3)]
     assert found == [
         ("stepped", 1), ("stepped", 2), ("stepped", 3), ("due", 3, 3.0),
         ("stepped", 4), ("logged", 4, 2.5, 10.0),  # the mean of 1 .. 4, their sum

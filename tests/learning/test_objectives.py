@@ -7,16 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks.published import plain
 from pvn.indicators.discounts import discounts_of_tasks
 from pvn.indicators.indicator import Indicator
-from pvn.learning.losses import uniform_policy_value
 from pvn.learning.objectives import inverse_objective, successor_objective
 from pvn.learning.parallel import make_parallel
+from pvn.learning.target_policies import TARGET_POLICIES
 from pvn.networks.network import Network
 from pvn.networks.proto_value import make_inverse_network
 from pvn.types import Transition
 
-IDENTITY = Network(init=lambda key, x: {}, apply=lambda params, x: x[:, :, None])
+IDENTITY = plain(Network(init=lambda key, x: {}, apply=lambda params, x: x[:, :, None]))
 TASKS = Indicator(
     3,
     init=lambda key, observation: ((), ()),
@@ -41,7 +42,7 @@ def _target(batch: Transition, axis_name: str | None = None, **changes: Any) -> 
     objective = successor_objective(
         network=IDENTITY,
         indicator=TASKS,
-        next_value=uniform_policy_value,
+        policy=TARGET_POLICIES["uniform"],
         axis_name=axis_name,
         **{"gamma": 0.5} | changes,
     )

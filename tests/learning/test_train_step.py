@@ -8,14 +8,15 @@ import numpy as np
 import optax
 import pytest
 
+from benchmarks.published import plain
 from pvn.errors import UserError
 from pvn.indicators.indicator import Indicator
 from pvn.indicators.random_network import RandomNetwork
 from pvn.learning import train_step as learning
 from pvn.learning.feed import to_transition
-from pvn.learning.losses import uniform_policy_value
 from pvn.learning.objectives import successor_objective
 from pvn.learning.parallel import check_divides, make_parallel
+from pvn.learning.target_policies import TARGET_POLICIES, TargetPolicy
 from pvn.networks.encoders import make_encoder
 from pvn.networks.network import Network
 from pvn.networks.proto_value import make_proto_value_network
@@ -26,6 +27,7 @@ LINEAR = Network(
     init=lambda key, x: {"w": jax.random.normal(key, (3, 2, 2))},
     apply=lambda params, x: jnp.einsum("bf,fta->bta", x, params["w"]),
 )
+UNIFORM = TARGET_POLICIES["uniform"]
 # The response is the state's first two entries; the cumulant is what is above the threshold.
 TASKS = Indicator(
     num_tasks=2,
@@ -48,22 +50,22 @@ def _batch(seed: int = 0, size: int = 8) -> Transition:
     )
 
 
-def _make(**changes: Any) -> tuple[learning.TrainState, learning.Step]:
+def _make(
+    network: Network = LINEAR, policy: TargetPolicy | None = UNIFORM, **changes: Any
+) -> tuple[learning.TrainState, learning.Step]:
     optimizer, fitted_optimizer = optax.sgd(0.1), optax.sgd(0.01)
+    objective = successor_objective(
+        network=plain(network), indicator=TASKS, policy=policy, gamma=0.9
+    )
     settings: dict[str, Any] = {
         "indicator": TASKS,
         "optimizer": optimizer,
         "fitted_optimizer": fitted_optimizer,
-        "objective": successor_objective(
-            network=changes.pop("network", LINEAR),
-            indicator=TASKS,
-            next_value=uniform_policy_value,
-            gamma=0.9,
-        ),
+        "objective": objective,
         "target_update": learning.average_target(0.75),
     }
     params = LINEAR.init(jax.random.key(0), jnp.zeros((1, 3)))
-    state = learning.init_train_state(params, jnp.zeros(2), optimizer, fitted_optimizer)
+    state = learning.init_train_state(objective, params, jnp.zeros(2), optimizer, fitted_optimizer)
     return state, learning.make_train_step(**settings | changes)
 
 
@@ -79,7 +81,8 @@ def test_one_step_against_numpy() -> None:
     cumulant = (batch.s_tm1[:, :2] > 0).astype(float)
     target = cumulant + 0.9 * batch.discount_t[:, None] * q_t.mean(axis=-1)
     q = np.einsum("bf,fta->bta", batch.s_tm1, w)
-    error = np.stack([q[b, :, a] for b, a in enumerate(batch.a_tm1)]) - target
+    q_a = np.stack([q[b, :, a] for b, a in enumerate(batch.a_tm1)])
+    error = q_a - target
     gradient = np.zeros_like(w)
     for b, a in enumerate(batch.a_tm1):
         gradient[:, :, a] += batch.s_tm1[b][:, None] * error[b][None] / error.size
@@ -88,7 +91,7 @@ def test_one_step_against_numpy() -> None:
     np.testing.assert_allclose(new.target_params["w"], 0.75 * 2 * w + 0.25 * w, rtol=1e-6)
     assert new.totals["loss"] == pytest.approx(0.5 * np.mean(error**2), rel=1e-5)
     assert new.totals["gradient_norm"] == pytest.approx(np.linalg.norm(gradient), rel=1e-5)
-    assert new.totals["mean_prediction"] == pytest.approx(q.mean(), rel=1e-5)
+    assert new.totals["mean_prediction"] == pytest.approx(q_a.mean(), rel=1e-5)
     np.testing.assert_allclose(
         new.fitted, -0.01 * np.mean(2 * batch.s_tm1[:, :2], axis=0) / 2, rtol=1e-5
     )
@@ -113,8 +116,9 @@ def test_given_responses_are_used_instead_of_computed_ones() -> None:
     assert not np.array_equal(other.params["w"], computed.params["w"])
 
 
-def test_returns_are_the_targets_if_a_batch_holds_them() -> None:
-    state, step = _make()
+def test_returns_are_the_targets_without_a_target_policy() -> None:
+    state, step = _make(policy=None)
+    assert state.target_params == {}  # nothing asks for a target network
     batch = _batch()
     returns = np.random.default_rng(1).normal(size=(8, 2)).astype(np.float32)
     new = jax.jit(step)(state, (), batch._replace(return_tm1=returns))
@@ -181,19 +185,19 @@ def _real_step(axis_name: str | None) -> tuple[learning.TrainState, Any, Any]:
         proportion=0.2, threshold_from="quantile_regression", tasks_per_network=3
     ).indicator(6)
     optimizer = optax.adam(3e-4, eps=1.5e-4)  # the published epsilon
+    objective = successor_objective(network=network, indicator=tasks, policy=UNIFORM, gamma=0.9)
     step = learning.make_train_step(
         indicator=tasks,
         optimizer=optimizer,
         fitted_optimizer=optimizer,
-        objective=successor_objective(
-            network=network, indicator=tasks, next_value=uniform_policy_value, gamma=0.9
-        ),
+        objective=objective,
         target_update=learning.average_target(0.9),
         axis_name=axis_name,
     )
     frozen, fitted = tasks.init(jax.random.key(1), EXAMPLE)
     params = network.init(jax.random.key(0), jnp.zeros((1, 84, 84, 4), jnp.uint8))
-    return learning.init_train_state(params, fitted, optimizer, optimizer), frozen, step
+    state = learning.init_train_state(objective, params, fitted, optimizer, optimizer)
+    return state, frozen, step
 
 
 def _frame_batch(step: int) -> FrameBatch:
@@ -221,7 +225,7 @@ def test_eight_devices_give_the_numbers_of_one() -> None:
             )
         )
         state, frozen = parallel.replicate(state), parallel.replicate(frozen)
-        for number in range(20):
+        for number in range(10):
             batch = parallel.split(_frame_batch(number))
             if count == 8:
                 assert batch.frames.shape == (8, 2, 5, 84, 84)
@@ -241,7 +245,7 @@ def test_eight_devices_give_the_numbers_of_one() -> None:
             getattr(one, name),
             getattr(eight, name),
         )
-    # The twenty steps have changed the parameters.
+    # The ten steps have changed the parameters.
     start = _real_step(None)[0].params
     moved = jax.tree.map(lambda a, b: float(np.max(np.abs(a - b))), start, one.params)
     assert max(jax.tree.leaves(moved)) > 1e-3

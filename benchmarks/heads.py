@@ -1,0 +1,85 @@
+"""What more tasks cost a train step: all cases of a batch size in one run.
+
+    python -m benchmarks.heads [--rounds=5] [--batch_sizes=32,256] [--tasks=100,1000,10000]
+
+Prints one JSON line for each case: the step of pvn (`pvn`), and one with heads that compute the
+values of all actions (`all_values`). `times_first` is its time divided by that of pvn with the first
+number of tasks. `bandwidth_share`: the bytes that the additional heads must move, divided by the
+additional time and by the memory bandwidth, which is measured by adding 1 to an array in place.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from absl import flags
+
+from benchmarks.measure import Call, measure, print_row
+from benchmarks.steps import NUM_ACTIONS, NUM_FEATURES, all_values, ours
+from pvn import console
+
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each case, of 4 timed steps.", lower_bound=1)
+_ENCODER = flags.DEFINE_enum("encoder", "nature", ["nature", "impala"], "Encoder.")
+_BATCHES = flags.DEFINE_list("batch_sizes", "32,256", "Batch sizes.")
+_TASKS = flags.DEFINE_list("tasks", "100,1000,10000", "Numbers of tasks, the smallest first.")
+
+ADDED = 2**26  # numbers
+
+
+def add_one() -> Call:
+    """A call that reads and writes `ADDED` numbers."""
+    add = jax.jit(lambda x: x + 1, donate_argnums=0)
+    array = jnp.zeros(ADDED)
+
+    def call() -> object:
+        nonlocal array
+        array = add(array)
+        return array
+
+    return call
+
+
+def head_bytes(num_tasks: int) -> int:
+    """Bytes that Adam and the target's average must move for the heads, each array once.
+
+    Parameters and two moments are read and written, the gradient is written and read, and the
+    target, A times smaller, is read and written: 32 bytes a weight, and 8 / A.
+    """
+    return NUM_FEATURES * num_tasks * (32 * NUM_ACTIONS + 8)
+
+
+def main() -> int:
+    tasks = [int(text) for text in _TASKS.value]
+    for batch_size in map(int, _BATCHES.value):
+        cases: dict[str, Callable[[], Call]] = {"memory": add_one}
+        for make in (ours, all_values):
+            for number in tasks:
+                cases[f"{make.__name__}:{number}"] = functools.partial(
+                    make, _ENCODER.value, number, batch_size
+                )
+        measured = measure(cases, _ROUNDS.value)
+        bandwidth = 8 * ADDED / measured["memory"].seconds
+        first = measured[f"ours:{tasks[0]}"].seconds
+        for name in list(cases)[1:]:
+            kind, text = name.split(":")
+            count = int(text)
+            seconds, peak_mib = measured[name]
+            beyond = head_bytes(count) - head_bytes(tasks[0])
+            print_row(
+                case="pvn" if kind == "ours" else kind,
+                encoder=_ENCODER.value,
+                num_tasks=count,
+                batch_size=batch_size,
+                ms=1e3 * seconds,
+                times_first=seconds / first,
+                bandwidth_share=beyond / bandwidth / (seconds - first) if beyond else None,
+                bandwidth_gb_per_second=bandwidth / 1e9,
+                peak_memory_mib=peak_mib,
+                device=jax.devices()[0].device_kind,
+            )
+    return 0
+
+
+if __name__ == "__main__":
+    console.run(main)
