@@ -17,7 +17,7 @@ import ml_collections
 
 LOCAL: dict[str, Any] = {
     "indicator": "local_network",
-    "local_network": {"tasks_per_network": 500},
+    "local_network": {"tasks_per_network": 500, "proportion": 0.05},
     "num_tasks": 500,
     "cumulants": "standardised",
     "feature_norm": "layer_norm",

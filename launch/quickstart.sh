@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# From the emulator to a score, on a machine that has only Python and pip: collects, pretrains,
-# probes, evaluates and reports, in 8 to 17 minutes on 2 cores. The same command resumes an
-# interrupted run. Evaluation episodes are played at epsilon 0.05, because a greedy policy may wait
-# until the time limit without starting the game.
+# Do learned features help a linear head that plays? On a machine that has only Python and pip:
+# collects, pretrains, probes, evaluates and reports. The same command resumes an interrupted run.
 #
-#   bash launch/quickstart.sh [--workdir=runs/quickstart] [--game=Breakout]
+#   bash launch/quickstart.sh                   # two games of MinAtar, three seeds: minutes
+#   bash launch/quickstart.sh --game=Breakout   # a game of Atari, one seed: 8 to 17 minutes on 2 cores
+#
+# --workdir=DIR is where it writes; by default runs/quickstart, or runs/quickstart_GAME.
 set -euo pipefail
 
-workdir=runs/quickstart
-game=Breakout
+workdir='' game=''
 while [ $# -gt 0 ]; do
   case "$1" in
     --workdir=*) workdir="${1#*=}" ;;
@@ -25,10 +25,36 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
+: "${workdir:=runs/quickstart${game:+_$game}}"
 case "$workdir" in /*) ;; *) workdir="$PWD/$workdir" ;; esac
 source "$(dirname "$0")/setup.sh"
 
 step() { printf '\n== %s\n' "$*" >&2; }
+
+minatar() {
+  step "collect, pretrain, evaluate and probe: two games, three seeds"
+  "$python" -m pvn.suite --config=configs/suite_quickstart.py --workdir="$workdir" --jobs=2
+
+  step "report"
+  "$python" -m pvn.report --workdir="$workdir/report" --flagfile="$workdir/report.flags"
+
+  cat <<EOF
+
+features: $workdir/MinAtar/SpaceInvaders/0/pretrain/pvn/features
+
+Try next, in $PWD:
+  # the same for a game of Atari
+  bash launch/quickstart.sh --game=Breakout
+  # ten times the tasks
+  $python -m pvn.pretrain --config=configs/pretrain_minatar.py --config.num_tasks=1000 \\
+    --config.dataset=$workdir/MinAtar/SpaceInvaders/0/data/random --workdir=runs/tasks_1000
+  # which settings matter: one factor at a time
+  $python -m pvn.suite --config=configs/suite_minatar.py --workdir=runs/minatar --dry_run
+EOF
+}
+
+# Evaluation episodes are played at epsilon 0.05, because a greedy policy may wait until the time
+# limit without starting the game.
 evaluate() {
   local name="$1"
   shift
@@ -37,34 +63,36 @@ evaluate() {
     --config.eval_epsilon=0.05 "$@"
 }
 
-step "1/5 collect: 50,000 steps of random play"
-"$python" -m pvn.collect --game="$game" --num_steps=50000 --dataset="$workdir/data"
-
-step "2/5 pretrain: a proto-value network, without rewards"
-"$python" -m pvn.pretrain --config=configs/pretrain.py --config.dataset="$workdir/data" \
-  --workdir="$workdir/pvn"
-
-step "3/5 probe: do the features predict the value of a state?"
-inputs="$workdir/eval,$workdir/eval_random,$workdir/eval_none"
 probe() {
   "$python" -m pvn.probe --dataset="$workdir/data" --discount=0.95 --workdir="$workdir/probe" "$@"
 }
-# Random play of a hard game may get no reward. Then there is no value to predict.
-if probe --features="$workdir/pvn" && probe --features=random --like="$workdir/pvn"; then
-  inputs="$inputs,$workdir/probe"
-else
-  echo "the probe failed: continuing without it" >&2
-fi
 
-step "4/5 evaluate: a linear head on reward interactions, then play"
-evaluate eval --features="$workdir/pvn"
-evaluate eval_random --features=random --like="$workdir/pvn"
-evaluate eval_none --features=none
+atari() {
+  step "1/5 collect: 50,000 steps of random play"
+  "$python" -m pvn.collect --game="$game" --num_steps=50000 --dataset="$workdir/data"
 
-step "5/5 report"
-"$python" -m pvn.report --workdir="$workdir/report" --inputs="$inputs"
+  step "2/5 pretrain: a proto-value network, without rewards"
+  "$python" -m pvn.pretrain --config=configs/pretrain.py --config.dataset="$workdir/data" \
+    --workdir="$workdir/pvn"
 
-cat <<EOF
+  step "3/5 probe: do the features predict the value of a state?"
+  local inputs="$workdir/eval,$workdir/eval_random,$workdir/eval_none"
+  # Random play of a hard game may get no reward. Then there is no value to predict.
+  if probe --features="$workdir/pvn" && probe --features=random --like="$workdir/pvn"; then
+    inputs="$inputs,$workdir/probe"
+  else
+    echo "the probe failed: continuing without it" >&2
+  fi
+
+  step "4/5 evaluate: a linear head on reward interactions, then play"
+  evaluate eval --features="$workdir/pvn"
+  evaluate eval_random --features=random --like="$workdir/pvn"
+  evaluate eval_none --features=none
+
+  step "5/5 report"
+  "$python" -m pvn.report --workdir="$workdir/report" --inputs="$inputs"
+
+  cat <<EOF
 
 features: $workdir/pvn/features
 
@@ -76,3 +104,6 @@ Try next, in $PWD:
   # the published linear evaluation: double Q by gradients, a million interactions
   $python -m pvn.evaluate --config=configs/evaluate_published.py --features=$workdir/pvn --workdir=runs/published
 EOF
+}
+
+if [ -n "$game" ]; then atari; else minatar; fi
