@@ -3,9 +3,9 @@
     python -m benchmarks.heads [--rounds=5] [--batch_sizes=32,256] [--tasks=100,1000,10000]
 
 Prints one JSON line for each case: the step of pvn (`pvn`), and one with heads that compute the
-values of all actions (`all_values`). `times_first` is its time divided by that of pvn with the first
-number of tasks. `bandwidth_share`: the bytes that the additional heads must move, divided by the
-additional time and by the memory bandwidth, which is measured by adding 1 to an array in place.
+values of all actions (`all_values`). `times_first` is its time divided by that of pvn with the
+first number of tasks. `bandwidth_share`: the bytes that the additional heads must move, divided by
+the additional time and by the memory bandwidth, which is measured by adding 1 to an array in place.
 """
 
 import functools

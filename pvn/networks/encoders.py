@@ -52,15 +52,14 @@ def make_encoder(
       width: multiplies the channels of the convolutions.
       num_features: F.
       dtype: type of the computation, `float32` or `bfloat16`. Parameters are always float32.
-      feature_norm, feature_activation: of the last layer (`pvn.networks.feature_layer`); a user's
-        own encoder has its own last layer.
+      feature_norm, feature_activation: of the last layer (`pvn.networks.feature_layer`). They have
+        no effect on a user's own encoder, which has its own last layer.
       observation_shape: (H, W, C).
       folder: the folder that a relative file name starts from.
 
     Raises:
-      UserError: there is no such encoder, its code raises, its output is not [B, F], a parameter
-        is not float32, or it keeps state besides its parameters; or the last layer of a user's own
-        encoder is to be another.
+      UserError: there is no such encoder or last layer, its code raises, its output is not [B, F],
+        a parameter is not float32, or it keeps state besides its parameters.
     """
     factory: Callable[..., Any] = ENCODERS.get(name) or load_plugin(
         "encoder", name, ENCODERS, folder
@@ -71,13 +70,9 @@ def make_encoder(
     ):
         if value not in known:
             raise UserError(f"{field}: {value!r}, expected one of {', '.join(known)}")
-    last_layer = {"feature_norm": feature_norm, "feature_activation": feature_activation}
     if name in ENCODERS:
-        factory = functools.partial(factory, **last_layer)
-    elif last_layer != DEFAULT_LAST_LAYER:
-        raise UserError(
-            f"encoder {name}: has its own last layer, expected feature_norm none and "
-            "feature_activation relu"
+        factory = functools.partial(
+            factory, feature_norm=feature_norm, feature_activation=feature_activation
         )
     observation = jax.ShapeDtypeStruct((2, *observation_shape), jnp.uint8)
     with plugin_errors("encoder", name, folder):

@@ -8,6 +8,7 @@ replace these estimates.
 
 import hashlib
 import json
+import re
 import socket
 import tempfile
 import time
@@ -147,6 +148,8 @@ def _measure(cell: Cell, real_rows: int) -> Estimate:
             small = ("pvn.collect", f"--game={game}", f"--dataset={cell.workdir}")
             _collect(cell._replace(command=small))
             return Estimate(cell.kind, None, "a conversion is not measured")
+        case "pvn.evaluate" if flag_of(cell, "dataset"):
+            return _fit_labels(cell)
         case "pvn.evaluate":
             return _evaluate(cell)
         case _:
@@ -187,6 +190,24 @@ def _evaluate(cell: Cell) -> Estimate:
         return Estimate(cell.kind, None, failure)
     episodes = {what: bar for what, bar in played.items() if bar.unit == "episodes"}
     return Estimate(cell.kind, _extrapolate(real | episodes, learning, {}))
+
+
+def _fit_labels(cell: Cell) -> Estimate:
+    """A fit to few labels and its episodes; the real cell has a fit for each number of labels."""
+    numbers = [int(text) for text in re.findall(r"\d+", flag_of(cell, "config.num_labels") or "")]
+    if not numbers:
+        return Estimate(cell.kind, None, "its overrides have no num_labels")
+    began = time.monotonic()
+    few = (f"--config.num_labels=({_STEPS},)", f"--config.learn_after={_STEPS // 2}")
+    # A tuple that is given twice is one long tuple.
+    rest = (word for word in cell.command if not word.startswith("--config.num_labels="))
+    bars, failure = _watch(cell._replace(command=(*rest, *few)), "episodes")
+    if failure:
+        return Estimate(cell.kind, None, failure)
+    # A fit in closed form shows a bar and does not move it.
+    moved = {what: bar for what, bar in bars.items() if bar.unit != "labels" or bar.last[1]}
+    scale = {"labels": sum(numbers) / _STEPS, "episodes": float(len(numbers))}
+    return Estimate(cell.kind, _extrapolate(moved, time.monotonic() - began, scale))
 
 
 def _extrapolate(bars: Mapping[str, _Bar], wall: float, scale: Mapping[str, float]) -> float | None:

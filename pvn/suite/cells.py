@@ -32,7 +32,7 @@ class Cell(NamedTuple):
     @property
     def kind(self) -> str:
         """KIND/NAME: cells of one kind take about the same time."""
-        return self.name.split("/", 2)[2]
+        return "/".join(self.name.rsplit("/", 2)[1:])  # a game's name may have a slash
 
 
 def expand(plan: Plan, workdir: str) -> list[Cell]:

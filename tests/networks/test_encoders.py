@@ -144,10 +144,18 @@ def test_a_last_layer_that_does_not_exist(changes, message):
 
 
 def test_an_own_encoder_has_its_own_last_layer(own):
-    with pytest.raises(UserError, match="has its own last layer, expected feature_norm none"):
-        make_encoder(
-            f"{own}/own_encoders.py:FlaxOwn", width=1, num_features=8, feature_norm="layer_norm"
-        )
+    name = f"{own}/own_encoders.py:FlaxOwn"
+    plain, normed = (
+        make_encoder(name, width=1, num_features=8, feature_norm=norm)
+        for norm in ("none", "layer_norm")
+    )
+    params = plain.init(jax.random.key(0), observations(1))
+    jax.tree.map(
+        np.testing.assert_array_equal, params, normed.init(jax.random.key(0), observations(1))
+    )
+    np.testing.assert_array_equal(
+        plain.apply(params, observations(2)), normed.apply(params, observations(2))
+    )
 
 
 def observations(count, seed=0):

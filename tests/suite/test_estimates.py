@@ -121,6 +121,29 @@ def test_a_real_calibration_is_kept_for_the_same_command(
     assert list(calibrate(lambda folder: expand(plan, folder), {"data/random": 7.0})) == []
 
 
+def test_a_fit_to_labels_is_calibrated_with_fewer_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "ROWS", 500)
+    monkeypatch.setattr(calibration, "_STEPS", 200)
+    labels = {"num_labels": (1_000, 200_000), "eval_episodes": 8, "videos": False}
+    config = {
+        "games": "MinAtar/Breakout",
+        "datasets": {"random": {"flags": {"num_steps": 210_000}}},
+        "agents": {"untrained": {"features": "random", "dataset": "random", "overrides": labels}},
+    }
+    plan = read_plan(config)
+    found = {each.kind: each for each in calibrate(lambda folder: expand(plan, folder), {})}
+    estimate = found["evaluate/untrained"]
+    assert estimate.seconds is not None, estimate.reason
+    assert 1 < estimate.seconds < 3600
+    without = read_plan(
+        config | {"agents": {"untrained": {"features": "random", "dataset": "random"}}}
+    )
+    (found_without,) = calibrate(lambda folder: expand(without, folder), {"data/random": 1.0})
+    assert (found_without.seconds, found_without.reason) == (
+        *(None, "its overrides have no num_labels"),
+    )
+
+
 def test_the_table(tmp_path: Path) -> None:
     first, second = (_cell(tmp_path, f"Pong/{seed}/evaluate/pvn") for seed in (0, 1))
     probe = _cell(tmp_path, "Pong/0/probe/value-pvn", first.name)
