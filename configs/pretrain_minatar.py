@@ -1,4 +1,4 @@
-"""Pretraining on a game of MinAtar: about a minute on a laptop.
+"""Pretraining on a game of MinAtar, 100 local tasks: about a minute on a laptop.
 
     python -m pvn.collect --game=MinAtar/Breakout --num_steps=100000 --dataset=data/minatar
     python -m pvn.pretrain --config=configs/pretrain_minatar.py \
