@@ -47,6 +47,7 @@ class DeviceMemory(NamedTuple):
     """Bytes on each device during a step."""
 
     state: int
+    saved_state: int  # on a CPU, the state that a checkpoint is written from, which must stay
     gradient: int
     activations: int  # that the forward pass keeps for the backward pass; an estimate
     batch: int
@@ -255,6 +256,7 @@ def _device_memory(
     pixels = (stack + 1) * (4 if on_device else size) + 2 * stack * size
     return DeviceMemory(
         state=state,
+        saved_state=state if e.devices[0].platform == "cpu" else 0,
         gradient=num_bytes(step.params),
         activations=activation_bytes(step, batch_size),
         batch=batch_size * (pixels + columns),

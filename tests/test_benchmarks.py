@@ -15,7 +15,7 @@ def test_train_step(run: Callable) -> None:
 
 
 def test_evaluate(run: Callable) -> None:
-    result = run("benchmarks.evaluate", "--num_envs=8", "--num_steps=2400")
+    result = run("benchmarks.evaluate", "--num_envs=8", "--num_steps=1200")
     assert result.returncode == 0, result.stderr
     rows = [json.loads(line) for line in result.stdout.splitlines()]
     assert [row["case"] for row in rows] == ["fqi", "dqn"]

@@ -138,6 +138,7 @@ def test_sizes_of_a_run(dataset: Path) -> None:
     sizes = sizes_of(e)
     assert (sizes.num_steps, sizes.num_devices, sizes.batch_size) == (4500, 4, 8)
     assert sizes.parameters == (NATURE_PARAMETERS, F * T * 4 + T * 4)
+    assert sizes.device.saved_state == sizes.device.state  # a CPU
     assert sizes.device.gradient == 4 * sum(sizes.parameters)
     assert sizes.device.batch == 8 * (13 * FRAME + 4 * T + 12)
     assert sizes.device[-2:] == (0, 0)

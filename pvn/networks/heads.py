@@ -37,7 +37,8 @@ def action_values(heads: Heads, features: jax.Array, action: jax.Array) -> jax.A
     placed = chosen[:, :, None] * features[:, None, :]
     values = placed.reshape(len(features), -1) @ kernel.reshape(-1, kernel.shape[2])
     if "bias" in heads:
-        values += chosen @ heads["bias"]
+        # A TPU would round the biases to bfloat16.
+        values += jnp.matmul(chosen, heads["bias"], precision="highest")
     return values
 
 
