@@ -53,7 +53,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no_norm": {"feature_norm": "none"},
     "tanh": {"feature_activation": "tanh"},
     "rate_1e_3": {"learning_rate": 1e-3},
-    # Whole-screen tasks of share 0.05, raw, and no norm: the default of pvn 0.1.
+    # The recipe of configs/pretrain.py in November 2026: whole-screen tasks, raw, no norm.
     "first_default": {
         "indicator": "random_network",
         "cumulants": "raw",

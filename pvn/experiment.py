@@ -115,6 +115,12 @@ class Experiment(NamedTuple):
         return self.config.responses == "cached" and self.indicator.num_tasks > 0
 
     @property
+    def last_layer(self) -> dict[str, str]:
+        """The fields of the last layer. They have no effect on a user's own encoder: defaults."""
+        own = is_plugin(self.config.encoder)
+        return DEFAULT_LAST_LAYER if own else {key: self.config[key] for key in DEFAULT_LAST_LAYER}
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         """The shape of a row of the network's input: an observation, or a pair of them."""
         pair = (2,) if self.config.loss == "inverse_dynamics" else ()

@@ -70,7 +70,7 @@ def trained(dataset, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run")
     (workdir / "own.py").write_text(OWN)
     config.update(dataset=str(dataset), num_features=24, num_tasks=7, num_devices=1)
-    config.update(encoder=f"{workdir}/own.py:FlaxOwn")
+    config.update(encoder=f"{workdir}/own.py:FlaxOwn", feature_norm="layer_norm")
     config.random_network.tasks_per_network = 7
     family, settings = find_family(config.indicator)
     checked = cfg.check_config(config, FIELDS | INDICATORS | {family: settings})
@@ -86,6 +86,10 @@ def trained(dataset, tmp_path_factory):
     state = init_train_state(objective_of(e, None), params, tasks.fitted, sgd, sgd)
     export(e, state, "fingerprint", workdir)
     return e, tasks, state, workdir / "features"
+
+
+def test_the_last_layer_of_an_own_encoder_is_not_that_of_the_config(trained):
+    assert load_features(trained[3]).metadata["feature_norm"] == "none"
 
 
 def test_heads_are_those_of_the_training_network(trained):
