@@ -90,9 +90,9 @@ def test_refusals(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"was not made by pvn\.collect, so the emulator cannot"):
         target.targets(converted, tmp_path)
     wrong = found.rows.reward.copy()
-    wrong[5] = 7
+    wrong[stream_starts(found.rows.episode) + 5] = 7  # in each stream: a good one would be kept
     with pytest.raises(
-        UserError, match=r"stream 0: the emulator does not repeat the game: after 6 "
+        UserError, match=r"stream \d: the emulator does not repeat the game: after 6 "
     ):
         target.targets(found._replace(rows=found.rows._replace(reward=wrong)), tmp_path)
     two = found._replace(paths=(str(dataset), "other"))
