@@ -7,7 +7,8 @@ Prints one JSON line for each learner, in agent steps/s: the learning phase of `
 Nature encoder, with all updates and fits, and the bare emulator with as many environments under
 random actions. The emulator is timed before and after each learner; its speed is that of both
 times together. With --end_to_end the learner is DQN from pixels (configs/evaluate_end_to_end.py),
-and the line has the share of its time that the same updates take alone, on one batch.
+and the line has the share of its time that the same updates take alone, on one batch, and the share
+that acting and emulation take alone, without updates.
 """
 
 import time
@@ -77,7 +78,7 @@ def learn(
     return time.perf_counter() - began, learner, replay
 
 
-def update_seconds(learner: DqnLearner, replay: Replay, count: int = 20) -> float:
+def update_seconds(learner: DqnLearner, replay: Replay, count: int = 100) -> float:
     """Seconds of one update on a batch that is on the device: the matrix work alone."""
     draw = draw_uniform(replay, np.random.default_rng(0), 32)
     batch = jax.device_put(replay.gather(draw.time, draw.env))
@@ -97,6 +98,8 @@ def main() -> int:
         c = evaluate_end_to_end.get_config()
         c.learn_after = 500
         seconds, learner, replay = learn(envs, c, num_steps)
+        c.learn_after = num_steps
+        without_updates, *_ = learn(envs, c, num_steps)
         assert isinstance(learner, DqnLearner)
         alone = update_seconds(learner, replay) * learner.num_fits
         print_row(
@@ -105,6 +108,7 @@ def main() -> int:
             num_envs=_NUM_ENVS.value,
             agent_steps_per_second=num_steps / seconds,
             share_of_updates=alone / seconds,
+            share_without_updates=without_updates / seconds,
         )
         return 0
     for head in ("fqi", "dqn"):
