@@ -12,10 +12,9 @@ import functools
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 from absl import flags
 
-from benchmarks.measure import Call, measure, print_row
+from benchmarks.measure import ADDED_BYTES, Call, add_one, measure, print_row
 from benchmarks.steps import NUM_ACTIONS, NUM_FEATURES, all_values, ours
 from pvn import console
 
@@ -23,21 +22,6 @@ _ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each case, of 4 timed step
 _ENCODER = flags.DEFINE_enum("encoder", "nature", ["nature", "impala"], "Encoder.")
 _BATCHES = flags.DEFINE_list("batch_sizes", "32,256", "Batch sizes.")
 _TASKS = flags.DEFINE_list("tasks", "100,1000,10000", "Numbers of tasks, the smallest first.")
-
-ADDED = 2**26  # numbers
-
-
-def add_one() -> Call:
-    """A call that reads and writes `ADDED` numbers."""
-    add = jax.jit(lambda x: x + 1, donate_argnums=0)
-    array = jnp.zeros(ADDED)
-
-    def call() -> object:
-        nonlocal array
-        array = add(array)
-        return array
-
-    return call
 
 
 def head_bytes(num_tasks: int) -> int:
@@ -59,7 +43,7 @@ def main() -> int:
                     make, _ENCODER.value, number, batch_size
                 )
         measured = measure(cases, _ROUNDS.value)
-        bandwidth = 8 * ADDED / measured["memory"].seconds
+        bandwidth = ADDED_BYTES / measured["memory"].seconds
         first = measured[f"ours:{tasks[0]}"].seconds
         for name in list(cases)[1:]:
             kind, text = name.split(":")

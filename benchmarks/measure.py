@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 Call = Callable[[], object]
@@ -88,6 +89,23 @@ def matrix_product() -> Call:
     a, b = (jax.device_put(random.normal(size=shape).astype(np.float32)) for _ in range(2))
     product = jax.jit(lambda a, b: a @ b)
     return lambda: product(a, b)
+
+
+_ADDED = 2**26  # numbers
+ADDED_BYTES = 8 * _ADDED
+
+
+def add_one() -> Call:
+    """A call that reads and writes `ADDED_BYTES` of memory, both together."""
+    add = jax.jit(lambda x: x + 1, donate_argnums=0)
+    array = jnp.zeros(_ADDED)
+
+    def call() -> object:
+        nonlocal array
+        array = add(array)
+        return array
+
+    return call
 
 
 def print_row(**row: object) -> None:

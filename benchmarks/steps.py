@@ -1,6 +1,6 @@
 """The train steps that the benchmarks time, on batches of noise."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ import optax
 from benchmarks.measure import Call
 from benchmarks.published import plain, published_indicator, published_network
 from pvn.indicators.indicator import Indicator
+from pvn.indicators.packed import packed
 from pvn.indicators.random_network import RandomNetwork
 from pvn.learning import train_step as learning
 from pvn.learning.feed import to_transition
@@ -23,8 +24,8 @@ NUM_FEATURES, NUM_ACTIONS = 512, 6
 
 
 def random_batch(batch_size: int, num_tasks: int | None) -> FrameBatch:
-    """A batch of noise. num_tasks: of the responses in it; None: it has none."""
-    random = np.random.default_rng(0)
+    """A batch of noise. num_tasks: of the packed responses in it; None: it has none."""
+    random, columns = np.random.default_rng(0), -(-(num_tasks or 0) // 8)
     return FrameBatch(
         frames=random.integers(0, 256, (batch_size, 5, 84, 84), dtype=np.uint8),
         places=None,
@@ -33,13 +34,22 @@ def random_batch(batch_size: int, num_tasks: int | None) -> FrameBatch:
         a_t=random.integers(NUM_ACTIONS, size=batch_size).astype(np.int32),
         response_tm1=None
         if num_tasks is None
-        else random.normal(size=(batch_size, num_tasks)).astype(np.float32),
+        else random.integers(0, 256, (batch_size, columns), dtype=np.uint8),
         return_tm1=None,
     )
 
 
-def compiled(network: ProtoValueNetwork, indicator: Indicator, batch: FrameBatch) -> Call:
-    """A call that makes one training step, each time from the last step's state."""
+class Compiled(NamedTuple):
+    """A training step, and what it is called with."""
+
+    run: Any  # (state, frozen, batch) -> state, compiled
+    state: learning.TrainState
+    frozen: Any
+    batch: FrameBatch
+
+
+def compiled(network: ProtoValueNetwork, indicator: Indicator, batch: FrameBatch) -> Compiled:
+    """The training step of these networks."""
     optimizer = optax.adam(3e-4, eps=1e-8)
     objective = successor_objective(
         network=network, indicator=indicator, policy=TARGET_POLICIES["uniform"], gamma=0.95
@@ -54,40 +64,56 @@ def compiled(network: ProtoValueNetwork, indicator: Indicator, batch: FrameBatch
     example = jnp.zeros((1, *ATARI.shape), jnp.uint8)
     frozen, fitted = indicator.init(jax.random.key(1), example)
     params = network.init(jax.random.key(0), example)
-    state: Any = learning.init_train_state(objective, params, fitted, optimizer, optimizer)
+    state = learning.init_train_state(objective, params, fitted, optimizer, optimizer)
     if batch.response_tm1 is not None:
         frozen = ()
     run = jax.jit(
         lambda state, frozen, batch: step(state, frozen, to_transition(ATARI, (), batch)),
         donate_argnums=0,
     )
+    return Compiled(run, state, frozen, batch)
+
+
+def repeated(step: Compiled) -> Call:
+    """A call that makes one training step, each time from the last step's state."""
+    state = step.state
 
     def call() -> object:
         nonlocal state
-        state = run(state, frozen, batch)
+        state = step.run(state, step.frozen, step.batch)
         return state
 
     return call
 
 
-def ours(encoder: str, num_tasks: int, batch_size: int) -> Call:
+def packed_indicator(num_tasks: int) -> Indicator:
+    """The tasks of `configs/pretrain.py`, with bits as responses."""
+    indicator = RandomNetwork(proportion=0.05, tasks_per_network=50).indicator(num_tasks)
+    return packed(indicator, np.zeros(num_tasks, np.float32))
+
+
+def our_step(encoder: str, num_tasks: int, batch_size: int) -> Compiled:
     """The step of pvn with cached responses, as in `configs/pretrain.py`."""
     network = make_proto_value_network(
         make_encoder(encoder, width=1, num_features=NUM_FEATURES), num_tasks, NUM_ACTIONS
     )
-    indicator = RandomNetwork(proportion=0.05, tasks_per_network=50).indicator(num_tasks)
-    return compiled(network, indicator, random_batch(batch_size, num_tasks))
+    return compiled(network, packed_indicator(num_tasks), random_batch(batch_size, num_tasks))
+
+
+def ours(encoder: str, num_tasks: int, batch_size: int) -> Call:
+    """Calls of `our_step`."""
+    return repeated(our_step(encoder, num_tasks, batch_size))
 
 
 def published(encoder: str, num_tasks: int, batch_size: int) -> Call:
     """The published step, with the random networks in it."""
     network = published_network(encoder, NUM_FEATURES, num_tasks, NUM_ACTIONS)
     indicator = published_indicator(num_tasks, 0.05)
-    return compiled(plain(network), indicator, random_batch(batch_size, None))
+    return repeated(compiled(plain(network), indicator, random_batch(batch_size, None)))
 
 
 def all_values(encoder: str, num_tasks: int, batch_size: int) -> Call:
     """The step with heads that compute the values of all actions."""
     network = plain(published_network(encoder, NUM_FEATURES, num_tasks, NUM_ACTIONS))
-    indicator = RandomNetwork(proportion=0.05, tasks_per_network=50).indicator(num_tasks)
-    return compiled(network, indicator, random_batch(batch_size, num_tasks))
+    step = compiled(network, packed_indicator(num_tasks), random_batch(batch_size, num_tasks))
+    return repeated(step)

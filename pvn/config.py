@@ -66,6 +66,20 @@ class _SeedParser(flags.ArgumentParser[int]):
         return int(check_field(f"--{self._name}", seed, SEED))
 
 
+class _StepsParser(flags.ArgumentParser[tuple[int, int]]):
+    syntactic_help = "FIRST:LAST, steps counted from 1"
+
+    def __init__(self, name: str):
+        self._name = name
+
+    def parse(self, argument: str) -> tuple[int, int]:
+        found = re.fullmatch(r"(\d{1,12}):(\d{1,12})", argument)
+        first, last = map(int, found.groups()) if found else (0, 0)
+        if not 1 <= first <= last:
+            raise UserError(f"--{self._name}: {argument}, expected FIRST:LAST, such as 100:110")
+        return first, last
+
+
 def define_path(
     name: str,
     default: str | None,
@@ -95,6 +109,11 @@ def define_paths(name: str, help_text: str, *, required: bool = False) -> flags.
 def define_seed(help_text: str) -> flags.FlagHolder[int]:
     """Defines --seed: an integer in the range of `pvn.fields.SEED`. The default is 0."""
     return flags.DEFINE(_SeedParser("seed"), "seed", 0, help_text)
+
+
+def define_steps(name: str, help_text: str) -> flags.FlagHolder[Any]:
+    """Defines a flag that holds steps FIRST:LAST, (int, int) with 1 <= FIRST <= LAST; or None."""
+    return flags.DEFINE(_StepsParser(name), name, None, help_text)
 
 
 def unreadable_config(error: OSError) -> str:

@@ -30,6 +30,7 @@ from pvn.fields import (
     whole,
 )
 from pvn.indicators.indicator import NO_TASKS, Indicator
+from pvn.indicators.packed import response_columns
 from pvn.indicators.registry import INDICATORS, INDICATORS_VERSION, make_indicator
 from pvn.indicators.standardised import CUMULANTS
 from pvn.learning.optimizers import OPTIMIZERS
@@ -115,6 +116,16 @@ class Experiment(NamedTuple):
         return self.config.responses == "cached" and self.indicator.num_tasks > 0
 
     @property
+    def packed(self) -> bool:
+        """Whether the cached responses are bits."""
+        return self.cached and self.indicator.binary
+
+    @property
+    def response_bytes(self) -> int:
+        """Bytes of the cached response to a state; 0 if none is cached."""
+        return _response_bytes(self.config, self.indicator)
+
+    @property
     def last_layer(self) -> dict[str, str]:
         """The fields of the last layer. They have no effect on a user's own encoder: defaults."""
         own = is_plugin(self.config.encoder)
@@ -174,7 +185,7 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
         c.seed,
         transitions,
         batch_size=c.batch_size,
-        row_bytes=observation.frame_bytes + 4 * indicator.num_tasks * (c.responses == "cached"),
+        row_bytes=observation.frame_bytes + _response_bytes(c, indicator),
         budget=int(c.data_memory_gib * 2**30) or None,
         memory=_memory_for_data(c.data_residency),
         reuse=c.data_reuse,
@@ -195,6 +206,13 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
     return Experiment(
         c, family, devices, dataset, transitions, schedule, encoder, network, indicator
     )
+
+
+def _response_bytes(c: ml_collections.FrozenConfigDict, indicator: Indicator) -> int:
+    if c.responses != "cached":
+        return 0
+    columns, dtype = response_columns(indicator.num_tasks, indicator.binary)
+    return columns * dtype.itemsize
 
 
 def shapes_of_tasks(name: str, indicator: Indicator, example: Any) -> tuple[Any, Any]:

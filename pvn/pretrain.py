@@ -24,7 +24,6 @@ its rows of every batch; the first alone writes the run directory.
 """
 
 import contextlib
-import functools
 import signal
 
 import jax
@@ -50,7 +49,7 @@ from pvn.experiment import (
 )
 from pvn.indicators.discounts import discounts_of_tasks
 from pvn.indicators.registry import INDICATORS, find_family
-from pvn.indicators.responses import Share, stored_responses
+from pvn.indicators.responses import Cache, Share
 from pvn.indicators.tasks import RATE_STATES, Tasks, tasks_of_dataset
 from pvn.learning.checkpoint import restore_checkpoint
 from pvn.learning.feed import Feed
@@ -58,6 +57,7 @@ from pvn.learning.loop import CheckpointDue, Logged, Stepped, train
 from pvn.learning.parallel import Parallel, from_first, make_parallel, wait_for_all
 from pvn.learning.train_step import TrainState, init_train_state
 from pvn.plugins import plugin_identity
+from pvn.profiling import Profile
 from pvn.recorder import Recorder, export, publish
 from pvn.run_directory import Run, open_run
 from pvn.sizing import format_sizes, size_run
@@ -74,9 +74,12 @@ _DISTRIBUTED = flags.DEFINE_bool(
 _ARRIVAL = flags.DEFINE_float(
     "arrival_seconds", ARRIVAL, "Time within which all processes must arrive.", lower_bound=1
 )
+_PROFILE_STEPS = cfg.define_steps(
+    "profile_steps", "Trace these steps, FIRST:LAST; the trace is in profile/ of the run."
+)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the run that is in --workdir.")
 
-OWNS = ("checkpoints", "features", "responses", "tensorboard", "metrics.jsonl")
+OWNS = ("checkpoints", "features", "profile", "responses", "tensorboard", "metrics.jsonl")
 
 
 def prepare_tasks(
@@ -89,14 +92,15 @@ def prepare_tasks(
     if e.cached:
         depends_on = {"indicator": e.family, "seed": c.seed, "dataset": fingerprint}
         depends_on |= {"num_tasks": c.num_tasks} | c[e.family].to_dict()
+        if e.packed:
+            depends_on |= {"packed": True, "cumulants": c.cumulants}  # they are stored fitted
         total = e.transitions.num_rows // processes.size
         devices = jax.local_devices()
-        cache = functools.partial(
-            stored_responses,
+        cache = Cache(
             f"{place}/responses",
             depends_on | plugin_identity(c.indicator),
-            share=Share(processes.rank, processes.size, wait_for_all),
-            devices=devices[:1] if devices[0].platform == "cpu" else devices,
+            Share(processes.rank, processes.size, wait_for_all),
+            devices[:1] if devices[0].platform == "cpu" else devices,
         )
     with console.progress(total, "states", "responses", hidden=not processes.is_first) as bar:
         return tasks_of_dataset(
@@ -127,8 +131,16 @@ def feed_of(
     return Feed(buffer, parallel, start=start, num_steps=c.num_steps, on_device=on_device)
 
 
-def pretrain(e: Experiment, processes: Processes, place: str, overwrite: bool) -> int:
+def pretrain(
+    e: Experiment,
+    processes: Processes,
+    place: str,
+    overwrite: bool,
+    profile_steps: tuple[int, int] | None = None,
+) -> int:
     """Runs or resumes an experiment in `place`, local or `gs://`. Returns the exit status.
+
+    profile_steps: (first, last), steps that the first process traces.
 
     Raises:
       UserError: the run directory or its checkpoints belong to another run, two datasets hold the
@@ -170,8 +182,8 @@ def pretrain(e: Experiment, processes: Processes, place: str, overwrite: bool) -
         # ------------------------------------------------------------ the step
         parallel, axis_name = make_parallel(e.devices)
         optimizers = optimizers_of(c)
-        objective = objective_of(e, axis_name)
-        step = compile_step(e, objective, optimizers, parallel, axis_name)
+        objective = objective_of(e, tasks.indicator, axis_name)
+        step = compile_step(e, tasks.indicator, objective, optimizers, parallel, axis_name)
 
         # ------------------------------------------------------------ resuming
         params = initial_params(e, params_key, tasks)
@@ -195,7 +207,11 @@ def pretrain(e: Experiment, processes: Processes, place: str, overwrite: bool) -
         recorder: Recorder | None = None
         if run:
             recorder = stack.enter_context(
-                Recorder(e, run, fingerprint, tasks, returns, objective_of(e, None), start)
+                Recorder(
+                    *(e, run, fingerprint, tasks, returns),
+                    objective_of(e, tasks.indicator, None),
+                    start,
+                )
             )
         fill(feed, stop, hidden=run is None)
         stopped = int(parallel.agree(parallel.replicate(np.int32(0)), bool(stop))) > 0
@@ -210,12 +226,18 @@ def pretrain(e: Experiment, processes: Processes, place: str, overwrite: bool) -
             save_seconds=60 * c.checkpoint_minutes,
             stop=lambda: stop,
         )
+        profile = None
+        if run and profile_steps:
+            profile = stack.enter_context(Profile(profile_steps, run.workdir))
+            profile.start(start)
         last = start
         with console.progress(c.num_steps, "steps", "pretrain", start, hidden=run is None) as bar:
             for event in () if stopped else events:
                 match event:
                     case Stepped(last):
                         bar.update()
+                        if profile:
+                            profile.after(last)
                     case Logged() if recorder:
                         bar.set_postfix_str(recorder.log(event))
                     case CheckpointDue(_, state) if recorder:
@@ -273,11 +295,17 @@ def main() -> int:
             if processes.is_first:
                 print(
                     format_sizes(
-                        size_run(experiment, objective_of(experiment, None), optimizers_of(checked))
+                        size_run(
+                            experiment,
+                            objective_of(experiment, experiment.indicator, None),
+                            optimizers_of(checked),
+                        )
                     )
                 )
             return 0
-        return pretrain(experiment, processes, _WORKDIR.value, _OVERWRITE.value)
+        return pretrain(
+            experiment, processes, _WORKDIR.value, _OVERWRITE.value, _PROFILE_STEPS.value
+        )
 
 
 if __name__ == "__main__":

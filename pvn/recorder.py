@@ -55,7 +55,7 @@ class Recorder:
         """
         self._e, self._run, self._fingerprint, self._tasks = e, run, fingerprint, tasks
         self._diagnose = make_diagnostics(
-            objective=objective, encoder=e.encoder, indicator=e.indicator
+            objective=objective, encoder=e.encoder, indicator=tasks.indicator
         )
         transitions, seed = e.transitions, e.config.seed
         drawn = uniform_indices(seed, Stream.PROBE, _PROBE_TRANSITIONS, transitions.num_transitions)
@@ -135,7 +135,7 @@ def _summary(values: Mapping[str, float]) -> str:
 
 def publish(run: Run) -> None:
     """Brings a run on `gs://` up to date: what a checkpoint covers first, then the checkpoint."""
-    run.push("metrics.jsonl", "tensorboard", "checkpoints", "features")
+    run.push("metrics.jsonl", "tensorboard", "profile", "checkpoints", "features")
     run.prune("checkpoints")
 
 

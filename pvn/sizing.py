@@ -18,7 +18,7 @@ from pvn.data.schedule import AHEAD
 from pvn.errors import UserError
 from pvn.experiment import Experiment, shapes_of_tasks
 from pvn.flop import count_flop
-from pvn.indicators.tasks import FIT_STATES, RATE_STATES
+from pvn.indicators.tasks import RATE_STATES, fit_states
 from pvn.learning.objectives import Objective
 from pvn.learning.train_step import init_train_state
 from pvn.networks.network import Network
@@ -73,6 +73,7 @@ class Disk(NamedTuple):
     checkpoint: int
     checkpoints_kept: int
     responses: int
+    threshold_fit: int  # responses that thresholds are fitted to, until the first step
     features: int
     successor: int  # heads and tasks beside the features; 0: not exported
 
@@ -224,7 +225,8 @@ def size_run(e: Experiment, objective: Objective, optimizers: Optimizers) -> Siz
         disk=Disk(
             checkpoint=state,
             checkpoints_kept=state * c.keep_checkpoints,
-            responses=num_states * 4 * e.indicator.num_tasks if cached else 0,
+            responses=num_states * e.response_bytes,
+            threshold_fit=_threshold_fit(e) if e.packed else 0,
             features=num_bytes(params["encoder"]),
             successor=num_bytes((params["heads"], frozen, fitted)) * c.export_successor * has_tasks,
         ),
@@ -251,7 +253,7 @@ def _device_memory(
     c, stack, size = e.config, e.observation.stack, e.observation.frame_bytes
     on_device, cached = c.data_residency == "device", e.cached
     columns = 3 * 4  # actions, discount
-    columns += 4 * e.indicator.num_tasks * (cached + (c.loss == "monte_carlo"))
+    columns += e.response_bytes + 4 * e.indicator.num_tasks * (c.loss == "monte_carlo")
     # The frames or their places, and the two observations that a step makes of them.
     pixels = (stack + 1) * (4 if on_device else size) + 2 * stack * size
     return DeviceMemory(
@@ -265,21 +267,27 @@ def _device_memory(
     )
 
 
+def _threshold_fit(e: Experiment) -> int:
+    """Bytes of the responses that thresholds are fitted to."""
+    num_tasks = e.indicator.num_tasks
+    states = fit_states(e.transitions.num_transitions, num_tasks) if e.cached else RATE_STATES
+    return states * 4 * num_tasks
+
+
 def _host_memory(e: Experiment) -> HostMemory:
     c, schedule, size = e.config, e.schedule, e.observation.frame_bytes
-    on_host, cached, response = c.data_residency == "host", e.cached, 4 * e.indicator.num_tasks
+    on_host, num_tasks = c.data_residency == "host", e.indicator.num_tasks
     rows = _buffer_rows(e)
     # As `make_schedule` plans: blocks in the queue, one in the reader, one being copied.
     ahead = (AHEAD + 2) * (rows - 1) // schedule.num_buffered if schedule.moves else 0
-    fit_states = min(e.transitions.num_transitions, FIT_STATES) if cached else RATE_STATES
     return HostMemory(
         frames=rows * size if on_host else 0,
-        responses=(rows - 1) * response if cached else 0,
-        returns=e.transitions.num_rows * response if c.loss == "monte_carlo" else 0,
+        responses=(rows - 1) * e.response_bytes,
+        returns=e.transitions.num_rows * 4 * num_tasks if c.loss == "monte_carlo" else 0,
         columns=e.transitions.nbytes,
-        read_ahead=ahead * (size + response * cached),
+        read_ahead=ahead * (size + e.response_bytes),
         batches=KEPT * _gathered(e) * (e.observation.stack + 1) * size if on_host else 0,
-        threshold_fit=fit_states * response,
+        threshold_fit=_threshold_fit(e),
     )
 
 

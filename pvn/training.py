@@ -11,6 +11,7 @@ import optax
 
 from pvn.experiment import Experiment
 from pvn.indicators.discounts import discounts_of_tasks
+from pvn.indicators.indicator import Indicator
 from pvn.indicators.tasks import Tasks
 from pvn.learning.feed import to_transition
 from pvn.learning.objectives import Objective, inverse_objective, successor_objective
@@ -42,14 +43,20 @@ def optimizers_of(
     )
 
 
-def objective_of(e: Experiment, axis_name: str | None) -> Objective:
-    """What the config names. axis_name: the axis over which batches are split, or None."""
+def objective_of(e: Experiment, indicator: Indicator, axis_name: str | None) -> Objective:
+    """What the config names.
+
+    Args:
+      e: the experiment.
+      indicator: of its tasks, as they are prepared.
+      axis_name: the axis over which batches are split, or None.
+    """
     c = e.config
     if isinstance(e.network, Network):
         return inverse_objective(e.network)
     return successor_objective(
         network=e.network,
-        indicator=e.indicator,
+        indicator=indicator,
         policy=TARGET_POLICIES[c.target_policy] if c.loss == "td" else None,
         gamma=discounts_of_tasks(c.discount, c.num_tasks),
         shuffled=c.next_states == "shuffled",
@@ -75,6 +82,7 @@ def initial_params(e: Experiment, key: jax.Array, tasks: Tasks) -> Any:
 
 def compile_step(
     e: Experiment,
+    indicator: Indicator,
     objective: Objective,
     optimizers: tuple[optax.GradientTransformation, optax.GradientTransformation],
     parallel: Parallel,
@@ -82,7 +90,9 @@ def compile_step(
 ) -> Callable[[int, Any, Any, Any], Any]:
     """A compiled function: (step, state, (frozen, arrays), batch) -> state.
 
-    step: counted from 1. Warm-up steps and training steps are two compiled functions.
+    Steps are counted from 1. Warm-up steps and training steps are two compiled functions.
+
+    indicator: of the tasks, as they are prepared.
     """
     c = e.config
     update = (
@@ -94,7 +104,7 @@ def compile_step(
     def compiled(warmup: bool) -> Any:
         step = make_train_step(
             objective=objective,
-            indicator=e.indicator,
+            indicator=indicator,
             optimizer=optimizers[0],
             fitted_optimizer=optimizers[1],
             target_update=update,

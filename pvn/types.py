@@ -68,7 +68,7 @@ class FrameBatch(NamedTuple):
     a_tm1: Array  # int32 [B], the action at row i
     discount_t: Array  # float32 [B], 0 where row i is terminal, else 1
     a_t: Array  # int32 [B], the behaviour policy's action at row i+1; 0 after a terminal row
-    response_tm1: Array | None  # [B, T], the indicator's cached response to row i
+    response_tm1: Array | None  # [B, ...], the indicator's cached response to row i
     return_tm1: Array | None  # [B, T], Monte Carlo return: discounted sum from row i
 
 
@@ -80,7 +80,7 @@ class Transition(NamedTuple):
     discount_t: Array  # float32 [B], 0 where s_tm1 is terminal, else 1; gamma is not in it
     s_t: Array  # uint8 [B, H, W, C]
     a_t: Array  # int32 [B], the behaviour policy's next action
-    response_tm1: Array | None  # [B, T], the indicator's response to s_tm1; None: not cached
+    response_tm1: Array | None  # [B, ...], the indicator's response to s_tm1; None: not cached
     return_tm1: Array | None = None  # [B, T], Monte Carlo returns of the tasks; None: TD
 
 

@@ -14,6 +14,13 @@ def test_train_step(run: Callable) -> None:
         assert promised <= set(row)
 
 
+def test_floor(run: Callable) -> None:
+    result = run("benchmarks.floor", "--cases=nature:10:4", "--rounds=1")
+    assert result.returncode == 0, result.stderr
+    (row,) = map(json.loads, result.stdout.splitlines())
+    assert min(row["ms"], row["layers_ms"], row["bytes_ms"], row["share_of_floor"]) > 0
+
+
 def test_evaluate(run: Callable) -> None:
     result = run("benchmarks.evaluate", "--num_envs=8", "--num_steps=1200")
     assert result.returncode == 0, result.stderr

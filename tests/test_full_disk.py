@@ -51,8 +51,8 @@ def fill(disk: Path, left: int) -> None:
 @pytest.mark.parametrize(
     ("left", "file"),
     [
-        (6 * BLOCK, "responses"),
-        (100 * 1024, "checkpoints/step_0000000005.partial/state.npz"),
+        (6 * BLOCK, "responses/fit"),
+        (300 * 1024, "checkpoints/step_0000000005.partial/state.npz"),
     ],
 )
 def test_pretraining_stops_in_one_line_and_resumes(

@@ -265,6 +265,11 @@ def Own(width, num_features, dtype):
         (["--config.encoder=natur"], "error: encoder 'natur': expected one of nature, nature"),
         (["--config.indicator=x"], "error: config.indicator: 'x', expected one of random_network"),
         (
+            ["--profile_steps=5:4"],
+            "error: --profile_steps: 5:4, expected FIRST:LAST, such as 100:110",
+        ),
+        (["--profile_steps=9"], "error: --profile_steps: 9, expected FIRST:LAST, such as 100:110"),
+        (
             ["--config.loss=monte_carlo", "--config.responses=in_step"],
             "error: config.loss: monte_carlo needs cumulants known beforehand, expected responses",
         ),
@@ -537,7 +542,7 @@ def test_a_dataset_that_has_grown_is_another(
     result = run(*more)
     assert result.returncode == 1
     assert "dataset_fingerprint (" in result.stderr
-    assert (workdir / "responses" / "c" / "0" / "0").stat().st_size == 4096 * 6 * 4 + 4
+    assert (workdir / "responses" / "c" / "0" / "0").stat().st_size == 4096 * 1 + 4
 
 
 def test_warmup_with_nothing_to_regress(run: Callable, minatar: Path, tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ NATURE_PARAMETERS = (
 )
 HEADS_PARAMETERS = F * T * A + T * A
 FRAME = 84 * 84
+BITS = 13  # bytes of a cached response of 100 tasks
 
 
 TASKS = RandomNetwork(proportion=0.05, tasks_per_network=50).indicator(T)
@@ -52,7 +53,7 @@ def nature(policy: TargetPolicy | None = TARGET_POLICIES["uniform"]) -> Step:
 
 
 def sizes_of(e: Experiment) -> Sizes:
-    return size_run(e, objective_of(e, None), ADAM)
+    return size_run(e, objective_of(e, e.indicator, None), ADAM)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +122,7 @@ def test_a_checkpoint_takes_the_bytes_of_the_state(dataset: Path, tmp_path: Path
     e = experiment(dataset, num_features=64, num_tasks=10, keep_checkpoints=3)
     sizes = sizes_of(e)
     thresholds = jax.ShapeDtypeStruct((10,), "f4")
-    step = Step(objective_of(e, None), shapes_of_params(e.network), thresholds, 10)
+    step = Step(objective_of(e, e.indicator, None), shapes_of_params(e.network), thresholds, 10)
     shapes = state_shapes(step, ADAM)
     random = np.random.default_rng(0)
     state = jax.tree.map(lambda x: np.asarray(random.normal(size=x.shape), x.dtype), shapes)
@@ -140,18 +141,18 @@ def test_sizes_of_a_run(dataset: Path) -> None:
     assert sizes.parameters == (NATURE_PARAMETERS, F * T * 4 + T * 4)
     assert sizes.device.saved_state == sizes.device.state  # a CPU
     assert sizes.device.gradient == 4 * sum(sizes.parameters)
-    assert sizes.device.batch == 8 * (13 * FRAME + 4 * T + 12)
+    assert sizes.device.batch == 8 * (13 * FRAME + BITS + 12)
     assert sizes.device[-2:] == (0, 0)
-    assert sizes.disk.responses == 3000 * T * 4
+    count = e.transitions.num_transitions
+    assert sizes.disk[2:4] == (3000 * BITS, count * T * 4)
     assert sizes.disk.features == 4 * NATURE_PARAMETERS
     networks = 2 * (77_824 + 7_744 * 50)  # each with convolutions and 50 outputs
     assert sizes.disk.successor == 4 * (sizes.parameters.heads + networks + T)
     assert sizes.flop.responses == 0
     one_state = CONVOLUTIONS + 2 * 7744 * 50
     assert sizes.prepare_flop == 3000 * 2 * one_state
-    count = e.transitions.num_transitions
     assert sizes.host == (
-        *(3001 * FRAME, 3000 * T * 4, 0, e.transitions.nbytes, 0),
+        *(3001 * FRAME, 3000 * BITS, 0, e.transitions.nbytes, 0),
         *(8 * 32 * 5 * FRAME, count * T * 4),
     )
     assert sizes.datasets == ((str(dataset), count, 4500 * 32),)
@@ -177,7 +178,7 @@ def test_options_change_the_sizes(dataset: Path) -> None:
     assert (in_step.disk.responses, in_step.host.responses) == (0, 0)
     network = 8 * 8 * 4 * 32 + 4 * 4 * 32 * 64 + 3 * 3 * 64 * 64 + 7744 * 50
     assert in_step.device.indicator == 4 * 2 * network
-    assert in_step.device.batch == base.device.batch - 32 * 4 * T
+    assert in_step.device.batch == base.device.batch - 32 * BITS
 
     on_device = sizes_of(experiment(dataset, data_residency="device"))
     assert (on_device.device.frames, on_device.host.frames) == (3001 * FRAME, 0)

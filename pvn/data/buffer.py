@@ -40,7 +40,7 @@ class Write(NamedTuple):
 
     at: int  # place of the first row
     frames: np.ndarray  # uint8 [rows, *frame]
-    responses: np.ndarray | None  # [rows, T]
+    responses: np.ndarray | None  # [rows, ...]
 
 
 class Buffer:
@@ -69,7 +69,7 @@ class Buffer:
           sampler: draws the batches.
           start: the first step, counted from 0.
           rows: the rows of each global batch to gather; None: all.
-          responses: float32 [N, T], to all rows, in memory or on disk; None: batches hold none.
+          responses: [N, ...], to all rows, in memory or on disk; None: batches hold none.
           returns: float32 [N, T], Monte Carlo returns of all rows; None: batches hold none.
           on_host: keep the frames here, for `batch`. Otherwise only `writes` yields them.
         """

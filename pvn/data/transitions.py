@@ -104,7 +104,7 @@ class Transitions(NamedTuple):
     ) -> FrameBatch:
         """The batch of transitions that start at rows int [B], without their frames.
 
-        responses, returns: float32 [B, T], of these rows; None: the batch has none.
+        responses, returns: [B, ...] and float32 [B, T], of these rows; None: the batch has none.
         """
         terminal = self.rows.terminal[row]
         action = self.rows.action
@@ -126,8 +126,8 @@ class Transitions(NamedTuple):
     ) -> FrameBatch:
         """The batch of transitions that start at rows int [B], with their frames.
 
-        responses, returns: float32 [N, T], of all rows; None: the batch has none. The responses may
-          be on disk.
+        responses, returns: [N, ...] and float32 [N, T], of all rows; None: the batch has none. The
+          responses may be on disk.
         """
         batch = self.without_frames(
             row,

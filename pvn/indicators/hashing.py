@@ -58,4 +58,4 @@ class RandomHash(NamedTuple):
         def cumulant(_: Any, responses: jax.Array) -> jax.Array:
             return (responses < self.proportion).astype(jnp.float32)
 
-        return Indicator(num_tasks, init, response, cumulant)
+        return Indicator(num_tasks, init, response, cumulant, binary=True)

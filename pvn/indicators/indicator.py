@@ -39,6 +39,17 @@ class Indicator(NamedTuple):
     raw_cumulant: Callable[[Params, jax.Array], jax.Array] | None = None
     """fitted, response [B, T] -> [B, T], before standardisation. None: the same as `cumulant`."""
 
+    standardise: Callable[[Params, jax.Array], jax.Array] | None = None
+    """fitted, raw cumulants [B, T] -> cumulants [B, T]. None: they are the same."""
+
+    binary: bool = False
+    """Whether raw cumulants are 0 or 1, and known before training: there is no `loss`, and `fit`
+    returns parameters with the tree structure of those of `init`."""
+
+    packed: bool = False
+    """Whether a response is not float32 [B, T] but the bits of T raw cumulants, uint8 [B, T / 8]
+    rounded up (`pvn.indicators.packed`)."""
+
     stack: int = 1
     """Least number of frames that an observation must stack."""
 

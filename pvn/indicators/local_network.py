@@ -91,4 +91,6 @@ class LocalNetwork(NamedTuple):
             return threshold.empirical_bias(responses, self.proportion)
 
         stack = 2 if self.change else 1
-        return Indicator(num_tasks, init, response, threshold.indicator, fit, stack=stack)
+        return Indicator(
+            num_tasks, init, response, threshold.indicator, fit, stack=stack, binary=True
+        )

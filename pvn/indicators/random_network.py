@@ -86,6 +86,7 @@ class RandomNetwork(NamedTuple):
             threshold.indicator,
             None if regress else fit,
             loss if regress else None,
+            binary=not regress,
         )
 
 

@@ -3,14 +3,16 @@
 A run draws each state many times, and its response never changes. Computing it in each step costs
 more than the network that learns: 7.0 against 2.7 GFLOP a step for 100 tasks and batch size 32.
 
-The store is a Zarr v3 array [N, T] in pieces of whole rows. A piece is a file with a checksum; it
-is complete or absent. So an interrupted computation continues, and several processes share one
-computation: each computes its own pieces, and all read all of them.
+The store is a Zarr v3 array with a row for each state, in pieces of whole rows. A piece is a file
+with a checksum; it is complete or absent. So an interrupted computation continues, and several
+processes share one computation: each computes its own pieces, and all read all of them.
 """
 
+import io
 import itertools
 import json
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +23,8 @@ import tensorstore as ts
 
 from pvn.data.transitions import Transitions
 from pvn.errors import UserError
-from pvn.indicators.indicator import Indicator
+from pvn.indicators.indicator import Indicator, Params
+from pvn.indicators.packed import response_columns
 from pvn.networks.mapping import map_states
 from pvn.paths import check_folder, is_remote
 from pvn.remote import result_of, store_spec
@@ -29,6 +32,8 @@ from pvn.remote import result_of, store_spec
 _BATCH = 256
 _PIECE_ROWS = 4096  # most rows of a piece
 _PIECE_BYTES = 2**22  # about the most bytes of a piece
+FIT = "fit"  # the array of the responses that tasks are fitted to
+_FITTED = "fitted.npz"
 _POLL = 0.5  # seconds between two looks for the pieces of the other processes
 
 
@@ -43,6 +48,15 @@ class Share(NamedTuple):
 ALONE = Share()
 
 
+class Cache(NamedTuple):
+    """Where a run stores responses, and who computes them."""
+
+    path: str | Path  # a local folder or one on gs://, with the array and `key.json`
+    key: Mapping[str, Any]  # all that the responses depend on (indicator, seed, dataset); JSON
+    share: Share = ALONE  # of this process
+    devices: Sequence[jax.Device] | None = None  # of this process, which take turns; None: one
+
+
 def response_batches(
     indicator: Indicator,
     frozen: Any,
@@ -52,7 +66,7 @@ def response_batches(
 ) -> Iterator[np.ndarray]:
     """Yields the responses to the states at rows `index` int [M], in order, batch by batch.
 
-    Each batch is float32 [256, T]; the last may be shorter. The devices take turns.
+    Each batch is [256, columns]; the last may be shorter. The devices take turns.
     """
     turns = itertools.cycle([(device, jax.device_put(frozen, device)) for device in devices])
 
@@ -70,7 +84,7 @@ def compute_responses(
     index: np.ndarray,
     on_progress: Callable[[int], object] = lambda count: None,
 ) -> np.ndarray:
-    """float32 [M, T]: the responses to the states at rows `index` int [M].
+    """[M, columns]: the responses to the states at rows `index` int [M].
 
     on_progress: called with the number of states just done.
     """
@@ -83,7 +97,7 @@ def compute_responses(
 
 
 class StoredResponses:
-    """The responses to N states on disk, float32 [N, T]; indexing reads them."""
+    """The responses to N states on disk, [N, columns]; indexing reads them."""
 
     def __init__(self, path: str | Path, array: ts.TensorStore):
         self._path, self._array = path, array
@@ -93,7 +107,7 @@ class StoredResponses:
         return int(self.shape[0])
 
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
-        """float32 [..., T] at a slice of rows or at int [...].
+        """[..., columns] at a slice of rows or at int [...].
 
         Raises:
           UserError: a piece is corrupt or missing.
@@ -102,93 +116,146 @@ class StoredResponses:
         return np.asarray(_done(self._path, problem, self._array[rows].read()))
 
 
+def open_cache(cache: Cache) -> None:
+    """Empties the store unless it was made with the cache's key. All processes call it."""
+    if cache.share.rank == 0:
+        store = _store(cache.path)
+        text = json.dumps(cache.key, sort_keys=True, indent=1).encode() + b"\n"
+        old = _done(cache.path, "cannot be read", store.read("key.json"))
+        if old.state != "value" or old.value != text:
+            _done(cache.path, "cannot be emptied", store.delete_range(ts.KvStore.KeyRange()))
+            _done(cache.path, "cannot be written", store.write("key.json", text))
+    cache.share.wait_for_all()
+
+
 def stored_responses(
-    path: str | Path,
-    key: Mapping[str, Any],
+    cache: Cache,
     indicator: Indicator,
-    frozen: Any,
+    frozen: Params,
     transitions: Transitions,
     *,
-    share: Share = ALONE,
-    devices: Sequence[jax.Device] | None = None,
+    index: np.ndarray | None = None,
+    known: tuple[np.ndarray, np.ndarray] | None = None,
     on_progress: Callable[[int], object] = lambda count: None,
 ) -> StoredResponses:
-    """The responses to all rows, from the store in the folder `path`.
+    """The responses to the states at rows `index`, from an open cache.
 
-    Missing and corrupt pieces are computed. If the store was made with another key, all are.
+    Missing and corrupt pieces are computed. A process computes its pieces, and waits for those of
+    the others.
 
     Args:
-      path: a local folder or one on gs://, with the array and `key.json`.
-      key: everything that the responses depend on (indicator, settings, seed, dataset); JSON.
+      cache: after `open_cache`.
       indicator: of T tasks.
-      frozen: the indicator's frozen parameters, a function of the seed in `key`.
+      frozen: the indicator's frozen parameters, a function of the seed in the cache's key.
       transitions: of N rows.
-      share: of this process. It computes its pieces and waits for those of the others.
-      devices: devices of this process, which take turns; None: the first.
-      on_progress: called with the number of states just done or found.
+      index: int [M], ascending; None: all rows. Each M has an array of its own in the cache.
+      known: (rows int [K], ascending, their responses [K, columns]), which are not computed again.
+      on_progress: called with the number of states just computed or found.
 
     Raises:
       UserError: a piece cannot be written, for example because the disk is full.
     """
-    num_rows, num_tasks = transitions.num_rows, indicator.num_tasks
-    rows = int(np.clip(_PIECE_BYTES // (4 * num_tasks) // _BATCH * _BATCH, _BATCH, _PIECE_ROWS))
+    path, share = cache.path, cache.share
+    if index is None:
+        index = np.arange(transitions.num_rows)
+    else:
+        path = f"{path}/{FIT}"
+    columns, dtype = response_columns(indicator.num_tasks, indicator.packed)
+    row_bytes = columns * dtype.itemsize
+    rows = int(np.clip(_PIECE_BYTES // row_bytes // _BATCH * _BATCH, _BATCH, _PIECE_ROWS))
+    shape = (len(index), columns)
     if share.rank == 0:
-        _prepare(path, key)
         try:
-            _open(path, num_rows, num_tasks, rows)
+            _open(path, shape, dtype, rows)
         except UserError:  # its metadata is corrupt: it is written again, and the pieces stay
             _done(path, "cannot be written", _store(path).write("zarr.json", None))
     share.wait_for_all()
-    array = _open(path, num_rows, num_tasks, rows)
-    pieces = [slice(at, min(at + rows, num_rows)) for at in range(0, num_rows, rows)]
+    array = _open(path, shape, dtype, rows)
+    pieces = [index[at : at + rows] for at in range(0, len(index), rows)]
     there = _pieces_there(path)
     mine = range(share.rank, len(pieces), share.size)
     for number in [i for i in mine if i in there]:
         try:
-            array[pieces[number]].read().result()
-            on_progress(pieces[number].stop - pieces[number].start)
+            array[number * rows : number * rows + len(pieces[number])].read().result()
+            on_progress(len(pieces[number]))
         except ValueError:  # corrupt
             there.discard(number)
             _done(path, "cannot be written", _store(path).write(f"c/{number}/0", None))
     share.wait_for_all()  # no process may take a corrupt piece of another for a complete one
-    missing = [i for i in mine if i not in there]
-    states = np.concatenate([np.arange(num_rows)[pieces[i]] for i in missing] or [np.arange(0)])
-    batches = response_batches(
-        indicator, frozen, transitions, states, devices or jax.local_devices()[:1]
-    )
-    for number in missing:
-        piece = pieces[number]
-        parts: list[np.ndarray] = []
-        while sum(map(len, parts)) < piece.stop - piece.start:
-            parts.append(next(batches))
-            on_progress(len(parts[-1]))
-        _done(path, "cannot be written", array[piece].write(np.concatenate(parts)))
+    missing = {
+        i: np.isin(pieces[i], known[0]) if known else np.zeros(len(pieces[i]), bool)
+        for i in mine
+        if i not in there
+    }
+
+    def computed() -> Iterator[np.ndarray]:
+        """The responses that are not known, state by state."""
+        states = [pieces[i][~is_known] for i, is_known in missing.items()]
+        for batch in response_batches(
+            indicator,
+            frozen,
+            transitions,
+            np.concatenate([index[:0], *states]),
+            cache.devices or jax.local_devices()[:1],
+        ):
+            on_progress(len(batch))
+            yield from batch
+
+    new = computed()
+    for number, is_known in missing.items():
+        values = np.empty((len(is_known), columns), dtype)
+        if known:
+            values[is_known] = known[1][np.searchsorted(known[0], pieces[number][is_known])]
+        for row in np.flatnonzero(~is_known).tolist():
+            values[row] = next(new)
+        at = number * rows
+        _done(path, "cannot be written", array[at : at + len(values)].write(values))
     while not _pieces_there(path).issuperset(range(len(pieces))):
         time.sleep(_POLL)
     return StoredResponses(path, array)
 
 
-def _prepare(path: str | Path, key: Mapping[str, Any]) -> None:
-    """Empties the store in `path` unless it was made with this key."""
-    store = _store(path)
-    text = json.dumps(key, sort_keys=True, indent=1).encode() + b"\n"
-    old = _done(path, "cannot be read", store.read("key.json"))
-    if old.state == "value" and old.value == text:
-        return
-    _done(path, "cannot be emptied", store.delete_range(ts.KvStore.KeyRange()))
-    _done(path, "cannot be written", store.write("key.json", text))
+def load_fitted(cache: Cache, like: Params) -> Params | None:
+    """What `keep_fitted` has kept; None if there is nothing, or it is corrupt.
+
+    like: parameters with the same tree structure.
+    """
+    found = _done(cache.path, "cannot be read", _store(cache.path).read(_FITTED))
+    if found.state != "value":
+        return None
+    try:
+        with np.load(io.BytesIO(found.value)) as file:
+            leaves = [file[name] for name in file.files]
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile):
+        return None
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
-def _open(path: str | Path, num_rows: int, num_tasks: int, piece_rows: int) -> ts.TensorStore:
+def keep_fitted(cache: Cache, fitted: Params) -> None:
+    """Keeps fitted parameters in the cache, and deletes the responses that they were fitted to.
+
+    The first process does it, when all responses are stored.
+    """
+    if cache.share.rank == 0:
+        content, store = io.BytesIO(), _store(cache.path)
+        np.savez(content, *map(np.asarray, jax.tree.leaves(fitted)))
+        _done(cache.path, "cannot be written", store.write(_FITTED, content.getvalue()))
+        fit = ts.KvStore.KeyRange(f"{FIT}/", f"{FIT}0")  # `0` follows `/`
+        _done(cache.path, "cannot be emptied", store.delete_range(fit))
+
+
+def _open(
+    path: str | Path, shape: tuple[int, int], dtype: np.dtype, piece_rows: int
+) -> ts.TensorStore:
     spec = {
         "driver": "zarr3",
         "kvstore": store_spec(path),
         "metadata": {
-            "shape": [num_rows, num_tasks],
-            "data_type": "float32",
+            "shape": list(shape),
+            "data_type": dtype.name,
             "chunk_grid": {
                 "name": "regular",
-                "configuration": {"chunk_shape": [piece_rows, num_tasks]},
+                "configuration": {"chunk_shape": [piece_rows, shape[1]]},
             },
             "codecs": [
                 {"name": "bytes", "configuration": {"endian": "little"}},

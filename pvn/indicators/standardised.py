@@ -27,8 +27,10 @@ def moments(values: np.ndarray) -> dict[str, np.ndarray]:
 
     The scale is 1 / the standard deviation, or 0 for a task that does not vary.
     """
-    mean = values.mean(axis=0, dtype=np.float64)
-    std = values.std(axis=0, dtype=np.float64)
+    # A few tasks at a time: the standard deviation makes a copy in float64.
+    blocks = [values[:, at : at + 64] for at in range(0, values.shape[1], 64)]
+    mean = np.concatenate([block.mean(axis=0, dtype=np.float64) for block in blocks])
+    std = np.concatenate([block.std(axis=0, dtype=np.float64) for block in blocks])
     scale = np.divide(1.0, std, out=np.zeros_like(std), where=std > 0)
     return {"mean": mean.astype(np.float32), "scale": scale.astype(np.float32)}
 
@@ -62,15 +64,19 @@ def standardised(indicator: Indicator) -> Indicator:
         raw = indicator.fit(responses) if indicator.fit else ()
         cumulants = np.asarray(jax.jit(indicator.cumulant)(raw, responses))
         fitted = {"raw": raw, **moments(cumulants)}
-        if np.isin(cumulants, (0, 1)).all():
+        if indicator.binary or np.isin(cumulants, (0, 1)).all():
             fitted["scale"] = np.minimum(fitted["scale"], np.float32(1 / _LEAST_STD))
         return fitted
-
-    def cumulant(fitted: dict[str, Any], responses: jax.Array) -> jax.Array:
-        values = raw_cumulant(fitted, responses)
-        return (values - fitted["mean"][None]) * fitted["scale"][None]
 
     def raw_cumulant(fitted: dict[str, Any], responses: jax.Array) -> jax.Array:
         return indicator.cumulant(fitted["raw"], responses)
 
-    return indicator._replace(init=init, cumulant=cumulant, fit=fit, raw_cumulant=raw_cumulant)
+    def standardise(fitted: dict[str, Any], values: jax.Array) -> jax.Array:
+        return (values - fitted["mean"][None]) * fitted["scale"][None]
+
+    def cumulant(fitted: dict[str, Any], responses: jax.Array) -> jax.Array:
+        return standardise(fitted, raw_cumulant(fitted, responses))
+
+    return indicator._replace(
+        init=init, cumulant=cumulant, fit=fit, raw_cumulant=raw_cumulant, standardise=standardise
+    )

@@ -9,12 +9,28 @@ import numpy as np
 
 from pvn.data.sampler import Stream, uniform_indices
 from pvn.data.transitions import Transitions
+from pvn.errors import UserError
 from pvn.indicators.indicator import Indicator, Params
-from pvn.indicators.responses import StoredResponses, compute_responses
+from pvn.indicators.packed import pack_rows, packed
+from pvn.indicators.responses import (
+    Cache,
+    StoredResponses,
+    compute_responses,
+    keep_fitted,
+    load_fitted,
+    open_cache,
+    stored_responses,
+)
 from pvn.types import Array
 
 RATE_STATES = 8192  # least number of states for activation rates, if there are as many
-FIT_STATES = 65_536  # most states for fitting thresholds with a cache
+_FIT_STATES = 65_536  # most states for fitting thresholds with a cache
+_FIT_BYTES = 2**30  # most bytes of their responses
+
+
+def fit_states(num_transitions: int, num_tasks: int) -> int:
+    """How many states T tasks are fitted to, with a cache: at most 65,536, and 1 GiB of float32."""
+    return min(num_transitions, _FIT_STATES, max(1, _FIT_BYTES // (4 * max(1, num_tasks))))
 
 
 class Tasks(NamedTuple):
@@ -23,11 +39,11 @@ class Tasks(NamedTuple):
     indicator: Indicator
     frozen: Params  # () if `responses` holds those to all states
     fitted: Params
-    responses: Array | None  # float32 [N, T], in memory or on disk; None: computed in each step
-    sample: np.ndarray  # float32 [S, T], responses for measuring activation rates
+    responses: Array | None  # [N, ...], in memory or on disk; None: computed in each step
+    sample: np.ndarray  # [S, ...], responses for measuring activation rates
 
     def cumulants(self, responses: np.ndarray) -> np.ndarray:
-        """Cumulants float32 [M, T] of responses float32 [M, T]."""
+        """Cumulants float32 [M, T] of responses [M, ...]."""
         return np.asarray(jax.jit(self.indicator.cumulant)(self.fitted, responses))
 
     def activations(self, fitted: Params) -> np.ndarray:
@@ -53,7 +69,7 @@ def tasks_of_dataset(
     transitions: Transitions,
     *,
     seed: int,
-    cache: Callable[..., StoredResponses] | None,
+    cache: Cache | None,
     on_progress: Callable[[int], object] = lambda count: None,
 ) -> Tasks:
     """Tasks on the states of a dataset.
@@ -63,8 +79,8 @@ def tasks_of_dataset(
       key: of the frozen parameters.
       transitions: of the dataset.
       seed: of the draw of the states for fitting thresholds and measuring activation rates.
-      cache: `stored_responses` with the folder, the key and the share of this process, to compute
-        the responses to all states once; None: they are computed in each step.
+      cache: where the responses to all states are stored, which are then computed once. Those of
+        binary tasks are stored as bits. None: they are computed in each step.
       on_progress: called with the number of states just done.
 
     Raises:
@@ -82,12 +98,60 @@ def tasks_of_dataset(
         # Fit on one half and measure the rates on the other.
         fitted = _fit(indicator, fitted, sample[::2])
         return Tasks(indicator, frozen, fitted, None, sample[1::2])
-    responses = cache(indicator, frozen, transitions, on_progress=on_progress)
-    fit_on = np.sort(drawn(FIT_STATES)) if len(start) > FIT_STATES else start
-    sample = responses[fit_on]
-    fitted = _fit(indicator, fitted, sample)
-    some = sample[:: max(1, len(fit_on) // RATE_STATES)].copy()
-    return Tasks(indicator, (), fitted, responses, some)
+    open_cache(cache)
+    count = fit_states(len(start), indicator.num_tasks)
+    fit_on = np.sort(drawn(count)) if count < len(start) else start
+    if indicator.binary:
+        indicator, fitted, responses = _packed_tasks(
+            indicator, frozen, fitted, transitions, cache, fit_on, on_progress
+        )
+    else:
+        responses = stored_responses(cache, indicator, frozen, transitions, on_progress=on_progress)
+        fitted = _fit(indicator, fitted, responses[fit_on])
+    sample = responses[fit_on[:: max(1, len(fit_on) // RATE_STATES)]]
+    return Tasks(indicator, (), fitted, responses, sample)
+
+
+def _packed_tasks(
+    indicator: Indicator,
+    frozen: Params,
+    initial: Params,
+    transitions: Transitions,
+    cache: Cache,
+    fit_on: np.ndarray,
+    on_progress: Callable[[int], object],
+) -> tuple[Indicator, Params, StoredResponses]:
+    """Binary tasks fitted to the states at rows `fit_on`: (packed, fitted, the bits of all states).
+
+    initial: fitted parameters of `init`.
+    """
+    kept, known = load_fitted(cache, initial), None
+    fitted = kept
+    if fitted is None:
+        real = stored_responses(
+            cache, indicator, frozen, transitions, index=fit_on, on_progress=on_progress
+        )[:]
+        fitted = _fit(indicator, initial, real)
+        structure: Any = jax.tree.structure(fitted)
+        if structure != jax.tree.structure(initial):
+            raise UserError(
+                "config.indicator: is binary, and `fit` returns other parameters than `init`, "
+                "expected the same tree structure"
+            )
+        raw = indicator.raw_cumulant or indicator.cumulant
+        if not np.isin(raw(fitted, jnp.asarray(real[:256])), (0, 1)).all():
+            raise UserError(
+                "config.indicator: is binary, and has cumulants other than 0 and 1, expected "
+                "binary=False"
+            )
+        known = fit_on, pack_rows(indicator, fitted, real)
+    indicator = packed(indicator, fitted)
+    bits = stored_responses(
+        cache, indicator, frozen, transitions, known=known, on_progress=on_progress
+    )
+    if kept is None:
+        keep_fitted(cache, fitted)
+    return indicator, fitted, bits
 
 
 def _fit(indicator: Indicator, fitted: Params, sample: np.ndarray) -> Params:

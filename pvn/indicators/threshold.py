@@ -5,6 +5,8 @@ response. It is computed exactly from responses to the dataset, or learned by qu
 (Farebrother et al. 2023, appendix).
 """
 
+from collections.abc import Iterator
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -44,7 +46,7 @@ def empirical_bias(responses: np.ndarray, proportion: float) -> np.ndarray:
     count = len(responses)
     wanted = round(proportion * count)
     biases = np.empty(responses.shape[1], np.float32)
-    for task, column in enumerate(np.sort(responses.T.astype(np.float32), axis=1)):
+    for task, column in enumerate(_sorted_columns(responses)):
         edge = column[count - wanted] if wanted else np.float32(np.inf)
         first, last = np.searchsorted(column, edge, "left"), np.searchsorted(column, edge, "right")
         # `first`: on for responses that equal or exceed the edge. `last`: only for those above it.
@@ -55,3 +57,9 @@ def empirical_bias(responses: np.ndarray, proportion: float) -> np.ndarray:
         # Adjacent floats have no middle; with `below` as threshold, `below` is off and `above` on.
         biases[task] = -(middle if middle < above else below)
     return biases
+
+
+def _sorted_columns(responses: np.ndarray) -> Iterator[np.ndarray]:
+    """The columns of float [M, T], float32 and sorted. A few at a time: a copy of all is large."""
+    for at in range(0, responses.shape[1], 64):
+        yield from np.sort(responses[:, at : at + 64].T.astype(np.float32), axis=1)

@@ -24,7 +24,7 @@ class Objective(NamedTuple):
     """parameters -> what the target network keeps of them, which are the target parameters."""
 
     target: Callable[[Params, Params, jax.Array, Transition], jax.Array]
-    """target parameters, the indicator's fitted ones, response [B, T], transitions -> targets
+    """target parameters, the indicator's fitted ones, response [B, ...], transitions -> targets
     [B, ...]; no gradient flows through them."""
 
     loss: Callable[[Params, jax.Array, Transition], tuple[jax.Array, jax.Array]]

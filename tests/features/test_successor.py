@@ -83,7 +83,7 @@ def trained(dataset, tmp_path_factory):
     random = np.random.default_rng(1)
     params["heads"]["bias"] = random.normal(size=(4, 7)).astype(np.float32)
     sgd = make_optimizer("sgd", learning_rate=1.0, epsilon=1e-8, max_gradient_norm=0.0)
-    state = init_train_state(objective_of(e, None), params, tasks.fitted, sgd, sgd)
+    state = init_train_state(objective_of(e, e.indicator, None), params, tasks.fitted, sgd, sgd)
     export(e, state, "fingerprint", workdir)
     return e, tasks, state, workdir / "features"
 

@@ -6,7 +6,12 @@ import pytest
 from pvn.data.store import read_dataset
 from pvn.data.transitions import find_transitions
 from pvn.indicators.random_network import RandomCumulant, RandomNetwork
-from pvn.indicators.responses import compute_responses, stored_responses
+from pvn.indicators.responses import (
+    Cache,
+    compute_responses,
+    open_cache,
+    stored_responses,
+)
 from pvn.learning.feed import to_transition
 from pvn.learning.objectives import successor_objective
 from pvn.learning.target_policies import TARGET_POLICIES
@@ -100,7 +105,9 @@ def test_responses_are_identical_in_the_step_from_the_cache_and_alone(
     transitions = find_transitions(rows)
     tasks = FAMILY._replace(tasks_per_network=tasks_per_network).indicator(7)
     frozen, _ = tasks.init(jax.random.key(0), EXAMPLE)
-    cached = stored_responses(tmp_path, {}, tasks, frozen, transitions)[:]  # type: ignore[arg-type]
+    cache = Cache(str(tmp_path), {})
+    open_cache(cache)
+    cached = stored_responses(cache, tasks, frozen, transitions)[:]
     assert tasks.fit is not None
     bias = tasks.fit(cached)
 

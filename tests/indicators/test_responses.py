@@ -15,7 +15,13 @@ from pvn.data.transitions import Transitions, find_transitions
 from pvn.errors import UserError
 from pvn.indicators import responses
 from pvn.indicators.indicator import Indicator
-from pvn.indicators.responses import Share, compute_responses, stored_responses
+from pvn.indicators.responses import (
+    Cache,
+    Share,
+    compute_responses,
+    open_cache,
+    stored_responses,
+)
 
 T = 3
 
@@ -48,9 +54,9 @@ def expected(transitions: Transitions) -> np.ndarray:
 def store(path: Path, transitions: Transitions, **changes: Any) -> tuple[np.ndarray, list[int]]:
     """(the responses, the numbers of states reported as done)."""
     done: list[int] = []
-    given: dict[str, Any] = {"key": {"seed": 0}, "on_progress": done.append} | changes
-    key = given.pop("key")
-    return stored_responses(path, key, indicator(), (), transitions, **given)[:], done
+    cache = Cache(path, {"seed": 0})._replace(**changes)
+    open_cache(cache)
+    return stored_responses(cache, indicator(), (), transitions, on_progress=done.append)[:], done
 
 
 def count_computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -82,7 +88,8 @@ def test_only_what_is_missing_or_corrupt_or_of_another_key_is_computed(
         change()
         found, done = store(tmp_path, transitions)
         np.testing.assert_array_equal(found, whole)
-        assert (computed.pop(), sum(done)) == (count, 1300)
+        assert (sum(computed), sum(done)) == (count, 1300)
+        computed.clear()
     (tmp_path / "of_another_key").write_text("old")
     found, _ = store(tmp_path, transitions, key={"seed": 1})
     assert computed == [1300]
@@ -99,7 +106,7 @@ def test_rows_are_those_of_the_array_and_corruption_is_an_error(
     transitions: Transitions, tmp_path: Path
 ) -> None:
     whole = expected(transitions)
-    there = stored_responses(tmp_path, {}, indicator(), (), transitions)
+    there = stored_responses(Cache(tmp_path, {}), indicator(), (), transitions)
     assert (len(there), there.shape) == (1300, (1300, T))
     rows = np.array([700, 3, 3, 1299])
     np.testing.assert_array_equal(there[rows], whole[rows], strict=True)
