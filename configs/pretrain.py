@@ -52,7 +52,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.local_network.proportion = 0.05  # p, share of the states for which a task is on
     config.local_network.change = False  # tasks are changes of units from frame to frame
     config.local_network.pool = 1  # side of the neighbourhood of units that a task sums
-    config.local_network.tasks_per_network = 100  # units that are read off one network
+    config.local_network.tasks_per_network = 1_000  # units that are read off one network
 
     config.random_hash = ml_collections.ConfigDict()
     config.random_hash.proportion = 0.05  # p, share of the states for which a task is on

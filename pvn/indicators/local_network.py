@@ -53,7 +53,7 @@ class LocalNetwork(NamedTuple):
     proportion: Annotated[float, real(0, 1, closed="()")] = 0.05  # p
     change: Annotated[bool, flag()] = False  # whether the tasks are changes of units
     pool: Annotated[int, whole(1, 11)] = 1  # side of the neighbourhood of units that is summed
-    tasks_per_network: Annotated[int, whole(1)] = 100  # units read off one network, all different
+    tasks_per_network: Annotated[int, whole(1)] = 1_000  # units read off one network, all different
 
     def indicator(self, num_tasks: int) -> Indicator:
         """T tasks, of observations uint8 [B, H, W, C]; with `change`, of stacks of C frames."""

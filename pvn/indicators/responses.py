@@ -29,12 +29,16 @@ from pvn.networks.mapping import map_states
 from pvn.paths import check_folder, is_remote
 from pvn.remote import result_of, store_spec
 
-_BATCH = 256
 _PIECE_ROWS = 4096  # most rows of a piece
 _PIECE_BYTES = 2**22  # about the most bytes of a piece
 FIT = "fit"  # the array of the responses that tasks are fitted to
 _FITTED = "fitted.npz"
 _POLL = 0.5  # seconds between two looks for the pieces of the other processes
+
+
+def batch_size(platform: str) -> int:
+    """States of a batch: on a CPU few enough for its caches, elsewhere many."""
+    return 64 if platform == "cpu" else 1024
 
 
 class Share(NamedTuple):
@@ -66,7 +70,8 @@ def response_batches(
 ) -> Iterator[np.ndarray]:
     """Yields the responses to the states at rows `index` int [M], in order, batch by batch.
 
-    Each batch is [256, columns]; the last may be shorter. The devices take turns.
+    Each batch is [B, columns], with B of `batch_size`; the last may be shorter. The devices take
+    turns.
     """
     turns = itertools.cycle([(device, jax.device_put(frozen, device)) for device in devices])
 
@@ -74,7 +79,8 @@ def response_batches(
         device, params = next(turns)
         return indicator.response(params, jax.device_put(states, device))
 
-    return map_states(respond, transitions.observations, index, _BATCH, ahead=len(devices))
+    size = batch_size(devices[0].platform)
+    return map_states(respond, transitions.observations, index, size, ahead=len(devices))
 
 
 def compute_responses(
@@ -162,7 +168,7 @@ def stored_responses(
         path = f"{path}/{FIT}"
     columns, dtype = response_columns(indicator.num_tasks, indicator.packed)
     row_bytes = columns * dtype.itemsize
-    rows = int(np.clip(_PIECE_BYTES // row_bytes // _BATCH * _BATCH, _BATCH, _PIECE_ROWS))
+    rows = int(np.clip(_PIECE_BYTES // row_bytes // 256 * 256, 256, _PIECE_ROWS))
     shape = (len(index), columns)
     if share.rank == 0:
         try:
