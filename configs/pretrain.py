@@ -21,7 +21,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.dataset_weights = ()  # of the draws, for each dataset; (): uniform over transitions
     config.data_memory_gib = 0.0  # memory of a buffer that moves through the data; 0: all data
     config.data_reuse = 1.0  # mean number of times that a transition is drawn each time it is read
-    config.data_residency = "host"  # where the frames are: host, device (gathered in the step)
+    # Where the frames are: host, device (gathered in the step), auto (on the device if it is an
+    # accelerator whose memory holds them twice).
+    config.data_residency = "auto"
 
     # The network that learns.
     # nature, nature_xavier, impala, minatar, path/to/file.py:Name or package.module:Name
@@ -30,17 +32,17 @@ def get_config() -> ml_collections.ConfigDict:
     config.num_features = 512  # F
     config.dtype = "float32"  # float32, bfloat16: of the computation; parameters: float32
     # The last layer: dense, then norm, then activation. Not of your own encoder.
-    config.feature_norm = "none"  # none, layer_norm
+    config.feature_norm = "layer_norm"  # none, layer_norm
     config.feature_activation = "relu"  # relu, gelu, tanh, none
 
     # The auxiliary tasks.
-    config.num_tasks = 100  # T
-    # random_network, local_network, random_hash, random_cumulant, path/to/file.py:Name or
+    config.num_tasks = 500  # T
+    # local_network, random_network, random_hash, random_cumulant, path/to/file.py:Name or
     # package.module:Name.
     # The settings of each family are in the section of its name.
-    config.indicator = "random_network"
+    config.indicator = "local_network"
     config.responses = "cached"  # cached (computed once for each state), in_step (at each draw)
-    config.cumulants = "raw"  # raw, standardised (mean 0 and variance 1 over the dataset)
+    config.cumulants = "standardised"  # raw, standardised (mean 0, variance 1 over the dataset)
 
     config.random_network = ml_collections.ConfigDict()
     config.random_network.proportion = 0.05  # p, share of the states for which a task is on
@@ -49,7 +51,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.random_network.final_relu = False  # published: True; then half of the tasks are dead
 
     config.local_network = ml_collections.ConfigDict()
-    config.local_network.proportion = 0.05  # p, share of the states for which a task is on
+    config.local_network.proportion = 0.2  # p, share of the states for which a task is on
     config.local_network.change = False  # tasks are changes of units from frame to frame
     config.local_network.pool = 1  # side of the neighbourhood of units that a task sums
     config.local_network.tasks_per_network = 1_000  # units that are read off one network
@@ -77,7 +79,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.num_steps = 4_500  # gradient steps, warm-up included
     config.batch_size = 32  # B, over all devices
     config.optimizer = "adam"  # adam, rmsprop, sgd
-    config.learning_rate = 1e-3  # at batch size 32
+    config.learning_rate = 3e-4  # at batch size 32
     config.learning_rate_batch_exponent = 0.25  # learning_rate * (batch_size / 32) ** this
     # Where epsilon exceeds the gradient of one head (about 1e-3 / T), updates shrink as T grows.
     config.adam_epsilon = 1e-8
@@ -90,6 +92,9 @@ def get_config() -> ml_collections.ConfigDict:
     # The run.
     config.seed = 0  # of weights, tasks and batches
     config.num_devices = 0  # 0: all devices
+    # Steps of one dispatch to the devices; 0: 1 on a CPU, else up to 16. It divides the three numbers
+    # of steps in this config, so a smaller number may be taken.
+    config.steps_together = 0
     config.log_every = 250  # steps between rows of metrics.jsonl
     config.checkpoint_every = 2500  # steps between checkpoints
     config.checkpoint_minutes = 15.0  # most minutes between checkpoints

@@ -18,11 +18,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.dataset = "data/minatar"
     config.encoder = "minatar"
     config.num_features = 256
-    config.feature_norm = "layer_norm"
-    config.indicator = "local_network"
-    config.local_network.proportion = 0.2
-    config.cumulants = "standardised"
-    config.learning_rate = 3e-4
+    config.num_tasks = 100
     config.batch_size = 64
     config.num_steps = 10_000
     config.log_every = 1_000

@@ -26,7 +26,10 @@ def get_config() -> ml_collections.ConfigDict:
     config.encoder = "impala"
     config.width = 8
     config.num_features = 4096
+    config.feature_norm = "none"
     config.num_tasks = 100
+    config.indicator = "random_network"
+    config.cumulants = "raw"
     config.random_network.proportion = 0.01
     config.random_network.threshold_from = "quantile_regression"
     config.random_network.tasks_per_network = 10

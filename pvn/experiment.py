@@ -1,7 +1,5 @@
 """A pretraining experiment: the checked config and the objects it names. Writes nothing."""
 
-import hashlib
-import json
 import os
 from typing import Any, NamedTuple
 
@@ -31,10 +29,10 @@ from pvn.fields import (
 )
 from pvn.indicators.indicator import NO_TASKS, Indicator
 from pvn.indicators.packed import response_columns
-from pvn.indicators.registry import INDICATORS, INDICATORS_VERSION, make_indicator
+from pvn.indicators.registry import INDICATORS, make_indicator
 from pvn.indicators.standardised import CUMULANTS
 from pvn.learning.optimizers import OPTIMIZERS
-from pvn.learning.parallel import check_divides, from_first
+from pvn.learning.parallel import check_divides
 from pvn.learning.target_policies import TARGET_POLICIES
 from pvn.learning.train_step import TrainState
 from pvn.networks.encoders import DEFAULT_LAST_LAYER, make_encoder
@@ -45,7 +43,7 @@ from pvn.networks.proto_value import (
     make_inverse_network,
     make_proto_value_network,
 )
-from pvn.plugins import is_plugin, plugin_file, plugin_identity
+from pvn.plugins import is_plugin
 from pvn.types import ObservationSpec
 
 FIELDS = {
@@ -53,7 +51,7 @@ FIELDS = {
     "dataset_weights": positives(),
     "data_memory_gib": real(0, float("inf"), closed="[)"),
     "data_reuse": real(0, float("inf"), closed="()"),
-    "data_residency": choice("host", "device"),
+    "data_residency": choice("auto", "host", "device"),
     "encoder": text(),
     "width": whole(1, 2**16),
     "num_features": whole(1, 2**31 - 1),
@@ -83,18 +81,13 @@ FIELDS = {
     "threshold_learning_rate": real(0, float("inf"), closed="()"),
     "seed": SEED,
     "num_devices": whole(0),
+    "steps_together": whole(0, 1000),
     "log_every": whole(1),
     "checkpoint_every": whole(1),
     "checkpoint_minutes": real(0, float("inf"), closed="()"),
     "keep_checkpoints": whole(1),
     "export_successor": flag(),
 }
-MAY_CHANGE = (
-    *("dataset", "num_steps", "num_devices", "data_residency"),
-    *("checkpoint_every", "checkpoint_minutes", "keep_checkpoints"),
-    "export_successor",
-    *("encoder_path", "indicator_path"),
-)
 
 
 class Experiment(NamedTuple):
@@ -109,6 +102,7 @@ class Experiment(NamedTuple):
     encoder: Network
     network: ProtoValueNetwork | Network  # a plain one with inverse dynamics
     indicator: Indicator  # NO_TASKS with inverse dynamics
+    on_device: bool  # whether the frames are in device memory
 
     @property
     def cached(self) -> bool:
@@ -181,16 +175,24 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
         if what := unfinished(read_attributes(path)):
             console.say(f"warning: dataset {path}: {what}")
     transitions = transitions_of(dataset, max(c.discount) if c.loss == "monte_carlo" else None)
+    memory = _device_memory(jax.local_devices()[0])
+    on_device = frames_on_device(
+        c.data_residency,
+        devices[0].platform,
+        frame_bytes=transitions.num_rows * observation.frame_bytes,
+        memory=memory,
+        limited=c.data_memory_gib > 0,
+    )
     schedule = make_schedule(
         c.seed,
         transitions,
         batch_size=c.batch_size,
         row_bytes=observation.frame_bytes + _response_bytes(c, indicator),
         budget=int(c.data_memory_gib * 2**30) or None,
-        memory=_memory_for_data(c.data_residency),
+        memory=(memory if on_device else 0) or _host_memory(),
         reuse=c.data_reuse,
     )
-    check_together(c, indicator, schedule, len(devices), len(dataset.paths))
+    check_together(c, indicator, schedule, on_device, len(devices), len(dataset.paths))
     shapes_of_tasks(c.indicator, indicator, jnp.zeros((1, *observation.shape), jnp.uint8))
     if observation.stack < indicator.stack:
         raise UserError(
@@ -204,7 +206,8 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
         else make_proto_value_network(encoder, c.num_tasks, num_actions)
     )
     return Experiment(
-        c, family, devices, dataset, transitions, schedule, encoder, network, indicator
+        *(c, family, devices, dataset, transitions, schedule, encoder, network, indicator),
+        on_device=on_device,
     )
 
 
@@ -235,6 +238,7 @@ def check_together(
     c: ml_collections.FrozenConfigDict,
     indicator: Indicator,
     schedule: Schedule,
+    on_device: bool,
     num_devices: int,
     num_datasets: int,
 ) -> None:
@@ -251,7 +255,7 @@ def check_together(
             f"{jax.device_count()} devices"
         )
     check_divides(c.batch_size, num_devices)
-    if c.data_residency == "device" and schedule.moves and jax.process_count() > 1:
+    if on_device and schedule.moves and jax.process_count() > 1:
         raise UserError(
             "config.data_residency: device, expected host: several processes cannot move a buffer "
             "through device memory"
@@ -295,56 +299,6 @@ def check_together(
         )
 
 
-def check_same(e: Experiment) -> None:
-    """Checks that all processes have the same config and the same columns of the dataset.
-
-    Raises:
-      UserError: this process differs from the first.
-    """
-    config: list[Any] = [json.dumps(e.config.to_dict(), sort_keys=True).encode()]
-    columns: list[Any] = [
-        np.ascontiguousarray(column) for column in e.dataset.rows.columns.values()
-    ]
-    for what, parts in (("the config", config), (f"dataset {e.config.dataset}", columns)):
-        digest = hashlib.sha256()
-        for part in parts:
-            digest.update(part)
-        mine = np.frombuffer(digest.digest(), np.uint8)
-        if not np.array_equal(mine, from_first(mine)):
-            raise UserError(f"{what} differs from that of process 0, expected the same everywhere")
-
-
-def fingerprint_of(e: Experiment) -> str:
-    """The fingerprint of the data, which the first process reads for all."""
-    raw = np.zeros(64, np.uint8)
-    if jax.process_index() == 0:
-        raw = np.frombuffer(e.dataset.compute_fingerprint().encode(), np.uint8)
-    return bytes(from_first(raw)).decode()
-
-
-def identity_of(e: Experiment, fingerprint: str) -> dict[str, Any]:
-    """The content of config.json, by which a run is recognised.
-
-    It is the config without the sections of the other indicators, the dataset's fingerprint, the
-    version of the indicators, and hashes of the user's own files.
-    """
-    others = (*INDICATORS.keys() - {e.family},)
-    identity = {key: value for key, value in e.config.to_dict().items() if key not in others}
-    identity |= {"dataset_fingerprint": fingerprint, "indicators_version": INDICATORS_VERSION}
-    for kind in ("encoder", "indicator"):
-        if files := plugin_identity(e.config[kind]):
-            identity |= {kind: _short(e.config[kind]), f"{kind}_path": e.config[kind]}
-            identity[f"{kind}_files"] = files
-    return identity
-
-
-def upgrade_identity(old: dict[str, Any]) -> dict[str, Any]:
-    """Converts the identity of an older run, which had one discount and no choice of these."""
-    later = {"cumulants": "raw", "heads_bias": "zero", "next_states": "real"} | DEFAULT_LAST_LAYER
-    discount = old.get("discount")
-    return later | old | {"discount": discount if isinstance(discount, list) else [discount]}
-
-
 def keys_of(seed: int) -> tuple[jax.Array, jax.Array]:
     """The keys of the network's first parameters and of the tasks."""
     params_key, tasks_key = jax.random.split(jax.random.key(seed))
@@ -379,13 +333,27 @@ def successor_of(e: Experiment, state: TrainState) -> Successor | None:
     )
 
 
-def _short(name: str) -> str:
-    """`file.py:Name` of `path/to/file.py:Name`: a file that moved is the same."""
-    file = plugin_file(name)
-    return f"{file.name}:{name.rpartition(':')[2]}" if file else name
+def frames_on_device(
+    residency: str, platform: str, *, frame_bytes: int, memory: int, limited: bool
+) -> bool:
+    """Whether the frames are kept in device memory.
+
+    Args:
+      residency: auto: if the device is an accelerator, and they take at most half of its memory.
+      platform: of the devices.
+      frame_bytes: of all frames.
+      memory: bytes of a device; 0: unknown.
+      limited: whether only a part of the data may be in memory, which `auto` keeps on the host.
+    """
+    if residency == "auto":
+        return platform != "cpu" and not limited and frame_bytes <= memory // 2
+    return residency == "device"
 
 
-def _memory_for_data(residency: str) -> int:
-    """Bytes of memory: the device's limit if JAX reports it, else the machine's memory."""
-    stats = (jax.local_devices()[0].memory_stats() if residency == "device" else None) or {}
-    return stats.get("bytes_limit") or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+def _device_memory(device: jax.Device) -> int:
+    """Bytes of a device's memory that JAX may use; 0 if it does not say."""
+    return (device.memory_stats() or {}).get("bytes_limit", 0)
+
+
+def _host_memory() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -36,17 +36,8 @@ from pvn.cluster import ARRIVAL, Processes, connect
 from pvn.data.buffer import Buffer
 from pvn.data.returns import discounted_returns
 from pvn.data.sampler import Sampler
-from pvn.experiment import (
-    FIELDS,
-    MAY_CHANGE,
-    Experiment,
-    check_same,
-    fingerprint_of,
-    identity_of,
-    keys_of,
-    prepare,
-    upgrade_identity,
-)
+from pvn.experiment import FIELDS, Experiment, keys_of, prepare
+from pvn.identity import MAY_CHANGE, check_same, fingerprint_of, identity_of, upgrade_identity
 from pvn.indicators.discounts import discounts_of_tasks
 from pvn.indicators.registry import INDICATORS, find_family
 from pvn.indicators.responses import Cache, Share
@@ -61,7 +52,13 @@ from pvn.profiling import Profile
 from pvn.recorder import Recorder, export, publish
 from pvn.run_directory import Run, open_run
 from pvn.sizing import format_sizes, size_run
-from pvn.training import compile_step, initial_params, objective_of, optimizers_of
+from pvn.training import (
+    compile_step,
+    initial_params,
+    objective_of,
+    optimizers_of,
+    steps_together,
+)
 
 _CONFIG = cfg.define_config("configs/pretrain.py")
 _WORKDIR = cfg.define_path("workdir", None, "Directory of the run.", required=True, local=False)
@@ -109,15 +106,20 @@ def prepare_tasks(
 
 
 def feed_of(
-    e: Experiment, tasks: Tasks, returns: np.ndarray | None, parallel: Parallel, start: int
+    e: Experiment,
+    tasks: Tasks,
+    returns: np.ndarray | None,
+    parallel: Parallel,
+    start: int,
+    together: int,
 ) -> Feed:
     """The batches of the steps from `start` (counted from 0) to the end of the run.
 
-    returns: float32 [N, T], Monte Carlo returns of all rows; None with the TD loss.
+    returns: float32 [N, T], Monte Carlo returns of all rows; None with the TD loss. together: steps
+    of a dispatch.
     """
     c = e.config
     weights = np.array(c.dataset_weights, np.float64)
-    on_device = c.data_residency == "device"
     buffer = Buffer(
         e.transitions,
         e.schedule,
@@ -126,9 +128,16 @@ def feed_of(
         rows=parallel.rows(c.batch_size),
         responses=tasks.responses,
         returns=returns,
-        on_host=not on_device,
+        on_host=not e.on_device,
     )
-    return Feed(buffer, parallel, start=start, num_steps=c.num_steps, on_device=on_device)
+    return Feed(
+        buffer,
+        parallel,
+        start=start,
+        num_steps=c.num_steps,
+        on_device=e.on_device,
+        together=together,
+    )
 
 
 def pretrain(
@@ -179,12 +188,10 @@ def pretrain(
                 cumulants, transitions.rows.episode, discounts_of_tasks(c.discount, c.num_tasks)
             )
 
-        # ------------------------------------------------------------ the step
+        # ------------------------------------------------------------ the objective
         parallel, axis_name = make_parallel(e.devices)
         optimizers = optimizers_of(c)
         objective = objective_of(e, tasks.indicator, axis_name)
-        step = compile_step(e, tasks.indicator, objective, optimizers, parallel, axis_name)
-
         # ------------------------------------------------------------ resuming
         params = initial_params(e, params_key, tasks)
         state = init_train_state(objective, params, tasks.fitted, *optimizers)
@@ -201,9 +208,13 @@ def pretrain(
             console.say(f"{place}: resumes at step {start:,}")
 
         # ------------------------------------------------------------ the loop
+        together = steps_together(e, start)
+        step = compile_step(
+            e, tasks.indicator, objective, optimizers, parallel, axis_name, together
+        )
         frozen = parallel.replicate(tasks.frozen)
         stop = stack.enter_context(console.orderly_stop())
-        feed = stack.enter_context(feed_of(e, tasks, returns, parallel, start))
+        feed = stack.enter_context(feed_of(e, tasks, returns, parallel, start, together))
         recorder: Recorder | None = None
         if run:
             recorder = stack.enter_context(
@@ -224,18 +235,20 @@ def pretrain(
             log_every=c.log_every,
             save_every=c.checkpoint_every,
             save_seconds=60 * c.checkpoint_minutes,
+            together=together,
             stop=lambda: stop,
         )
         profile = None
         if run and profile_steps:
-            profile = stack.enter_context(Profile(profile_steps, run.workdir))
+            profile = stack.enter_context(Profile(profile_steps, run.workdir, together))
             profile.start(start)
         last = start
         with console.progress(c.num_steps, "steps", "pretrain", start, hidden=run is None) as bar:
             for event in () if stopped else events:
                 match event:
-                    case Stepped(last):
-                        bar.update()
+                    case Stepped(step_taken):
+                        bar.update(step_taken - last)
+                        last = step_taken
                         if profile:
                             profile.after(last)
                     case Logged() if recorder:

@@ -15,13 +15,15 @@ class Profile:
     The trace also shows parts of their neighbours, because steps are queued ahead.
     """
 
-    def __init__(self, steps: tuple[int, int], workdir: Path):
+    def __init__(self, steps: tuple[int, int], workdir: Path, together: int = 1):
         """
         Args:
           steps: (first, last).
           workdir: of the run; the trace is in its folder `profile`.
+          together: steps of a dispatch, which are traced together.
         """
         self._first, self._last = steps
+        self._together = together
         self._folder, self._running = workdir / FOLDER, False
 
     def start(self, step: int) -> None:
@@ -34,11 +36,11 @@ class Profile:
         self.after(step)
 
     def after(self, step: int) -> None:
-        """Call it after each step is queued. step: steps that are taken or queued."""
-        if step == self._first - 1:
+        """Call it after each dispatch. step: steps that are taken or queued."""
+        if step < self._first <= step + self._together:
             jax.profiler.start_trace(self._folder, create_perfetto_trace=True)
             self._running = True
-        elif step == self._last + 2:  # step `last` has ended when the next but one is queued
+        elif step >= self._last + 2 * self._together:  # when the next but one is queued, it ended
             self._stop()
 
     def _stop(self) -> None:

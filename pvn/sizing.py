@@ -23,6 +23,7 @@ from pvn.learning.objectives import Objective
 from pvn.learning.train_step import init_train_state
 from pvn.networks.network import Network
 from pvn.networks.proto_value import ProtoValueNetwork
+from pvn.training import steps_together
 from pvn.types import ATARI, Transition
 
 Optimizers = tuple[optax.GradientTransformation, optax.GradientTransformation]
@@ -52,13 +53,13 @@ class DeviceMemory(NamedTuple):
     activations: int  # that the forward pass keeps for the backward pass; an estimate
     batch: int
     indicator: int  # frozen parameters; 0 if responses are cached
-    frames: int  # 0 unless data_residency is device
+    frames: int  # 0 if they are on the host
 
 
 class HostMemory(NamedTuple):
     """Bytes of the data in the memory of one process."""
 
-    frames: int  # 0 if data_residency is device
+    frames: int  # 0 if they are in device memory
     responses: int  # of the buffered rows
     returns: int  # Monte Carlo
     columns: int
@@ -251,17 +252,18 @@ def _device_memory(
     e: Experiment, step: Step, batch_size: int, state: int, frozen: int
 ) -> DeviceMemory:
     c, stack, size = e.config, e.observation.stack, e.observation.frame_bytes
-    on_device, cached = c.data_residency == "device", e.cached
+    on_device, cached = e.on_device, e.cached
     columns = 3 * 4  # actions, discount
     columns += e.response_bytes + 4 * e.indicator.num_tasks * (c.loss == "monte_carlo")
-    # The frames or their places, and the two observations that a step makes of them.
-    pixels = (stack + 1) * (4 if on_device else size) + 2 * stack * size
+    # The frames or their places; and the two observations that a step makes of them.
+    together = steps_together(e, 0)
+    columns = together * (columns + (stack + 1) * (4 if on_device else size))
     return DeviceMemory(
         state=state,
         saved_state=state if e.devices[0].platform == "cpu" else 0,
         gradient=num_bytes(step.params),
         activations=activation_bytes(step, batch_size),
-        batch=batch_size * (pixels + columns),
+        batch=batch_size * (columns + 2 * stack * size),
         indicator=0 if cached else frozen,
         frames=_buffer_rows(e) * size if on_device else 0,
     )
@@ -276,7 +278,7 @@ def _threshold_fit(e: Experiment) -> int:
 
 def _host_memory(e: Experiment) -> HostMemory:
     c, schedule, size = e.config, e.schedule, e.observation.frame_bytes
-    on_host, num_tasks = c.data_residency == "host", e.indicator.num_tasks
+    on_host, num_tasks = not e.on_device, e.indicator.num_tasks
     rows = _buffer_rows(e)
     # As `make_schedule` plans: blocks in the queue, one in the reader, one being copied.
     ahead = (AHEAD + 2) * (rows - 1) // schedule.num_buffered if schedule.moves else 0

@@ -1,5 +1,6 @@
 """What a config makes of training: optimisers, objective, first parameters, the compiled step."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,8 +19,16 @@ from pvn.learning.objectives import Objective, inverse_objective, successor_obje
 from pvn.learning.optimizers import make_optimizer, scaled_learning_rate
 from pvn.learning.parallel import Parallel
 from pvn.learning.target_policies import TARGET_POLICIES
-from pvn.learning.train_step import average_target, make_train_step, periodic_target
+from pvn.learning.train_step import (
+    TrainState,
+    average_target,
+    make_train_step,
+    periodic_target,
+)
 from pvn.networks.network import Network
+from pvn.types import FrameBatch
+
+_TOGETHER = 16  # steps of a dispatch on an accelerator, at most
 
 
 def optimizers_of(
@@ -80,6 +89,20 @@ def initial_params(e: Experiment, key: jax.Array, tasks: Tasks) -> Any:
     return params
 
 
+def steps_together(e: Experiment, start: int) -> int:
+    """How many steps of a run from `start` (counted from 0) on are one dispatch to the devices.
+
+    It divides the numbers of steps between rows of metrics, between checkpoints, and of the run. It
+    is 1 if frames move through device memory.
+    """
+    c = e.config
+    limit = c.steps_together or (1 if e.devices[0].platform == "cpu" else _TOGETHER)
+    if e.on_device and e.schedule.moves:
+        return 1
+    common = math.gcd(c.log_every, c.checkpoint_every, c.num_steps, c.warmup_steps, start)
+    return max(count for count in range(1, limit + 1) if common % count == 0)
+
+
 def compile_step(
     e: Experiment,
     indicator: Indicator,
@@ -87,12 +110,14 @@ def compile_step(
     optimizers: tuple[optax.GradientTransformation, optax.GradientTransformation],
     parallel: Parallel,
     axis_name: str | None,
+    together: int = 1,
 ) -> Callable[[int, Any, Any, Any], Any]:
     """A compiled function: (step, state, (frozen, arrays), batch) -> state.
 
     Steps are counted from 1. Warm-up steps and training steps are two compiled functions.
 
-    indicator: of the tasks, as they are prepared.
+    indicator: of the tasks, as they are prepared. together: steps K of a call, which is then called
+    with the last of these steps and with batches [K, B, ...].
     """
     c = e.config
     update = (
@@ -111,11 +136,14 @@ def compile_step(
             warmup=warmup,
             axis_name=axis_name,
         )
-        return parallel.compile(
-            lambda state, data, batch: step(
-                state, data[0], to_transition(e.observation, data[1], batch)
-            )
-        )
+
+        def one(state: TrainState, data: Any, batch: FrameBatch) -> TrainState:
+            return step(state, data[0], to_transition(e.observation, data[1], batch))
+
+        def many(state: TrainState, data: Any, batches: FrameBatch) -> TrainState:
+            return jax.lax.scan(lambda s, batch: (one(s, data, batch), None), state, batches)[0]
+
+        return parallel.compile(one if together == 1 else many)
 
     warmup, training = compiled(warmup=True), compiled(warmup=False)
     return lambda step, *inputs: (warmup if step <= c.warmup_steps else training)(*inputs)

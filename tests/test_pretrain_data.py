@@ -68,8 +68,8 @@ def test_all_in_device_memory_is_the_same_on_several_devices(
     run: Callable, minatar: Path, tmp_path: Path
 ) -> None:
     found = []
-    for residency in ("host", "device"):
-        workdir = tmp_path / residency
+    for residency, together in (("host", 1), ("device", 1), ("device", 8)):
+        workdir = tmp_path / f"{residency}_{together}"
         result = run(
             "pvn.pretrain",
             f"--config.dataset={minatar}",
@@ -78,12 +78,16 @@ def test_all_in_device_memory_is_the_same_on_several_devices(
             "--config.data_memory_gib=0",
             "--config.num_steps=40",
             f"--config.data_residency={residency}",
+            f"--config.steps_together={together}",
             f"--workdir={workdir}",
             virtual_devices=2,
         )
         assert result.returncode == 0, result.stderr
         found.append(metrics(workdir))
     assert found[0] == found[1]
+    assert [row.keys() for row in found[2]] == [row.keys() for row in found[0]]
+    for together, alone in zip(found[2], found[0], strict=True):  # sums in another order
+        assert together == pytest.approx(alone, rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.parametrize(

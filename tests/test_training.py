@@ -4,10 +4,12 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pytest
 
-from pvn.experiment import identity_of, upgrade_identity
+from pvn.experiment import frames_on_device
+from pvn.identity import identity_of, upgrade_identity
 from pvn.indicators.tasks import Tasks
-from pvn.training import initial_params
+from pvn.training import initial_params, steps_together
 from tests.experiments import experiment
 
 
@@ -31,3 +33,34 @@ def test_the_identity_of_an_older_run(dataset: Path) -> None:
     old = {key: value for key, value in new.items() if key not in later} | {"discount": 0.95}
     assert upgrade_identity(old) == new | {"discount": [0.95]}
     assert upgrade_identity(new | {"discount": [0.95]}) == new | {"discount": [0.95]}
+
+
+@pytest.mark.parametrize(
+    ("fields", "start", "together"),
+    [
+        ({}, 0, 1),  # a CPU
+        ({"steps_together": 16}, 0, 10),  # divides 250, 2,500 and 4,500
+        ({"steps_together": 16, "log_every": 90}, 0, 10),
+        ({"steps_together": 16, "log_every": 7}, 0, 1),
+        ({"steps_together": 16}, 1005, 5),
+        ({"steps_together": 5}, 0, 5),
+        ({"steps_together": 16, "data_memory_gib": 0.0105}, 0, 10),
+        ({"steps_together": 16, "data_memory_gib": 0.0105, "data_residency": "device"}, 0, 1),
+    ],
+)
+def test_steps_together(dataset: Path, fields: dict, start: int, together: int) -> None:
+    assert steps_together(experiment(dataset, **fields), start) == together
+
+
+def test_where_the_frames_are() -> None:
+    def found(residency: str, platform: str, memory: int, limited: bool = False) -> bool:
+        return frames_on_device(
+            residency, platform, frame_bytes=100, memory=memory, limited=limited
+        )
+
+    assert found("auto", "gpu", 200)
+    assert not found("auto", "gpu", 199)
+    assert not found("auto", "gpu", 200, limited=True)
+    assert not found("auto", "cpu", 200)
+    assert found("device", "cpu", 0)
+    assert not found("host", "gpu", 200)

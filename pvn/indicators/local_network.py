@@ -50,7 +50,7 @@ class LocalNetwork(NamedTuple):
     one frame at a time.
     """
 
-    proportion: Annotated[float, real(0, 1, closed="()")] = 0.05  # p
+    proportion: Annotated[float, real(0, 1, closed="()")] = 0.2  # p
     change: Annotated[bool, flag()] = False  # whether the tasks are changes of units
     pool: Annotated[int, whole(1, 11)] = 1  # side of the neighbourhood of units that is summed
     tasks_per_network: Annotated[int, whole(1)] = 1_000  # units read off one network, all different

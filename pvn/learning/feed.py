@@ -4,7 +4,7 @@ The frames are in the host's memory, or in a buffer in the memory of each device
 a batch holds the places of its frames, and the step gathers them. Both give the same batches.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -70,6 +70,18 @@ class DeviceFrames:
         self.frames = self._write(self.frames, where, what)
 
 
+def _stacked(draw: Callable[[int], FrameBatch], step: int, count: int) -> FrameBatch:
+    """The batches of `count` steps from `step` on, [count, B, ...]."""
+    first = draw(step)
+    stacked = jax.tree.map(lambda x: np.empty((count, *x.shape), x.dtype), first)
+    for at in range(count):
+        batch = draw(step + at) if at else first
+        # Copied at once: a later batch may reuse the memory of this one.
+        for whole, part in zip(jax.tree.leaves(stacked), jax.tree.leaves(batch), strict=True):
+            whole[at] = part
+    return stacked
+
+
 class Feed:
     """The batches of steps `start` to `num_steps` of a run, split over the devices.
 
@@ -78,7 +90,14 @@ class Feed:
     """
 
     def __init__(
-        self, buffer: Buffer, parallel: Parallel, *, start: int, num_steps: int, on_device: bool
+        self,
+        buffer: Buffer,
+        parallel: Parallel,
+        *,
+        start: int,
+        num_steps: int,
+        on_device: bool,
+        together: int = 1,
     ):
         """Prepares the feed; nothing is read yet.
 
@@ -88,12 +107,15 @@ class Feed:
           start: the first step, counted from 0.
           num_steps: of the whole run.
           on_device: keep the frames in device memory.
+          together: steps K whose batches are one item, with an axis of K after that of the
+            devices. Not 1: K divides the number of steps, and frames on a device do not move.
         """
         self._buffer, self._parallel, self._start = buffer, parallel, start
         self._device: DeviceFrames | None = None
         if on_device:
             self._device = DeviceFrames(parallel, buffer.num_rows, buffer.write_rows, buffer.frame)
-        self._prefetch = Prefetch(map(self._make, range(start, num_steps)))
+        self._together = together
+        self._prefetch = Prefetch(map(self._make, range(start, num_steps, together)))
         self._filled = False
 
     @property
@@ -132,9 +154,11 @@ class Feed:
             yield len(write.frames)
 
     def _make(self, step: int) -> tuple[list[Write], FrameBatch]:
-        if self._device:
-            return list(self._buffer.writes(step)), self._parallel.split(self._buffer.places(step))
-        return [], self._parallel.split(self._buffer.batch(step))
+        draw = self._buffer.places if self._device else self._buffer.batch
+        if self._together > 1:
+            return [], self._parallel.split(_stacked(draw, step, self._together), axis=1)
+        writes = list(self._buffer.writes(step)) if self._device else []
+        return writes, self._parallel.split(draw(step))
 
     def __iter__(self) -> Iterator[FrameBatch]:
         self._filled = True

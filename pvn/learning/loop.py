@@ -26,7 +26,7 @@ class Batches(Protocol):
 
 
 class Stepped(NamedTuple):
-    """A step was taken."""
+    """Steps were taken, up to this one."""
 
     step: int  # counted from 1
 
@@ -56,22 +56,24 @@ def train(
     log_every: int,
     save_every: int | None = None,
     save_seconds: float = math.inf,
+    together: int = 1,
     stop: Callable[[], object] = lambda: False,
 ) -> Iterator[Stepped | Logged | CheckpointDue]:
-    """Trains from `state` on. Yields `Stepped` after each step, then what else is due.
+    """Trains from `state` on. Yields `Stepped` after each dispatch, then what else is due.
 
     A yielded state is valid until the next step, which may reuse its memory.
 
     Args:
-      run: (step counted from 1, state, arrays, batch) -> state, made by `Parallel.compile`.
+      run: (last step counted from 1, state, arrays, batch) -> state, made by `Parallel.compile`.
       state: on one device.
-      batches: one for each remaining step, split by `Parallel.split`.
+      batches: one for each remaining dispatch, split by `Parallel.split`.
       parallel: the devices.
       num_steps: of the whole run.
       log_every: steps between two `Logged`.
       save_every: steps between two `CheckpointDue`; None: never.
       save_seconds: most seconds between two `CheckpointDue`.
-      stop: called after each step; true to yield a last `CheckpointDue` and end, one step later.
+      together: steps of a dispatch; it divides `log_every`, `save_every` and the remaining steps.
+      stop: called after each dispatch; true to yield a last `CheckpointDue` and end, one later.
         It is enough that it is true in one process: all processes end after the same step.
 
     Raises:
@@ -85,7 +87,8 @@ def train(
     # The answers of `agree` for the two newest steps. Reading an answer waits for its step. The
     # older one is read, so one step is always under way; a stop takes effect one step later.
     asked = deque([parallel.agree(placed.step, False)])
-    for step, batch in enumerate(batches, start + 1):
+    for count, batch in enumerate(batches, 1):
+        step = start + count * together
         placed = run(step, placed, batches.arrays, batch)
         yield Stepped(step)
         asked.append(parallel.agree(placed.step, bool(stop())))

@@ -41,8 +41,9 @@ class Parallel(NamedTuple):
     rows: Callable[[int], slice]
     """rows(B): which rows of a global batch of B the devices of this process get."""
 
-    split: Callable[[Any], Any]
-    """Splits these rows, NumPy arrays [rows, ...], into [local devices, B / D, ...].
+    split: Callable[..., Any]
+    """split(batch, axis=0): splits these rows, the axis of NumPy arrays [..., rows, ...], into
+    [local devices, ..., B / D, ...].
 
     With one device the batch stays as it is."""
 
@@ -104,7 +105,7 @@ def make_parallel(devices: Sequence[jax.Device]) -> tuple[Parallel, str | None]:
                 replicate=lambda tree: jax.device_put(tree, device),
                 unreplicate=lambda tree: tree,
                 rows=slice,
-                split=lambda batch: batch,
+                split=lambda batch, axis=0: batch,
                 agree=lambda step, flag: add(step, np.int32(flag)),
             ),
             None,
@@ -114,8 +115,12 @@ def make_parallel(devices: Sequence[jax.Device]) -> tuple[Parallel, str | None]:
     local = sum(device.process_index == me for device in devices)
     before = sum(device.process_index < me for device in devices)
 
-    def split(batch: Any) -> Any:
-        return jax.tree.map(lambda x: np.reshape(x, (local, -1, *x.shape[1:])), batch)
+    def split(batch: Any, axis: int = 0) -> Any:
+        def of_devices(x: np.ndarray) -> np.ndarray:
+            parts = np.reshape(x, (*x.shape[:axis], local, -1, *x.shape[axis + 1 :]))
+            return np.moveaxis(parts, axis, 0)
+
+        return jax.tree.map(of_devices, batch)
 
     def unreplicate(tree: Any) -> Any:
         # Indexing a pmapped array is a collective operation; reading its first shard is not.

@@ -1,5 +1,7 @@
 """Batches for the devices, with frames in host and in device memory."""
 
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
@@ -96,6 +98,34 @@ def test_a_feed_is_a_plain_gather(
             count += 1
     assert count == 38
     assert feed.waited > 0
+
+
+@pytest.mark.parametrize("num_devices", [1, 2])
+@pytest.mark.parametrize("on_device", [False, True])
+def test_batches_of_several_steps_are_those_of_each(
+    transitions: Transitions, num_devices: int, on_device: bool
+) -> None:
+    """Twelve steps together use the memory of a batch twice."""
+    parallel, _ = make_parallel(jax.devices()[:num_devices])
+    budget = None if on_device else 7056 * 700 + transitions.nbytes
+    schedule = make_schedule(
+        0, transitions, batch_size=8, row_bytes=7056, budget=budget, memory=2**60, reuse=1.0
+    )
+
+    def items(together: int) -> list[Any]:
+        buffer = Buffer(transitions, schedule, Sampler(3, 8), start=2, on_host=not on_device)
+        with Feed(
+            buffer, parallel, start=2, num_steps=26, on_device=on_device, together=together
+        ) as feed:
+            list(feed.fill())
+            return [jax.tree.map(np.array, batch) for batch in feed]
+
+    single, (first, second) = items(1), items(12)
+    axis = int(num_devices > 1)
+    expected = jax.tree.map(lambda *parts: np.stack(parts, axis), *single[:12])
+    jax.tree.map(np.testing.assert_array_equal, first, expected)
+    expected = jax.tree.map(lambda *parts: np.stack(parts, axis), *single[12:])
+    jax.tree.map(np.testing.assert_array_equal, second, expected)
 
 
 def _row_of(transitions: Transitions, state: np.ndarray) -> int:

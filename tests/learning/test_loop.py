@@ -82,6 +82,29 @@ def test_what_is_yielded_by_hand(num_devices: int) -> None:
     ]  # fmt: skip
 
 
+def test_steps_together() -> None:
+    """Two steps are one dispatch, with one batch, whose number stands for both."""
+    chex.clear_trace_counter()
+    parallel, _ = make_parallel(jax.devices()[:1])
+    compiled = parallel.compile(lambda state, batch: step_once(step_once(state, batch), batch))
+    dispatched = []
+
+    def run(step: int, state: Any, _: Any, batch: Any) -> Any:
+        dispatched.append(step)
+        return compiled(state, batch)
+
+    found = train(
+        *(run, state_at(2), Numbers(parallel, 1, 3), parallel),
+        **{"num_steps": 8, "log_every": 4, "save_every": 6, "together": 2},
+    )
+    assert [brief(e) for e in found] == [
+        ("stepped", 4), ("logged", 4, 1.0, 2.0),
+        ("stepped", 6), ("due", 6, 2.0),
+        ("stepped", 8), ("logged", 8, 2.5, 12.0), ("due", 8, 0.0),
+    ]  # fmt: skip
+    assert dispatched == [4, 6, 8]
+
+
 def test_a_resumed_run_yields_the_same() -> None:
     chex.clear_trace_counter()
     whole = [brief(e) for e in events(0, 6, log_every=3, save_every=6)]
