@@ -3,7 +3,8 @@
     python -m benchmarks.sizing
 
 Prints one JSON line for each case, with 18 actions. `step`: GFLOP and activations of a step with
-512 features. `state`: parameters, and bytes of the train state, which are those of a checkpoint.
+512 features, and its GFLOP divided by the bytes that a device sends to sum the gradient over many
+devices in a ring, twice those of the gradient. `state`: parameters, and bytes of the train state, which are those of a checkpoint.
 For a run of your own use `python -m pvn.pretrain ... --dry_run`.
 """
 
@@ -55,13 +56,16 @@ def step_of(encoder: str, width: int, num_features: int, num_tasks: int) -> Step
 def main() -> int:
     for encoder, width, tasks, batch in itertools.product(ENCODERS, _WIDTHS.value, TASKS, BATCHES):
         step = step_of(encoder, width, 512, tasks)
+        flop, gradient = sum(step_flop(step, batch)), num_bytes(step.params)
         print_row(
             case="step",
             encoder=encoder,
             width=width,
             num_tasks=tasks,
             batch_size=batch,
-            gflop=sum(step_flop(step, batch)) / 1e9,
+            gflop=flop / 1e9,
+            gradient_mb=gradient / 1e6,
+            flop_per_sent_byte=flop / (2 * gradient),
             activations_gib=activation_bytes(step, batch) / 2**30,
         )
     adam = optax.adam(1e-3)

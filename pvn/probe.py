@@ -188,7 +188,8 @@ def probe_all(
         for target, result in questions.answers(table):
             made += probe_rows(origin, target, result, _MAX_ROWS.value)
             for metric, score in result.scores.items():
-                word = "R^2" if metric == "r2" else metric.replace("_", " ")
+                words = {"r2": "R^2", "r2_pooled": "pooled R^2"}
+                word = words.get(metric, metric.replace("_", " "))
                 console.say(
                     f"{subject.agent}: {target.name} probe {word} {score.value:.3f} "
                     f"[{score.low:.3f}, {score.high:.3f}] on {result.num_test_episodes} episodes"

@@ -11,7 +11,15 @@ from pvn.data.transitions import has_stack
 from pvn.errors import UserError
 from pvn.probes.classification import accuracy, average_precision, f1, macro_f1
 from pvn.probes.fit import Fit, fit_binary, fit_classes, fit_regression
-from pvn.probes.score import Groups, Score, Statistic, bootstrap, of_rows, r_squared
+from pvn.probes.score import (
+    Groups,
+    Score,
+    Statistic,
+    bootstrap,
+    of_rows,
+    pooled_r_squared,
+    r_squared,
+)
 from pvn.probes.split import Split, split_episodes, varying
 from pvn.probes.table import FeatureFunction, FeatureTable, compute_table
 
@@ -25,7 +33,8 @@ class ProbeResult(NamedTuple):
     """How well a linear function of the features predicts the targets of the test episodes.
 
     `scores` has a mean over the outputs that vary for each metric: "r2" of numbers; "f1" and
-    "average_precision" of bools; "macro_f1" and "accuracy" of integers; and the target's own.
+    "average_precision" of bools; "macro_f1" and "accuracy" of integers; and the target's own. Of
+    several numbers there is also "r2_pooled", of all together (`score.pooled_r_squared`).
     """
 
     scores: dict[str, Score]
@@ -76,6 +85,14 @@ class Question(NamedTuple):
             if self.names:
                 named = np.array(self.names, object)[varies]
                 outputs[metric] = dict(zip(named, each, strict=True))
+        if varies.sum() > 1 and self.values.dtype.kind == "f":
+            pooled = pooled_r_squared(
+                self.episode,
+                *(self.values[self.split.test][:, varies], fits.prediction),
+                self.known[self.split.test][:, varies],
+                _variances(self.values, self.known, self.split.train)[varies],
+            )
+            scores["r2_pooled"], _ = bootstrap(pooled, self.episode.num_episodes, seed=self.seed)
         if own is not None:
             scores |= self._own_scores(own, varies, fits)
         penalty = fits.penalty.tolist()
@@ -232,6 +249,12 @@ def _statistics(
         )
         for metric, (function, found) in metrics.items()
     }
+
+
+def _variances(values: np.ndarray, known: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """float64 [K]: of each output, over the rows, bool [M], where it is known."""
+    columns = zip(values[rows].T.astype(np.float64), known[rows].T, strict=True)
+    return np.array([np.var(column[used]) if used.any() else np.nan for column, used in columns])
 
 
 def _side_by_side(statistics: list[Statistic]) -> Statistic:

@@ -75,6 +75,46 @@ def r_squared(
       target, prediction: float [M, K].
       known: bool [M, K]; other entries do not count.
     """
+    squares = _squares(episode, target, prediction, known)
+
+    def statistic(counts: np.ndarray) -> np.ndarray:
+        spread, wrong = squares(counts)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(spread > 0, 1 - wrong / spread, np.nan)
+
+    return statistic
+
+
+def pooled_r_squared(
+    episode: Groups,
+    target: np.ndarray,
+    prediction: np.ndarray,
+    known: np.ndarray,
+    variance: np.ndarray,
+) -> Statistic:
+    """R^2 of K outputs together, one score: the share of the sum of their variances.
+
+    Each output is first divided by its standard deviation elsewhere. The mean of the outputs' R^2
+    can be anything if one of them hardly varies among the test rows; this cannot.
+
+    Args:
+      episode, target, prediction, known: as in `r_squared`.
+      variance: float [K], of each output, for example on the train rows; positive.
+    """
+    squares = _squares(episode, target, prediction, known)
+
+    def statistic(counts: np.ndarray) -> np.ndarray:
+        spread, wrong = (np.sum(x / variance[None], axis=1, keepdims=True) for x in squares(counts))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(spread > 0, 1 - wrong / spread, np.nan)
+
+    return statistic
+
+
+def _squares(
+    episode: Groups, target: np.ndarray, prediction: np.ndarray, known: np.ndarray
+) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """counts int [B, E] -> sums of squares float64 [B, K] around the mean, and of the errors."""
     target, prediction = target.astype(np.float64), prediction.astype(np.float64)
     target = np.where(known, target, 0)
     centre = target.sum(axis=0) / np.maximum(known.sum(axis=0), 1)
@@ -88,15 +128,13 @@ def r_squared(
     )
     spread_of_all = np.sum(sums[2], axis=0)
 
-    def statistic(counts: np.ndarray) -> np.ndarray:
+    def squares(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         count, total, square, wrong = np.tensordot(sums, counts, (1, 1)).swapaxes(1, 2)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            spread = square - total**2 / count
-            # Rounding alone gives a resample whose targets do not vary a small spread.
-            varies = spread > 1e-9 * spread_of_all[None]
-            return np.where(varies, 1 - wrong / spread, np.nan)
+        spread = square - total**2 / np.maximum(count, 1)
+        # Rounding alone gives a resample whose targets do not vary a small spread.
+        return np.where(spread > 1e-9 * spread_of_all[None], spread, 0), wrong
 
-    return statistic
+    return squares
 
 
 def of_rows(episode: Groups, function: Callable[[np.ndarray], Sequence[float]]) -> Statistic:

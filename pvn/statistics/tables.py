@@ -9,7 +9,7 @@ from pvn.evaluation.records import DIAGNOSTICS
 from pvn.statistics.page import Cell, Table
 from pvn.statistics.summary import AGENTS, Estimate, ProbeKind, Result, probe_order
 
-_METRICS = {"r2": "R²"}
+_METRICS = {"r2": "R²", "r2_pooled": "pooled R²"}
 _TARGETS = {"value": "the discounted return"}
 
 _R2_NOTE = (

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import r2_score
 
-from pvn.probes.score import Groups, bootstrap, of_rows, r_squared
+from pvn.probes.score import Groups, bootstrap, of_rows, pooled_r_squared, r_squared
 
 
 def r_squared_interval(episode, target, prediction, known=None, **options):
@@ -103,6 +103,39 @@ def test_several_outputs_are_averaged_where_they_are_known():
     assert np.isnan(each[2]).all()
     np.testing.assert_allclose(mean.value, (each[0].value + each[1].value) / 2, rtol=1e-12)
     assert min(x.low for x in each[:2]) < mean.low < mean.value < mean.high
+
+
+def test_outputs_are_pooled_by_their_variance_elsewhere():
+    random = np.random.default_rng(0)
+    episode = Groups(np.repeat(np.arange(8), 5), 8)
+    variance = np.array([4.0, 0.25, 9.0])
+    target = random.normal(size=(40, 3)) * np.sqrt(variance)
+    prediction = target + random.normal(size=(40, 3)) * [0.2, 1, 0.5]
+    whole = np.ones((40, 3), bool)
+    pooled, each = bootstrap(pooled_r_squared(episode, target, prediction, whole, variance), 8)
+    scaled = target / np.sqrt(variance), prediction / np.sqrt(variance)
+    expected = r2_score(*scaled, multioutput="variance_weighted")
+    np.testing.assert_allclose(pooled.value, expected, rtol=1e-9)
+    assert each == [pooled]
+    assert pooled.low < pooled.value < pooled.high
+
+    # An output that hardly varies here ruins the mean, and has little weight in the pool.
+    target[:, 1] = 1e-3 * random.normal(size=40)
+    prediction[:, 1] = 0.1
+    mean, _ = bootstrap(r_squared(episode, target, prediction, whole), 8)
+    pooled, _ = bootstrap(pooled_r_squared(episode, target, prediction, whole, variance), 8)
+    assert mean.value < -1000
+    assert pooled.low > 0.9
+
+    # Two outputs by hand, one of them known at two of three rows: errors 1, 0, 0 and 2, 0.
+    target = np.array([[0.0, 5], [2, 1], [4, np.nan]])
+    prediction = target + [[1, 2], [0, 0], [0, 0]]
+    known = np.isfinite(target)
+    by_hand = 1 - (1 / 2 + 4 / 4) / (8 / 2 + 8 / 4)
+    statistic = pooled_r_squared(
+        Groups(np.array([0, 0, 1]), 2), target, prediction, known, np.array([2.0, 4.0])
+    )
+    np.testing.assert_allclose(statistic(np.array([[1, 1]])), [[by_hand]], rtol=1e-12)
 
 
 def test_scores_of_any_function_of_rows():
