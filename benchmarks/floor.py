@@ -102,7 +102,6 @@ def main() -> int:
             bytes_ms=1e3 * update,
             share_of_floor=(alone + update) / step,
             bandwidth_gb_per_second=bandwidth / 1e9,
-            device=jax.devices()[0].device_kind,
         )
     return 0
 

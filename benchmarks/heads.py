@@ -11,7 +11,6 @@ the additional time and by the memory bandwidth, which is measured by adding 1 t
 import functools
 from collections.abc import Callable
 
-import jax
 from absl import flags
 
 from benchmarks.measure import ADDED_BYTES, Call, add_one, measure, print_row
@@ -60,7 +59,6 @@ def main() -> int:
                 bandwidth_share=beyond / bandwidth / (seconds - first) if beyond else None,
                 bandwidth_gb_per_second=bandwidth / 1e9,
                 peak_memory_mib=peak_mib,
-                device=jax.devices()[0].device_kind,
             )
     return 0
 

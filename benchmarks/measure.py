@@ -1,13 +1,18 @@
 """Timing on a shared machine: cases take turns, and their medians are compared."""
 
+import contextlib
+import functools
 import json
 import multiprocessing
 import os
+import platform
+import re
 import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -109,6 +114,21 @@ def add_one() -> Call:
 
 
 def print_row(**row: object) -> None:
-    """Prints one JSON line, with floats rounded to four significant digits."""
+    """Prints one JSON line: floats have four significant digits; machine and versions are added."""
     rounded = {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in row.items()}
-    print(json.dumps(rounded), flush=True)
+    print(json.dumps(rounded | machine()), flush=True)
+
+
+@functools.cache
+def machine() -> dict[str, str]:
+    """What the figures of this run depend on: processor, device, and versions."""
+    processor = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
+        processor = found.group(1) if found else processor
+    return {
+        "processor": f"{os.cpu_count()} cores of {processor}",
+        "device": jax.devices()[0].device_kind,
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+    }

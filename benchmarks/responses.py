@@ -60,7 +60,6 @@ def main() -> int:
             states_per_second=size / seconds,
             minutes_for_50_000_states=STATES * seconds / size / 60,
             peak_memory_mib=peak_mib,
-            device=jax.devices()[0].device_kind,
         )
     return 0
 

@@ -4,8 +4,8 @@
 
 Prints one JSON line for each case, with 18 actions. `step`: GFLOP and activations of a step with
 512 features, and its GFLOP divided by the bytes that a device sends to sum the gradient over many
-devices in a ring, twice those of the gradient. `state`: parameters, and bytes of the train state, which are those of a checkpoint.
-For a run of your own use `python -m pvn.pretrain ... --dry_run`.
+devices in a ring, twice those of the gradient. `state`: parameters, and bytes of the train state,
+which are those of a checkpoint. For a run of your own use `python -m pvn.pretrain ... --dry_run`.
 """
 
 import itertools

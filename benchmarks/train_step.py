@@ -17,7 +17,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import jax
 import numpy as np
 from absl import flags
 
@@ -127,7 +126,6 @@ def main() -> int:
                 share_of_matmul=gflop / seconds / matmul,
                 peak_memory_mib=peak_mib,
                 speedup=measured["published"].seconds / seconds,
-                device=jax.devices()[0].device_kind,
             )
     if _END_TO_END.value:
         end_to_end(batch_size)
