@@ -1,4 +1,4 @@
-"""The experiment of a small change of the quickstart's config."""
+"""The experiment of a small change of the default config."""
 
 from pathlib import Path
 
@@ -7,11 +7,18 @@ from pvn import config as cfg
 from pvn.experiment import FIELDS, Experiment, prepare
 from pvn.indicators.registry import INDICATORS, find_family
 
+WHOLE_SCREEN = {
+    "indicator": "random_network",
+    "num_tasks": 100,
+    "cumulants": "raw",
+    "feature_norm": "none",
+}
+
 
 def experiment(dataset: Path | str, **fields: object) -> Experiment:
-    """The config of the quickstart on one device, with some fields changed."""
+    """The default config with `WHOLE_SCREEN` on one device, with some fields changed."""
     config = get_config()
-    config.update({"dataset": str(dataset), "num_devices": 1} | fields)
+    config.update({"dataset": str(dataset), "num_devices": 1} | WHOLE_SCREEN | fields)
     family, settings = find_family(config.indicator)
     checked = cfg.check_config(config, FIELDS | INDICATORS | {family: settings})
     return prepare(checked, family, settings)

@@ -13,7 +13,6 @@ from pvn.errors import UserError
 TINY = [
     "--config.num_features=32",
     "--config.num_tasks=4",
-    "--config.random_network.tasks_per_network=4",
 ]
 
 

@@ -56,7 +56,6 @@ def _pretrain(run: Callable, dataset: Path, workdir: Path, *more: str) -> Path:
         f"--workdir={workdir}",
         "--config.num_features=64",
         "--config.num_tasks=4",
-        "--config.random_network.tasks_per_network=4",
         "--config.num_steps=10",
         "--config.batch_size=8",
         *more,

@@ -14,7 +14,6 @@ from tests.output import without_dead_units
 TINY = [
     "--config.num_features=32",
     "--config.num_tasks=4",
-    "--config.random_network.tasks_per_network=4",
     "--config.batch_size=4",
     "--config.num_steps=10",
     "--config.log_every=5",

@@ -24,7 +24,7 @@ from tests.test_processes import free_port
 DATA, RUN = "gs://bucket/data", "gs://bucket/runs/pong"
 TINY = (
     *("--config.num_tasks=8", "--config.num_features=16", "--config.batch_size=8"),
-    *("--config.random_network.tasks_per_network=8", "--config.log_every=15"),
+    "--config.log_every=15",
     *("--config.checkpoint_every=5", "--config.num_steps=30", f"--config.dataset={DATA}"),
 )
 

@@ -58,13 +58,17 @@ ROOMS = {
     ),
     "console": ("config", "errors"),
     "experiment": ("console", "features", "learning", "indicators", "networks", "data", *BASE),
+    "identity": ("experiment", "learning", "indicators", "networks", *BASE),
+    "profiling": ("console",),
     "training": ("experiment", "learning", "indicators", "networks", "data", *BASE),
     "flop": (),
     "play": ("envs", "data", "errors"),
     "agent": ("evaluation", "envs", "data", *BASE),
     "phases": ("agent", "console", "metrics", "run_directory", "evaluation", "envs", "data", *BASE),
     "card_results": ("console", "evaluation", "features", "statistics", *BASE),
-    "sizing": ("experiment", "flop", "learning", "indicators", "networks", "data", *BASE),
+    "sizing": (
+        *("experiment", "training", "flop", "learning", "indicators", "networks", "data", *BASE),
+    ),
     # "": pvn itself, for its version
     "run_directory": ("console", "errors", "fields", "files", "paths", *REMOTE, ""),
     "": ("features",),

@@ -19,7 +19,6 @@ WORKDIR_FILES = {
 TINY = [
     "--config.num_features=64",
     "--config.num_tasks=6",
-    "--config.random_network.tasks_per_network=6",
     "--config.batch_size=8",
     "--config.log_every=10",
     "--config.checkpoint_every=20",
@@ -178,7 +177,7 @@ def test_a_finished_run_is_left_alone_and_can_be_extended(
         ["--config.loss=inverse_dynamics", "--config.cumulants=standardised"],
         [
             "--config.target_update=periodic",
-            "--config.random_network.final_relu",
+            *("--config.indicator=random_network", "--config.random_network.final_relu"),
             "--config.responses=in_step",
         ],
     ],
@@ -194,7 +193,7 @@ def test_changes_of_units_run(run: Callable, dataset: Path, tmp_path: Path) -> N
     changes = (
         *("--config.indicator=local_network", "--config.local_network.change"),
         *("--config.loss=monte_carlo", "--config.discount=0.9,0.5"),
-        "--config.heads_bias=fixed_point",
+        *("--config.heads_bias=fixed_point", "--config.cumulants=raw"),
     )
     result = run(*_on_atari(dataset, tmp_path / "run", "--config.num_steps=10", *changes))
     assert result.returncode == 0, result.stderr
@@ -211,6 +210,7 @@ def test_quantile_regression_reaches_the_proportion(
             "--config.num_steps=1500",
             "--config.warmup_steps=1500",
             "--config.threshold_learning_rate=2e-4",
+            *("--config.indicator=random_network", "--config.cumulants=raw"),
             "--config.random_network.threshold_from=quantile_regression",
             "--config.num_tasks=30",
             "--config.random_network.tasks_per_network=30",

@@ -13,7 +13,6 @@ import pvn
 TINY = [
     "--config.num_features=32",
     "--config.num_tasks=4",
-    "--config.random_network.tasks_per_network=4",
     "--config.batch_size=16",
     "--config.log_every=40",
     "--config.checkpoint_every=40",

@@ -18,7 +18,6 @@ from tests.output import without_dead_units
 TINY = [
     "--config.num_features=32",
     "--config.num_tasks=4",
-    "--config.random_network.tasks_per_network=4",
     "--config.batch_size=16",
     "--config.log_every=10",
     "--config.checkpoint_every=20",

@@ -30,7 +30,7 @@ from pvn.sizing import (
     step_flop,
 )
 from pvn.training import objective_of
-from tests.experiments import experiment
+from tests.experiments import WHOLE_SCREEN, experiment
 
 ADAM = (optax.adam(1e-3), optax.adam(1e-3))
 F, T, A = 512, 100, 18
@@ -230,7 +230,8 @@ class Own(NamedTuple):
 
 
 def arguments(dataset: Path, workdir: Path, *more: str) -> list[str]:
-    return ["pvn.pretrain", f"--config.dataset={dataset}", f"--workdir={workdir}", *more]
+    same = [f"--config.{name}={value}" for name, value in WHOLE_SCREEN.items()]
+    return ["pvn.pretrain", f"--config.dataset={dataset}", f"--workdir={workdir}", *same, *more]
 
 
 def test_the_command_prints_the_sizes_and_writes_nothing(

@@ -23,7 +23,7 @@ def get_config():
     config.games = ("Pong", "Breakout")
     config.seeds = (0,)
     config.datasets = {"random": {"flags": {"num_steps": 3000}}}
-    tasks = {"num_features": 32, "num_tasks": 4, "random_network": {"tasks_per_network": 4}}
+    tasks = {"num_features": 32, "num_tasks": 4}
     config.pretrainings = {
         "pvn": {"dataset": "random", "overrides": {"num_steps": 2, "batch_size": 4, **tasks}}
     }

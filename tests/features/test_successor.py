@@ -71,6 +71,7 @@ def trained(dataset, tmp_path_factory):
     (workdir / "own.py").write_text(OWN)
     config.update(dataset=str(dataset), num_features=24, num_tasks=7, num_devices=1)
     config.update(encoder=f"{workdir}/own.py:FlaxOwn", feature_norm="layer_norm")
+    config.update(indicator="random_network", cumulants="raw")
     config.random_network.tasks_per_network = 7
     family, settings = find_family(config.indicator)
     checked = cfg.check_config(config, FIELDS | INDICATORS | {family: settings})

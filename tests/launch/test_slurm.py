@@ -29,7 +29,6 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "scan
 TINY = (
     "--config.num_features=64",
     "--config.num_tasks=6",
-    "--config.random_network.tasks_per_network=6",
     "--config.batch_size=8",
 )
 # One node that claims 8 CPUs. cred_expire is also the delay of a requeued job; KillWait is the time
