@@ -49,8 +49,9 @@ def main() -> int:
     for case in _CASES.value:
         family, *numbers = case.split(":")
         cases[case] = functools.partial(responses, family, *map(int, numbers))
+    measured = measure(cases, _ROUNDS.value)
     size = batch_size(jax.devices()[0].platform)
-    for case, (seconds, peak_mib) in measure(cases, _ROUNDS.value).items():
+    for case, (seconds, peak_mib) in measured.items():
         family, num_tasks, tasks_per_network = case.split(":")
         print_row(
             indicator=family,

@@ -87,13 +87,13 @@ def repeated(step: Compiled) -> Call:
 
 
 def packed_indicator(num_tasks: int) -> Indicator:
-    """The tasks of `configs/pretrain.py`, with bits as responses."""
+    """Tasks that see the whole screen, with bits as responses. Others cost a step the same."""
     indicator = RandomNetwork(proportion=0.05, tasks_per_network=50).indicator(num_tasks)
     return packed(indicator, np.zeros(num_tasks, np.float32))
 
 
 def our_step(encoder: str, num_tasks: int, batch_size: int) -> Compiled:
-    """The step of pvn with cached responses, as in `configs/pretrain.py`."""
+    """The step of pvn with cached responses, the other settings as in `configs/pretrain.py`."""
     network = make_proto_value_network(
         make_encoder(encoder, width=1, num_features=NUM_FEATURES), num_tasks, NUM_ACTIONS
     )

@@ -73,6 +73,8 @@ def end_to_end(batch_size: int) -> None:
                 "pvn.pretrain",
                 f"--config.dataset={data}",
                 f"--workdir={workdir}",
+                *("--config.indicator=random_network", "--config.num_tasks=100"),
+                *("--config.cumulants=raw", "--config.feature_norm=none"),
                 "--config.num_steps=800",
                 "--config.log_every=100",
                 f"--config.batch_size={batch_size}",

@@ -21,7 +21,7 @@ import ml_collections
 
 BASE: dict[str, Any] = {
     "indicator": "local_network",
-    "local_network": {"proportion": 0.2},
+    "local_network": {"tasks_per_network": 100, "proportion": 0.2},
     "num_tasks": 100,
     "cumulants": "standardised",
     "discount": (0.95,),
@@ -36,9 +36,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     # The tasks.
     "whole_screen": {"indicator": "random_network", "random_network": {"proportion": 0.2}},
     "real_valued": {"indicator": "random_cumulant", "cumulants": "raw"},
-    "p_0_05": {"local_network": {"proportion": 0.05}},
-    "p_0_5": {"local_network": {"proportion": 0.5}},
-    "pool_3": {"local_network": {"proportion": 0.2, "pool": 3}},
+    "p_0_05": {"local_network": {"tasks_per_network": 100, "proportion": 0.05}},
+    "p_0_5": {"local_network": {"tasks_per_network": 100, "proportion": 0.5}},
+    "pool_3": {"local_network": {"tasks_per_network": 100, "proportion": 0.2, "pool": 3}},
     "tasks_10": {"num_tasks": 10},
     "tasks_1000": {"num_tasks": 1_000},
     "raw": {"cumulants": "raw"},

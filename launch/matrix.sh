@@ -20,11 +20,11 @@ done
 
 # Makes the virtual environment $3 of interpreter $1 with jax $2, unless it is there.
 install() {
-  cmp -s requirements.txt "$3/installed-requirements.txt" && return
+  { grep -v '^jax==' requirements.txt; echo "jax${JAX_EXTRA:+[$JAX_EXTRA]}==$2"; } >"$3.txt"
+  cmp -s "$3.txt" "$3/installed-requirements.txt" && return
   "$1" -m venv --clear "$3" || return
-  { grep -v '^jax==' requirements.txt; echo "jax${JAX_EXTRA:+[$JAX_EXTRA]}==$2"; } >"$3/wanted.txt"
-  "$3/bin/python" -m pip install --quiet --disable-pip-version-check -r "$3/wanted.txt" || return
-  cp requirements.txt "$3/installed-requirements.txt"
+  "$3/bin/python" -m pip install --quiet --disable-pip-version-check -r "$3.txt" || return
+  cp "$3.txt" "$3/installed-requirements.txt"
 }
 
 lines=()
@@ -39,7 +39,7 @@ for version in "${versions[@]}"; do
   else
     status=1 result="FAILED: $(tail -1 "$place.log")"
   fi
-  lines+=("$("$base" --version 2>&1 | tail -1), jax $jax: $result")
+  lines+=("$("$base" --version 2>&1 || echo "$base"), jax $jax: $result")
 done
 printf '%s\n' "${lines[@]}"
 exit "$status"

@@ -46,8 +46,8 @@ Try next, in $PWD:
   # the same for a game of Atari
   bash launch/quickstart.sh --game=Breakout
   # ten times the tasks
-  $python -m pvn.pretrain --config=configs/pretrain_minatar.py --config.num_tasks=1000 \\
-    --config.dataset=$workdir/MinAtar/SpaceInvaders/0/data/random --workdir=runs/tasks_1000
+  $python -m pvn.pretrain --config=configs/pretrain_minatar.py --config.num_tasks=5000 \\
+    --config.dataset=$workdir/MinAtar/SpaceInvaders/0/data/random --workdir=runs/tasks_5000
   # which settings matter: one factor at a time
   $python -m pvn.suite --config=configs/suite_minatar.py --workdir=runs/minatar --dry_run
 EOF
@@ -100,7 +100,7 @@ Try next, in $PWD:
   # better data: play with the learned policy
   $python -m pvn.collect --game=$game --policy=$workdir/eval --epsilon=0.05 --dataset=data/better
   # ten times the tasks
-  $python -m pvn.pretrain --config.dataset=$workdir/data --config.num_tasks=1000 --workdir=runs/tasks_1000
+  $python -m pvn.pretrain --config.dataset=$workdir/data --config.num_tasks=5000 --workdir=runs/tasks_5000
   # the published linear evaluation: double Q by gradients, a million interactions
   $python -m pvn.evaluate --config=configs/evaluate_published.py --features=$workdir/pvn --workdir=runs/published
 EOF

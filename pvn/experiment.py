@@ -189,7 +189,7 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
         batch_size=c.batch_size,
         row_bytes=observation.frame_bytes + _response_bytes(c, indicator),
         budget=int(c.data_memory_gib * 2**30) or None,
-        memory=(memory if on_device else 0) or _host_memory(),
+        memory=(memory if c.data_residency == "device" else 0) or _host_memory(),
         reuse=c.data_reuse,
     )
     check_together(c, indicator, schedule, on_device, len(devices), len(dataset.paths))

@@ -240,8 +240,8 @@ def pretrain(
         )
         profile = None
         if run and profile_steps:
-            profile = stack.enter_context(Profile(profile_steps, run.workdir, together))
-            profile.start(start)
+            profile = stack.enter_context(Profile(profile_steps, run.workdir, place, together))
+            profile.after(start)
         last = start
         with console.progress(c.num_steps, "steps", "pretrain", start, hidden=run is None) as bar:
             for event in () if stopped else events:

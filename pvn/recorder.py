@@ -108,15 +108,20 @@ class Recorder:
 
 
 class DeadUnits:
-    """Decides when to warn of dead units: once above a fifth, and again if the number doubles."""
+    """Decides when to warn of dead units: once above a fifth, and again if the number doubles.
+
+    Not while the number falls, or in the first row: training may revive units that were dead before
+    it.
+    """
 
     def __init__(self, num_features: int):
-        self._num_features = num_features
+        self._num_features = self._before = num_features
         self._above = num_features * _DEAD_SHARE
 
     def at(self, step: int, dead: int) -> str:
         """The warning of a step; empty if there is none."""
-        if dead <= self._above:
+        falling, self._before = dead < self._before, dead
+        if dead <= self._above or falling:
             return ""
         self._above = 2 * dead - 1
         return (

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 
 from pvn.data.buffer import KEPT, Buffer
+from pvn.data.prefetch import DEPTH
 from pvn.data.sampler import Sampler
 from pvn.data.schedule import AHEAD
 from pvn.errors import UserError
@@ -279,7 +280,9 @@ def _threshold_fit(e: Experiment) -> int:
 def _host_memory(e: Experiment) -> HostMemory:
     c, schedule, size = e.config, e.schedule, e.observation.frame_bytes
     on_host, num_tasks = not e.on_device, e.indicator.num_tasks
-    rows = _buffer_rows(e)
+    rows, together = _buffer_rows(e), steps_together(e, 0)
+    # Several steps together are copies in the queue, in the thread and with the consumer.
+    kept = KEPT + (DEPTH + 2) * together * (together > 1)
     # As `make_schedule` plans: blocks in the queue, one in the reader, one being copied.
     ahead = (AHEAD + 2) * (rows - 1) // schedule.num_buffered if schedule.moves else 0
     return HostMemory(
@@ -288,7 +291,7 @@ def _host_memory(e: Experiment) -> HostMemory:
         returns=e.transitions.num_rows * 4 * num_tasks if c.loss == "monte_carlo" else 0,
         columns=e.transitions.nbytes,
         read_ahead=ahead * (size + e.response_bytes),
-        batches=KEPT * _gathered(e) * (e.observation.stack + 1) * size if on_host else 0,
+        batches=kept * _gathered(e) * (e.observation.stack + 1) * size if on_host else 0,
         threshold_fit=_threshold_fit(e),
     )
 

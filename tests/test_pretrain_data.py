@@ -105,7 +105,7 @@ def test_all_in_device_memory_is_the_same_on_several_devices(
             ["--config.loss=monte_carlo"],
             "config.loss: monte_carlo needs all returns in memory, expected config.data_memory_gib",
         ),
-        (["--config.data_residency=disk"], "config.data_residency: 'disk', expected one of host, "),
+        (["--config.data_residency=disk"], "config.data_residency: 'disk', expected one of auto, "),
     ],
 )
 def test_bad_input(

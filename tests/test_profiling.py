@@ -22,7 +22,7 @@ def steps_in(folder: Path) -> list[int]:
 
 def stepped(profile: Profile, start: int, end: int) -> None:
     with profile:
-        profile.start(start)
+        profile.after(start)
         for step in range(start + 1, end + 1):
             with jax.profiler.TraceAnnotation(f"step {step}"):
                 np.asarray(jax.numpy.ones(3) * step)
@@ -32,15 +32,17 @@ def stepped(profile: Profile, start: int, end: int) -> None:
 def test_a_trace_holds_its_steps_and_the_next_two(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    stepped(Profile((3, 4), tmp_path / "a"), 0, 9)
+    stepped(Profile((3, 4), tmp_path / "a", "run"), 0, 9)
     assert steps_in(tmp_path / "a") == [3, 4, 5, 6]
-    assert capsys.readouterr().err == f"{tmp_path}/a/profile: a profile of steps 3 to 4\n"
-    stepped(Profile((8, 20), tmp_path / "b"), 7, 9)  # it resumes there, and ends early
+    assert capsys.readouterr().err == "run/profile: a profile of steps 3 to 4\n"
+    stepped(Profile((8, 20), tmp_path / "b", "run"), 7, 9)  # it resumes there, and ends early
     assert steps_in(tmp_path / "b") == [8, 9]
     capsys.readouterr()
-    stepped(Profile((3, 4), tmp_path / "c"), 3, 9)
-    assert not (tmp_path / "c").exists()
-    assert "goes on after step 3, so steps 3 to 4 are not traced\n" in capsys.readouterr().err
+    for first, start in ((3, 3), (12, 0)):  # it resumes after that step, or ends before
+        stepped(Profile((first, 14), tmp_path / "c", "run"), start, 9)
+        assert not (tmp_path / "c").exists()
+        warning = f"run did not come to step {first} from an earlier one, so there is no profile"
+        assert warning in capsys.readouterr().err
 
 
 def test_the_command_traces_its_step(run: Callable, minatar: Path, tmp_path: Path) -> None:

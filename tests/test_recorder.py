@@ -12,3 +12,10 @@ def test_dead_units_are_reported_once_and_again_when_they_double() -> None:
         "or more varied data, may help"
     )
     assert "\n" not in said[2]
+
+
+def test_units_that_come_to_life_are_no_reason_to_warn() -> None:
+    warn = DeadUnits(50)
+    assert [bool(warn.at(step, dead)) for step, dead in enumerate([20, 19, 12, 0])] == [False] * 4
+    assert warn.at(4, 12)
+    assert DeadUnits(50).at(0, 50)  # all of them

@@ -154,7 +154,7 @@ def stored_responses(
       indicator: of T tasks.
       frozen: the indicator's frozen parameters, a function of the seed in the cache's key.
       transitions: of N rows.
-      index: int [M], ascending; None: all rows. Each M has an array of its own in the cache.
+      index: int [M], ascending, whose responses are in an array of their own; None: all rows.
       known: (rows int [K], ascending, their responses [K, columns]), which are not computed again.
       on_progress: called with the number of states just computed or found.
 

@@ -125,8 +125,9 @@ def _packed_tasks(
 
     initial: fitted parameters of `init`.
     """
-    kept, known = load_fitted(cache, initial), None
-    fitted = kept
+    if indicator.loss is not None:
+        raise UserError("config.indicator: is binary, and has a loss, expected binary=False")
+    fitted, known = load_fitted(cache, initial), None
     if fitted is None:
         real = stored_responses(
             cache, indicator, frozen, transitions, index=fit_on, on_progress=on_progress
@@ -145,12 +146,12 @@ def _packed_tasks(
                 "binary=False"
             )
         known = fit_on, pack_rows(indicator, fitted, real)
+        del real  # it is large
     indicator = packed(indicator, fitted)
     bits = stored_responses(
         cache, indicator, frozen, transitions, known=known, on_progress=on_progress
     )
-    if kept is None:
-        keep_fitted(cache, fitted)
+    keep_fitted(cache, fitted)
     return indicator, fitted, bits
 
 

@@ -84,8 +84,8 @@ def train(
     began = saved = time.perf_counter()
     waited = batches.waited
     placed = parallel.replicate(state)
-    # The answers of `agree` for the two newest steps. Reading an answer waits for its step. The
-    # older one is read, so one step is always under way; a stop takes effect one step later.
+    # The answers of `agree` for the two newest dispatches. Reading an answer waits for its steps.
+    # The older one is read, so one is always under way; a stop takes effect one later.
     asked = deque([parallel.agree(placed.step, False)])
     for count, batch in enumerate(batches, 1):
         step = start + count * together

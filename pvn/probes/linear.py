@@ -34,7 +34,8 @@ class ProbeResult(NamedTuple):
 
     `scores` has a mean over the outputs that vary for each metric: "r2" of numbers; "f1" and
     "average_precision" of bools; "macro_f1" and "accuracy" of integers; and the target's own. Of
-    several numbers there is also "r2_pooled", of all together (`score.pooled_r_squared`).
+    several numbers there is also "r2_pooled", of all together (`score.pooled_r_squared`), each
+    scaled by its variance over the rows of all three parts.
     """
 
     scores: dict[str, Score]
@@ -90,7 +91,7 @@ class Question(NamedTuple):
                 self.episode,
                 *(self.values[self.split.test][:, varies], fits.prediction),
                 self.known[self.split.test][:, varies],
-                _variances(self.values, self.known, self.split.train)[varies],
+                _variances(self.values, self.known)[varies],
             )
             scores["r2_pooled"], _ = bootstrap(pooled, self.episode.num_episodes, seed=self.seed)
         if own is not None:
@@ -251,9 +252,9 @@ def _statistics(
     }
 
 
-def _variances(values: np.ndarray, known: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """float64 [K]: of each output, over the rows, bool [M], where it is known."""
-    columns = zip(values[rows].T.astype(np.float64), known[rows].T, strict=True)
+def _variances(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """float64 [K]: of each output [M, K], over the rows where it is known."""
+    columns = zip(values.T.astype(np.float64), known.T, strict=True)
     return np.array([np.var(column[used]) if used.any() else np.nan for column, used in columns])
 
 

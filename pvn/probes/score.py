@@ -94,12 +94,12 @@ def pooled_r_squared(
 ) -> Statistic:
     """R^2 of K outputs together, one score: the share of the sum of their variances.
 
-    Each output is first divided by its standard deviation elsewhere. The mean of the outputs' R^2
-    can be anything if one of them hardly varies among the test rows; this cannot.
+    Each output is first divided by its standard deviation. The mean of the outputs' R^2 can be
+    anything if one of them hardly varies among the test rows, which has little weight here.
 
     Args:
       episode, target, prediction, known: as in `r_squared`.
-      variance: float [K], of each output, for example on the train rows; positive.
+      variance: float [K], of each output, over more than the test rows; positive.
     """
     squares = _squares(episode, target, prediction, known)
 

@@ -176,6 +176,9 @@ def test_what_is_not_binary(transitions: Transitions, tmp_path: Path) -> None:
     tasks = tasks._replace(cumulant=lambda fitted, found: indicator(fitted[0], found))
     with pytest.raises(UserError, match=r"is binary, and `fit` returns other parameters than"):
         prepared(tmp_path, transitions, tasks)
+    tasks = brightness(5)._replace(loss=lambda fitted, found: found.sum())
+    with pytest.raises(UserError, match="is binary, and has a loss"):
+        prepared(tmp_path, transitions, tasks)
     tasks = brightness(5)._replace(cumulant=lambda fitted, found: found)
     with pytest.raises(UserError, match="is binary, and has cumulants other than 0 and 1"):
         prepared(tmp_path, transitions, tasks)
