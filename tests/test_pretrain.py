@@ -84,8 +84,8 @@ def test_what_a_run_leaves(on_atari: Path, dataset: Path) -> None:
         "transitions_per_second",
         "data_wait_share",
     }
-    live = 1 - rows[-1]["dead_tasks"] / 6
-    assert rows[-1]["activation_mean"] == pytest.approx(0.2 * live, rel=0.1)
+    # At most p, 0.2: a unit that has one value in most states can only be on in fewer.
+    assert 0.1 < rows[-1]["activation_mean"] < 0.21
     assert rows[-1]["loss"] > 0
     # The encoder is not dead and has learned, so the comparisons below mean something.
     assert rows[-1]["feature_rank"] > 1
