@@ -156,7 +156,7 @@ def stored_responses(
       transitions: of N rows.
       index: int [M], ascending, whose responses are in an array of their own; None: all rows.
       known: (rows int [K], ascending, their responses [K, columns]), which are not computed again.
-      on_progress: called with the number of states just computed or found.
+      on_progress: called with the number of states just computed or found, without known ones.
 
     Raises:
       UserError: a piece cannot be written, for example because the disk is full.
@@ -179,20 +179,19 @@ def stored_responses(
     array = _open(path, shape, dtype, rows)
     pieces = [index[at : at + rows] for at in range(0, len(index), rows)]
     there = _pieces_there(path)
-    mine = range(share.rank, len(pieces), share.size)
-    for number in [i for i in mine if i in there]:
+    mine = {
+        i: np.isin(pieces[i], known[0]) if known else np.zeros(len(pieces[i]), bool)
+        for i in range(share.rank, len(pieces), share.size)
+    }
+    for number in mine.keys() & there:
         try:
             array[number * rows : number * rows + len(pieces[number])].read().result()
-            on_progress(len(pieces[number]))
+            on_progress(int(np.sum(~mine[number])))
         except ValueError:  # corrupt
             there.discard(number)
             _done(path, "cannot be written", _store(path).write(f"c/{number}/0", None))
     share.wait_for_all()  # no process may take a corrupt piece of another for a complete one
-    missing = {
-        i: np.isin(pieces[i], known[0]) if known else np.zeros(len(pieces[i]), bool)
-        for i in mine
-        if i not in there
-    }
+    missing = {i: is_known for i, is_known in mine.items() if i not in there}
 
     def computed() -> Iterator[np.ndarray]:
         """The responses that are not known, state by state."""
