@@ -9,42 +9,29 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("script", "arguments", "status", "message"),
     [
-        (["--games=Pong"], "error: unknown argument --games=Pong; expected --workdir=DIR or"),
-        (["--game"], "error: --game needs a value"),
+        (
+            "quickstart",
+            ["--games=Pong"],
+            1,
+            "error: unknown argument --games=Pong; expected --work",
+        ),
+        ("quickstart", ["--game"], 1, "error: --game needs a value"),
+        ("matrix", ["python3.13"], 2, "error: python3.13: expected PYTHON:JAX, such as python3.13"),
     ],
 )
-def test_bad_arguments(arguments: list[str], message: str) -> None:
+def test_bad_arguments(script: str, arguments: list[str], status: int, message: str) -> None:
     result = subprocess.run(
-        ["bash", "launch/quickstart.sh", *arguments],
+        ["bash", f"launch/{script}.sh", *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert result.returncode == 1
+    assert result.returncode == status
     assert result.stderr.startswith(message)
     assert result.stderr.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "All tests with several versions of Python and JAX"),
-        (["python3.13"], "error: python3.13: expected PYTHON:JAX, such as python3.13:0.12.0.1\n"),
-    ],
-)
-def test_bad_versions(arguments: list[str], message: str) -> None:
-    result = subprocess.run(
-        ["bash", "launch/matrix.sh", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 2
-    assert result.stderr.startswith(message)
 
 
 def test_an_old_python_is_refused(tmp_path: Path) -> None:
