@@ -36,6 +36,18 @@ def store_spec(path: str | Path) -> dict[str, Any]:
     return {"driver": "file", "path": os.fsencode(os.path.abspath(text)).decode() + "/"}
 
 
+def delete_unfinished(path: str | Path) -> None:
+    """Deletes the files of writes that a killed process left in a local folder.
+
+    tensorstore writes a file under another name, and renames it. The next write of the same file
+    goes into the one that is left, and does not shorten it: its old end would stay, and the file
+    could not be read. The caller is the only writer of the folder. Nothing for `gs://`.
+    """
+    if not is_remote(path):
+        for file in Path(path).rglob("*.__lock"):
+            file.unlink(missing_ok=True)
+
+
 def result_of(place: str, problem: str, future: Any, timeout: float = PATIENCE_SECONDS) -> Any:
     """The result of a tensorstore future.
 

@@ -13,6 +13,7 @@ from pvn.data.layout import Rows
 from pvn.errors import UserError
 from pvn.files import Lock, Locked
 from pvn.paths import is_remote
+from pvn.remote import delete_unfinished
 
 
 def check_same(path: str | Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
@@ -100,6 +101,7 @@ class DatasetWriter:
         if store.dataset_exists(path):
             check(store.read_attributes(path))
         self._lock = _lock(path)
+        delete_unfinished(path)
         new = not store.dataset_exists(path)
         self.attributes = self._new_attributes(attributes) if new else self._old_attributes()
         observation = layout.observation_of(path, self.attributes)

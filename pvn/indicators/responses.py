@@ -27,7 +27,7 @@ from pvn.indicators.indicator import Indicator, Params
 from pvn.indicators.packed import response_columns
 from pvn.networks.mapping import map_states
 from pvn.paths import check_folder, is_remote
-from pvn.remote import result_of, store_spec
+from pvn.remote import delete_unfinished, result_of, store_spec
 
 _PIECE_ROWS = 4096  # most rows of a piece
 _PIECE_BYTES = 2**22  # about the most bytes of a piece
@@ -123,9 +123,13 @@ class StoredResponses:
 
 
 def open_cache(cache: Cache) -> None:
-    """Empties the store unless it was made with the cache's key. All processes call it."""
+    """Empties the store unless it was made with the cache's key. All processes call it.
+
+    No other run may use the store.
+    """
     if cache.share.rank == 0:
         store = _store(cache.path)
+        delete_unfinished(cache.path)
         text = json.dumps(cache.key, sort_keys=True, indent=1).encode() + b"\n"
         old = _done(cache.path, "cannot be read", store.read("key.json"))
         if old.state != "value" or old.value != text:

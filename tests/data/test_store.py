@@ -140,6 +140,16 @@ def test_a_dataset_of_version_1_has_no_cut_starts_and_is_not_extended(tmp_path):
         DatasetWriter(tmp_path, MADE)
 
 
+def test_a_file_that_a_killed_write_has_left_does_not_harm(tmp_path):
+    """The next write goes into it, and would keep its end."""
+    rows = make_rows(20)
+    write(tmp_path, Rows(*(column[:10] for column in rows)))
+    for name in FILES:
+        (tmp_path / f"{name}.__lock").write_bytes(bytes(10**5))
+    write(tmp_path, Rows(*(column[10:] for column in rows)))
+    assert_rows_equal(read_dataset(tmp_path).rows, rows)
+
+
 def test_a_dataset_without_ram(tmp_path):
     rows = make_rows(150)._replace(ram=None)
     made = {"game": "Pong"}

@@ -151,6 +151,24 @@ def test_a_fit_that_was_killed_goes_on(
     assert not list((tmp_path / "killed" / "fit").rglob("*.*"))
 
 
+def test_what_a_killed_write_has_left_does_not_harm(
+    transitions: Transitions, tmp_path: Path
+) -> None:
+    """A write goes into the file that a killed one left, and would keep its end."""
+    tasks = brightness(5)
+    expected, _ = prepared(tmp_path / "whole", transitions, tasks)
+    for folder in ("c/0", "fit/c/0"):
+        left = tmp_path / "killed" / folder / "0.__lock"
+        left.parent.mkdir(parents=True)
+        left.write_bytes(bytes(9999))
+    (tmp_path / "killed" / "key.json").write_bytes((tmp_path / "whole" / "key.json").read_bytes())
+    for _ in range(2):
+        found, _ = prepared(tmp_path / "killed", transitions, tasks)
+        assert found.responses is not None
+        assert expected.responses is not None
+        np.testing.assert_array_equal(found.responses[:], expected.responses[:])
+
+
 def test_processes_share_one_computation(transitions: Transitions, tmp_path: Path) -> None:
     tasks = brightness(5)
     expected, _ = prepared(tmp_path / "alone", transitions, tasks)
