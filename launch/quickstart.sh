@@ -3,7 +3,7 @@
 # collects, pretrains, probes, evaluates and reports. The same command resumes an interrupted run.
 #
 #   bash launch/quickstart.sh                   # two games of MinAtar, three seeds: minutes
-#   bash launch/quickstart.sh --game=Breakout   # a game of Atari, one seed: 8 to 17 minutes on 2 cores
+#   bash launch/quickstart.sh --game=Breakout   # a game of Atari, one seed: 13 minutes on 2 cores
 #
 # --workdir=DIR is where it writes; by default runs/quickstart, or runs/quickstart_GAME.
 set -euo pipefail

@@ -1,4 +1,4 @@
-"""Folders on Google Cloud Storage, `gs://bucket/path`, by tensorstore's client.
+"""Folders by tensorstore's client: local, or `gs://bucket/path` on Google Cloud Storage.
 
 tensorstore is imported where it is used: who reads a local folder does not wait for it.
 """

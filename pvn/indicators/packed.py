@@ -4,8 +4,8 @@ Whether a state is in a set is all that training asks. So a stored response need
 the 32 of the number that a threshold was compared with: 50 million states and 100 tasks are 0.6 GB.
 """
 
-import functools
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -21,14 +21,15 @@ def response_columns(num_tasks: int, packed: bool) -> tuple[int, np.dtype]:
     return (math.ceil(num_tasks / 8), np.dtype("u1")) if packed else (num_tasks, np.dtype("f4"))
 
 
-def _bits(indicator: Indicator, fitted: Params, response: jax.Array) -> jax.Array:
+def _packer(indicator: Indicator) -> Callable[[Params, jax.Array | np.ndarray], jax.Array]:
+    """fitted, responses float32 [B, T] -> their bits uint8 [B, T / 8]. Compiled."""
     raw = indicator.raw_cumulant or indicator.cumulant
-    return jnp.packbits(raw(fitted, response) > 0, axis=1)
+    return jax.jit(lambda fitted, response: jnp.packbits(raw(fitted, response) > 0, axis=1))
 
 
 def pack_rows(indicator: Indicator, fitted: Params, responses: np.ndarray) -> np.ndarray:
     """The bits uint8 [M, T / 8] of responses float32 [M, T] to a binary indicator."""
-    pack = jax.jit(functools.partial(_bits, indicator))
+    pack = _packer(indicator)
     parts = range(0, len(responses), _ROWS)
     return np.concatenate([pack(fitted, responses[at : at + _ROWS]) for at in parts])
 
@@ -40,7 +41,7 @@ def packed(indicator: Indicator, fitted: Params) -> Indicator:
     """
     assert indicator.binary
     standardise = indicator.standardise
-    pack = jax.jit(functools.partial(_bits, indicator))
+    pack = _packer(indicator)
 
     def response(frozen: Params, observation: jax.Array) -> jax.Array:
         return pack(fitted, indicator.response(frozen, observation))

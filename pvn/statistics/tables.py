@@ -196,7 +196,9 @@ def notes(results: Sequence[Result]) -> list[tuple[str, str]]:
             continue
         what = _TARGETS.get(kind.target, f"the target {kind.target}")
         note = _R2_NOTE if kind.metric == "r2" else _PROBE_NOTE
-        probes.append((_title(kind), note.format(what=what, metric=kind.metric)))
+        probes.append(
+            (_title(kind), note.format(what=what, metric=_METRICS.get(kind.metric, kind.metric)))
+        )
     return [
         *dict.fromkeys(probes),
         ("Episode return", _RETURN_NOTE),
