@@ -37,6 +37,8 @@ from typing import NamedTuple
 import numpy as np
 from absl import app, flags
 
+from benchmarks.measure import print_row
+
 _KILLS = flags.DEFINE_integer("kills", 50, "Number of SIGKILLs at random instants.")
 _TRIALS = flags.DEFINE_integer("trials", 5, "Number of trials of each other fault.")
 _FAULTS = flags.DEFINE_list("faults", [], "Names of faults; all if empty.")
@@ -493,7 +495,7 @@ def main(_: list[str]) -> None:
     failed = False
     for fault in faults:
         line = report(campaign, fault, _KILLS.value if fault is sigkill else _TRIALS.value)
-        print(json.dumps(line), flush=True)
+        print_row(**line)
         failed |= bool(line.get("wrong") or line.get("hangs"))
     sys.exit(failed)
 

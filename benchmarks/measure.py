@@ -1,6 +1,7 @@
 """Timing on a shared machine: cases take turns, and their medians are compared."""
 
 import contextlib
+import datetime
 import functools
 import json
 import multiprocessing
@@ -114,19 +115,20 @@ def add_one() -> Call:
 
 
 def print_row(**row: object) -> None:
-    """Prints one JSON line: floats have four significant digits; machine and versions are added."""
+    """Prints one JSON line: floats to four digits, and the date, the machine and the versions."""
     rounded = {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in row.items()}
     print(json.dumps(rounded | machine()), flush=True)
 
 
 @functools.cache
 def machine() -> dict[str, str]:
-    """What the figures of this run depend on: processor, device, and versions."""
+    """What the figures of this run depend on: date (UTC), processor, device, and versions."""
     processor = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
         found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
         processor = found.group(1) if found else processor
     return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "processor": f"{os.cpu_count()} cores of {processor}",
         "device": jax.devices()[0].device_kind,
         "python": platform.python_version(),

@@ -1,11 +1,12 @@
-"""How large runs are, by encoder, width, features, tasks and batch. Nothing is allocated or timed.
+"""How large runs are, by encoder, width, features, tasks and batch. Nothing is run or timed.
 
     python -m benchmarks.sizing
 
-Prints one JSON line for each case, with 18 actions. `step`: GFLOP and activations of a step with
-512 features, and its GFLOP divided by the bytes that a device sends to sum the gradient over many
-devices in a ring, twice those of the gradient. `state`: parameters, and bytes of the train state,
-which are those of a checkpoint. For a run of your own use `python -m pvn.pretrain ... --dry_run`.
+Prints one JSON line for each case, with 18 actions. `step`, with 512 features: GFLOP, the temporary
+memory that the compiler plans (each case is compiled), and GFLOP divided by the bytes that a device
+sends to sum the gradient over many devices in a ring, twice those of the gradient. `state`:
+parameters, and bytes of the train state, which are those of a checkpoint. For a run of your own use
+`python -m pvn.pretrain ... --dry_run`.
 """
 
 import itertools
@@ -20,12 +21,12 @@ from pvn import console
 from pvn.indicators.random_network import RandomNetwork
 from pvn.learning.objectives import successor_objective
 from pvn.learning.target_policies import TARGET_POLICIES
+from pvn.learning.train_step import average_target, make_train_step
+from pvn.memory import num_bytes, temporary_bytes
 from pvn.networks.encoders import make_encoder
 from pvn.networks.proto_value import make_proto_value_network
 from pvn.sizing import (
     Step,
-    activation_bytes,
-    num_bytes,
     num_parameters,
     shapes_of_params,
     state_shapes,
@@ -36,6 +37,8 @@ _WIDTHS = flags.DEFINE_multi_integer("widths", [1, 2, 4, 8], "Widths of the enco
 
 ENCODERS, TASKS, BATCHES = ("nature", "impala"), (100, 1000, 10_000), (32, 256)
 NUM_ACTIONS = 18
+ADAM = optax.adam(1e-3)
+INDICATOR = RandomNetwork(proportion=0.05, tasks_per_network=50)
 
 
 def step_of(encoder: str, width: int, num_features: int, num_tasks: int) -> Step:
@@ -45,12 +48,26 @@ def step_of(encoder: str, width: int, num_features: int, num_tasks: int) -> Step
     )
     objective = successor_objective(
         network=network,
-        indicator=RandomNetwork(proportion=0.05, tasks_per_network=50).indicator(num_tasks),
+        indicator=INDICATOR.indicator(num_tasks),
         policy=TARGET_POLICIES["uniform"],
         gamma=0.95,
     )
     thresholds = jax.ShapeDtypeStruct((num_tasks,), jnp.float32)
     return Step(objective, shapes_of_params(network), thresholds, num_tasks)
+
+
+def temporary(step: Step, batch_size: int) -> int:
+    """Bytes of temporary memory of a step, as the compiler plans it for the first device."""
+    run = make_train_step(
+        objective=step.objective,
+        indicator=INDICATOR.indicator(step.num_tasks),
+        optimizer=ADAM,
+        fitted_optimizer=ADAM,
+        target_update=average_target(0.99),
+    )
+    _, _, batch = step.inputs(batch_size)
+    state = state_shapes(step, (ADAM, ADAM))
+    return temporary_bytes(lambda s, b: run(s, (), b), state, batch, donate=(0,))
 
 
 def main() -> int:
@@ -66,9 +83,8 @@ def main() -> int:
             gflop=flop / 1e9,
             gradient_mb=gradient / 1e6,
             flop_per_sent_byte=flop / (2 * gradient),
-            activations_gib=activation_bytes(step, batch) / 2**30,
+            temporary_gib=temporary(step, batch) / 2**30,
         )
-    adam = optax.adam(1e-3)
     cases = [*((e, w, 512) for e in ENCODERS for w in _WIDTHS.value), ("nature", 1, 2048)]
     cases += [("nature", 1, 4096), ("impala", 8, 4096)]
     for (encoder, width, features), tasks in itertools.product(cases, TASKS):
@@ -80,7 +96,7 @@ def main() -> int:
             num_features=features,
             num_tasks=tasks,
             parameters=num_parameters(step.params),
-            state_gib=num_bytes(state_shapes(step, (adam, adam))) / 2**30,
+            state_gib=num_bytes(state_shapes(step, (ADAM, ADAM))) / 2**30,
         )
     return 0
 

@@ -129,15 +129,9 @@ def feed_of(
         responses=tasks.responses,
         returns=returns,
         on_host=not e.on_device,
-    )
-    return Feed(
-        buffer,
-        parallel,
-        start=start,
-        num_steps=c.num_steps,
-        on_device=e.on_device,
         together=together,
     )
+    return Feed(buffer, parallel, start=start, num_steps=c.num_steps, on_device=e.on_device)
 
 
 def pretrain(
@@ -306,15 +300,7 @@ def main() -> int:
         experiment = prepare(checked, family, settings)
         if _DRY_RUN.value:
             if processes.is_first:
-                print(
-                    format_sizes(
-                        size_run(
-                            experiment,
-                            objective_of(experiment, experiment.indicator, None),
-                            optimizers_of(checked),
-                        )
-                    )
-                )
+                print(format_sizes(size_run(experiment)))
             return 0
         return pretrain(
             experiment, processes, _WORKDIR.value, _OVERWRITE.value, _PROFILE_STEPS.value

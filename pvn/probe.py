@@ -11,6 +11,7 @@ with the same features, dataset, target, settings, metric, agent and seed. To pr
 call `pvn.probes.linear.probe`.
 """
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,6 +69,12 @@ _DIAGNOSTICS = flags.DEFINE_bool("diagnostics", True, "Measure rank, dead units,
 _SEED = cfg.define_seed("Seed of the split, and of random features.")
 _WORKDIR = cfg.define_path(
     "workdir", None, "Directory of probes.jsonl.", required=True, local=False
+)
+_TARGETS_DIR = cfg.define_path(
+    "targets_dir",
+    None,
+    "Where targets keep what took long to compute; probes of the same dataset may share it. "
+    "Default: targets/ in --workdir.",
 )
 
 _FOLDER = "targets"  # in the workdir: what targets keep
@@ -239,8 +246,10 @@ def main() -> int:
         _FEATURES.value, _LIKE.value, _AGENT.value, dataset.rows.observation.shape
     )
     with lock_workdir(_WORKDIR.value, PROBES, _FOLDER) as place:
-        folder = place.workdir / _FOLDER
-        make_folder(folder, f"--workdir={_WORKDIR.value}")
+        own = place.workdir / _FOLDER
+        shared = _TARGETS_DIR.value
+        folder = Path(shared or own)
+        make_folder(folder, f"--targets_dir={shared}" if shared else f"--workdir={place.name}")
         try:
             questions = ask_all(
                 targets,
@@ -251,9 +260,9 @@ def main() -> int:
                 diagnostics=_DIAGNOSTICS.value,
             )
         finally:
-            if not any(folder.iterdir()):
-                folder.rmdir()
-        if folder.exists():
+            if not (shared or any(own.iterdir())):
+                own.rmdir()
+        if own.exists():
             place.push(_FOLDER)
         probe_all(subjects, questions, dataset, place)
     return 0

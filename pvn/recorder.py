@@ -13,7 +13,7 @@ from pvn.experiment import Experiment, successor_of
 from pvn.features import Features, save_features
 from pvn.indicators.tasks import Tasks
 from pvn.learning.checkpoint import save_checkpoint
-from pvn.learning.diagnostics import activation_metrics, make_diagnostics
+from pvn.learning.diagnostics import PROBE_TRANSITIONS, activation_metrics, make_diagnostics
 from pvn.learning.feed import to_transition
 from pvn.learning.loop import Logged
 from pvn.learning.objectives import Objective
@@ -21,7 +21,6 @@ from pvn.learning.train_step import TrainState
 from pvn.metrics import MetricsWriter, read_metrics
 from pvn.run_directory import Run, command_line, versions
 
-_PROBE_TRANSITIONS = 512  # for the feature rank and the explained variance
 _DEAD_SHARE = 0.2  # share of dead units above which there is a warning
 
 
@@ -58,7 +57,7 @@ class Recorder:
             objective=objective, encoder=e.encoder, indicator=tasks.indicator
         )
         transitions, seed = e.transitions, e.config.seed
-        drawn = uniform_indices(seed, Stream.PROBE, _PROBE_TRANSITIONS, transitions.num_transitions)
+        drawn = uniform_indices(seed, Stream.PROBE, PROBE_TRANSITIONS, transitions.num_transitions)
         batch = transitions.batch(transitions.start[drawn], tasks.responses, returns)
         self._probe = jax.jit(to_transition, static_argnums=0)(e.observation, (), batch)
         self._metrics = MetricsWriter(run.workdir, start)
@@ -126,7 +125,7 @@ class DeadUnits:
         self._above = 2 * dead - 1
         return (
             f"warning: step {step}: {dead} of {self._num_features} units are dead (0 in all of "
-            f"{_PROBE_TRANSITIONS} states); a lower learning rate, or more varied data, may help"
+            f"{PROBE_TRANSITIONS} states); a lower learning rate, or more varied data, may help"
         )
 
 

@@ -28,12 +28,14 @@ from pvn.learning.train_step import (
 from pvn.networks.network import Network
 from pvn.types import FrameBatch
 
+Optimizers = tuple[optax.GradientTransformation, optax.GradientTransformation]
+
 _TOGETHER = 16  # steps of a dispatch on an accelerator, at most
 
 
 def optimizers_of(
     c: ml_collections.FrozenConfigDict,
-) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
+) -> Optimizers:
     """The optimisers of the network and of the thresholds."""
     rate = scaled_learning_rate(1.0, c.batch_size, c.learning_rate_batch_exponent)
     return (
@@ -103,47 +105,68 @@ def steps_together(e: Experiment, start: int) -> int:
     return max(count for count in range(1, limit + 1) if common % count == 0)
 
 
+def step_function(
+    e: Experiment,
+    indicator: Indicator,
+    objective: Objective,
+    optimizers: Optimizers,
+    axis_name: str | None,
+    together: int = 1,
+    warmup: bool = False,
+) -> Callable[[TrainState, Any, FrameBatch], TrainState]:
+    """A pure function: (state, (frozen, arrays), batch) -> state.
+
+    Args:
+      e: the experiment.
+      indicator: of the tasks, as they are prepared.
+      objective: what the network learns.
+      optimizers: of the network and of the thresholds.
+      axis_name: the axis over which batches are split, or None.
+      together: steps K of a call, which then gets batches [K, B, ...].
+      warmup: whether these are warm-up steps.
+    """
+    c = e.config
+    step = make_train_step(
+        objective=objective,
+        indicator=indicator,
+        optimizer=optimizers[0],
+        fitted_optimizer=optimizers[1],
+        target_update=(
+            average_target(c.target_decay)
+            if c.target_update == "average"
+            else periodic_target(c.target_period)
+        ),
+        warmup=warmup,
+        axis_name=axis_name,
+    )
+
+    def one(state: TrainState, data: Any, batch: FrameBatch) -> TrainState:
+        return step(state, data[0], to_transition(e.observation, data[1], batch))
+
+    def many(state: TrainState, data: Any, batches: FrameBatch) -> TrainState:
+        return jax.lax.scan(lambda s, batch: (one(s, data, batch), None), state, batches)[0]
+
+    return one if together == 1 else many
+
+
 def compile_step(
     e: Experiment,
     indicator: Indicator,
     objective: Objective,
-    optimizers: tuple[optax.GradientTransformation, optax.GradientTransformation],
+    optimizers: Optimizers,
     parallel: Parallel,
     axis_name: str | None,
     together: int = 1,
 ) -> Callable[[int, Any, Any, Any], Any]:
-    """A compiled function: (step, state, (frozen, arrays), batch) -> state.
+    """A compiled function: (step, state, (frozen, arrays), batch) -> state, see `step_function`.
 
-    Steps are counted from 1. Warm-up steps and training steps are two compiled functions.
-
-    indicator: of the tasks, as they are prepared. together: steps K of a call, which is then called
-    with the last of these steps and with batches [K, B, ...].
+    Steps are counted from 1; of several together, the last counts. Warm-up steps and training steps
+    are two compiled functions.
     """
-    c = e.config
-    update = (
-        average_target(c.target_decay)
-        if c.target_update == "average"
-        else periodic_target(c.target_period)
-    )
-
-    def compiled(warmup: bool) -> Any:
-        step = make_train_step(
-            objective=objective,
-            indicator=indicator,
-            optimizer=optimizers[0],
-            fitted_optimizer=optimizers[1],
-            target_update=update,
-            warmup=warmup,
-            axis_name=axis_name,
+    warmup, training = (
+        parallel.compile(
+            step_function(e, indicator, objective, optimizers, axis_name, together, warmup)
         )
-
-        def one(state: TrainState, data: Any, batch: FrameBatch) -> TrainState:
-            return step(state, data[0], to_transition(e.observation, data[1], batch))
-
-        def many(state: TrainState, data: Any, batches: FrameBatch) -> TrainState:
-            return jax.lax.scan(lambda s, batch: (one(s, data, batch), None), state, batches)[0]
-
-        return parallel.compile(one if together == 1 else many)
-
-    warmup, training = compiled(warmup=True), compiled(warmup=False)
-    return lambda step, *inputs: (warmup if step <= c.warmup_steps else training)(*inputs)
+        for warmup in (True, False)
+    )
+    return lambda step, *inputs: (warmup if step <= e.config.warmup_steps else training)(*inputs)

@@ -66,8 +66,10 @@ ROOMS = {
     "agent": ("evaluation", "envs", "data", *BASE),
     "phases": ("agent", "console", "metrics", "run_directory", "evaluation", "envs", "data", *BASE),
     "card_results": ("console", "evaluation", "features", "statistics", *BASE),
+    "memory": ("experiment", "training", "learning", "indicators", "data", *BASE),
     "sizing": (
-        *("experiment", "training", "flop", "learning", "indicators", "networks", "data", *BASE),
+        *("experiment", "training", "memory", "flop", "learning", "indicators", "networks"),
+        *("data", *BASE),
     ),
     # "": pvn itself, for its version
     "run_directory": ("console", "errors", "fields", "files", "paths", *REMOTE, ""),

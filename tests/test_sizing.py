@@ -9,20 +9,16 @@ import numpy as np
 import optax
 import pytest
 
-from pvn.experiment import Experiment
 from pvn.indicators.random_network import RandomNetwork
 from pvn.learning.checkpoint import save_checkpoint
-from pvn.learning.objectives import inverse_objective, successor_objective
+from pvn.learning.objectives import successor_objective
 from pvn.learning.target_policies import TARGET_POLICIES, TargetPolicy
+from pvn.memory import num_bytes, temporary_bytes
 from pvn.networks.encoders import make_encoder
-from pvn.networks.network import Network
 from pvn.networks.proto_value import make_proto_value_network
 from pvn.sizing import (
-    Sizes,
     Step,
-    activation_bytes,
     format_sizes,
-    num_bytes,
     num_parameters,
     shapes_of_params,
     size_run,
@@ -50,10 +46,6 @@ def nature(policy: TargetPolicy | None = TARGET_POLICIES["uniform"]) -> Step:
     objective = successor_objective(network=network, indicator=TASKS, policy=policy, gamma=0.9)
     thresholds = jax.ShapeDtypeStruct((T,), jnp.float32)
     return Step(objective, shapes_of_params(network), thresholds, T)
-
-
-def sizes_of(e: Experiment) -> Sizes:
-    return size_run(e, objective_of(e, e.indicator, None), ADAM)
 
 
 @pytest.fixture(scope="module")
@@ -96,18 +88,12 @@ def test_flop_of_a_step() -> None:
     assert behaviour == (flop.online, 32 * (features + 2 * F * T * A + 2 * T * A), 0)
 
 
-def test_activations() -> None:
-    def apply(kernel: jax.Array, observation: jax.Array) -> jax.Array:
-        pixels = observation.reshape(len(observation), -1).astype(jnp.float32)
-        return jnp.exp(pixels @ kernel[:, :10]) @ kernel[:10]
-
-    network = Network(lambda key, x: jnp.zeros((4 * FRAME, 20)), apply)
-    objective = inverse_objective(network)._replace(
-        loss=lambda params, targets, batch: (jnp.sum(apply(params, batch.s_tm1)), jnp.zeros(()))
-    )
-    # The pixels and exp are kept. The kernel is kept too, but once for all rows.
-    step = Step(objective, shapes_of_params(network), (), 0)
-    assert activation_bytes(step, 8) == 8 * 4 * (4 * FRAME + 10)
+def test_temporary_memory() -> None:
+    """A sum of numbers in order needs a copy of them, and nothing else of that size."""
+    numbers = jax.ShapeDtypeStruct((100_000,), jnp.float32)
+    found = temporary_bytes(lambda x: jnp.cumsum(jnp.sort(x))[::1000], numbers)
+    assert 400_000 <= found <= 1_200_000
+    assert temporary_bytes(lambda x: x + 1, numbers, donate=(0,)) == 0
 
 
 def test_state() -> None:
@@ -120,7 +106,7 @@ def test_state() -> None:
 
 def test_a_checkpoint_takes_the_bytes_of_the_state(dataset: Path, tmp_path: Path) -> None:
     e = experiment(dataset, num_features=64, num_tasks=10, keep_checkpoints=3)
-    sizes = sizes_of(e)
+    sizes = size_run(e)
     thresholds = jax.ShapeDtypeStruct((10,), "f4")
     step = Step(objective_of(e, e.indicator, None), shapes_of_params(e.network), thresholds, 10)
     shapes = state_shapes(step, ADAM)
@@ -136,12 +122,15 @@ def test_a_checkpoint_takes_the_bytes_of_the_state(dataset: Path, tmp_path: Path
 def test_sizes_of_a_run(dataset: Path) -> None:
     """3,000 rows of Breakout, four actions, on four devices."""
     e = experiment(dataset, num_devices=4)
-    sizes = sizes_of(e)
+    sizes = size_run(e)
     assert (sizes.num_steps, sizes.num_devices, sizes.batch_size) == (4500, 4, 8)
     assert sizes.parameters == (NATURE_PARAMETERS, F * T * 4 + T * 4)
     assert sizes.device.saved_state == sizes.device.state  # a CPU
-    assert sizes.device.gradient == 4 * sum(sizes.parameters)
-    assert sizes.device.batch == 8 * (13 * FRAME + BITS + 12)
+    assert sizes.device.batch == 8 * (5 * FRAME + BITS + 12)
+    assert sizes.device.diagnostics == 512 * (8 * FRAME + BITS + 12)
+    # All gradients at once and, of 512 states, what the first convolution gives.
+    assert sizes.device.temporary > max(4 * sum(sizes.parameters), 512 * 21 * 21 * 32 * 4)
+    assert sizes.device.temporary < 2**28
     assert sizes.device[-2:] == (0, 0)
     count = e.transitions.num_transitions
     assert sizes.disk[2:4] == (3000 * BITS, count * T * 4)
@@ -159,7 +148,7 @@ def test_sizes_of_a_run(dataset: Path) -> None:
 
 
 def test_inverse_dynamics_has_no_tasks(dataset: Path) -> None:
-    sizes = sizes_of(experiment(dataset, loss="inverse_dynamics"))
+    sizes = size_run(experiment(dataset, loss="inverse_dynamics"))
     assert sizes.parameters == (NATURE_PARAMETERS, 2 * F * 256 + 256 + 256 * 4 + 4)
     assert sizes.flop[1:] == (0, 0)
     # At least the forward pass and the weights' gradients of both states.
@@ -170,8 +159,8 @@ def test_inverse_dynamics_has_no_tasks(dataset: Path) -> None:
 
 
 def test_options_change_the_sizes(dataset: Path) -> None:
-    base = sizes_of(experiment(dataset))
-    in_step = sizes_of(experiment(dataset, responses="in_step"))
+    base = size_run(experiment(dataset))
+    in_step = size_run(experiment(dataset, responses="in_step"))
     one_state = base.prepare_flop / 3000
     assert in_step.flop.responses == 32 * one_state
     assert in_step.prepare_flop == 8192 * one_state
@@ -180,18 +169,21 @@ def test_options_change_the_sizes(dataset: Path) -> None:
     assert in_step.device.indicator == 4 * 2 * network
     assert in_step.device.batch == base.device.batch - 32 * BITS
 
-    on_device = sizes_of(experiment(dataset, data_residency="device"))
+    on_device = size_run(experiment(dataset, data_residency="device"))
     assert (on_device.device.frames, on_device.host.frames) == (3001 * FRAME, 0)
     assert on_device.device.batch == base.device.batch - 32 * 5 * (FRAME - 4)
+    together = size_run(experiment(dataset, steps_together=10))
+    assert together.device.batch == 10 * base.device.batch
+    assert together.host.batches == 10 * base.host.batches
 
-    returns = sizes_of(experiment(dataset, loss="monte_carlo"))
+    returns = size_run(experiment(dataset, loss="monte_carlo"))
     assert (returns.host.returns, returns.flop.target) == (3000 * T * 4, 0)
     assert returns.device.batch == base.device.batch + 32 * 4 * T
 
 
 def test_a_moving_buffer_keeps_to_its_budget(dataset: Path) -> None:
     budget = 0.0105
-    host = sizes_of(experiment(dataset, data_memory_gib=budget)).host
+    host = size_run(experiment(dataset, data_memory_gib=budget)).host
     data = host.frames + host.responses + host.columns + host.read_ahead
     assert 0.8 * budget < data / 2**30 <= 1.01 * budget
     assert host.read_ahead > 0
@@ -200,7 +192,7 @@ def test_a_moving_buffer_keeps_to_its_budget(dataset: Path) -> None:
 @pytest.mark.parametrize(("weights", "shares"), [((), (2999, 299)), ((1.0, 3.0), (1, 3))])
 def test_draws(dataset: Path, other: Path, weights: tuple, shares: tuple) -> None:
     e = experiment(f"{dataset},{other}", dataset_weights=weights)
-    drawn = sizes_of(e).datasets
+    drawn = size_run(e).datasets
     assert [each.path for each in drawn] == [str(dataset), str(other)]
     assert [each.transitions for each in drawn] == [2999, 299]
     assert [each.draws for each in drawn] == pytest.approx(
@@ -224,7 +216,7 @@ class Own(NamedTuple):
             return np.asarray(observation)[:, 0, :, 0] @ frozen
         return Indicator(num_tasks, init, response, lambda fitted, response: response)
 """)
-    sizes = sizes_of(experiment(dataset, indicator=f"{file}:Own"))
+    sizes = size_run(experiment(dataset, indicator=f"{file}:Own"))
     assert np.isnan(sizes.prepare_flop)
     assert format_sizes(sizes).count("unknown TFLOP") == 1
 
@@ -243,7 +235,7 @@ def test_the_command_prints_the_sizes_and_writes_nothing(
     before = files()
     result = run(*arguments(dataset, tmp_path / "run", "--dry_run"))
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout == format_sizes(sizes_of(experiment(dataset))) + "\n"
+    assert result.stdout == format_sizes(size_run(experiment(dataset))) + "\n"
     for line in (
         "  encoder                          4,043,424",
         "  heads                              205,200",
@@ -276,7 +268,7 @@ def test_a_large_network_takes_little_memory(
     result = run("measured", *arguments(dataset, tmp_path / "run", *changes, "--dry_run"))
     assert (result.returncode, result.stderr) == (0, "")
     assert int(result.stdout.split()[-1]) < 2**20  # KiB
-    assert sizes_of(experiment(dataset, **fields)).disk.checkpoint > 3 * 2**30
+    assert size_run(experiment(dataset, **fields)).disk.checkpoint > 3 * 2**30
 
 
 @pytest.mark.parametrize(

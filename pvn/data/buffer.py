@@ -61,6 +61,7 @@ class Buffer:
         responses: Array | None = None,
         returns: np.ndarray | None = None,
         on_host: bool = True,
+        together: int = 1,
     ):
         """
         Args:
@@ -72,6 +73,8 @@ class Buffer:
           responses: [N, ...], to all rows, in memory or on disk; None: batches hold none.
           returns: float32 [N, T], Monte Carlo returns of all rows; None: batches hold none.
           on_host: keep the frames here, for `batch`. Otherwise only `writes` yields them.
+          together: steps whose batches are made as one. Not 1: arrays have one more axis, in front.
+            Without `on_host` the buffer must not move then.
         """
         self._transitions, self._schedule, self._sampler = transitions, schedule, sampler
         self._all_responses, self._returns = responses, returns
@@ -98,8 +101,9 @@ class Buffer:
             shape, stack = self.frame, transitions.observation.stack
             self._frames = np.empty((self.num_rows + 1, *shape), np.uint8)
             self._frames[-1] = 0
-            batches = np.empty((KEPT, len(self._rows), stack + 1, *shape), np.uint8)
+            batches = np.empty((KEPT, together, len(self._rows), stack + 1, *shape), np.uint8)
             self._batches = itertools.cycle(batches)
+        self.together = together
         self._responses: np.ndarray | None = None
 
     @property
@@ -192,6 +196,29 @@ class Buffer:
 
         Call it after all `writes` of the step.
         """
+        return _stacked([self._places(step + more) for more in range(self.together)])
+
+    def batch(self, step: int) -> FrameBatch:
+        """The rows of the batch of `step` with their frames, uint8 [b, S + 1, *frame].
+
+        Needs `on_host`. The frames of `KEPT` calls later overwrite these.
+
+        Raises:
+          UserError: as `writes`.
+        """
+        assert self._frames is not None
+        memory, batches = next(self._batches), []
+        for more, out in enumerate(memory):
+            for _ in self.writes(step + more):
+                pass
+            batch = self._places(step + more)
+            # "wrap" maps -1 to the last row, the zeros; "raise" would copy twice.
+            self._frames.take(np.asarray(batch.places), axis=0, out=out, mode="wrap")
+            batches.append(batch)
+        frames = memory if self.together > 1 else memory[0]
+        return _stacked(batches)._replace(frames=frames, places=None)
+
+    def _places(self, step: int) -> FrameBatch:
         row, at = self._draw(step)
         frame_rows = self._transitions.frame_rows(row)
         places = np.where(frame_rows < 0, -1, frame_rows + (at - row)[:, None])
@@ -201,18 +228,9 @@ class Buffer:
             None if self._returns is None else self._returns[row],
         )._replace(places=places.astype(np.int32))
 
-    def batch(self, step: int) -> FrameBatch:
-        """The rows of the batch of `step` with their frames, uint8 [b, S + 1, *frame].
 
-        Needs `on_host`. The frames of `KEPT` batches later overwrite these.
-
-        Raises:
-          UserError: as `writes`.
-        """
-        assert self._frames is not None
-        for _ in self.writes(step):
-            pass
-        batch, frames = self.places(step), next(self._batches)
-        # "wrap" maps -1 to the last row, the zeros; "raise" would copy twice.
-        self._frames.take(np.asarray(batch.places), axis=0, out=frames, mode="wrap")
-        return batch._replace(frames=frames, places=None)
+def _stacked(batches: list[FrameBatch]) -> FrameBatch:
+    """The batches of K steps as one, [K, b, ...]; a single batch as it is."""
+    if len(batches) == 1:
+        return batches[0]
+    return FrameBatch(*(None if x[0] is None else np.stack(x) for x in zip(*batches, strict=True)))

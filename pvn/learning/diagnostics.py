@@ -13,6 +13,8 @@ from pvn.learning.train_step import TrainState
 from pvn.networks.network import Network
 from pvn.types import Transition
 
+PROBE_TRANSITIONS = 512  # for the feature rank and the explained variance
+
 
 def effective_rank(features: jax.Array, delta: float = 0.01) -> jax.Array:
     """`pvn.probes.diagnostics.effective_rank` for jitted functions: [M, F] to int32 []."""
@@ -27,17 +29,13 @@ def dead_units(features: jax.Array) -> jax.Array:
     return jnp.sum(~jnp.any(features, axis=0))
 
 
-def make_diagnostics(
-    *, objective: Objective, encoder: Network, indicator: Indicator
-) -> Callable[[TrainState, Any, Transition], dict[str, float]]:
-    """A function: (state, frozen, probe transitions) -> the objective's scores, and of the features
-    the effective rank and the number of dead units.
-
-    The caller passes the same probe transitions each time, so that the metrics of different steps
-    can be compared.
+def diagnostics_function(
+    objective: Objective, encoder: Network, indicator: Indicator
+) -> Callable[[TrainState, Any, Transition], dict[str, jax.Array]]:
+    """A pure function: (state, frozen, probe transitions) -> the objective's scores, and of the
+    features the effective rank and the number of dead units.
     """
 
-    @jax.jit
     def evaluate(state: TrainState, frozen: Any, batch: Transition) -> dict[str, jax.Array]:
         response = batch.response_tm1
         if response is None:
@@ -49,6 +47,19 @@ def make_diagnostics(
             "feature_rank": effective_rank(features),
             "dead_units": dead_units(features),
         }
+
+    return evaluate
+
+
+def make_diagnostics(
+    *, objective: Objective, encoder: Network, indicator: Indicator
+) -> Callable[[TrainState, Any, Transition], dict[str, float]]:
+    """`diagnostics_function`, compiled, with numbers as results.
+
+    The caller passes the same probe transitions each time, so that the metrics of different steps
+    can be compared.
+    """
+    evaluate = jax.jit(diagnostics_function(objective, encoder, indicator))
 
     def diagnose(state: TrainState, frozen: Any, batch: Transition) -> dict[str, float]:
         found = jax.device_get(evaluate(state, frozen, batch))

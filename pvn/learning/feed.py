@@ -4,7 +4,7 @@ The frames are in the host's memory, or in a buffer in the memory of each device
 a batch holds the places of its frames, and the step gathers them. Both give the same batches.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -70,18 +70,6 @@ class DeviceFrames:
         self.frames = self._write(self.frames, where, what)
 
 
-def _stacked(draw: Callable[[int], FrameBatch], step: int, count: int) -> FrameBatch:
-    """The batches of `count` steps from `step` on, [count, B, ...]."""
-    first = draw(step)
-    stacked = jax.tree.map(lambda x: np.empty((count, *x.shape), x.dtype), first)
-    for at in range(count):
-        batch = draw(step + at) if at else first
-        # Copied at once: a later batch may reuse the memory of this one.
-        for whole, part in zip(jax.tree.leaves(stacked), jax.tree.leaves(batch), strict=True):
-            whole[at] = part
-    return stacked
-
-
 class Feed:
     """The batches of steps `start` to `num_steps` of a run, split over the devices.
 
@@ -97,25 +85,23 @@ class Feed:
         start: int,
         num_steps: int,
         on_device: bool,
-        together: int = 1,
     ):
         """Prepares the feed; nothing is read yet.
 
         Args:
-          buffer: of the same run and `start`; `on_host` unless `on_device`.
+          buffer: of the same run and `start`; `on_host` unless `on_device`. If it makes the batches
+            of K steps together, K divides the number of steps; the axis of the devices is before
+            that of K.
           parallel: how batches are split.
           start: the first step, counted from 0.
           num_steps: of the whole run.
           on_device: keep the frames in device memory.
-          together: steps K whose batches are one item, with an axis of K after that of the
-            devices. Not 1: K divides the number of steps, and frames on a device do not move.
         """
         self._buffer, self._parallel, self._start = buffer, parallel, start
         self._device: DeviceFrames | None = None
         if on_device:
             self._device = DeviceFrames(parallel, buffer.num_rows, buffer.write_rows, buffer.frame)
-        self._together = together
-        self._prefetch = Prefetch(map(self._make, range(start, num_steps, together)))
+        self._prefetch = Prefetch(map(self._make, range(start, num_steps, buffer.together)))
         self._filled = False
 
     @property
@@ -154,11 +140,11 @@ class Feed:
             yield len(write.frames)
 
     def _make(self, step: int) -> tuple[list[Write], FrameBatch]:
-        draw = self._buffer.places if self._device else self._buffer.batch
-        if self._together > 1:
-            return [], self._parallel.split(_stacked(draw, step, self._together), axis=1)
-        writes = list(self._buffer.writes(step)) if self._device else []
-        return writes, self._parallel.split(draw(step))
+        axis = 1 if self._buffer.together > 1 else 0
+        if self._device is None:
+            return [], self._parallel.split(self._buffer.batch(step), axis=axis)
+        writes = list(self._buffer.writes(step))
+        return writes, self._parallel.split(self._buffer.places(step), axis=axis)
 
     def __iter__(self) -> Iterator[FrameBatch]:
         self._filled = True

@@ -19,6 +19,7 @@ import contextlib
 import hashlib
 import io
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,7 +29,7 @@ import numpy as np
 
 from pvn.data.store import Dataset
 from pvn.fields import SEED, flag, real, whole
-from pvn.files import write_whole
+from pvn.files import Lock, Locked, write_whole
 from pvn.probes.rollouts import Branching, branch_dataset, check_collected, draw_rows
 
 Progress = Callable[[int, str, str], Any]
@@ -57,7 +58,8 @@ class AdvantageTarget(AdvantageSettings):
     def targets(self, dataset: Dataset, folder: Path) -> tuple[np.ndarray, np.ndarray]:
         """Advantages float32 [N, A], and whether they are known, bool [N, A]: at the drawn rows.
 
-        It takes minutes. The returns are kept in `folder`, stream by stream, and found again.
+        It takes minutes. The returns are kept in `folder`, stream by stream, and found again. If
+        another process computes them there, this one waits for it.
 
         Args:
           dataset: from pvn.collect.
@@ -69,7 +71,8 @@ class AdvantageTarget(AdvantageSettings):
         check_collected(dataset)
         settings = self._asdict() | {"version": _VERSION, "dataset": dataset.compute_fingerprint()}
         name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
-        returns = self._returns(dataset, folder / f"advantage_{name}.npz")
+        with _locked(folder / f"advantage_{name}.lock"):
+            returns = self._returns(dataset, folder / f"advantage_{name}.npz")
         advantages, noise = estimate(returns)
         self.noise = float(noise.mean())
         row = draw_rows(dataset, self.num_states, self.seed)
@@ -138,6 +141,21 @@ class AdvantageTarget(AdvantageSettings):
             "best_action_chance": float(best[decided].mean()) if decided.any() else nan,
             "noise_share": float(self.noise / variance) if variance > 0 else nan,
         }
+
+
+@contextlib.contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    """Holds a lock; waits until nobody else does."""
+    while True:
+        try:
+            lock = Lock(file)
+            break
+        except Locked:
+            time.sleep(1)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager

@@ -146,6 +146,8 @@ class _Builder:
             flags["config.dataset"] = ",".join(self._named(section, "dataset"))
         if section.kind in ("agent", "probe"):
             flags |= self._features()
+        if section.kind == "probe":  # each agent has a cell; what targets compute is the same
+            flags["targets_dir"] = f"{self._workdir}/{self._home(section, 'targets')}"
         if section.command in _SEED_FLAGS:
             flags[_SEED_FLAGS[section.command]] = self._seed
         flags |= {f"config.{field}": self._fill(str(x)) for field, x in section.overrides.items()}

@@ -105,7 +105,6 @@ def test_a_feed_is_a_plain_gather(
 def test_batches_of_several_steps_are_those_of_each(
     transitions: Transitions, num_devices: int, on_device: bool
 ) -> None:
-    """Twelve steps together use the memory of a batch twice."""
     parallel, _ = make_parallel(jax.devices()[:num_devices])
     budget = None if on_device else 7056 * 700 + transitions.nbytes
     schedule = make_schedule(
@@ -113,10 +112,11 @@ def test_batches_of_several_steps_are_those_of_each(
     )
 
     def items(together: int) -> list[Any]:
-        buffer = Buffer(transitions, schedule, Sampler(3, 8), start=2, on_host=not on_device)
-        with Feed(
-            buffer, parallel, start=2, num_steps=26, on_device=on_device, together=together
-        ) as feed:
+        buffer = Buffer(
+            transitions, schedule, Sampler(3, 8),
+            start=2, on_host=not on_device, together=together,
+        )  # fmt: skip
+        with Feed(buffer, parallel, start=2, num_steps=26, on_device=on_device) as feed:
             list(feed.fill())
             return [jax.tree.map(np.array, batch) for batch in feed]
 

@@ -1,6 +1,7 @@
 """The target `advantage`: held against slow steps of a fresh emulator, and closed forms."""
 
 import contextlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,25 @@ def test_equals_slow_steps_and_is_kept(dataset: Path, tmp_path: Path, monkeypatc
     assert shown == [(len(called[0]), "states", "rollouts"), len(called[0])]
     again.targets(found, tmp_path)
     assert called[1:] == [[]]
+
+
+def test_two_at_once_compute_the_rollouts_once(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, called = open_dataset(dataset), []
+
+    def counted(dataset, row, *more):
+        called.append(len(row))
+        return branch_dataset(dataset, row, *more)
+
+    monkeypatch.setattr("pvn.probes.advantage.branch_dataset", counted)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(
+            lambda _: AdvantageTarget(**TINY).targets(found, tmp_path)[0], range(2)
+        )
+    np.testing.assert_array_equal(first, second)
+    assert called == [10, 0]
+    assert [file.suffix for file in tmp_path.iterdir()] == [".npz"]
 
 
 def test_refusals(dataset: Path, tmp_path: Path) -> None:

@@ -84,7 +84,8 @@ def test_cells_by_hand() -> None:
             Cell(
                 f"Pong/3/probe/value-{agent}",
                 (*("pvn.probe", f"--features={p}/{path}", f"--agent={agent}"),)
-                + (f"--dataset={p}/data/random", "--seed=3", f"--workdir={p}/probe/value-{agent}"),
+                + (f"--dataset={p}/data/random", f"--targets_dir={p}/probe/targets", "--seed=3")
+                + (f"--workdir={p}/probe/value-{agent}",),
                 (needed, "Pong/3/data/random"),
                 f"{p}/probe/value-{agent}",
             )
@@ -179,8 +180,8 @@ def test_a_probe_of_what_an_agent_learned_waits_for_it() -> None:
         probes[1].name,
         ("pvn.probe", f"--features={home}/evaluate/dqn-n_step=3/policy")
         # pvn.evaluate --agent=dqn-n_step=3 saves features of this name.
-        + ("--agent=dqn-n_step=3_features", f"--dataset={home}/data/random", "--seed=3")
-        + (f"--workdir=w/{probes[1].name}",),
+        + ("--agent=dqn-n_step=3_features", f"--dataset={home}/data/random")
+        + (f"--targets_dir={home}/probe/targets", "--seed=3", f"--workdir=w/{probes[1].name}"),
         ("Pong/3/evaluate/dqn-n_step=3", "Pong/3/data/random"),
         f"w/{probes[1].name}",
     )
