@@ -34,8 +34,10 @@ from pvn.sizing import (
 )
 
 _WIDTHS = flags.DEFINE_multi_integer("widths", [1, 2, 4, 8], "Widths of the encoders.")
+_BATCHES = flags.DEFINE_multi_integer("batch_sizes", [32, 256], "Batch sizes.")
+_ENCODERS = flags.DEFINE_list("encoders", "nature,impala", "Encoders.")
 
-ENCODERS, TASKS, BATCHES = ("nature", "impala"), (100, 1000, 10_000), (32, 256)
+TASKS = (100, 1000, 10_000)
 NUM_ACTIONS = 18
 ADAM = optax.adam(1e-3)
 INDICATOR = RandomNetwork(proportion=0.05, tasks_per_network=50)
@@ -71,7 +73,8 @@ def temporary(step: Step, batch_size: int) -> int:
 
 
 def main() -> int:
-    for encoder, width, tasks, batch in itertools.product(ENCODERS, _WIDTHS.value, TASKS, BATCHES):
+    networks = list(itertools.product(_ENCODERS.value, _WIDTHS.value))
+    for (encoder, width), tasks, batch in itertools.product(networks, TASKS, _BATCHES.value):
         step = step_of(encoder, width, 512, tasks)
         flop, gradient = sum(step_flop(step, batch)), num_bytes(step.params)
         print_row(
@@ -85,8 +88,8 @@ def main() -> int:
             flop_per_sent_byte=flop / (2 * gradient),
             temporary_gib=temporary(step, batch) / 2**30,
         )
-    cases = [*((e, w, 512) for e in ENCODERS for w in _WIDTHS.value), ("nature", 1, 2048)]
-    cases += [("nature", 1, 4096), ("impala", 8, 4096)]
+    cases = [(encoder, width, 512) for encoder, width in networks]
+    cases += [("nature", 1, 2048), ("nature", 1, 4096), ("impala", 8, 4096)]
     for (encoder, width, features), tasks in itertools.product(cases, TASKS):
         step = step_of(encoder, width, features, tasks)
         print_row(

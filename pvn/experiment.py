@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import ml_collections
-import numpy as np
 
 from pvn import console
 from pvn.data.joined import open_datasets, transitions_of
@@ -14,7 +13,6 @@ from pvn.data.schedule import Schedule, make_schedule
 from pvn.data.store import Dataset, read_attributes, unfinished
 from pvn.data.transitions import Transitions
 from pvn.errors import UserError
-from pvn.features.successor import Successor, Task
 from pvn.fields import (
     SEED,
     choice,
@@ -34,7 +32,6 @@ from pvn.indicators.standardised import CUMULANTS
 from pvn.learning.optimizers import OPTIMIZERS
 from pvn.learning.parallel import check_divides
 from pvn.learning.target_policies import TARGET_POLICIES
-from pvn.learning.train_step import TrainState
 from pvn.networks.encoders import DEFAULT_LAST_LAYER, make_encoder
 from pvn.networks.feature_layer import ACTIVATIONS, NORMS
 from pvn.networks.network import Network
@@ -303,34 +300,6 @@ def keys_of(seed: int) -> tuple[jax.Array, jax.Array]:
     """The keys of the network's first parameters and of the tasks."""
     params_key, tasks_key = jax.random.split(jax.random.key(seed))
     return params_key, tasks_key
-
-
-def successor_of(e: Experiment, state: TrainState) -> Successor | None:
-    """The heads of a train state and the tasks they predict.
-
-    None: the config leaves them out, or they hold no values.
-    """
-    c = e.config
-    if not c.export_successor or not e.indicator.num_tasks or c.next_states == "shuffled":
-        return None
-    heads = jax.device_get(state.params["heads"])
-    return Successor(
-        np.ascontiguousarray(np.moveaxis(heads["kernel"], 0, 2)),
-        np.ascontiguousarray(heads["bias"].T),
-        e.indicator,
-        # Cached responses discard them.
-        jax.device_get(e.indicator.init(keys_of(c.seed)[1], e.example)[0]),
-        jax.device_get(state.fitted),
-        Task(
-            c.indicator,
-            c[e.family].to_dict(),
-            list(c.discount),
-            c.loss,
-            c.target_policy,
-            c.cumulants,
-        ),
-        e.observation.shape,
-    )
 
 
 def frames_on_device(

@@ -9,8 +9,9 @@ import numpy as np
 
 from pvn import console
 from pvn.data.sampler import Stream, uniform_indices
-from pvn.experiment import Experiment, successor_of
+from pvn.experiment import Experiment, keys_of
 from pvn.features import Features, save_features
+from pvn.features.successor import Successor, Task
 from pvn.indicators.tasks import Tasks
 from pvn.learning.checkpoint import save_checkpoint
 from pvn.learning.diagnostics import PROBE_TRANSITIONS, activation_metrics, make_diagnostics
@@ -170,6 +171,34 @@ def export(e: Experiment, state: TrainState, fingerprint: str, workdir: Path) ->
         "pretraining": c.to_dict(),
     }
     features = Features(e.encoder, jax.device_get(state.params["encoder"]), metadata)
-    requires = save_features(workdir / "features", features, successor=successor_of(e, state))
+    requires = save_features(workdir / "features", features, successor=_successor_of(e, state))
     if requires and int(state.step) == c.num_steps:
         console.say(f"features: {requires}")
+
+
+def _successor_of(e: Experiment, state: TrainState) -> Successor | None:
+    """The heads of a train state and the tasks they predict.
+
+    None: the config leaves them out, or they hold no values.
+    """
+    c = e.config
+    if not c.export_successor or not e.indicator.num_tasks or c.next_states == "shuffled":
+        return None
+    heads = jax.device_get(state.params["heads"])
+    return Successor(
+        np.ascontiguousarray(np.moveaxis(heads["kernel"], 0, 2)),
+        np.ascontiguousarray(heads["bias"].T),
+        e.indicator,
+        # Cached responses discard them.
+        jax.device_get(e.indicator.init(keys_of(c.seed)[1], e.example)[0]),
+        jax.device_get(state.fitted),
+        Task(
+            c.indicator,
+            c[e.family].to_dict(),
+            list(c.discount),
+            c.loss,
+            c.target_policy,
+            c.cumulants,
+        ),
+        e.observation.shape,
+    )

@@ -57,7 +57,7 @@ ROOMS = {
         *("run_directory", *BASE),
     ),
     "console": ("config", "errors"),
-    "experiment": ("console", "features", "learning", "indicators", "networks", "data", *BASE),
+    "experiment": ("console", "learning", "indicators", "networks", "data", *BASE),
     "identity": ("experiment", "learning", "indicators", "networks", *BASE),
     "profiling": ("console",),
     "training": ("experiment", "learning", "indicators", "networks", "data", *BASE),

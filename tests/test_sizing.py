@@ -1,5 +1,6 @@
 """The sizes of runs, against counts by hand, real files and a real process."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -254,8 +255,8 @@ def test_the_command_prints_the_sizes_and_writes_nothing(
 def test_a_large_network_takes_little_memory(
     run: Callable, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its state is 4.4 GiB and its random networks 0.35 GiB."""
-    fields = {"encoder": "impala", "width": 8, "num_features": 4096, "num_tasks": 10_000}
+    """Its state is more than 3 GiB."""
+    fields = {"width": 4, "num_features": 4096, "num_tasks": 10_000}
     fields["responses"] = "in_step"
     changes = [f"--config.{name}={value}" for name, value in fields.items()]
     # A process that this one started would count this one's memory too.
@@ -268,7 +269,8 @@ def test_a_large_network_takes_little_memory(
     result = run("measured", *arguments(dataset, tmp_path / "run", *changes, "--dry_run"))
     assert (result.returncode, result.stderr) == (0, "")
     assert int(result.stdout.split()[-1]) < 2**20  # KiB
-    assert size_run(experiment(dataset, **fields)).disk.checkpoint > 3 * 2**30
+    (checkpoint,) = re.findall(r"^  checkpoint +(\S+) GiB$", result.stdout, re.MULTILINE)
+    assert float(checkpoint) > 3
 
 
 @pytest.mark.parametrize(
