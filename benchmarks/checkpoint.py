@@ -11,14 +11,12 @@ config's `checkpoint_every`.
 
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 from absl import flags
 
-from benchmarks.measure import print_row
+from benchmarks.measure import print_row, run_command
 from pvn import console
 
 _DATASET = flags.DEFINE_string("dataset", None, "A dataset. Default: one that is collected.")
@@ -27,18 +25,12 @@ _EVERY = flags.DEFINE_integer("every", 50, "Steps between checkpoints, in the ru
 _NUM_STEPS = flags.DEFINE_integer("num_steps", 500, "Steps of a run.")
 _FLAGS = flags.DEFINE_multi_string("flag", [], "Further flags of pvn.pretrain.")
 
-_ROOT = Path(__file__).parents[1]
 _DEFAULT_EVERY = 2500  # configs/pretrain.py
-
-
-def command(*arguments: str) -> None:
-    """Runs a command of pvn."""
-    subprocess.run([sys.executable, "-m", *arguments], cwd=_ROOT, check=True, capture_output=True)
 
 
 def seconds_of_steps(dataset: str, workdir: Path, every: int) -> list[float]:
     """Runs pvn.pretrain; seconds of each `_EVERY` steps but the first, which compile."""
-    command(
+    run_command(
         *("pvn.pretrain", f"--config.dataset={dataset}", f"--workdir={workdir}", "--overwrite"),
         *(f"--config.num_steps={_NUM_STEPS.value}", f"--config.log_every={_EVERY.value}"),
         *(f"--config.checkpoint_every={every}", *_FLAGS.value),
@@ -52,7 +44,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder, dataset = Path(name), _DATASET.value or f"{name}/data"
         if not _DATASET.value:
-            command("pvn.collect", "--game=Breakout", "--num_steps=5000", f"--dataset={dataset}")
+            run_command(
+                "pvn.collect", "--game=Breakout", "--num_steps=5000", f"--dataset={dataset}"
+            )
         with_checkpoints, without = [], []
         for _ in range(_ROUNDS.value):
             with_checkpoints += seconds_of_steps(dataset, folder / "with", _EVERY.value)

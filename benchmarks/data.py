@@ -17,8 +17,6 @@ import itertools
 import json
 import os
 import struct
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -31,7 +29,7 @@ from absl import flags
 from PIL import Image
 from zlib_ng import gzip_ng
 
-from benchmarks.measure import Call, measure, print_row
+from benchmarks.measure import Call, measure, print_row, run_command
 from pvn import console
 from pvn.data.buffer import Buffer
 from pvn.data.joined import transitions_of
@@ -129,10 +127,9 @@ def timed(function: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def command(module: str, *arguments: str) -> float:
+def command_seconds(*arguments: str) -> float:
     """Runs a command of pvn. Returns the seconds that it takes."""
-    words = [sys.executable, "-m", module, *arguments]
-    return timed(lambda: subprocess.run(words, check=True, stderr=subprocess.DEVNULL))
+    return timed(lambda: run_command(*arguments))
 
 
 def conversions(dataset: Dataset, folder: Path, pool: ThreadPoolExecutor) -> None:
@@ -186,8 +183,8 @@ def conversions(dataset: Dataset, folder: Path, pool: ThreadPoolExecutor) -> Non
         )
         whole = idle = np.inf  # seconds; idle: of a command with nothing left to convert
         for _ in range(_ROUNDS.value):
-            whole = min(whole, command("pvn.convert", *arguments, "--overwrite"))
-            idle = min(idle, command("pvn.convert", *arguments))
+            whole = min(whole, command_seconds("pvn.convert", *arguments, "--overwrite"))
+            idle = min(idle, command_seconds("pvn.convert", *arguments))
         print_row(
             case=f"convert_{source}",
             frames_per_second=count / max(whole - idle, 1e-3),
@@ -258,7 +255,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(os.cpu_count()) as pool:
         folder = Path(name)
         path = str(folder / "dataset")
-        command(
+        run_command(
             "pvn.collect",
             f"--game={_GAME.value}",
             f"--num_steps={_NUM_FRAMES.value}",

@@ -10,6 +10,8 @@ import platform
 import re
 import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
@@ -20,9 +22,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pvn.errors import UserError
+
 Call = Callable[[], object]
 
 CALLS_A_TURN = 4
+
+
+def run_command(*arguments: str) -> None:
+    """Runs a command of pvn: its module and its flags.
+
+    Raises:
+      UserError: it failed; the message is its last line.
+    """
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments], cwd=root, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise UserError(f"{arguments[0]}: {done.stderr.strip().rpartition(chr(10))[2]}")
 
 
 class Measured(NamedTuple):
@@ -115,8 +133,8 @@ def add_one() -> Call:
 
 
 def print_row(**row: object) -> None:
-    """Prints one JSON line: floats to four digits, and the date, the machine and the versions."""
-    rounded = {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in row.items()}
+    """Prints one JSON line: floats to six digits, and the date, the machine and the versions."""
+    rounded = {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in row.items()}
     print(json.dumps(rounded | machine()), flush=True)
 
 

@@ -34,7 +34,7 @@ from pvn.sizing import (
 )
 
 _WIDTHS = flags.DEFINE_multi_integer("widths", [1, 2, 4, 8], "Widths of the encoders.")
-_BATCHES = flags.DEFINE_multi_integer("batch_sizes", [32, 256], "Batch sizes.")
+_BATCHES = flags.DEFINE_list("batch_sizes", "32,256", "Batch sizes.")
 _ENCODERS = flags.DEFINE_list("encoders", "nature,impala", "Encoders.")
 
 TASKS = (100, 1000, 10_000)
@@ -58,7 +58,7 @@ def step_of(encoder: str, width: int, num_features: int, num_tasks: int) -> Step
     return Step(objective, shapes_of_params(network), thresholds, num_tasks)
 
 
-def temporary(step: Step, batch_size: int) -> int:
+def temporary(step: Step, batch_size: int) -> float:
     """Bytes of temporary memory of a step, as the compiler plans it for the first device."""
     run = make_train_step(
         objective=step.objective,
@@ -74,7 +74,9 @@ def temporary(step: Step, batch_size: int) -> int:
 
 def main() -> int:
     networks = list(itertools.product(_ENCODERS.value, _WIDTHS.value))
-    for (encoder, width), tasks, batch in itertools.product(networks, TASKS, _BATCHES.value):
+    for (encoder, width), tasks, batch in itertools.product(
+        networks, TASKS, map(int, _BATCHES.value)
+    ):
         step = step_of(encoder, width, 512, tasks)
         flop, gradient = sum(step_flop(step, batch)), num_bytes(step.params)
         print_row(

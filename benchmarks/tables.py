@@ -1,18 +1,25 @@
-"""The tables that the documentation makes of the benchmarks' figures.
+"""The figures that the benchmarks leave, and the tables that the documentation makes of them.
 
 A table stands between two lines of a Markdown file, `<!-- begin NAME -->` and `<!-- end NAME -->`.
-`DOCUMENTS` has the files. Nobody types a figure there: `python -m benchmarks` writes the tables.
+Nobody types a figure there: `python -m benchmarks` writes the tables (`benchmarks.__main__`).
 """
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from pvn.errors import UserError
+from pvn.files import write_whole
+
 ROOT = Path(__file__).parents[1]
 FIGURES = ROOT / "benchmarks" / "figures"
-DOCUMENTS = ("README.md", "benchmarks/README.md", "docs/clusters.md")
+DOCUMENTS = tuple(ROOT / name for name in ("README.md", "benchmarks/README.md", "docs/clusters.md"))
 
 COMMANDS = {
     "train_step": "benchmarks.train_step --rounds=5 --end_to_end",
@@ -24,17 +31,34 @@ COMMANDS = {
     "data": "benchmarks.data --rounds=4",
     "checkpoint": "benchmarks.checkpoint",
     "sizing": "benchmarks.sizing",
-    "faults": "benchmarks.faults --kills=50",
+    "faults": "benchmarks.faults --kills=20",
 }
 """The benchmarks whose figures are kept, and how they are run."""
 
-Figures = dict[str, list[dict[str, Any]]]
+Row = dict[str, Any]
+Figures = Mapping[str, Sequence[Row]]
 """The rows of the last run of each benchmark, by its name in `COMMANDS`."""
 
 
-def read_figures() -> Figures:
-    """The figures that are kept, in benchmarks/figures/. A benchmark that was not run has none."""
-    found = {name: FIGURES / f"{name}.jsonl" for name in COMMANDS}
+def run_benchmark(name: str, command: str, folder: Path = FIGURES) -> None:
+    """Runs a benchmark, and keeps its rows in the folder.
+
+    Raises:
+      UserError: it failed. What it has printed is kept; if it printed nothing, the figures of its
+        last run stay.
+    """
+    result = subprocess.run(
+        [sys.executable, "-m", *command.split()], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    if result.stdout:
+        write_whole(folder / f"{name}.jsonl", result.stdout)
+    if result.returncode:
+        raise UserError(f"benchmarks: {command}: ended with status {result.returncode}")
+
+
+def read_figures(folder: Path = FIGURES) -> Figures:
+    """The figures that are kept in the folder. A benchmark that was not run has none."""
+    found = {name: folder / f"{name}.jsonl" for name in COMMANDS}
     return {
         name: [json.loads(line) for line in file.read_text().splitlines()]
         for name, file in found.items()
@@ -45,21 +69,39 @@ def read_figures() -> Figures:
 def number(value: float) -> str:
     """Three significant digits, without an exponent."""
     rounded = float(f"{value:.3g}")
-    return f"{rounded:,.0f}" if abs(rounded) >= 100 else f"{rounded:.3g}"
+    if abs(rounded) >= 100:
+        return f"{rounded:,.0f}"
+    return np.format_float_positional(rounded, trim="-")
 
 
 def percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+    return f"{number(100 * share) if share < 0.01 else round(100 * share)} %"
 
 
-def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+Column = tuple[str, Callable[[Row], str]]
+"""A header, and what a row has in that column."""
+
+
+def markdown(rows: Iterable[Row], columns: Sequence[Column]) -> str:
     """A table whose first column is left-aligned, and the others right-aligned."""
-    above, *below = (f"| {' | '.join(line)} |" for line in [header, *rows])
-    return "\n".join([above, "|---|" + "---:|" * (len(header) - 1), *below])
+    lines = [[header for header, _ in columns]]
+    lines += [[cell(row) for _, cell in columns] for row in rows]
+    above, *below = (f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join([above, "|---|" + "---:|" * (len(columns) - 1), *below])
+
+
+def figure(header: str, key: str, form: Callable[[float], str] = number) -> Column:
+    """A column of numbers; empty where a row has none."""
+    return header, lambda row: "" if row.get(key) is None else form(row[key])
+
+
+def texts(header: str, text: str) -> Column:
+    """A column of texts, with the fields of the row filled in."""
+    return header, lambda row: text.format_map(row)
 
 
 def source(names: Sequence[str], figures: Figures) -> str:
-    """When and where these benchmarks ran, and how, if there is one: a line above a table."""
+    """A line above a table: when and where these benchmarks ran; and how, if it is one."""
     first = [figures[name][0] for name in names]
 
     def all_of(*keys: str) -> str:
@@ -70,168 +112,158 @@ def source(names: Sequence[str], figures: Figures) -> str:
     return ", ".join([*how, all_of("date"), where]) + ":"
 
 
-def _network(row: dict[str, Any]) -> str:
+def _cases(rows: Iterable[Row], *cases: str) -> list[Row]:
+    return [row for row in rows if row["case"] in cases]
+
+
+def _network(row: Row) -> str:
     return {"nature": "Nature", "impala": "Impala width 1"}[row["encoder"]]
 
 
 def _train_step(figures: Figures) -> str:
-    rows = figures["train_step"]
-    pairs = zip(rows[:-1:2], rows[1:-1:2], strict=True)
+    published = _cases(figures["train_step"], "published")
+    rows = [
+        row | {"published_ms": other["ms"], "published_mib": other["peak_memory_mib"]}
+        for row, other in zip(_cases(figures["train_step"], "pvn"), published, strict=True)
+    ]
     return markdown(
+        rows,
         [
-            *("encoder, T", "ms per step", "published formulation", "ratio"),
-            *("share of a 2048³ product", "peak memory, MiB", "published"),
-        ],
-        [
-            [
-                *(f"{_network(ours)}, {ours['num_tasks']:,}", number(ours["ms"])),
-                *(number(published["ms"]), number(ours["speedup"])),
-                *(percent(ours["share_of_matmul"]), number(ours["peak_memory_mib"])),
-                number(published["peak_memory_mib"]),
-            ]
-            for ours, published in pairs
+            ("encoder, T", lambda row: f"{_network(row)}, {row['num_tasks']:,}"),
+            figure("ms per step", "ms"),
+            figure("published formulation", "published_ms"),
+            figure("ratio", "speedup"),
+            figure("share of a 2048³ product", "share_of_matmul", percent),
+            figure("peak memory, MiB", "peak_memory_mib"),
+            figure("published", "published_mib"),
         ],
     )
 
 
 def _pretrain(figures: Figures) -> str:
-    row = figures["train_step"][-1]
     return markdown(
-        ["`pvn.pretrain`, steps/s", "bare step", "share", "waiting for data"],
+        _cases(figures["train_step"], "pretrain end to end"),
         [
-            [
-                *(number(row["steps_per_second"]), number(row["bare_steps_per_second"])),
-                *(percent(row["share_of_bare"]), percent(row["data_wait_share"])),
-            ]
+            figure("`pvn.pretrain`, steps/s", "steps_per_second"),
+            figure("bare step", "bare_steps_per_second"),
+            figure("share", "share_of_bare", percent),
+            figure("waiting for data", "data_wait_share", percent),
         ],
     )
 
 
 def _floor(figures: Figures) -> str:
     return markdown(
-        ["encoder, T, batch", "step, ms", "layers, ms", "bytes, ms", "GB/s", "share of the floor"],
+        figures["floor"],
         [
-            [
-                f"{_network(row)}, {row['num_tasks']:,}, {row['batch_size']}",
-                *(number(row[key]) for key in ("ms", "layers_ms", "bytes_ms")),
-                *(number(row["bandwidth_gb_per_second"]), percent(row["share_of_floor"])),
-            ]
-            for row in figures["floor"]
+            (
+                "encoder, T, batch",
+                lambda row: f"{_network(row)}, {row['num_tasks']:,}, {row['batch_size']}",
+            ),
+            figure("step, ms", "ms"),
+            figure("layers, ms", "layers_ms"),
+            figure("bytes, ms", "bytes_ms"),
+            figure("GB/s", "bandwidth_gb_per_second"),
+            figure("share of the floor", "share_of_floor", percent),
         ],
     )
 
 
 def _heads(figures: Figures) -> str:
-    rows = figures["heads"]
-
-    def key(row: dict[str, Any]) -> tuple[int, int]:
-        return row["batch_size"], row["num_tasks"]
-
-    plain = {key(row): row["ms"] for row in rows if row["case"] == "all_values"}
+    plain = {
+        (row["batch_size"], row["num_tasks"]): row["ms"]
+        for row in _cases(figures["heads"], "all_values")
+    }
+    rows = [
+        row | {"plain_ms": plain[row["batch_size"], row["num_tasks"]]}
+        for row in _cases(figures["heads"], "pvn")
+    ]
     return markdown(
-        ["batch, T", "ms per step", "times the first", "all values, ms", "share of the bandwidth"],
+        rows,
         [
-            [
-                f"{row['batch_size']}, {row['num_tasks']:,}",
-                *(number(row["ms"]), number(row["times_first"]), number(plain[key(row)])),
-                percent(row["bandwidth_share"]) if row["bandwidth_share"] else "",
-            ]
-            for row in rows
-            if row["case"] == "pvn"
+            texts("batch, T", "{batch_size}, {num_tasks:,}"),
+            figure("ms per step", "ms"),
+            figure("times the first", "times_first"),
+            figure("all values, ms", "plain_ms"),
+            figure("share of the bandwidth", "bandwidth_share", percent),
         ],
     )
 
 
 def _responses(figures: Figures) -> str:
     return markdown(
-        ["family, T", "`tasks_per_network`", "states/s", "50,000 states, minutes"],
+        figures["responses"],
         [
-            [
-                f"`{row['indicator']}`, {row['num_tasks']:,}",
-                *(f"{row['tasks_per_network']:,}", number(row["states_per_second"])),
-                number(row["minutes_for_50_000_states"]),
-            ]
-            for row in figures["responses"]
+            texts("family, T", "`{indicator}`, {num_tasks:,}"),
+            texts("`tasks_per_network`", "{tasks_per_network:,}"),
+            figure("states/s", "states_per_second"),
+            figure("50,000 states, minutes", "minutes_for_50_000_states"),
         ],
     )
 
 
 def _evaluate(figures: Figures) -> str:
     return markdown(
-        ["head", "agent steps/s", "bare emulator", "share"],
+        figures["evaluate"],
         [
-            [
-                *(row["case"], number(row["agent_steps_per_second"])),
-                *(number(row["emulator_steps_per_second"]), percent(row["share_of_emulator"])),
-            ]
-            for row in figures["evaluate"]
+            texts("head", "`{case}`"),
+            figure("agent steps/s", "agent_steps_per_second"),
+            figure("bare emulator", "emulator_steps_per_second"),
+            figure("share", "share_of_emulator", percent),
         ],
     )
 
 
 def _end_to_end(figures: Figures) -> str:
-    (row,) = figures["end_to_end"]
     return markdown(
-        ["DQN from pixels, agent steps/s", "updates alone", "acting and emulation alone"],
+        figures["end_to_end"],
         [
-            [
-                *(number(row["agent_steps_per_second"]), percent(row["share_of_updates"])),
-                percent(row["share_without_updates"]),
-            ]
+            figure("agent steps/s", "agent_steps_per_second"),
+            figure("updates alone", "share_of_updates", percent),
+            figure("acting and emulation alone", "share_without_updates", percent),
         ],
     )
 
 
-_SOURCES = {"dopamine": "Dopamine logs", "rlds": "RLDS by TFDS", "rlds_raw": "RLDS upstream"}
+_FORMATS = {
+    "convert_dopamine": "Dopamine logs",
+    "convert_rlds": "RLDS by TFDS",
+    "convert_rlds_raw": "RLDS upstream",
+}
 
 
 def _convert(figures: Figures) -> str:
-    limits = ("zstd", "gunzip", "png")
-
-    def limit(row: dict[str, Any], name: str) -> str:
-        speed = row.get(f"floor_{name}_frames_per_second")
-        return number(speed) if speed else ""
-
     return markdown(
-        ["from", "frames/s", "zstd", "gunzip", "PNG"],
+        _cases(figures["data"], *_FORMATS),
         [
-            [
-                _SOURCES[row["case"].removeprefix("convert_")],
-                number(row["frames_per_second"]),
-                *(limit(row, name) for name in limits),
-            ]
-            for row in figures["data"]
-            if row["case"].startswith("convert_")
+            ("from", lambda row: _FORMATS[row["case"]]),
+            figure("frames/s", "frames_per_second"),
+            figure("zstd", "floor_zstd_encode_frames_per_second"),
+            figure("gunzip", "floor_gunzip_frames_per_second"),
+            figure("PNG", "floor_png_decode_frames_per_second"),
         ],
     )
 
 
 def _sample(figures: Figures) -> str:
     return markdown(
-        ["from", "transitions/s", "frames/s"],
+        [row for row in figures["data"] if row["case"] not in _FORMATS],
         [
-            [
-                row["case"].replace("floor_", "limit: ").replace("_", " "),
-                *(
-                    number(row[key]) if key in row else ""
-                    for key in ("transitions_per_second", "frames_per_second")
-                ),
-            ]
-            for row in figures["data"]
-            if not row["case"].startswith("convert_")
+            ("from", lambda row: row["case"].replace("floor_", "limit: ").replace("_", " ")),
+            figure("transitions/s", "transitions_per_second"),
+            figure("frames/s", "frames_per_second"),
         ],
     )
 
 
 def _checkpoint(figures: Figures) -> str:
-    (row,) = figures["checkpoint"]
     return markdown(
-        ["step, ms", "checkpoint, MB", "its cost, s", "share of a run"],
+        [row | {"megabytes": row["checkpoint_bytes"] / 1e6} for row in figures["checkpoint"]],
         [
-            [
-                *(number(row["step_ms"]), number(row["checkpoint_bytes"] / 1e6)),
-                *(number(row["checkpoint_seconds"]), f"{100 * row['share']:.2g} %"),
-            ]
+            figure("step, ms", "step_ms"),
+            figure("checkpoint, MB", "megabytes"),
+            figure("its cost, s", "checkpoint_seconds"),
+            figure("share of a run", "share", percent),
         ],
     )
 
@@ -239,82 +271,77 @@ def _checkpoint(figures: Figures) -> str:
 def _faults(figures: Figures) -> str:
     counts = ("tried", "resumed", "refused", "steps_lost", "wrong", "hangs")
     return markdown(
-        ["fault", *(name.replace("_", " ") for name in counts)],
+        figures["faults"],
         [
-            [row["fault"].replace("_", " "), *(str(row.get(name, "skipped")) for name in counts)]
-            for row in figures["faults"]
+            ("fault", lambda row: row["fault"].replace("_", " ")),
+            *(figure(name.replace("_", " "), name) for name in counts),
+            ("", lambda row: row.get("skipped", "")),
         ],
     )
 
 
-def _sizes(rows: Sequence[dict[str, Any]], case: str, title: str, value: str, batch: int) -> str:
-    """A row for each network and a column for each number of tasks."""
+def _sizes(case: str, first: str, key: str, batch: int = 0) -> Callable[[Figures], str]:
+    """A table with a row for each network and a column for each number of tasks."""
 
-    def name(row: dict[str, Any]) -> str:
+    def network(row: Row) -> str:
         features = f", {row['num_features']}" if "num_features" in row else ""
         return f"{row['encoder'].title()}, {row['width']}{features}"
 
-    chosen = [row for row in rows if (row["case"], row.get("batch_size", 0)) == (case, batch)]
-    tasks = sorted({row["num_tasks"] for row in chosen})
-    found = {(name(row), row["num_tasks"]): number(row[value]) for row in chosen}
-    return markdown(
-        [title, *(f"T = {count:,}" for count in tasks)],
-        [
-            [network, *(found[network, count] for count in tasks)]
-            for network in dict.fromkeys(map(name, chosen))
-        ],
-    )
+    def made(figures: Figures) -> str:
+        rows: dict[str, dict[str, Any]] = {}
+        for row in _cases(figures["sizing"], case):
+            if row.get("batch_size", 0) == batch:
+                own = rows.setdefault(network(row), {"network": network(row)})
+                own[f"T = {row['num_tasks']:,}"] = row[key]
+        tasks = list(dict.fromkeys(name for row in rows.values() for name in row))[1:]
+        columns = [texts(first, "{network}"), *(figure(name, name) for name in tasks)]
+        return markdown(rows.values(), columns)
+
+    return made
 
 
 def _speed(figures: Figures) -> str:
     """The figures that the README tells."""
     rows: list[tuple[str, str, str]] = []
-    for ours in figures["train_step"][:-1:2]:
-        what = f"train step, {_network(ours)}, {ours['num_tasks']:,} tasks, batch 32"
-        text = f"{number(ours['ms'])} ms; the published formulation takes "
-        rows.append((what, f"{text}{number(ours['speedup'])} times as long", "train_step"))
-    for row in figures["heads"]:
-        if row["case"] == "pvn" and row["num_tasks"] == 10_000:
-            what = f"a step with 10,000 tasks, batch {row['batch_size']}"
-            rows.append((what, f"{number(row['times_first'])} times one with 100", "heads"))
+
+    def add(name: str, what: str, text: str) -> None:
+        rows.append((what, text, f"`{COMMANDS[name].split()[0]}`"))
+
+    for row in _cases(figures["train_step"], "pvn"):
+        add(
+            "train_step",
+            f"train step, {_network(row)}, {row['num_tasks']:,} tasks, batch 32",
+            f"{number(row['ms'])} ms; as published {number(row['speedup'])} times as long",
+        )
+    for row in _cases(figures["heads"], "pvn"):
+        if row["num_tasks"] == 10_000:
+            text = f"{number(row['times_first'])} times one with 100"
+            add("heads", f"a step with 10,000 tasks, batch {row['batch_size']}", text)
     shares = [row["share_of_floor"] for row in figures["floor"]]
-    text = f"{percent(min(shares)).removesuffix(' %')} to {percent(max(shares))}"
-    rows.append(("share of the floor (layers alone, and Adam's bytes)", text, "floor"))
-    whole = figures["train_step"][-1]
-    rows.append(
-        ("`pvn.pretrain`", f"{percent(whole['share_of_bare'])} of the bare step", "train_step")
-    )
+    text = f"{percent(min(shares))} to {percent(max(shares))}"
+    add("floor", "share of the floor (layers alone, and Adam's bytes)", text)
+    for row in _cases(figures["train_step"], "pretrain end to end"):
+        text = f"{percent(row['share_of_bare'])} of the bare step's speed"
+        add("train_step", "`pvn.pretrain`", text)
     for row in figures["evaluate"]:
-        text = f"{percent(row['share_of_emulator'])} of the bare emulator"
-        rows.append((f"`pvn.evaluate`, {row['case']}", text, "evaluate"))
+        text = f"{percent(row['share_of_emulator'])} of the bare emulator's speed"
+        add("evaluate", f"`pvn.evaluate`, {row['case']}", text)
     for row in figures["responses"]:
         if row["num_tasks"] == 100:
-            what = f"responses of 50,000 states, 100 tasks, `{row['indicator']}`"
             text = f"{number(60 * row['minutes_for_50_000_states'])} s, once"
-            rows.append((what, text, "responses"))
-    for row in figures["data"]:
-        if row["case"].startswith("convert_"):
-            what = f"`pvn.convert`, {_SOURCES[row['case'].removeprefix('convert_')]}"
-            rows.append((what, f"{number(row['frames_per_second'])} frames/s", "data"))
-    drawn = {row["case"]: row for row in figures["data"]}
+            add("responses", f"responses of 50,000 states, 100 tasks, `{row['indicator']}`", text)
+    for row in _cases(figures["data"], *_FORMATS):
+        text = f"{number(row['frames_per_second'])} frames/s"
+        add("data", f"`pvn.convert`, {_FORMATS[row['case']]}", text)
     memory, copy = (
-        drawn[case]["transitions_per_second"] for case in ("sample_memory", "floor_copy")
+        row["transitions_per_second"]
+        for row in _cases(figures["data"], "sample_memory", "floor_copy")
     )
-    share = percent(memory / copy)
-    rows.append(("batches from memory", f"{share} of the speed of copying them", "data"))
+    add("data", "batches from memory", f"{percent(memory / copy)} of the speed of copying them")
+    table = [dict(zip(("what", "figure", "how"), row, strict=True)) for row in rows]
     return markdown(
-        ["what", "figure", "`python -m`"],
-        [
-            [what, text, f"`benchmarks.{COMMANDS[name].split()[0][11:]}`"]
-            for what, text, name in rows
-        ],
+        table, [texts("what", "{what}"), texts("figure", "{figure}"), texts("by", "{how}")]
     )
-
-
-def _sizing(
-    case: str, title: str, value: str, batch: int = 0
-) -> tuple[tuple[str, ...], Callable[[Figures], str]]:
-    return ("sizing",), lambda figures: _sizes(figures["sizing"], case, title, value, batch)
 
 
 _WIDTH = "encoder, width; batch "
@@ -331,18 +358,18 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[[Figures], str]]] = {
     "sample": (("data",), _sample),
     "checkpoint": (("checkpoint",), _checkpoint),
     "faults": (("faults",), _faults),
-    "gflop_32": _sizing("step", f"{_WIDTH}32", "gflop", 32),
-    "gflop_256": _sizing("step", f"{_WIDTH}256", "gflop", 256),
-    "temporary_32": _sizing("step", f"{_WIDTH}32", "temporary_gib", 32),
-    "temporary_256": _sizing("step", f"{_WIDTH}256", "temporary_gib", 256),
-    "flop_per_byte": _sizing("step", f"{_WIDTH}256", "flop_per_sent_byte", 256),
-    "state": _sizing("state", "encoder, width, F", "state_gib"),
+    "gflop_32": (("sizing",), _sizes("step", f"{_WIDTH}32", "gflop", 32)),
+    "gflop_256": (("sizing",), _sizes("step", f"{_WIDTH}256", "gflop", 256)),
+    "temporary_32": (("sizing",), _sizes("step", f"{_WIDTH}32", "temporary_gib", 32)),
+    "temporary_256": (("sizing",), _sizes("step", f"{_WIDTH}256", "temporary_gib", 256)),
+    "flop_per_byte": (("sizing",), _sizes("step", f"{_WIDTH}256", "flop_per_sent_byte", 256)),
+    "state": (("sizing",), _sizes("state", "encoder, width, F", "state_gib")),
 }
 """A table's name -> the benchmarks that it is of, and what makes it of their figures."""
 
 
-def write_tables(text: str, figures: Figures) -> str:
-    """A Markdown text with its tables written again. Figures that are missing stay as they are.
+def with_tables(text: str, figures: Figures) -> str:
+    """A Markdown text with its tables written again. Those without figures stay as they are.
 
     Raises:
       KeyError: the text names a table that there is not.
@@ -358,3 +385,10 @@ def write_tables(text: str, figures: Figures) -> str:
 
     pattern = r"<!-- begin (?P<name>\w+) -->\n.*?<!-- end (?P=name) -->"
     return re.sub(pattern, written, text, flags=re.DOTALL)
+
+
+def write_tables(documents: Iterable[Path] = DOCUMENTS, folder: Path = FIGURES) -> None:
+    """Writes the tables of the documents again, from the figures in the folder."""
+    figures = read_figures(folder)
+    for document in documents:
+        write_whole(document, with_tables(document.read_text(), figures))

@@ -12,15 +12,13 @@ that of the case's own process, which includes JAX itself. `--end_to_end` also r
 
 import functools
 import json
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 from absl import flags
 
-from benchmarks.measure import MATMUL_GFLOP, matrix_product, measure, print_row
+from benchmarks.measure import MATMUL_GFLOP, matrix_product, measure, print_row, run_command
 from benchmarks.steps import NUM_ACTIONS, NUM_FEATURES, ours, published
 from pvn import console
 
@@ -67,21 +65,15 @@ def end_to_end(batch_size: int) -> None:
     before = measure(bare, 25)["bare"].seconds
     with tempfile.TemporaryDirectory() as folder:
         data, workdir = f"{folder}/data", f"{folder}/run"
-        for command in (
-            ["pvn.collect", "--game=Pong", "--num_steps=5000", f"--dataset={data}"],
-            [
-                "pvn.pretrain",
-                f"--config.dataset={data}",
-                f"--workdir={workdir}",
-                *("--config.indicator=random_network", "--config.num_tasks=100"),
-                *("--config.cumulants=raw", "--config.feature_norm=none"),
-                "--config.num_steps=800",
-                "--config.log_every=100",
-                f"--config.batch_size={batch_size}",
-                "--config.checkpoint_every=800",
-            ],
-        ):
-            subprocess.run([sys.executable, "-m", *command], check=True, capture_output=True)
+        run_command("pvn.collect", "--game=Pong", "--num_steps=5000", f"--dataset={data}")
+        run_command(
+            "pvn.pretrain",
+            *(f"--config.dataset={data}", f"--workdir={workdir}"),
+            *("--config.indicator=random_network", "--config.num_tasks=100"),
+            *("--config.cumulants=raw", "--config.feature_norm=none"),
+            *("--config.num_steps=800", "--config.log_every=100", "--config.checkpoint_every=800"),
+            f"--config.batch_size={batch_size}",
+        )
         rows = [
             json.loads(line) for line in (Path(workdir) / "metrics.jsonl").read_text().splitlines()
         ]

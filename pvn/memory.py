@@ -1,4 +1,4 @@
-"""How much memory a run needs, on each device and for data. Allocates no arrays of its sizes."""
+"""How much memory a run needs, on each device and for data. Allocates none of it."""
 
 import math
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from pvn.data.buffer import KEPT, Buffer
 from pvn.data.sampler import Sampler
@@ -24,7 +25,7 @@ class DeviceMemory(NamedTuple):
 
     state: int
     saved_state: int  # on a CPU, the state that a checkpoint is written from, which must stay
-    temporary: int  # gradients, activations, ...: of a step or the diagnostics, which needs more
+    temporary: float  # of a step or of the diagnostics, whichever needs more; NaN: unknown
     batch: int
     diagnostics: int  # the transitions that they are computed on
     indicator: int  # frozen parameters; 0 if responses are cached
@@ -50,13 +51,19 @@ def num_bytes(tree: Any) -> int:
 
 def temporary_bytes(
     function: Callable[..., Any], *shapes: Any, donate: tuple[int, ...] = ()
-) -> int:
+) -> float:
     """Bytes of temporary memory that the compiler plans for a function of these shapes.
 
-    0 if the compiler does not say. donate: arguments whose memory the results may use.
+    NaN: the compiler does not say, or refuses, as some do if the device has too little memory.
+
+    donate: arguments whose memory the results may use.
     """
-    analysis = jax.jit(function, donate_argnums=donate).lower(*shapes).compile().memory_analysis()
-    return int(analysis.temp_size_in_bytes) if analysis else 0
+    lowered = jax.jit(function, donate_argnums=donate).lower(*shapes)
+    try:
+        analysis = lowered.compile().memory_analysis()
+    except jax.errors.JaxRuntimeError:
+        analysis = None
+    return float(analysis.temp_size_in_bytes) if analysis else math.nan
 
 
 def device_memory(
@@ -82,18 +89,15 @@ def device_memory(
     diagnose = diagnostics_function(objective, e.encoder, indicator)
     drawn = _batch(e, (PROBE_TRANSITIONS,), on_device=False)
     probe = jax.eval_shape(lambda batch: to_transition(e.observation, (), batch), drawn)
-    temporary = max(
-        temporary_bytes(
-            step_function(e, indicator, objective, optimizers, None, together),
-            *(state, (frozen, frames), batch),
-            donate=(0,),
-        ),
+    step = step_function(e, indicator, objective, optimizers, None, together)
+    temporary = np.maximum(  # NaN if one is
+        temporary_bytes(step, state, (frozen, frames), batch, donate=(0,)),
         temporary_bytes(diagnose, state, frozen, probe),
     )
     return DeviceMemory(
         state=num_bytes(state),
         saved_state=num_bytes(state) if e.devices[0].platform == "cpu" else 0,
-        temporary=temporary,
+        temporary=float(temporary),
         batch=num_bytes(batch),
         diagnostics=num_bytes(probe),
         indicator=num_bytes(frozen),

@@ -15,7 +15,8 @@ of a run without interruption. The command does this:
 6. If the run is already complete, it only writes the features again: the command may have been
    killed after the last checkpoint and before the features.
 
-With --dry_run it only does the first step, and prints the size of the run (`pvn.sizing`).
+With --dry_run it only does the first step, compiles a training step, and prints the size of the run
+(`pvn.sizing`).
 
 After SIGTERM or Ctrl-C it saves a checkpoint first; the exit status is then 143 or 130.
 

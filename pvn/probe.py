@@ -67,14 +67,14 @@ _CLIP = flags.DEFINE_bool("clip_rewards", True, "Clip rewards to [-1, 1].")
 _MAX_ROWS = flags.DEFINE_integer("max_rows", 50_000, "Largest number of rows.", lower_bound=100)
 _DIAGNOSTICS = flags.DEFINE_bool("diagnostics", True, "Measure rank, dead units, norms, CKA, ...")
 _SEED = cfg.define_seed("Seed of the split, and of random features.")
+_ROLLOUTS_DIR = cfg.define_path(
+    "rollouts_dir",
+    None,
+    "Where the target `advantage` keeps its rollouts, which take minutes; several probes may share "
+    "it. Default: targets/ in --workdir.",
+)
 _WORKDIR = cfg.define_path(
     "workdir", None, "Directory of probes.jsonl.", required=True, local=False
-)
-_TARGETS_DIR = cfg.define_path(
-    "targets_dir",
-    None,
-    "Where targets keep what took long to compute; probes of the same dataset may share it. "
-    "Default: targets/ in --workdir.",
 )
 
 _FOLDER = "targets"  # in the workdir: what targets keep
@@ -155,7 +155,9 @@ def load_targets(names: list[str], settings: list[str]) -> list[NamedTarget]:
     targets = [load_target(name, given, own[name.rpartition(":")[2]]) for name in names]
     for each in targets:
         if isinstance(each.target, AdvantageTarget):
-            each.target.progress = console.progress
+            each.target.progress, each.target.say = console.progress, console.say
+            if _ROLLOUTS_DIR.value:
+                each.target.rollouts_dir = Path(_ROLLOUTS_DIR.value)
     return targets
 
 
@@ -246,10 +248,8 @@ def main() -> int:
         _FEATURES.value, _LIKE.value, _AGENT.value, dataset.rows.observation.shape
     )
     with lock_workdir(_WORKDIR.value, PROBES, _FOLDER) as place:
-        own = place.workdir / _FOLDER
-        shared = _TARGETS_DIR.value
-        folder = Path(shared or own)
-        make_folder(folder, f"--targets_dir={shared}" if shared else f"--workdir={place.name}")
+        folder = place.workdir / _FOLDER
+        make_folder(folder, f"--workdir={_WORKDIR.value}")
         try:
             questions = ask_all(
                 targets,
@@ -260,9 +260,9 @@ def main() -> int:
                 diagnostics=_DIAGNOSTICS.value,
             )
         finally:
-            if not (shared or any(own.iterdir())):
-                own.rmdir()
-        if own.exists():
+            if not any(folder.iterdir()):
+                folder.rmdir()
+        if folder.exists():
             place.push(_FOLDER)
         probe_all(subjects, questions, dataset, place)
     return 0

@@ -197,15 +197,15 @@ def _draws(e: Experiment) -> tuple[Draws, ...]:
 def format_sizes(s: Sizes) -> str:
     """A table for people: a line for each number, with its unit. Parts of 0 bytes are left out."""
 
+    def number(value: float, scale: float = 1) -> str:
+        return "unknown" if math.isnan(value) else f"{value / scale:,.3f}"
+
     def bytes_of(sizes: Any) -> list[tuple[str, str, str]]:
         return [
-            (name.replace("_", " "), f"{value / 2**30:,.3f}", "GiB")
+            (name.replace("_", " "), number(value, 2**30), "GiB")
             for name, value in sizes._asdict().items()
             if value
         ]
-
-    def number(value: float, scale: float = 1) -> str:
-        return "unknown" if math.isnan(value) else f"{value / scale:,.3f}"
 
     parts: dict[str, list[tuple[str, str, str]]] = {
         "parameters": [(name, f"{n:,}", "") for name, n in s.parameters._asdict().items()],
@@ -222,7 +222,7 @@ def format_sizes(s: Sizes) -> str:
         ],
         "memory of each device": [
             *bytes_of(s.device),
-            ("all", f"{sum(s.device) / 2**30:,.3f}", "GiB"),
+            ("all", number(sum(s.device), 2**30), "GiB"),
         ],
         "memory of a process, for data": bytes_of(s.host),
         "disk": bytes_of(s.disk),

@@ -177,29 +177,6 @@ def test_a_probe_that_fails_leaves_no_part(
     assert not (tmp_path / "probes.jsonl").exists()
 
 
-def test_probes_may_share_what_targets_keep(
-    run: Callable, dataset: Path, features: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "own.py").write_text("""
-import numpy as np
-
-class Own:
-    def targets(self, dataset, folder):
-        (folder / "kept").write_text("")
-        count = len(dataset.rows.action)
-        return np.arange(count, dtype=np.float32)[:, None], np.ones(count, bool)
-""")
-    shared, workdir = tmp_path / "shared", tmp_path / "probe"
-    done = run(
-        "pvn.probe", f"--features={features}", f"--dataset={dataset}", f"--workdir={workdir}",
-        "--max_rows=500", f"--targets={tmp_path / 'own.py'}:Own", f"--targets_dir={shared}",
-        "--nodiagnostics",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert [file.name for file in shared.iterdir()] == ["kept"]
-    assert not (workdir / "targets").exists()
-
-
 def test_help_names_all_targets(run: Callable) -> None:
     said = run("pvn.probe", "--help").stdout
     assert all(name in said for name in (*TARGETS, "advantage", "ram"))

@@ -194,14 +194,16 @@ class Buffer:
     def places(self, step: int) -> FrameBatch:
         """The rows of the batch of `step` with the places of their frames, int32 [b, S + 1].
 
-        Call it after all `writes` of the step.
+        Of the K steps from `step` on, [K, b, S + 1], if they are together. Call it after all
+        `writes` of `step`.
         """
         return _stacked([self._places(step + more) for more in range(self.together)])
 
     def batch(self, step: int) -> FrameBatch:
         """The rows of the batch of `step` with their frames, uint8 [b, S + 1, *frame].
 
-        Needs `on_host`. The frames of `KEPT` calls later overwrite these.
+        Of the K steps from `step` on, [K, b, S + 1, *frame], if they are together. Needs `on_host`.
+        The frames of `KEPT` calls later overwrite these.
 
         Raises:
           UserError: as `writes`.

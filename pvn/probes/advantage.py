@@ -30,6 +30,7 @@ import numpy as np
 from pvn.data.store import Dataset
 from pvn.fields import SEED, flag, real, whole
 from pvn.files import Lock, Locked, write_whole
+from pvn.paths import make_folder
 from pvn.probes.rollouts import Branching, branch_dataset, check_collected, draw_rows
 
 Progress = Callable[[int, str, str], Any]
@@ -54,12 +55,14 @@ class AdvantageTarget(AdvantageSettings):
 
     noise = float("nan")  # mean of N(s, a), of the last call of `targets`
     progress: Progress | None = None  # shows how far the rollouts are
+    say: Callable[[str], object] = staticmethod(lambda line: None)  # says what it waits for
+    rollouts_dir: Path | None = None  # keeps the returns of the rollouts, instead of `folder`
 
     def targets(self, dataset: Dataset, folder: Path) -> tuple[np.ndarray, np.ndarray]:
         """Advantages float32 [N, A], and whether they are known, bool [N, A]: at the drawn rows.
 
         It takes minutes. The returns are kept in `folder`, stream by stream, and found again. If
-        another process computes them there, this one waits for it.
+        another process computes the same there, this one waits for it.
 
         Args:
           dataset: from pvn.collect.
@@ -71,8 +74,10 @@ class AdvantageTarget(AdvantageSettings):
         check_collected(dataset)
         settings = self._asdict() | {"version": _VERSION, "dataset": dataset.compute_fingerprint()}
         name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
-        with _locked(folder / f"advantage_{name}.lock"):
-            returns = self._returns(dataset, folder / f"advantage_{name}.npz")
+        if self.rollouts_dir:
+            folder = self.rollouts_dir
+            make_folder(folder, f"--rollouts_dir={folder}")
+        returns = self._returns(dataset, folder / f"advantage_{name}.npz")
         advantages, noise = estimate(returns)
         self.noise = float(noise.mean())
         row = draw_rows(dataset, self.num_states, self.seed)
@@ -84,22 +89,42 @@ class AdvantageTarget(AdvantageSettings):
     def _returns(self, dataset: Dataset, file: Path) -> np.ndarray:
         """Returns float64 [n, A, rollouts] of the drawn rows; the file keeps those of streams."""
         row = draw_rows(dataset, self.num_states, self.seed)
-        returns = np.full((len(row), dataset.attributes["num_actions"], self.rollouts), np.nan)
-        if file.exists():
-            with np.load(file) as stored:
-                returns = stored["returns"]
-        missing = np.isnan(returns[:, 0, 0])
-        branching = Branching(
-            self.rollouts, self.steps, self.discount, self.clip_rewards, self.seed
-        )
-        show = self.progress or _hidden
-        with show(int(missing.sum()), "states", "rollouts") as bar:
-            for done, found in branch_dataset(dataset, row[missing], branching, bar.update):
-                returns[np.searchsorted(row, done)] = found
-                stream = io.BytesIO()
-                np.savez_compressed(stream, row=row, returns=returns)
-                write_whole(file, stream.getvalue())
+        shape = (len(row), dataset.attributes["num_actions"], self.rollouts)
+        returns = _load(file, shape)
+        if not np.isnan(returns).any():
+            return returns
+        with self._lock(file.with_suffix(".lock")):
+            returns = _load(file, shape)  # others may have computed them meanwhile
+            missing = np.isnan(returns[:, 0, 0])
+            branching = Branching(
+                self.rollouts, self.steps, self.discount, self.clip_rewards, self.seed
+            )
+            show = self.progress or _hidden
+            with show(int(missing.sum()), "states", "rollouts") as bar:
+                for done, found in branch_dataset(dataset, row[missing], branching, bar.update):
+                    returns[np.searchsorted(row, done)] = found
+                    stream = io.BytesIO()
+                    np.savez_compressed(stream, row=row, returns=returns)
+                    write_whole(file, stream.getvalue())
         return returns
+
+    @contextlib.contextmanager
+    def _lock(self, file: Path) -> Iterator[None]:
+        """Holds a lock; waits until nobody else does."""
+        said, lock = False, None
+        while lock is None:
+            try:
+                lock = Lock(file)
+            except Locked as holder:
+                if not said:
+                    who = str(holder) or "another process"
+                    self.say(f"advantage: waits for the rollouts of {who}")
+                said = True
+                time.sleep(1)
+        try:
+            yield
+        finally:
+            lock.release()
 
     def scores(self, values: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
         """Scores of predicted advantages [M, A], by the advantages of the rollouts [M, A].
@@ -143,19 +168,12 @@ class AdvantageTarget(AdvantageSettings):
         }
 
 
-@contextlib.contextmanager
-def _locked(file: Path) -> Iterator[None]:
-    """Holds a lock; waits until nobody else does."""
-    while True:
-        try:
-            lock = Lock(file)
-            break
-        except Locked:
-            time.sleep(1)
-    try:
-        yield
-    finally:
-        lock.release()
+def _load(file: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """The returns in a file; NaN where it has none."""
+    if not file.exists():
+        return np.full(shape, np.nan)
+    with np.load(file) as stored:
+        return np.asarray(stored["returns"])
 
 
 @contextlib.contextmanager

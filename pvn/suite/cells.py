@@ -146,8 +146,6 @@ class _Builder:
             flags["config.dataset"] = ",".join(self._named(section, "dataset"))
         if section.kind in ("agent", "probe"):
             flags |= self._features()
-        if section.kind == "probe":  # each agent has a cell; what targets compute is the same
-            flags["targets_dir"] = f"{self._workdir}/{self._home(section, 'targets')}"
         if section.command in _SEED_FLAGS:
             flags[_SEED_FLAGS[section.command]] = self._seed
         flags |= {f"config.{field}": self._fill(str(x)) for field, x in section.overrides.items()}
@@ -155,6 +153,9 @@ class _Builder:
             value = self._chosen[f"{section.kind}.{section.name}.{field}"]
             flags |= {f"config.{field}": value} if section.config else {field: flag_text(value)}
         flags["dataset" if section.kind == "dataset" else "workdir"] = self._target
+        if "advantage" in flag_text(section.flags.get("targets", "")).split(","):
+            # Each agent has a cell of its own; the rollouts are the same.
+            flags["rollouts_dir"] = f"{self._workdir}/{self._home(section, 'rollouts')}"
         flags |= {flag: self._fill(flag_text(value)) for flag, value in section.flags.items()}
         words = (f"--{flag}={value}" for flag, value in flags.items())
         needs = tuple(dict.fromkeys(self._needs))

@@ -161,11 +161,16 @@ def test_a_row_draws_from_the_slots_of_its_lane(rows):
             np.testing.assert_array_equal(at % 4, np.arange(B) // (B // 4))
 
 
-def test_frames_stay_while_a_run_needs_them(rows):
+@pytest.mark.parametrize("together", [1, 3])
+def test_frames_stay_while_a_run_needs_them(rows, together):
     """Batches in the queue, the one in the thread's hand, and those of two steps under way."""
     assert KEPT >= DEPTH + 3
-    with buffer_of(setup(rows, 1000)) as buffer:
-        frames = [buffer.batch(step).frames for step in range(KEPT + 1)]
+    parts = setup(rows, 1000)
+    with buffer_of(parts, together=together) as buffer, buffer_of(parts) as alone:
+        frames = [buffer.batch(call * together).frames for call in range(KEPT + 1)]
+        # The memory of the first call holds those of the last one.
+        again = [alone.batch(KEPT * together + more).frames for more in range(together)]
+        np.testing.assert_array_equal(frames[0], again[0] if together == 1 else again)
     pairs = itertools.combinations(frames[:KEPT], 2)
     assert not any(np.shares_memory(*pair) for pair in pairs)
     assert np.shares_memory(frames[0], frames[KEPT])

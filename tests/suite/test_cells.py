@@ -84,8 +84,7 @@ def test_cells_by_hand() -> None:
             Cell(
                 f"Pong/3/probe/value-{agent}",
                 (*("pvn.probe", f"--features={p}/{path}", f"--agent={agent}"),)
-                + (f"--dataset={p}/data/random", f"--targets_dir={p}/probe/targets", "--seed=3")
-                + (f"--workdir={p}/probe/value-{agent}",),
+                + (f"--dataset={p}/data/random", "--seed=3", f"--workdir={p}/probe/value-{agent}"),
                 (needed, "Pong/3/data/random"),
                 f"{p}/probe/value-{agent}",
             )
@@ -137,6 +136,14 @@ def test_varied_values_pass_on_to_what_uses_them() -> None:
     assert "--num_steps=200" in cells[cell.needs[1]].command
 
 
+def test_probes_of_advantages_share_their_rollouts() -> None:
+    probes = {"agents": "pvn,last_layer", "dataset": "random"}
+    both = {"all": probes | {"flags": {"targets": ("value", "advantage")}}, "value": probes}
+    for name, cell in _cells(games="Pong", probes=both).items():
+        shared = "--rollouts_dir=w/Pong/3/probe/rollouts" in cell.command
+        assert shared == name.startswith("Pong/3/probe/all")
+
+
 def test_flags_may_name_other_cells() -> None:
     played = {"flags": {"policy": "{agent:random}"}}
     cells = _cells(
@@ -180,8 +187,8 @@ def test_a_probe_of_what_an_agent_learned_waits_for_it() -> None:
         probes[1].name,
         ("pvn.probe", f"--features={home}/evaluate/dqn-n_step=3/policy")
         # pvn.evaluate --agent=dqn-n_step=3 saves features of this name.
-        + ("--agent=dqn-n_step=3_features", f"--dataset={home}/data/random")
-        + (f"--targets_dir={home}/probe/targets", "--seed=3", f"--workdir=w/{probes[1].name}"),
+        + ("--agent=dqn-n_step=3_features", f"--dataset={home}/data/random", "--seed=3")
+        + (f"--workdir=w/{probes[1].name}",),
         ("Pong/3/evaluate/dqn-n_step=3", "Pong/3/data/random"),
         f"w/{probes[1].name}",
     )

@@ -1,0 +1,86 @@
+"""Gathers what fitted Q iteration logs for each fit, and prints the tables of README.md.
+
+python results/small/fits.py             # prints the tables of what is committed
+python results/small/fits.py --gather    # after runs of the suite: first writes seed_*/
+"""
+
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+HERE = Path(__file__).parent
+LEARNED, RANDOM = "pvn", "random_features"
+AGENTS = (LEARNED, RANDOM, "random_policy")
+
+Row = dict[str, float | str | int]
+
+
+def rows_of(file: Path) -> list[Row]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def gather() -> None:
+    """Writes seed_S/fits.jsonl and seed_S/scores.jsonl from the finished evaluations."""
+    fits, scores = defaultdict(list), defaultdict(list)
+    for summary in sorted(HERE.glob("*/*/evaluate/*/summary.json")):
+        run = summary.parent
+        game, seed, agent = run.parts[-4], run.parts[-3], run.name
+        scores[seed] += [row for row in rows_of(run / "scores.jsonl") if row["phase"] == "eval"]
+        if agent != "random_policy":
+            who = {"game": game, "agent": agent, "seed": int(seed)}
+            fits[seed] += [who | row for row in rows_of(run / "metrics.jsonl")]
+    for name, found in (("fits", fits), ("scores", scores)):
+        for seed, rows in found.items():
+            folder = HERE / f"seed_{seed}"
+            folder.mkdir(exist_ok=True)
+            text = "".join(json.dumps(row) + "\n" for row in rows)
+            (folder / f"{name}.jsonl").write_text(text)
+
+
+def committed(name: str) -> dict[tuple[str, str], list[Row]]:
+    """The committed rows by game and agent."""
+    found = defaultdict(list)
+    for file in sorted(HERE.glob(f"seed_*/{name}.jsonl")):
+        for row in rows_of(file):
+            found[str(row["game"]), str(row["agent"])].append(row)
+    return found
+
+
+def fit_words(rows: list[Row]) -> list[str]:
+    """Number of fits, of those that diverged, and the largest share of clipped targets."""
+    clipped = max((float(row["bounded_share"]) for row in rows), default=0)
+    return [
+        str(len(rows)),
+        str(sum(row["diverged"] != 0 for row in rows)),
+        f"{100 * clipped:.2g} %",
+    ]
+
+
+def return_words(rows: list[Row]) -> str:
+    """The mean return of each seed."""
+    seeds = defaultdict(list)
+    for row in rows:
+        seeds[row["seed"]].append(float(row["episode_return"]))
+    return ", ".join(f"{sum(each) / len(each):.4g}" for _, each in sorted(seeds.items()))
+
+
+def main() -> None:
+    if "--gather" in sys.argv:
+        gather()
+    fits, scores = committed("fits"), committed("scores")
+    games = sorted({game for game, _ in fits})
+    print("| game | learned: fits | diverged | clipped | untrained: fits | diverged | clipped |")
+    print("|---|" + "---:|" * 6)
+    for game in games:
+        cells = [word for agent in (LEARNED, RANDOM) for word in fit_words(fits[game, agent])]
+        print(f"| {game} | {' | '.join(cells)} |")
+    print(
+        "\n| mean return of each seed | learned | untrained | random play |\n|---|---:|---:|---:|"
+    )
+    for game in games:
+        print(f"| {game} | {' | '.join(return_words(scores[game, agent]) for agent in AGENTS)} |")
+
+
+if __name__ == "__main__":
+    main()
