@@ -1,13 +1,11 @@
 """Timing on a shared machine: cases take turns, and their medians are compared."""
 
-import contextlib
 import datetime
 import functools
 import json
 import multiprocessing
 import os
 import platform
-import re
 import resource
 import statistics
 import subprocess
@@ -22,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pvn import run_directory
 from pvn.errors import UserError
 
 Call = Callable[[], object]
@@ -141,13 +140,10 @@ def print_row(**row: object) -> None:
 @functools.cache
 def machine() -> dict[str, str]:
     """What the figures of this run depend on: date (UTC), processor, device, and versions."""
-    processor = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
-        processor = found.group(1) if found else processor
+    cpu = run_directory.machine()
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "processor": f"{os.cpu_count()} cores of {processor}",
+        "processor": f"{cpu['cores']} cores of {cpu['processor']}",
         "device": jax.devices()[0].device_kind,
         "python": platform.python_version(),
         "jax": jax.__version__,

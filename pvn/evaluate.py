@@ -16,8 +16,8 @@ pass `--features=WORKDIR/policy`. videos/ holds the best and the median episode.
 evaluation is not repeated.
 
 The same command resumes an interrupted evaluation from the newest checkpoint that verifies. The
-emulators are restored by repeating all actions. On a CPU the results have the same bytes as those
-of an evaluation without interruption. After SIGTERM or Ctrl-C the command saves a checkpoint first;
+emulators are restored by repeating all actions. On a CPU with the same number of cores the results
+have the bytes of an evaluation without interruption. After SIGTERM or Ctrl-C the command saves a checkpoint first;
 the exit status is then 143 or 130. A finished evaluation deletes its checkpoints.
 """
 
@@ -233,6 +233,7 @@ def evaluate(
     start = -1
     if saved:
         console.say(f"{run.name}: resumes at agent step {saved.agent_step:,}")
+        run.warn_of_changes()
         # A checkpoint while it learns is older than the metrics of its agent step.
         start = saved.agent_step - 1 if saved.phase == "train" else saved.learned_at
     head_name = c.head if subject.features is not None else "none"

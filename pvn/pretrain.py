@@ -4,8 +4,8 @@ r"""Pretrains an encoder, without rewards, on the successor measures of many aux
         --config.dataset=data/breakout --workdir=runs/breakout
 
 The run directory holds config.json, metrics.jsonl, TensorBoard events, checkpoints/, features/.
-The same command resumes from the newest checkpoint. On a CPU the result has the same bits as that
-of a run without interruption. The command does this:
+The same command resumes from the newest checkpoint. On a CPU with the same number of cores the result
+has the bits of a run without interruption. The command does this:
 
 1. It checks each field of the config, then the fields against each other. Nothing is written yet.
 2. It opens the run directory. It refuses a run with another config.
@@ -201,6 +201,7 @@ def pretrain(
             return 0
         if run and start:
             console.say(f"{place}: resumes at step {start:,}")
+            run.warn_of_changes()
 
         # ------------------------------------------------------------ the loop
         together = steps_together(e, start)

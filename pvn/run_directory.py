@@ -6,6 +6,9 @@ and the bucket when the command says so (`Workdir.pull`, `Workdir.push`).
 
 import contextlib
 import json
+import os
+import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -46,6 +49,19 @@ def versions() -> dict[str, str]:
     except (OSError, subprocess.CalledProcessError):
         pass  # git is not installed, or this is not a checkout
     return found
+
+
+def machine() -> dict[str, str]:
+    """The processor, and how many of its cores this process may use.
+
+    On a CPU the last bits of results depend on both: XLA divides sums over the cores.
+    """
+    processor = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
+        processor = found.group(1) if found else processor
+    usable = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
+    return {"processor": processor, "cores": str(len(usable))}
 
 
 def command_line() -> str:
@@ -115,16 +131,25 @@ class Workdir:
 class Run(Workdir):
     """A run directory that this process has locked."""
 
-    def __init__(self, place: Workdir, identity: Mapping[str, Any], holder: str):
+    def __init__(self, place: Workdir, identity: Mapping[str, Any], holder: str, changed: str):
         """Made by `open_run`.
 
         Args:
           place: the directory.
           identity: the config fields that define the run. They are stored in its checkpoints.
           holder: the random id that this process wrote to run.json.
+          changed: what is not as when the command was started here before: machine or versions.
         """
         super().__init__(place.workdir, place.name, place._lock, place._mirror)
-        self.identity, self._holder = dict(identity), holder
+        self.identity, self._holder, self._changed = dict(identity), holder, changed
+
+    def warn_of_changes(self) -> None:
+        """Warns, for a run that resumes, if it will not have the bits of one that never stopped."""
+        if self._changed:
+            console.say(
+                f"warning: {self.name}: {self._changed}; the last bits of the results may differ "
+                "from those of a run without interruption"
+            )
 
     def check_held(self) -> None:
         """Checks that the directory still belongs to this run. Call it before each write.
@@ -219,12 +244,13 @@ def open_run(
         _check_resumes(workdir, kind, identity, overwrite, may_change, upgrade)
         if overwrite and (workdir / "config.json").is_file():
             place.delete(*owns)
-        holder = uuid.uuid4().hex
-        run = {"kind": kind, "command": sys.argv, "versions": versions(), "holder": holder}
+        run = {"kind": kind, "command": sys.argv, "versions": versions(), "machine": machine()}
+        changed = _changes(workdir / "run.json", run)
+        run["holder"] = holder = uuid.uuid4().hex
         write_json(workdir / "run.json", run)
         write_json(workdir / "config.json", config)
         place.push("run.json", "config.json")
-        yield Run(place, identity, holder)
+        yield Run(place, identity, holder, changed)
 
 
 def _check_resumes(
@@ -256,6 +282,18 @@ def _check_resumes(
             f"--workdir={workdir}: holds a run with another config: {'; '.join(differ)}. Name "
             "another --workdir; --overwrite would delete that run"
         )
+
+
+def _changes(file: Path, run: Mapping[str, Any]) -> str:
+    """How packages and machine of a run differ from those in run.json; empty if they do not."""
+    before = {}
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        old = json.loads(read_text(file))
+        before = old["versions"] | old["machine"]
+    now = run["versions"] | run["machine"]
+    names = (*_PACKAGES, *run["machine"])
+    differ = [name for name in names if before.get(name, now[name]) != now[name]]
+    return ", ".join(f"{name} was {before[name]} and is {now[name]}" for name in differ)
 
 
 def _delete(target: Path) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jax
 import pytest
 
 from pvn.errors import UserError
@@ -107,6 +108,30 @@ def test_a_run_that_was_taken_away(tmp_path: Path, how: str) -> None:
         with pytest.raises(UserError, match=f"^{re.escape(_gone(workdir))}$"):
             run.check_held()
     assert workdir.exists() == (how in ("replaced", "without locks"))
+
+
+def test_another_machine_or_version_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def warning() -> str:
+        with open_run(tmp_path, "pretrain", {"seed": 0}, overwrite=False, owns=()) as run:
+            run.warn_of_changes()
+        return capsys.readouterr().err
+
+    assert (warning(), warning()) == ("", "")
+    story = json.loads((tmp_path / "run.json").read_text())
+    cores = len(os.sched_getaffinity(0))
+    assert story["machine"]["cores"] == str(cores)
+    story["machine"]["cores"], story["versions"]["jax"] = "96", "0.1"
+    (tmp_path / "run.json").write_text(json.dumps(story))
+    assert warning() == (
+        f"warning: {tmp_path}: jax was 0.1 and is {jax.__version__}, cores was 96 and is {cores}; "
+        "the last bits of the results may differ from those of a run without interruption\n"
+    )
+    assert warning() == ""
+    del story["machine"]  # a run of an older version
+    (tmp_path / "run.json").write_text(json.dumps(story))
+    assert "cores" not in warning()
 
 
 def _take_away(workdir: Path, how: str) -> None:
