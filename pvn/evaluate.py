@@ -17,8 +17,8 @@ evaluation is not repeated.
 
 The same command resumes an interrupted evaluation from the newest checkpoint that verifies. The
 emulators are restored by repeating all actions. On a CPU with the same number of cores the results
-have the bytes of an evaluation without interruption. After SIGTERM or Ctrl-C the command saves a checkpoint first;
-the exit status is then 143 or 130. A finished evaluation deletes its checkpoints.
+have the bytes of an evaluation without interruption. After SIGTERM or Ctrl-C the command saves a
+checkpoint first; the exit status is then 143 or 130. A finished evaluation deletes its checkpoints.
 """
 
 import functools

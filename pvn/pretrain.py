@@ -4,8 +4,8 @@ r"""Pretrains an encoder, without rewards, on the successor measures of many aux
         --config.dataset=data/breakout --workdir=runs/breakout
 
 The run directory holds config.json, metrics.jsonl, TensorBoard events, checkpoints/, features/.
-The same command resumes from the newest checkpoint. On a CPU with the same number of cores the result
-has the bits of a run without interruption. The command does this:
+The same command resumes from the newest checkpoint. On a CPU with the same number of cores the
+result has the bits of a run without interruption. The command does this:
 
 1. It checks each field of the config, then the fields against each other. Nothing is written yet.
 2. It opens the run directory. It refuses a run with another config.
