@@ -21,13 +21,6 @@ def test_floor(run: Callable) -> None:
     assert min(row["ms"], row["layers_ms"], row["bytes_ms"], row["share_of_floor"]) > 0
 
 
-def test_responses(run: Callable) -> None:
-    result = run("benchmarks.responses", "--cases=local_network:9:9", "--rounds=1")
-    assert result.returncode == 0, result.stderr
-    (row,) = map(json.loads, result.stdout.splitlines())
-    assert row["states_per_second"] > 0
-
-
 def test_evaluate(run: Callable) -> None:
     result = run("benchmarks.evaluate", "--num_envs=8", "--num_steps=1200")
     assert result.returncode == 0, result.stderr

@@ -87,12 +87,12 @@ def test_another_seed_stores_something_else(run: Callable, dataset: Path, tmp_pa
     )
 
 
-LONG = ["pvn.collect", "--game=Breakout", "--num_envs=2", "--num_steps=8000"]
+LONG = ["pvn.collect", "--game=Breakout", "--num_envs=2", "--num_steps=5000"]
 
 
 @pytest.fixture(scope="module")
 def whole(run: Callable, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """8,000 timesteps without interruption."""
+    """5,000 timesteps without interruption."""
     path = tmp_path_factory.mktemp("collect") / "whole"
     assert run(*LONG, f"--dataset={path}").returncode == 0
     return path
@@ -112,7 +112,7 @@ def test_interrupted_and_completed(
     process.communicate()
     assert process.returncode == (143 if number == signal.SIGTERM else -9)
     shorter = read_dataset(broken).rows
-    assert 0 < len(shorter.action) < 8000
+    assert 0 < len(shorter.action) < 5000
     np.testing.assert_array_equal(
         shorter.frame, read_dataset(whole).rows.frame[: len(shorter.action)]
     )

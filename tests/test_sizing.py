@@ -58,6 +58,12 @@ def other(run: Callable, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture
+def not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that do not look at the temporary memory: a compilation takes seconds."""
+    monkeypatch.setattr("pvn.memory.temporary_bytes", lambda *shapes, donate=(): 0.0)
+
+
 def test_parameters() -> None:
     params = nature().params
     assert num_parameters(params["encoder"]) == NATURE_PARAMETERS
@@ -105,6 +111,7 @@ def test_state() -> None:
     assert num_bytes(state) == 4 * expected
 
 
+@pytest.mark.usefixtures("not_compiled")
 def test_a_checkpoint_takes_the_bytes_of_the_state(dataset: Path, tmp_path: Path) -> None:
     e = experiment(dataset, num_features=64, num_tasks=10, keep_checkpoints=3)
     sizes = size_run(e)
@@ -159,6 +166,7 @@ def test_inverse_dynamics_has_no_tasks(dataset: Path) -> None:
     assert (sizes.host.responses, sizes.host.threshold_fit) == (0, 0)
 
 
+@pytest.mark.usefixtures("not_compiled")
 def test_options_change_the_sizes(dataset: Path) -> None:
     base = size_run(experiment(dataset))
     in_step = size_run(experiment(dataset, responses="in_step"))
@@ -182,6 +190,7 @@ def test_options_change_the_sizes(dataset: Path) -> None:
     assert returns.device.batch == base.device.batch + 32 * 4 * T
 
 
+@pytest.mark.usefixtures("not_compiled")
 def test_a_moving_buffer_keeps_to_its_budget(dataset: Path) -> None:
     budget = 0.0105
     host = size_run(experiment(dataset, data_memory_gib=budget)).host
@@ -190,6 +199,7 @@ def test_a_moving_buffer_keeps_to_its_budget(dataset: Path) -> None:
     assert host.read_ahead > 0
 
 
+@pytest.mark.usefixtures("not_compiled")
 @pytest.mark.parametrize(("weights", "shares"), [((), (2999, 299)), ((1.0, 3.0), (1, 3))])
 def test_draws(dataset: Path, other: Path, weights: tuple, shares: tuple) -> None:
     e = experiment(f"{dataset},{other}", dataset_weights=weights)
