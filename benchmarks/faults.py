@@ -35,9 +35,10 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from benchmarks.measure import print_row
+from pvn import console
 
 _KILLS = flags.DEFINE_integer("kills", 50, "Number of SIGKILLs at random instants.")
 _TRIALS = flags.DEFINE_integer("trials", 5, "Number of trials of each other fault.")
@@ -479,7 +480,7 @@ def report(
     }
 
 
-def main(_: list[str]) -> None:
+def main() -> int:
     # The runs need the GPU that this process only names in its rows.
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     folder = Path(_WORKDIR.value).absolute()
@@ -499,8 +500,8 @@ def main(_: list[str]) -> None:
         line = report(campaign, fault, _KILLS.value if fault is sigkill else _TRIALS.value)
         print_row(**line)
         failed |= bool(line.get("wrong") or line.get("hangs"))
-    sys.exit(failed)
+    return int(failed)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    console.run(main)
