@@ -293,7 +293,7 @@ def _changes(file: Path, run: Mapping[str, Any]) -> str:
     now = run["versions"] | run["machine"]
     names = (*_PACKAGES, *run["machine"])
     differ = [name for name in names if before.get(name, now[name]) != now[name]]
-    return ", ".join(f"{name} was {before[name]} and is {now[name]}" for name in differ)
+    return ", ".join(f"{name} {before[name]} before and {now[name]} now" for name in differ)
 
 
 def _delete(target: Path) -> None:

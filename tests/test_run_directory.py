@@ -125,7 +125,8 @@ def test_another_machine_or_version_is_told(
     story["machine"]["cores"], story["versions"]["jax"] = "96", "0.1"
     (tmp_path / "run.json").write_text(json.dumps(story))
     assert warning() == (
-        f"warning: {tmp_path}: jax was 0.1 and is {jax.__version__}, cores was 96 and is {cores}; "
+        f"warning: {tmp_path}: jax 0.1 before and {jax.__version__} now, "
+        f"cores 96 before and {cores} now; "
         "the last bits of the results may differ from those of a run without interruption\n"
     )
     assert warning() == ""
