@@ -143,7 +143,7 @@ def machine() -> dict[str, str]:
     cpu = run_directory.machine()
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "processor": f"{cpu['cores']} cores of {cpu['processor']}",
+        "processor": f"{cpu['cores']} core{'s' * (cpu['cores'] != '1')} of {cpu['processor']}",
         "device": jax.devices()[0].device_kind,
         "python": platform.python_version(),
         "jax": jax.__version__,

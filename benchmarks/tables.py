@@ -270,14 +270,13 @@ def _checkpoint(figures: Figures) -> str:
 
 def _faults(figures: Figures) -> str:
     counts = ("tried", "resumed", "refused", "steps_lost", "wrong", "hangs")
-    return markdown(
-        figures["faults"],
-        [
-            ("fault", lambda row: row["fault"].replace("_", " ")),
-            *(figure(name.replace("_", " "), name) for name in counts),
-            ("", lambda row: row.get("skipped", "")),
-        ],
-    )
+    columns = [
+        ("fault", lambda row: row["fault"].replace("_", " ")),
+        *(figure(name.replace("_", " "), name) for name in counts),
+    ]
+    if any("skipped" in row for row in figures["faults"]):
+        columns.append(("skipped", lambda row: row.get("skipped", "")))
+    return markdown(figures["faults"], columns)
 
 
 def _sizes(case: str, first: str, key: str, batch: int = 0) -> Callable[[Figures], str]:
