@@ -33,9 +33,7 @@ Optimizers = tuple[optax.GradientTransformation, optax.GradientTransformation]
 _TOGETHER = 16  # steps of a dispatch on an accelerator, at most
 
 
-def optimizers_of(
-    c: ml_collections.FrozenConfigDict,
-) -> Optimizers:
+def optimizers_of(c: ml_collections.FrozenConfigDict) -> Optimizers:
     """The optimisers of the network and of the thresholds."""
     rate = scaled_learning_rate(1.0, c.batch_size, c.learning_rate_batch_exponent)
     return (

@@ -153,7 +153,8 @@ class _Builder:
             value = self._chosen[f"{section.kind}.{section.name}.{field}"]
             flags |= {f"config.{field}": value} if section.config else {field: flag_text(value)}
         flags["dataset" if section.kind == "dataset" else "workdir"] = self._target
-        if "advantage" in flag_text(section.flags.get("targets", "")).split(","):
+        targets = flag_text(section.flags.get("targets", "")).split(",")
+        if section.command == "pvn.probe" and "advantage" in targets:
             # Each agent has a cell of its own; the rollouts are the same.
             flags["rollouts_dir"] = f"{self._workdir}/{self._home(section, 'rollouts')}"
         flags |= {flag: self._fill(flag_text(value)) for flag, value in section.flags.items()}

@@ -138,8 +138,9 @@ def test_varied_values_pass_on_to_what_uses_them() -> None:
 
 def test_probes_of_advantages_share_their_rollouts() -> None:
     probes = {"agents": "pvn,last_layer", "dataset": "random"}
-    both = {"all": probes | {"flags": {"targets": ("value", "advantage")}}, "value": probes}
-    for name, cell in _cells(games="Pong", probes=both).items():
+    asked = probes | {"flags": {"targets": ("value", "advantage")}}
+    several = {"all": asked, "value": probes, "own": asked | {"command": "own.probe"}}
+    for name, cell in _cells(games="Pong", probes=several).items():
         shared = "--rollouts_dir=w/Pong/3/probe/rollouts" in cell.command
         assert shared == name.startswith("Pong/3/probe/all")
 
