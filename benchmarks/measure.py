@@ -39,7 +39,8 @@ def run_command(*arguments: str) -> None:
         [sys.executable, "-m", *arguments], cwd=root, capture_output=True, text=True
     )
     if done.returncode:
-        raise UserError(f"{arguments[0]}: {done.stderr.strip().rpartition(chr(10))[2]}")
+        line = done.stderr.strip().rpartition("\n")[2]
+        raise UserError(f"{arguments[0]}: {line.removeprefix('error: ')}")
 
 
 class Measured(NamedTuple):
