@@ -46,8 +46,8 @@ Try next, in $PWD:
   # the same for a game of Atari
   bash launch/quickstart.sh --game=Breakout
   # ten times the tasks
-  $python -m pvn.pretrain --config=configs/pretrain_minatar.py --config.num_tasks=5000 \\
-    --config.dataset=$workdir/MinAtar/SpaceInvaders/0/data/random --workdir=runs/tasks_5000
+  $python -m pvn.pretrain --config=configs/pretrain_minatar.py --config.num_tasks=1000 \\
+    --config.dataset=$workdir/MinAtar/SpaceInvaders/0/data/random --workdir=runs/tasks_1000
   # which settings matter: one factor at a time
   $python -m pvn.suite --config=configs/suite_minatar.py --workdir=runs/minatar --dry_run
 EOF
