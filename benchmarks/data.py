@@ -41,7 +41,7 @@ from pvn.formats.dopamine import log_file
 from pvn.formats.dopamine_writer import plan_windows, write_window
 from pvn.formats.rlds_record import decode_frames
 from pvn.formats.tfrecord import Example, masked_crc
-from pvn.learning.feed import Feed, to_transition
+from pvn.learning.feed import Feed, drawn, to_transition
 from pvn.learning.parallel import make_parallel
 from pvn.types import ATARI
 
@@ -195,13 +195,14 @@ def conversions(dataset: Dataset, folder: Path, pool: ThreadPoolExecutor) -> Non
 # Sampling.
 
 
-def sampling(path: str, share: float | None, on_device: bool) -> Call:
+def sampling(path: str, share: float | None, on_device: bool, draws: bool = False) -> Call:
     """A call that samples ten batches.
 
     Args:
       path: of a dataset.
       share: of the rows that the buffer holds; None: all.
       on_device: whether the frames are in device memory.
+      draws: whether the device draws the batches.
     """
     transitions = transitions_of(open_dataset(path))
     observation = transitions.observation
@@ -222,9 +223,23 @@ def sampling(path: str, share: float | None, on_device: bool) -> Call:
         steps = iter(range(2**62))
         return lambda: [buffer.batch(next(steps)) for _ in range(BATCHES_A_CALL)]
     parallel, _ = make_parallel(jax.devices()[:1])
-    feed = Feed(buffer, parallel, start=0, num_steps=2**62, on_device=True).__enter__()
+    everything = None
+    if draws:
+        everything = transitions.without_frames(transitions.start)
+        everything = everything._replace(places=buffer.all_places())
+    feed = Feed(
+        buffer, parallel, start=0, num_steps=2**62, on_device=True, transitions=everything
+    ).__enter__()
     for _ in feed.fill():
         pass
+    if draws:
+        step = jax.jit(
+            lambda data, step: to_transition(
+                observation, data.frames, drawn(data, step, BATCH, None)
+            )
+        )
+        numbers = itertools.count()
+        return lambda: [step(feed.arrays, np.int32(next(numbers))) for _ in range(BATCHES_A_CALL)]
     batches, stacked = iter(feed), jax.jit(functools.partial(to_transition, observation))
     return lambda: [
         stacked(feed.arrays, batch) for batch in itertools.islice(batches, BATCHES_A_CALL)
@@ -267,6 +282,7 @@ def main() -> int:
             "sample_memory": functools.partial(sampling, path, None, False),
             "sample_rotating_quarter": functools.partial(sampling, path, 0.25, False),
             "sample_device": functools.partial(sampling, path, None, True),
+            "sample_device_draws": functools.partial(sampling, path, None, True, True),
             "sample_device_rotating_quarter": functools.partial(sampling, path, 0.25, True),
             "floor_copy": copying,
             "floor_zstd_decode": functools.partial(decoding, path),

@@ -2,10 +2,11 @@
 
     python -m benchmarks.heads [--rounds=5] [--batch_sizes=32,256] [--tasks=100,1000,10000]
 
-Prints one JSON line for each case: the step of pvn (`pvn`), and one with heads that compute the
-values of all actions (`all_values`). `times_first` is its time divided by that of pvn with the
-first number of tasks. `bandwidth_share`: the bytes that the additional heads must move, divided by
-the additional time and by the memory bandwidth, which is measured by adding 1 to an array in place.
+Prints one JSON line for each case: the step of pvn (`pvn`), the same with memory in huge pages
+(`huge_pages`, on Linux), and one with heads that compute the values of all actions (`all_values`).
+`times_first` is its time divided by that of pvn with the first number of tasks.
+`bandwidth_share`: the bytes that the additional heads must move, divided by the additional time and
+by the memory bandwidth, which is measured by adding 1 to an array in place.
 """
 
 import functools
@@ -23,6 +24,12 @@ _BATCHES = flags.DEFINE_list("batch_sizes", "32,256", "Batch sizes.")
 _TASKS = flags.DEFINE_list("tasks", "100,1000,10000", "Numbers of tasks, the smallest first.")
 
 
+# glibc then asks Linux for huge pages where it allocates much memory.
+HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+
+KINDS = {"pvn": ours, "huge_pages": ours, "all_values": all_values}
+
+
 def head_bytes(num_tasks: int) -> int:
     """Bytes that Adam and the target's average must move for the heads, each array once.
 
@@ -36,21 +43,24 @@ def main() -> int:
     tasks = [int(text) for text in _TASKS.value]
     for batch_size in map(int, _BATCHES.value):
         cases: dict[str, Callable[[], Call]] = {"memory": add_one}
-        for make in (ours, all_values):
+        for kind, make in KINDS.items():
             for number in tasks:
-                cases[f"{make.__name__}:{number}"] = functools.partial(
+                cases[f"{kind}:{number}"] = functools.partial(
                     make, _ENCODER.value, number, batch_size
                 )
-        measured = measure(cases, _ROUNDS.value)
+        huge = {name: HUGE_PAGES for name in cases if name.startswith("huge_pages:")}
+        measured = measure(cases, _ROUNDS.value, huge)
         bandwidth = ADDED_BYTES / measured["memory"].seconds
-        first = measured[f"ours:{tasks[0]}"].seconds
         for name in list(cases)[1:]:
             kind, text = name.split(":")
             count = int(text)
             seconds, peak_mib = measured[name]
+            # The step of pvn with the first number of tasks, in pages of the same kind.
+            base = "huge_pages" if kind == "huge_pages" else "pvn"
+            first = measured[f"{base}:{tasks[0]}"].seconds
             beyond = head_bytes(count) - head_bytes(tasks[0])
             print_row(
-                case="pvn" if kind == "ours" else kind,
+                case=kind,
                 encoder=_ENCODER.value,
                 num_tasks=count,
                 batch_size=batch_size,

@@ -1,5 +1,6 @@
 """Timing on a shared machine: cases take turns, and their medians are compared."""
 
+import contextlib
 import datetime
 import functools
 import json
@@ -11,9 +12,10 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
@@ -68,7 +70,20 @@ def _take_turns(connection: Connection, make: Callable[[], Call]) -> None:
     connection.send(stats.get("peak_bytes_in_use", process_kib * 1024) / 2**20)
 
 
-def measure(cases: Mapping[str, Callable[[], Call]], rounds: int) -> dict[str, Measured]:
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    ours = dict(os.environ)
+    os.environ.update(variables)
+    yield
+    os.environ.clear()
+    os.environ.update(ours)
+
+
+def measure(
+    cases: Mapping[str, Callable[[], Call]],
+    rounds: int,
+    environments: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+) -> dict[str, Measured]:
     """Times each case for `rounds` turns.
 
     Each case runs in its own process, because in a shared one the state of the memory allocator
@@ -78,6 +93,7 @@ def measure(cases: Mapping[str, Callable[[], Call]], rounds: int) -> dict[str, M
     Args:
       cases: by name, picklable functions that make the call to time.
       rounds: number of turns of each case.
+      environments: of some cases, by name, variables of their processes that replace ours.
     """
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # several processes on one GPU
     context = multiprocessing.get_context("spawn")
@@ -85,7 +101,8 @@ def measure(cases: Mapping[str, Callable[[], Call]], rounds: int) -> dict[str, M
     for name, make in cases.items():
         ours, theirs = context.Pipe()
         process = context.Process(target=_take_turns, args=(theirs, make), daemon=True)
-        process.start()
+        with _environment(environments.get(name, {})):
+            process.start()
         theirs.close()  # so that `recv` fails if the worker dies
         ours.recv()
         workers[name] = (ours, process)

@@ -170,13 +170,20 @@ def _floor(figures: Figures) -> str:
 
 
 def _heads(figures: Figures) -> str:
-    plain = {
-        (row["batch_size"], row["num_tasks"]): row["ms"]
-        for row in _cases(figures["heads"], "all_values")
-    }
+    def by_size(case: str) -> dict[tuple[int, int], Row]:
+        rows = _cases(figures["heads"], case)
+        return {(row["batch_size"], row["num_tasks"]): row for row in rows}
+
+    huge, plain = by_size("huge_pages"), by_size("all_values")
     rows = [
-        row | {"plain_ms": plain[row["batch_size"], row["num_tasks"]]}
-        for row in _cases(figures["heads"], "pvn")
+        row
+        | {
+            "plain_ms": plain[size]["ms"],
+            "huge_ms": huge[size]["ms"],
+            "huge_times": huge[size]["times_first"],
+            "huge_share": huge[size]["bandwidth_share"],
+        }
+        for size, row in by_size("pvn").items()
     ]
     return markdown(
         rows,
@@ -184,8 +191,11 @@ def _heads(figures: Figures) -> str:
             texts("batch, T", "{batch_size}, {num_tasks:,}"),
             figure("ms per step", "ms"),
             figure("times the first", "times_first"),
-            figure("all values, ms", "plain_ms"),
             figure("share of the bandwidth", "bandwidth_share", percent),
+            figure("huge pages, ms", "huge_ms"),
+            figure("times the first", "huge_times"),
+            figure("share", "huge_share", percent),
+            figure("all values, ms", "plain_ms"),
         ],
     )
 

@@ -29,6 +29,7 @@ from pvn.indicators.indicator import NO_TASKS, Indicator
 from pvn.indicators.packed import response_columns
 from pvn.indicators.registry import INDICATORS, make_indicator
 from pvn.indicators.standardised import CUMULANTS
+from pvn.learning.draws import MOST_ITEMS
 from pvn.learning.optimizers import OPTIMIZERS
 from pvn.learning.parallel import check_divides
 from pvn.learning.target_policies import TARGET_POLICIES
@@ -107,6 +108,12 @@ class Experiment(NamedTuple):
         return self.config.responses == "cached" and self.indicator.num_tasks > 0
 
     @property
+    def draws_on_device(self) -> bool:
+        """Whether the devices draw the batches: all data are in their memory, drawn uniformly."""
+        uniform = not self.schedule.moves and not self.config.dataset_weights
+        return self.on_device and uniform and self.transitions.num_transitions <= MOST_ITEMS
+
+    @property
     def packed(self) -> bool:
         """Whether the cached responses are bits."""
         return self.cached and self.indicator.binary
@@ -176,7 +183,8 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
     on_device = frames_on_device(
         c.data_residency,
         devices[0].platform,
-        frame_bytes=transitions.num_rows * observation.frame_bytes,
+        data_bytes=transitions.num_rows * observation.frame_bytes
+        + transitions.num_transitions * _transition_bytes(c, indicator, observation),
         memory=memory,
         limited=c.data_memory_gib > 0,
     )
@@ -213,6 +221,14 @@ def _response_bytes(c: ml_collections.FrozenConfigDict, indicator: Indicator) ->
         return 0
     columns, dtype = response_columns(indicator.num_tasks, indicator.binary)
     return columns * dtype.itemsize
+
+
+def _transition_bytes(
+    c: ml_collections.FrozenConfigDict, indicator: Indicator, observation: ObservationSpec
+) -> int:
+    """Bytes of a transition besides its frames, as `FrameBatch` holds it with places."""
+    returns = 4 * indicator.num_tasks if c.loss == "monte_carlo" else 0
+    return 4 * (observation.stack + 1) + 12 + _response_bytes(c, indicator) + returns
 
 
 def shapes_of_tasks(name: str, indicator: Indicator, example: Any) -> tuple[Any, Any]:
@@ -303,19 +319,19 @@ def keys_of(seed: int) -> tuple[jax.Array, jax.Array]:
 
 
 def frames_on_device(
-    residency: str, platform: str, *, frame_bytes: int, memory: int, limited: bool
+    residency: str, platform: str, *, data_bytes: int, memory: int, limited: bool
 ) -> bool:
-    """Whether the frames are kept in device memory.
+    """Whether the data are kept in device memory; the frames alone, if the host draws.
 
     Args:
       residency: auto: if the device is an accelerator, and they take at most half of its memory.
       platform: of the devices.
-      frame_bytes: of all frames.
+      data_bytes: of all frames, and of what else a device needs to draw.
       memory: bytes of a device; 0: unknown.
       limited: whether only a part of the data may be in memory, which `auto` keeps on the host.
     """
     if residency == "auto":
-        return platform != "cpu" and not limited and frame_bytes <= memory // 2
+        return platform != "cpu" and not limited and data_bytes <= memory // 2
     return residency == "device"
 
 

@@ -15,7 +15,7 @@ from pvn.experiment import Experiment
 from pvn.indicators.packed import packed, response_columns
 from pvn.indicators.tasks import RATE_STATES, fit_states
 from pvn.learning.diagnostics import PROBE_TRANSITIONS, diagnostics_function
-from pvn.learning.feed import to_transition
+from pvn.learning.feed import Resident, to_transition
 from pvn.training import Optimizers, objective_of, step_function, steps_together
 from pvn.types import FrameBatch
 
@@ -30,13 +30,14 @@ class DeviceMemory(NamedTuple):
     diagnostics: int  # the transitions that they are computed on
     indicator: int  # frozen parameters; 0 if responses are cached
     frames: int  # 0 if they are on the host
+    transitions: int  # their columns, responses and returns; 0 if the host draws
 
 
 class HostMemory(NamedTuple):
     """Bytes of the data in the memory of one process."""
 
     frames: int  # 0 if they are in device memory
-    responses: int  # of the buffered rows
+    responses: int  # of the buffered rows; if the devices draw, until these have them
     returns: int  # Monte Carlo
     columns: int
     read_ahead: int  # frames and responses
@@ -82,16 +83,22 @@ def device_memory(
     indicator = packed(e.indicator, fitted) if e.packed else e.indicator
     objective, together = objective_of(e, indicator, None), steps_together(e, 0)
     size, frozen = e.config.batch_size // len(e.devices), () if e.cached else frozen
-    batch = _batch(e, (together, size) if together > 1 else (size,), e.on_device)
-    frames: Any = ()
+    batch: Any = _batch(e, (together, size) if together > 1 else (size,), e.on_device)
+    arrays: Any = ()
     if e.on_device:
-        frames = jax.ShapeDtypeStruct((_buffer_rows(e), *e.observation.frame), jnp.uint8)
+        arrays = jax.ShapeDtypeStruct((_buffer_rows(e), *e.observation.frame), jnp.uint8)
+    frame_bytes, transition_bytes = num_bytes(arrays), 0
+    if e.draws_on_device:
+        everything = _batch(e, (e.transitions.num_transitions,), on_device=True)
+        transition_bytes = num_bytes(everything)
+        arrays = Resident(arrays, everything, jax.ShapeDtypeStruct((2,), jnp.uint32))
+        batch = ()
     diagnose = diagnostics_function(objective, e.encoder, indicator)
     drawn = _batch(e, (PROBE_TRANSITIONS,), on_device=False)
     probe = jax.eval_shape(lambda batch: to_transition(e.observation, (), batch), drawn)
     step = step_function(e, indicator, objective, optimizers, None, together)
     temporary = np.maximum(  # NaN if one is
-        temporary_bytes(step, state, (frozen, frames), batch, donate=(0,)),
+        temporary_bytes(step, state, (frozen, arrays), batch, donate=(0,)),
         temporary_bytes(diagnose, state, frozen, probe),
     )
     return DeviceMemory(
@@ -101,7 +108,8 @@ def device_memory(
         batch=num_bytes(batch),
         diagnostics=num_bytes(probe),
         indicator=num_bytes(frozen),
-        frames=num_bytes(frames),
+        frames=frame_bytes,
+        transitions=transition_bytes,
     )
 
 

@@ -119,20 +119,37 @@ def feed_of(
     returns: float32 [N, T], Monte Carlo returns of all rows; None with the TD loss. together: steps
     of a dispatch.
     """
-    c = e.config
+    c, transitions, responses = e.config, e.transitions, tasks.responses
     weights = np.array(c.dataset_weights, np.float64)
+    everything = None
+    if e.draws_on_device:
+        row = transitions.start
+        everything = transitions.without_frames(
+            row,
+            None if responses is None else responses[:][row],
+            None if returns is None else returns[row],
+        )
+        responses = returns = None
     buffer = Buffer(
-        e.transitions,
+        transitions,
         e.schedule,
         Sampler(c.seed, c.batch_size, weights / weights.sum() if len(weights) else None),
         start=start,
         rows=parallel.rows(c.batch_size),
-        responses=tasks.responses,
+        responses=responses,
         returns=returns,
         on_host=not e.on_device,
         together=together,
     )
-    return Feed(buffer, parallel, start=start, num_steps=c.num_steps, on_device=e.on_device)
+    if everything:
+        everything = everything._replace(places=buffer.all_places())
+    return Feed(
+        *(buffer, parallel),
+        start=start,
+        num_steps=c.num_steps,
+        on_device=e.on_device,
+        transitions=everything,
+    )
 
 
 def pretrain(

@@ -14,7 +14,7 @@ from pvn.experiment import Experiment
 from pvn.indicators.discounts import discounts_of_tasks
 from pvn.indicators.indicator import Indicator
 from pvn.indicators.tasks import Tasks
-from pvn.learning.feed import to_transition
+from pvn.learning.feed import drawn, to_transition
 from pvn.learning.objectives import Objective, inverse_objective, successor_objective
 from pvn.learning.optimizers import make_optimizer, scaled_learning_rate
 from pvn.learning.parallel import Parallel
@@ -26,7 +26,6 @@ from pvn.learning.train_step import (
     periodic_target,
 )
 from pvn.networks.network import Network
-from pvn.types import FrameBatch
 
 Optimizers = tuple[optax.GradientTransformation, optax.GradientTransformation]
 
@@ -111,8 +110,8 @@ def step_function(
     axis_name: str | None,
     together: int = 1,
     warmup: bool = False,
-) -> Callable[[TrainState, Any, FrameBatch], TrainState]:
-    """A pure function: (state, (frozen, arrays), batch) -> state.
+) -> Callable[[TrainState, Any, Any], TrainState]:
+    """A pure function: (state, (frozen, arrays), batch) -> state, of a `Feed`'s arrays and batches.
 
     Args:
       e: the experiment.
@@ -138,11 +137,17 @@ def step_function(
         axis_name=axis_name,
     )
 
-    def one(state: TrainState, data: Any, batch: FrameBatch) -> TrainState:
-        return step(state, data[0], to_transition(e.observation, data[1], batch))
+    def one(state: TrainState, data: Any, batch: Any) -> TrainState:
+        frozen, frames = data
+        if e.draws_on_device:
+            batch, frames = drawn(frames, state.step, c.batch_size, axis_name), frames.frames
+        return step(state, frozen, to_transition(e.observation, frames, batch))
 
-    def many(state: TrainState, data: Any, batches: FrameBatch) -> TrainState:
-        return jax.lax.scan(lambda s, batch: (one(s, data, batch), None), state, batches)[0]
+    def many(state: TrainState, data: Any, batches: Any) -> TrainState:
+        def body(state: TrainState, batch: Any) -> tuple[TrainState, None]:
+            return one(state, data, batch), None
+
+        return jax.lax.scan(body, state, batches, length=together)[0]
 
     return one if together == 1 else many
 

@@ -73,16 +73,19 @@ def state_of(workdir: Path) -> dict[str, np.ndarray]:
     return dict(np.load(workdir / "checkpoints" / f"step_{STEPS:010d}" / "state.npz"))
 
 
+@pytest.mark.parametrize("residency", ["host", "device"])  # a moving buffer, or draws on devices
 def test_two_processes_are_one_run(
-    run: Callable, processes: Callable, dataset: Path, tmp_path: Path
+    run: Callable, processes: Callable, dataset: Path, tmp_path: Path, residency: str
 ) -> None:
     alone, both = tmp_path / "alone", tmp_path / "both"
-    steps = f"--config.num_steps={STEPS}"
+    more = [f"--config.num_steps={STEPS}"]
+    if residency == "device":
+        more.append("--config.data_memory_gib=0")
     data = f"--config.dataset={dataset}"
-    result = run("pvn.pretrain", data, f"--workdir={alone}", *TINY, steps)
+    result = run("pvn.pretrain", data, f"--workdir={alone}", *TINY, *more)
     assert result.returncode == 0, result.stderr
 
-    first, second = processes(both, steps)
+    first, second = processes(both, *more, f"--config.data_residency={residency}")
     assert ended(second) == (0, "")
     assert ended(first) == (0, f"{both}: {STEPS} steps; features in {both / 'features'}")
     # The same as one process with one device, but for the rounding of sums over the batch. By

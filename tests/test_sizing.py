@@ -180,7 +180,11 @@ def test_options_change_the_sizes(dataset: Path) -> None:
 
     on_device = size_run(experiment(dataset, data_residency="device"))
     assert (on_device.device.frames, on_device.host.frames) == (3001 * FRAME, 0)
-    assert on_device.device.batch == base.device.batch - 32 * 5 * (FRAME - 4)
+    assert on_device.device.batch == 0
+    assert on_device.device.transitions == 2999 * (5 * 4 + 12 + BITS)
+    host_draws = size_run(experiment(dataset, data_residency="device", dataset_weights=(1.0,)))
+    assert host_draws.device.batch == base.device.batch - 32 * 5 * (FRAME - 4)
+    assert (host_draws.device.frames, host_draws.device.transitions) == (3001 * FRAME, 0)
     together = size_run(experiment(dataset, steps_together=10))
     assert together.device.batch == 10 * base.device.batch
     assert together.host.batches == 10 * base.host.batches

@@ -54,9 +54,7 @@ def test_steps_together(dataset: Path, fields: dict, start: int, together: int) 
 
 def test_where_the_frames_are() -> None:
     def found(residency: str, platform: str, memory: int, limited: bool = False) -> bool:
-        return frames_on_device(
-            residency, platform, frame_bytes=100, memory=memory, limited=limited
-        )
+        return frames_on_device(residency, platform, data_bytes=100, memory=memory, limited=limited)
 
     assert found("auto", "gpu", 200)
     assert not found("auto", "gpu", 199)

@@ -76,7 +76,7 @@ class Buffer:
           together: steps whose batches are made as one. Not 1: arrays have one more axis, in front.
             Without `on_host` the buffer must not move then.
         """
-        self._transitions, self._schedule, self._sampler = transitions, schedule, sampler
+        self._transitions, self._schedule, self.sampler = transitions, schedule, sampler
         self._all_responses, self._returns = responses, returns
         self._first, stop = block_rows(
             transitions.start, schedule.edges, transitions.observation.stack
@@ -149,7 +149,7 @@ class Buffer:
         Raises:
           UserError: a file of the dataset is corrupt or missing; the message names it.
         """
-        stop = self._schedule.position(step, self._sampler.batch_size) + self._schedule.num_buffered
+        stop = self._schedule.position(step, self.sampler.batch_size) + self._schedule.num_buffered
         while self._next < stop:
             block = self._schedule.order[self._next % self._schedule.num_blocks]
             rows = int(np.sum(self._stop[:, block] - self._first[:, block]))
@@ -173,14 +173,14 @@ class Buffer:
     def _draw(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """The rows of the batch of `step`: dataset row and place of each transition, int64 [b]."""
         schedule, num_lanes = self._schedule, self._schedule.num_lanes
-        position = schedule.position(step, self._sampler.batch_size)
+        position = schedule.position(step, self.sampler.batch_size)
         # The positions of each lane's blocks, int64 [L, W / L].
         positions = position + np.arange(schedule.num_buffered).reshape(-1, num_lanes).T
         positions = np.roll(positions, position % num_lanes, axis=0)
         blocks = schedule.order[positions % schedule.num_blocks]
         sizes = self._sizes[:, blocks].transpose(1, 0, 2)  # [L, K, W / L]
-        drawn = self._sampler.draw(step, sizes.sum(axis=2))[self._rows]
-        lane = lane_of(self._rows, self._sampler.batch_size, num_lanes)
+        drawn = self.sampler.draw(step, sizes.sum(axis=2))[self._rows]
+        lane = lane_of(self._rows, self.sampler.batch_size, num_lanes)
         ends = np.cumsum(sizes)  # of the L * K * W / L parts, laid end to end
         first = ends - sizes.ravel()
         drawn = drawn + first[lane * sizes[0].size]
@@ -220,15 +220,28 @@ class Buffer:
         frames = memory if self.together > 1 else memory[0]
         return _stacked(batches)._replace(frames=frames, places=None)
 
+    def all_places(self) -> np.ndarray:
+        """The places of the frames of all M transitions, int32 [M, S + 1].
+
+        The schedule must not move: one block has all the data.
+        """
+        row, groups = self._transitions.start, self._transitions.groups
+        shift = self._offset[:, 0] - self._first[:, 0]  # of the rows of each dataset
+        return self._frame_places(row, row + np.repeat(shift, np.diff(groups)))
+
     def _places(self, step: int) -> FrameBatch:
         row, at = self._draw(step)
-        frame_rows = self._transitions.frame_rows(row)
-        places = np.where(frame_rows < 0, -1, frame_rows + (at - row)[:, None])
         return self._transitions.without_frames(
             row,
             None if self._responses is None else self._responses[at],
             None if self._returns is None else self._returns[row],
-        )._replace(places=places.astype(np.int32))
+        )._replace(places=self._frame_places(row, at))
+
+    def _frame_places(self, row: np.ndarray, at: np.ndarray) -> np.ndarray:
+        """int32 [b, S + 1], of transitions at rows of the dataset and places of the buffer."""
+        frame_rows = self._transitions.frame_rows(row)
+        places = np.where(frame_rows < 0, -1, frame_rows + (at - row)[:, None])
+        return places.astype(np.int32)
 
 
 def _stacked(batches: list[FrameBatch]) -> FrameBatch:

@@ -1,11 +1,14 @@
-"""Batches for the devices, made in advance by a thread.
+"""Batches for the devices. There are three ways, which give the same batches:
 
-The frames are in the host's memory, or in a buffer in the memory of each device. In the second case
-a batch holds the places of its frames, and the step gathers them. Both give the same batches.
+- The frames are in the host's memory. A thread gathers those of the next batches.
+- The frames are in a buffer in the memory of each device. The thread draws the next batches, which
+  hold the places of their frames, and the step gathers the frames.
+- All data are in the memory of each device. The step draws its batch itself, and the host does
+  nothing.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +16,7 @@ import numpy as np
 
 from pvn.data.buffer import Buffer, Write
 from pvn.data.prefetch import Prefetch
+from pvn.learning.draws import split_seed, uniform_indices
 from pvn.learning.parallel import Parallel
 from pvn.types import FrameBatch, ObservationSpec, Transition
 
@@ -32,6 +36,29 @@ def to_transition(observation: ObservationSpec, arrays: Any, batch: FrameBatch) 
         frames = arrays[places]
     s_tm1, s_t = observation.join(frames[:, :-1]), observation.join(frames[:, 1:])
     return Transition(s_tm1=s_tm1, s_t=s_t, **fields)
+
+
+class Resident(NamedTuple):
+    """All data of a run, in the memory of a device."""
+
+    frames: Any  # uint8 [R, *frame], whose last row is zeros
+    transitions: FrameBatch  # all M transitions as one batch, with the places of their frames
+    seed: Any  # of the draws, see `split_seed`
+
+
+def drawn(data: Resident, step: jax.Array, batch_size: int, axis_name: str | None) -> FrameBatch:
+    """Draws the batch of a step, with places. Runs on the device.
+
+    Args:
+      data: of the run.
+      step: int32, from 0.
+      batch_size: B, over all devices.
+      axis_name: the axis over which batches are split: this device gets its rows; None: all rows.
+    """
+    number = uniform_indices(data.seed, step, batch_size, len(data.transitions.a_tm1))
+    if axis_name is not None:
+        number = number.reshape(jax.lax.axis_size(axis_name), -1)[jax.lax.axis_index(axis_name)]
+    return FrameBatch(*(None if x is None else x[number] for x in data.transitions))
 
 
 def _write(frames: jax.Array, at: jax.Array, rows: jax.Array) -> jax.Array:
@@ -74,7 +101,8 @@ class Feed:
     """The batches of steps `start` to `num_steps` of a run, split over the devices.
 
     Use as a context manager: call `fill`, then iterate. `arrays` is the first argument of
-    `to_transition`; it may change with each batch.
+    `to_transition`; it may change with each batch. If the devices draw, it is a `Resident`, and
+    each batch is `()`.
     """
 
     def __init__(
@@ -85,6 +113,7 @@ class Feed:
         start: int,
         num_steps: int,
         on_device: bool,
+        transitions: FrameBatch | None = None,
     ):
         """Prepares the feed; nothing is read yet.
 
@@ -96,11 +125,16 @@ class Feed:
           start: the first step, counted from 0.
           num_steps: of the whole run.
           on_device: keep the frames in device memory.
+          transitions: all of them, with the buffer's `all_places`: the devices draw. The buffer
+            must not move then, and the sampler must have no shares.
         """
         self._buffer, self._parallel, self._start = buffer, parallel, start
         self._device: DeviceFrames | None = None
         if on_device:
             self._device = DeviceFrames(parallel, buffer.num_rows, buffer.write_rows, buffer.frame)
+        self._drawn: tuple[Any, Any] | None = None  # the other fields of `Resident`
+        if transitions is not None:
+            self._drawn = parallel.replicate((transitions, split_seed(buffer.sampler.seed)))
         self._prefetch = Prefetch(map(self._make, range(start, num_steps, buffer.together)))
         self._filled = False
 
@@ -111,8 +145,11 @@ class Feed:
 
     @property
     def arrays(self) -> Any:
-        """The frames in device memory, or ()."""
-        return self._device.frames if self._device else ()
+        """The frames in device memory, or a `Resident`, or ()."""
+        if self._device is None:
+            return ()
+        frames = self._device.frames
+        return Resident(frames, *self._drawn) if self._drawn else frames
 
     @property
     def waited(self) -> float:
@@ -139,14 +176,16 @@ class Feed:
                 self._device.write(write)
             yield len(write.frames)
 
-    def _make(self, step: int) -> tuple[list[Write], FrameBatch]:
+    def _make(self, step: int) -> tuple[list[Write], Any]:
+        if self._drawn:
+            return [], ()
         axis = 1 if self._buffer.together > 1 else 0
         if self._device is None:
             return [], self._parallel.split(self._buffer.batch(step), axis=axis)
         writes = list(self._buffer.writes(step))
         return writes, self._parallel.split(self._buffer.places(step), axis=axis)
 
-    def __iter__(self) -> Iterator[FrameBatch]:
+    def __iter__(self) -> Iterator[Any]:
         self._filled = True
         for writes, batch in self._prefetch.__enter__():
             for write in writes:

@@ -11,7 +11,7 @@ from pvn.data.sampler import Sampler, uniform_indices
 from pvn.data.schedule import make_schedule
 from pvn.data.store import Rows
 from pvn.data.transitions import Transitions, find_transitions
-from pvn.learning.feed import DeviceFrames, Feed, to_transition
+from pvn.learning.feed import DeviceFrames, Feed, Resident, drawn, to_transition
 from pvn.learning.parallel import make_parallel
 from pvn.types import ATARI, FrameBatch
 
@@ -126,6 +126,41 @@ def test_batches_of_several_steps_are_those_of_each(
     jax.tree.map(np.testing.assert_array_equal, first, expected)
     expected = jax.tree.map(lambda *parts: np.stack(parts, axis), *single[12:])
     jax.tree.map(np.testing.assert_array_equal, second, expected)
+
+
+@pytest.mark.parametrize("num_devices", [1, 2])
+@pytest.mark.parametrize("cut", [None, 500])  # the first row of a second dataset, or one dataset
+def test_a_device_draws_the_batches_of_the_host(
+    transitions: Transitions, num_devices: int, cut: int | None
+) -> None:
+    if cut:
+        transitions = find_transitions(transitions.rows, np.array([0, cut, 960]))
+    parallel, axis_name = make_parallel(jax.devices()[:num_devices])
+    schedule = make_schedule(
+        0, transitions, batch_size=8, row_bytes=7056, budget=None, memory=2**60, reuse=1.0
+    )
+    responses = np.random.default_rng(1).integers(0, 256, (960, 3), np.uint8)
+    buffer = Buffer(transitions, schedule, Sampler(3, 8), start=2, on_host=False, together=2)
+    everything = transitions.without_frames(transitions.start, responses[transitions.start])
+    everything = everything._replace(places=buffer.all_places())
+
+    def two_steps(step: jax.Array, data: Resident) -> Any:
+        batches = [drawn(data, at, 8, axis_name) for at in (step, step + 1)]
+        return step, [to_transition(ATARI, data.frames, batch) for batch in batches]
+
+    compiled = parallel.compile(two_steps, donate=False)
+    with Feed(
+        buffer, parallel, start=2, num_steps=8, on_device=True, transitions=everything
+    ) as feed:
+        assert sum(feed.fill()) == feed.num_rows
+        for step, batch in zip((2, 4, 6), feed, strict=True):
+            assert batch == ()
+            _, made = compiled(parallel.replicate(np.int32(step)), feed.arrays)
+            for at, one in enumerate(made, step):
+                row = transitions.start[uniform_indices(3, at, 8, transitions.num_transitions)]
+                expected = to_transition(ATARI, (), transitions.batch(row, responses))
+                for x, y in zip(one[:-1], expected[:-1], strict=True):
+                    np.testing.assert_array_equal(np.reshape(x, np.shape(y)), y)
 
 
 def _row_of(transitions: Transitions, state: np.ndarray) -> int:
