@@ -35,7 +35,7 @@ def test_data(run: Callable) -> None:
     rows = [json.loads(line) for line in result.stdout.splitlines()]
     assert [row["case"] for row in rows] == [
         "convert_dopamine", "convert_rlds", "convert_rlds_raw",
-        "sample_memory", "sample_rotating_quarter", "sample_device",
+        "sample_memory", "sample_rotating_quarter", "sample_device", "sample_device_draws",
         "sample_device_rotating_quarter", "floor_copy", "floor_zstd_decode",
     ]  # fmt: skip
     for row in rows:
