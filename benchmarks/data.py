@@ -41,7 +41,7 @@ from pvn.formats.dopamine import log_file
 from pvn.formats.dopamine_writer import plan_windows, write_window
 from pvn.formats.rlds_record import decode_frames
 from pvn.formats.tfrecord import Example, masked_crc
-from pvn.learning.feed import Feed, drawn, to_transition
+from pvn.learning.feed import Feed, draw, take, to_transition
 from pvn.learning.parallel import make_parallel
 from pvn.types import ATARI
 
@@ -235,7 +235,7 @@ def sampling(path: str, share: float | None, on_device: bool, draws: bool = Fals
     if draws:
         step = jax.jit(
             lambda data, step: to_transition(
-                observation, data.frames, drawn(data, step, BATCH, None)
+                observation, data.frames, take(data, draw(data, step, BATCH, None))
             )
         )
         numbers = itertools.count()

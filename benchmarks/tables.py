@@ -28,6 +28,7 @@ COMMANDS = {
     "responses": "benchmarks.responses --rounds=1",
     "evaluate": "benchmarks.evaluate --num_steps=20000",
     "end_to_end": "benchmarks.evaluate --end_to_end --num_envs=8 --num_steps=5000",
+    "minatar": "benchmarks.minatar",
     "data": "benchmarks.data --rounds=4",
     "checkpoint": "benchmarks.checkpoint",
     "sizing": "benchmarks.sizing",
@@ -266,6 +267,17 @@ def _sample(figures: Figures) -> str:
     )
 
 
+def _minatar(figures: Figures) -> str:
+    return markdown(
+        figures["minatar"],
+        [
+            texts("command", "`{case}`"),
+            texts("steps", "{num_steps:,}"),
+            figure("seconds", "seconds"),
+        ],
+    )
+
+
 def _checkpoint(figures: Figures) -> str:
     return markdown(
         [row | {"megabytes": row["checkpoint_bytes"] / 1e6} for row in figures["checkpoint"]],
@@ -363,6 +375,7 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[[Figures], str]]] = {
     "responses": (("responses",), _responses),
     "evaluate": (("evaluate",), _evaluate),
     "end_to_end": (("end_to_end",), _end_to_end),
+    "minatar": (("minatar",), _minatar),
     "convert": (("data",), _convert),
     "sample": (("data",), _sample),
     "checkpoint": (("checkpoint",), _checkpoint),

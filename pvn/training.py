@@ -14,7 +14,7 @@ from pvn.experiment import Experiment
 from pvn.indicators.discounts import discounts_of_tasks
 from pvn.indicators.indicator import Indicator
 from pvn.indicators.tasks import Tasks
-from pvn.learning.feed import drawn, to_transition
+from pvn.learning.feed import draw, take, to_transition
 from pvn.learning.objectives import Objective, inverse_objective, successor_objective
 from pvn.learning.optimizers import make_optimizer, scaled_learning_rate
 from pvn.learning.parallel import Parallel
@@ -138,18 +138,22 @@ def step_function(
     )
 
     def one(state: TrainState, data: Any, batch: Any) -> TrainState:
-        frozen, frames = data
+        frozen, arrays = data
         if e.draws_on_device:
-            batch, frames = drawn(frames, state.step, c.batch_size, axis_name), frames.frames
-        return step(state, frozen, to_transition(e.observation, frames, batch))
+            arrays, batch = arrays.frames, take(arrays, batch)
+        return step(state, frozen, to_transition(e.observation, arrays, batch))
 
-    def many(state: TrainState, data: Any, batches: Any) -> TrainState:
-        def body(state: TrainState, batch: Any) -> tuple[TrainState, None]:
-            return one(state, data, batch), None
+    def run(state: TrainState, data: Any, batch: Any) -> TrainState:
+        if e.draws_on_device:
+            batch = jax.vmap(lambda step: draw(data[1], step, c.batch_size, axis_name))(
+                state.step + jnp.arange(together)
+            )
+            batch = batch if together > 1 else batch[0]
+        if together == 1:
+            return one(state, data, batch)
+        return jax.lax.scan(lambda s, batch: (one(s, data, batch), None), state, batch)[0]
 
-        return jax.lax.scan(body, state, batches, length=together)[0]
-
-    return one if together == 1 else many
+    return run
 
 
 def compile_step(

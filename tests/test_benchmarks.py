@@ -42,6 +42,14 @@ def test_data(run: Callable) -> None:
         assert all(value > 0 for key, value in row.items() if key.endswith("per_second"))
 
 
+def test_minatar(run: Callable) -> None:
+    result = run("benchmarks.minatar", "--num_steps=3000", "--pretrain_steps=20")
+    assert result.returncode == 0, result.stderr
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row["case"] for row in rows] == ["pvn.collect", "pvn.pretrain", "pvn.evaluate"]
+    assert all(row["seconds"] > 0 for row in rows)
+
+
 def test_sizing(run: Callable) -> None:
     result = run("benchmarks.sizing", "--widths=1", "--encoders=nature", "--batch_sizes=32")
     assert result.returncode == 0, result.stderr

@@ -5,7 +5,7 @@ NumPy draws them from Philox4x64-10 (Salmon et al. 2011, "Parallel random number
 integers by default, so a 64-bit word is two of 32 bits here.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -65,12 +65,17 @@ def _philox(seed: jax.Array, step: jax.Array, num_blocks: int) -> jax.Array:
     # NumPy counts before it draws, so the first block has the number 1.
     block = _Word(zeros, jnp.arange(1, num_blocks + 1, dtype=jnp.uint32))
     counter = (block, zero, zero, _Word(zeros, zeros + step.astype(jnp.uint32)))
-    key0, key1 = _Word(seed[0], seed[1]), _word(0)
-    for _ in range(_ROUNDS):
+
+    def one_round(_: int, state: Any) -> Any:
+        counter, key0, key1 = state
         high0, low0 = _long_product(counter[0], _word(_MULTIPLIERS[0]))
         high1, low1 = _long_product(counter[2], _word(_MULTIPLIERS[1]))
         counter = (high1 ^ counter[1] ^ key0, low1, high0 ^ counter[3] ^ key1, low0)
-        key0, key1 = _add(key0, _word(_KEY_STEPS[0])), _add(key1, _word(_KEY_STEPS[1]))
+        return counter, _add(key0, _word(_KEY_STEPS[0])), _add(key1, _word(_KEY_STEPS[1]))
+
+    # Without a loop XLA would compute the first rounds many times over on a CPU.
+    keys = _Word(seed[0], seed[1]), _word(0)
+    counter, _, _ = jax.lax.fori_loop(0, _ROUNDS, one_round, (counter, *keys))
     halves = [half for word in counter for half in (word.low, word.high)]
     return jnp.stack(halves, axis=1).ravel()
 
@@ -95,7 +100,6 @@ def uniform_indices(seed: jax.Array, step: jax.Array, batch_size: int, num_items
     # chance below 1e-20.
     draws = _philox(seed, step, -(-(2 * batch_size + 64) // 8))
     index, rest = _product(draws, jnp.uint32(num_items))
-    accepted = rest >= np.uint32(2**32 % num_items)
-    place = jnp.where(accepted, jnp.cumsum(accepted) - 1, batch_size)
-    batch = jnp.zeros(batch_size, jnp.uint32).at[place].set(index, mode="drop")
-    return batch.astype(jnp.int32)
+    rejected = rest < np.uint32(2**32 % num_items)
+    first = jnp.argsort(rejected, stable=True)[:batch_size]
+    return index[first].astype(jnp.int32)

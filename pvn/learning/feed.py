@@ -46,8 +46,8 @@ class Resident(NamedTuple):
     seed: Any  # of the draws, see `split_seed`
 
 
-def drawn(data: Resident, step: jax.Array, batch_size: int, axis_name: str | None) -> FrameBatch:
-    """Draws the batch of a step, with places. Runs on the device.
+def draw(data: Resident, step: jax.Array, batch_size: int, axis_name: str | None) -> jax.Array:
+    """The numbers of the transitions of a step's batch: int32 [b], on the device.
 
     Args:
       data: of the run.
@@ -56,8 +56,13 @@ def drawn(data: Resident, step: jax.Array, batch_size: int, axis_name: str | Non
       axis_name: the axis over which batches are split: this device gets its rows; None: all rows.
     """
     number = uniform_indices(data.seed, step, batch_size, len(data.transitions.a_tm1))
-    if axis_name is not None:
-        number = number.reshape(jax.lax.axis_size(axis_name), -1)[jax.lax.axis_index(axis_name)]
+    if axis_name is None:
+        return number
+    return number.reshape(jax.lax.axis_size(axis_name), -1)[jax.lax.axis_index(axis_name)]
+
+
+def take(data: Resident, number: jax.Array) -> FrameBatch:
+    """The batch of the transitions with these numbers, int32 [b]; with places."""
     return FrameBatch(*(None if x is None else x[number] for x in data.transitions))
 
 

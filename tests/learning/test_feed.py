@@ -11,7 +11,7 @@ from pvn.data.sampler import Sampler, uniform_indices
 from pvn.data.schedule import make_schedule
 from pvn.data.store import Rows
 from pvn.data.transitions import Transitions, find_transitions
-from pvn.learning.feed import DeviceFrames, Feed, Resident, drawn, to_transition
+from pvn.learning.feed import DeviceFrames, Feed, Resident, draw, take, to_transition
 from pvn.learning.parallel import make_parallel
 from pvn.types import ATARI, FrameBatch
 
@@ -145,7 +145,7 @@ def test_a_device_draws_the_batches_of_the_host(
     everything = everything._replace(places=buffer.all_places())
 
     def two_steps(step: jax.Array, data: Resident) -> Any:
-        batches = [drawn(data, at, 8, axis_name) for at in (step, step + 1)]
+        batches = [take(data, draw(data, at, 8, axis_name)) for at in (step, step + 1)]
         return step, [to_transition(ATARI, data.frames, batch) for batch in batches]
 
     compiled = parallel.compile(two_steps, donate=False)
