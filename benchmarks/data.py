@@ -6,8 +6,9 @@ Prints one JSON line for each case. The data are random play of a game. Conversi
 from Dopamine logs, RLDS and upstream RLDS files, all made here from the same frames. Its limits
 (`floor_...`) are decompressing one stream, decoding PNGs on all cores and compressing with zstd.
 Sampling is in transitions/s with batch 256: from all data in memory, from a rotating quarter, and
-from device memory. Its limits are copying the same bytes, and decoding zstd in frames/s, because a
-rotating buffer decodes one frame for each transition that is drawn.
+from device memory, where the host or the device draws. Its limits are copying the same bytes, and
+decoding zstd in frames/s, because a rotating buffer decodes one frame for each transition that is
+drawn.
 """
 
 import functools
@@ -223,26 +224,28 @@ def sampling(path: str, share: float | None, on_device: bool, draws: bool = Fals
         steps = iter(range(2**62))
         return lambda: [buffer.batch(next(steps)) for _ in range(BATCHES_A_CALL)]
     parallel, _ = make_parallel(jax.devices()[:1])
-    everything = None
-    if draws:
-        everything = transitions.without_frames(transitions.start)
-        everything = everything._replace(places=buffer.all_places())
     feed = Feed(
-        buffer, parallel, start=0, num_steps=2**62, on_device=True, transitions=everything
+        buffer, parallel, start=0, num_steps=2**62, on_device=True, device_draws=draws
     ).__enter__()
     for _ in feed.fill():
         pass
+    batches = iter(feed)
     if draws:
+        next(batches)  # copies to the device
         step = jax.jit(
             lambda data, step: to_transition(
                 observation, data.frames, take(data, draw(data, step, BATCH, None))
             )
         )
         numbers = itertools.count()
-        return lambda: [step(feed.arrays, np.int32(next(numbers))) for _ in range(BATCHES_A_CALL)]
-    batches, stacked = iter(feed), jax.jit(functools.partial(to_transition, observation))
+        return lambda: [
+            jax.block_until_ready(step(feed.arrays, np.int32(next(numbers))))
+            for _ in range(BATCHES_A_CALL)
+        ]
+    stacked = jax.jit(functools.partial(to_transition, observation))
     return lambda: [
-        stacked(feed.arrays, batch) for batch in itertools.islice(batches, BATCHES_A_CALL)
+        jax.block_until_ready(stacked(feed.arrays, batch))
+        for batch in itertools.islice(batches, BATCHES_A_CALL)
     ]
 
 

@@ -26,6 +26,7 @@ _TASKS = flags.DEFINE_list("tasks", "100,1000,10000", "Numbers of tasks, the sma
 
 # glibc then asks Linux for huge pages where it allocates much memory.
 HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+SMALL_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}
 
 KINDS = {"pvn": ours, "huge_pages": ours, "all_values": all_values}
 
@@ -48,8 +49,10 @@ def main() -> int:
                 cases[f"{kind}:{number}"] = functools.partial(
                     make, _ENCODER.value, number, batch_size
                 )
-        huge = {name: HUGE_PAGES for name in cases if name.startswith("huge_pages:")}
-        measured = measure(cases, _ROUNDS.value, huge)
+        pages = {
+            name: HUGE_PAGES if name.startswith("huge_pages:") else SMALL_PAGES for name in cases
+        }
+        measured = measure(cases, _ROUNDS.value, pages)
         bandwidth = ADDED_BYTES / measured["memory"].seconds
         for name in list(cases)[1:]:
             kind, text = name.split(":")

@@ -74,9 +74,11 @@ def _take_turns(connection: Connection, make: Callable[[], Call]) -> None:
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     ours = dict(os.environ)
     os.environ.update(variables)
-    yield
-    os.environ.clear()
-    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(ours)
 
 
 def measure(

@@ -1,4 +1,4 @@
-"""How long the three commands of MinAtar take that the README shows, with start and compilation.
+"""How long collecting, pretraining and evaluating on MinAtar take, with start and compilation.
 
     python -m benchmarks.minatar [--num_steps=100000] [--pretrain_steps=10000]
 

@@ -22,7 +22,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.dataset_weights = ()  # of the draws, for each dataset; (): uniform over transitions
     config.data_memory_gib = 0.0  # memory of a buffer that moves through the data; 0: all data
     config.data_reuse = 1.0  # mean number of times that a transition is drawn each time it is read
-    # Where the data are: host, device (the step gathers its batch), auto (on the device if it is an
+    # Where the frames are: host, device (gathered in the step), auto (on the device if it is an
     # accelerator whose memory holds them twice).
     config.data_residency = "auto"
 

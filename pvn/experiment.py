@@ -1,6 +1,5 @@
 """A pretraining experiment: the checked config and the objects it names. Writes nothing."""
 
-import os
 from typing import Any, NamedTuple
 
 import jax
@@ -29,7 +28,6 @@ from pvn.indicators.indicator import NO_TASKS, Indicator
 from pvn.indicators.packed import response_columns
 from pvn.indicators.registry import INDICATORS, make_indicator
 from pvn.indicators.standardised import CUMULANTS
-from pvn.learning.draws import MOST_ITEMS
 from pvn.learning.optimizers import OPTIMIZERS
 from pvn.learning.parallel import check_divides
 from pvn.learning.target_policies import TARGET_POLICIES
@@ -42,6 +40,7 @@ from pvn.networks.proto_value import (
     make_proto_value_network,
 )
 from pvn.plugins import is_plugin
+from pvn.residency import device_memory, devices_draw, frames_on_device, machine_memory
 from pvn.types import ObservationSpec
 
 FIELDS = {
@@ -101,17 +100,12 @@ class Experiment(NamedTuple):
     network: ProtoValueNetwork | Network  # a plain one with inverse dynamics
     indicator: Indicator  # NO_TASKS with inverse dynamics
     on_device: bool  # whether the frames are in device memory
+    device_draws: bool  # whether the devices draw the batches, and have all that these need
 
     @property
     def cached(self) -> bool:
         """Whether the responses of the tasks are computed once for each state."""
         return self.config.responses == "cached" and self.indicator.num_tasks > 0
-
-    @property
-    def draws_on_device(self) -> bool:
-        """Whether the devices draw the batches: all data are in their memory, drawn uniformly."""
-        uniform = not self.schedule.moves and not self.config.dataset_weights
-        return self.on_device and uniform and self.transitions.num_transitions <= MOST_ITEMS
 
     @property
     def packed(self) -> bool:
@@ -179,12 +173,11 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
         if what := unfinished(read_attributes(path)):
             console.say(f"warning: dataset {path}: {what}")
     transitions = transitions_of(dataset, max(c.discount) if c.loss == "monte_carlo" else None)
-    memory = _device_memory(jax.local_devices()[0])
+    memory = device_memory(jax.local_devices()[0])
     on_device = frames_on_device(
         c.data_residency,
         devices[0].platform,
-        data_bytes=transitions.num_rows * observation.frame_bytes
-        + transitions.num_transitions * _transition_bytes(c, indicator, observation),
+        frame_bytes=transitions.num_rows * observation.frame_bytes,
         memory=memory,
         limited=c.data_memory_gib > 0,
     )
@@ -194,7 +187,7 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
         batch_size=c.batch_size,
         row_bytes=observation.frame_bytes + _response_bytes(c, indicator),
         budget=int(c.data_memory_gib * 2**30) or None,
-        memory=(memory if c.data_residency == "device" else 0) or _host_memory(),
+        memory=(memory if c.data_residency == "device" else 0) or machine_memory(),
         reuse=c.data_reuse,
     )
     check_together(c, indicator, schedule, on_device, len(devices), len(dataset.paths))
@@ -210,9 +203,16 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
         if inverse
         else make_proto_value_network(encoder, c.num_tasks, num_actions)
     )
+    # Monte Carlo returns of many tasks are larger than the frames: they stay on the host.
+    uniform = not c.dataset_weights and c.loss != "monte_carlo"
     return Experiment(
         *(c, family, devices, dataset, transitions, schedule, encoder, network, indicator),
         on_device=on_device,
+        device_draws=on_device
+        and uniform
+        and devices_draw(
+            transitions, schedule, response_bytes=_response_bytes(c, indicator), memory=memory
+        ),
     )
 
 
@@ -221,14 +221,6 @@ def _response_bytes(c: ml_collections.FrozenConfigDict, indicator: Indicator) ->
         return 0
     columns, dtype = response_columns(indicator.num_tasks, indicator.binary)
     return columns * dtype.itemsize
-
-
-def _transition_bytes(
-    c: ml_collections.FrozenConfigDict, indicator: Indicator, observation: ObservationSpec
-) -> int:
-    """Bytes of a transition besides its frames, as `FrameBatch` holds it with places."""
-    returns = 4 * indicator.num_tasks if c.loss == "monte_carlo" else 0
-    return 4 * (observation.stack + 1) + 12 + _response_bytes(c, indicator) + returns
 
 
 def shapes_of_tasks(name: str, indicator: Indicator, example: Any) -> tuple[Any, Any]:
@@ -316,29 +308,3 @@ def keys_of(seed: int) -> tuple[jax.Array, jax.Array]:
     """The keys of the network's first parameters and of the tasks."""
     params_key, tasks_key = jax.random.split(jax.random.key(seed))
     return params_key, tasks_key
-
-
-def frames_on_device(
-    residency: str, platform: str, *, data_bytes: int, memory: int, limited: bool
-) -> bool:
-    """Whether the data are kept in device memory; the frames alone, if the host draws.
-
-    Args:
-      residency: auto: if the device is an accelerator, and they take at most half of its memory.
-      platform: of the devices.
-      data_bytes: of all frames, and of what else a device needs to draw.
-      memory: bytes of a device; 0: unknown.
-      limited: whether only a part of the data may be in memory, which `auto` keeps on the host.
-    """
-    if residency == "auto":
-        return platform != "cpu" and not limited and data_bytes <= memory // 2
-    return residency == "device"
-
-
-def _device_memory(device: jax.Device) -> int:
-    """Bytes of a device's memory that JAX may use; 0 if it does not say."""
-    return (device.memory_stats() or {}).get("bytes_limit", 0)
-
-
-def _host_memory() -> int:
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

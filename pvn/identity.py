@@ -25,12 +25,15 @@ MAY_CHANGE = (
 def check_same(e: Experiment) -> None:
     """Checks that all processes have the same config and the same columns of the dataset.
 
-    With `data_residency=auto`, also that they keep the frames in the same memory.
+    Also that they keep the frames in the same memory and draw in the same place: that depends on
+    the memory of their devices.
 
     Raises:
       UserError: this process differs from the first.
     """
-    config: list[Any] = [json.dumps([e.config.to_dict(), e.on_device], sort_keys=True).encode()]
+    config: list[Any] = [
+        json.dumps([e.config.to_dict(), e.on_device, e.device_draws], sort_keys=True).encode()
+    ]
     columns: list[Any] = [
         np.ascontiguousarray(column) for column in e.dataset.rows.columns.values()
     ]

@@ -30,14 +30,14 @@ class DeviceMemory(NamedTuple):
     diagnostics: int  # the transitions that they are computed on
     indicator: int  # frozen parameters; 0 if responses are cached
     frames: int  # 0 if they are on the host
-    transitions: int  # their columns, responses and returns; 0 if the host draws
+    transitions: int  # their columns and responses; 0 if the host draws
 
 
 class HostMemory(NamedTuple):
     """Bytes of the data in the memory of one process."""
 
     frames: int  # 0 if they are in device memory
-    responses: int  # of the buffered rows; if the devices draw, until these have them
+    responses: int  # of the buffered rows
     returns: int  # Monte Carlo
     columns: int
     read_ahead: int  # frames and responses
@@ -88,15 +88,19 @@ def device_memory(
     if e.on_device:
         arrays = jax.ShapeDtypeStruct((_buffer_rows(e), *e.observation.frame), jnp.uint8)
     frame_bytes, transition_bytes = num_bytes(arrays), 0
-    if e.draws_on_device:
+    if e.device_draws:
         everything = _batch(e, (e.transitions.num_transitions,), on_device=True)
-        transition_bytes = num_bytes(everything)
-        arrays = Resident(arrays, everything, jax.ShapeDtypeStruct((2,), jnp.uint32))
-        batch = ()
+        everything, responses = everything._replace(response_tm1=None), None
+        if e.cached:
+            columns, dtype = response_columns(e.indicator.num_tasks, e.packed)
+            responses = jax.ShapeDtypeStruct((_buffer_rows(e) - 1, columns), dtype)
+        transition_bytes = num_bytes((everything, responses))
+        seed = jax.ShapeDtypeStruct((2,), jnp.uint32)
+        arrays, batch = Resident(arrays, everything, responses, seed), ()
     diagnose = diagnostics_function(objective, e.encoder, indicator)
     drawn = _batch(e, (PROBE_TRANSITIONS,), on_device=False)
     probe = jax.eval_shape(lambda batch: to_transition(e.observation, (), batch), drawn)
-    step = step_function(e, indicator, objective, optimizers, None, together)
+    step = step_function(e, indicator, objective, optimizers, None, size, together)
     temporary = np.maximum(  # NaN if one is
         temporary_bytes(step, state, (frozen, arrays), batch, donate=(0,)),
         temporary_bytes(diagnose, state, frozen, probe),

@@ -21,7 +21,7 @@ With --dry_run it only does the first step, compiles a training step, and prints
 After SIGTERM or Ctrl-C it saves a checkpoint first; the exit status is then 143 or 130.
 
 On a cluster the command is one of several processes (`pvn.cluster`, docs/clusters.md). Each gathers
-its rows of every batch; the first alone writes the run directory.
+its rows of every batch, or its devices draw them; the first alone writes the run directory.
 """
 
 import contextlib
@@ -119,36 +119,25 @@ def feed_of(
     returns: float32 [N, T], Monte Carlo returns of all rows; None with the TD loss. together: steps
     of a dispatch.
     """
-    c, transitions, responses = e.config, e.transitions, tasks.responses
+    c = e.config
     weights = np.array(c.dataset_weights, np.float64)
-    everything = None
-    if e.draws_on_device:
-        row = transitions.start
-        everything = transitions.without_frames(
-            row,
-            None if responses is None else responses[:][row],
-            None if returns is None else returns[row],
-        )
-        responses = returns = None
     buffer = Buffer(
-        transitions,
+        e.transitions,
         e.schedule,
         Sampler(c.seed, c.batch_size, weights / weights.sum() if len(weights) else None),
         start=start,
         rows=parallel.rows(c.batch_size),
-        responses=responses,
+        responses=tasks.responses,
         returns=returns,
         on_host=not e.on_device,
         together=together,
     )
-    if everything:
-        everything = everything._replace(places=buffer.all_places())
     return Feed(
         *(buffer, parallel),
         start=start,
         num_steps=c.num_steps,
         on_device=e.on_device,
-        transitions=everything,
+        device_draws=e.device_draws,
     )
 
 

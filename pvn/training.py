@@ -1,5 +1,6 @@
 """What a config makes of training: optimisers, objective, first parameters, the compiled step."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -108,6 +109,7 @@ def step_function(
     objective: Objective,
     optimizers: Optimizers,
     axis_name: str | None,
+    batch_size: int,
     together: int = 1,
     warmup: bool = False,
 ) -> Callable[[TrainState, Any, Any], TrainState]:
@@ -119,6 +121,7 @@ def step_function(
       objective: what the network learns.
       optimizers: of the network and of the thresholds.
       axis_name: the axis over which batches are split, or None.
+      batch_size: of all devices on that axis.
       together: steps K of a call, which then gets batches [K, B, ...].
       warmup: whether these are warm-up steps.
     """
@@ -137,23 +140,37 @@ def step_function(
         axis_name=axis_name,
     )
 
-    def one(state: TrainState, data: Any, batch: Any) -> TrainState:
-        frozen, arrays = data
-        if e.draws_on_device:
-            arrays, batch = arrays.frames, take(arrays, batch)
-        return step(state, frozen, to_transition(e.observation, arrays, batch))
-
-    def run(state: TrainState, data: Any, batch: Any) -> TrainState:
-        if e.draws_on_device:
-            batch = jax.vmap(lambda step: draw(data[1], step, c.batch_size, axis_name))(
-                state.step + jnp.arange(together)
-            )
-            batch = batch if together > 1 else batch[0]
+    def repeat(
+        learn: Callable[[TrainState, Any], TrainState], state: TrainState, each: Any
+    ) -> TrainState:
         if together == 1:
-            return one(state, data, batch)
-        return jax.lax.scan(lambda s, batch: (one(s, data, batch), None), state, batch)[0]
+            return learn(state, each)
+        return jax.lax.scan(lambda state, one: (learn(state, one), None), state, each)[0]
 
-    return run
+    def given(state: TrainState, data: Any, batches: Any) -> TrainState:
+        frozen, frames = data
+        return repeat(
+            lambda state, batch: step(state, frozen, to_transition(e.observation, frames, batch)),
+            state,
+            batches,
+        )
+
+    def drawn(state: TrainState, data: Any, _: Any) -> TrainState:
+        frozen, resident = data
+        steps = state.step if together == 1 else state.step + jnp.arange(together)
+        one = functools.partial(draw, resident, batch_size=batch_size, axis_name=axis_name)
+        numbers = one(steps) if together == 1 else jax.vmap(one)(steps)
+        return repeat(
+            lambda state, number: step(
+                state,
+                frozen,
+                to_transition(e.observation, resident.frames, take(resident, number)),
+            ),
+            state,
+            numbers,
+        )
+
+    return drawn if e.device_draws else given
 
 
 def compile_step(
@@ -172,7 +189,12 @@ def compile_step(
     """
     warmup, training = (
         parallel.compile(
-            step_function(e, indicator, objective, optimizers, axis_name, together, warmup)
+            step_function(
+                *(e, indicator, objective, optimizers, axis_name),
+                batch_size=e.config.batch_size,
+                together=together,
+                warmup=warmup,
+            )
         )
         for warmup in (True, False)
     )

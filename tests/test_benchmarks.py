@@ -1,7 +1,11 @@
 """The benchmarks run and print all their lines. Speed is not tested."""
 
 import json
+import os
+import time
 from collections.abc import Callable
+
+from benchmarks.measure import measure
 
 
 def test_train_step(run: Callable) -> None:
@@ -27,6 +31,31 @@ def test_evaluate(run: Callable) -> None:
     rows = [json.loads(line) for line in result.stdout.splitlines()]
     assert [row["case"] for row in rows] == ["fqi", "dqn"]
     assert all(row["share_of_emulator"] > 0 for row in rows)
+
+
+def test_heads(run: Callable) -> None:
+    flags = ("--tasks=10,20", "--batch_sizes=4", "--rounds=1")
+    result = run("benchmarks.heads", *flags)
+    assert result.returncode == 0, result.stderr
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    kinds = ["pvn", "huge_pages", "all_values"]
+    assert [(row["case"], row["num_tasks"]) for row in rows] == [
+        (kind, count) for kind in kinds for count in (10, 20)
+    ]
+    assert [rows[0]["times_first"], rows[2]["times_first"]] == [1, 1]
+
+
+def _reports_a_variable() -> Callable[[], object]:
+    assert os.environ.get("PVN_TEST_CASE") in (None, "own")
+    pause = 0.05 if os.environ.get("PVN_TEST_CASE") else 0.001
+    return lambda: time.sleep(pause)
+
+
+def test_a_case_has_an_environment_of_its_own() -> None:
+    cases = dict.fromkeys(("plain", "own"), _reports_a_variable)
+    found = measure(cases, 1, {"own": {"PVN_TEST_CASE": "own"}})
+    assert found["own"].seconds > 0.05 > found["plain"].seconds
+    assert "PVN_TEST_CASE" not in os.environ
 
 
 def test_data(run: Callable) -> None:

@@ -31,7 +31,10 @@ def other(run: Callable, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def metrics(workdir: Path) -> list[dict[str, float]]:
+Rows = list[dict[str, float]]
+
+
+def metrics(workdir: Path) -> Rows:
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     return [{k: v for k, v in row.items() if k not in TIMING} for row in rows]
 
@@ -66,26 +69,35 @@ def test_resumed_and_on_the_device_it_is_the_same_run(
 def test_all_in_device_memory_is_the_same_on_several_devices(
     run: Callable, minatar: Path, tmp_path: Path
 ) -> None:
-    found = []
-    for residency, together in (("host", 1), ("device", 1), ("device", 8)):
-        workdir = tmp_path / f"{residency}_{together}"
+    def steps(name: str, residency: str, together: int, num_steps: int = 40) -> Rows:
         result = run(
             "pvn.pretrain",
             f"--config.dataset={minatar}",
             "--config.encoder=minatar",
             *TINY,
             "--config.data_memory_gib=0",
-            "--config.num_steps=40",
+            f"--config.num_steps={num_steps}",
             f"--config.data_residency={residency}",
             f"--config.steps_together={together}",
-            f"--workdir={workdir}",
+            f"--workdir={tmp_path / name}",
             virtual_devices=2,
         )
         assert result.returncode == 0, result.stderr
-        found.append(metrics(workdir))
-    assert found[0] == found[1]
-    assert [row.keys() for row in found[2]] == [row.keys() for row in found[0]]
-    for together, alone in zip(found[2], found[0], strict=True):  # sums in another order
+        return metrics(tmp_path / name)
+
+    host = steps("host", "host", 1)
+    assert steps("device", "device", 1) == host
+    steps("resumed", "host", 1, num_steps=20)
+    steps("resumed", "device", 1)
+    resumed, expected = (
+        load_file(tmp_path / name / "features" / "model.safetensors")
+        for name in ("resumed", "host")
+    )
+    for name, value in expected.items():
+        np.testing.assert_array_equal(resumed[name], value)
+    several = steps("several", "device", 8)
+    assert [row.keys() for row in several] == [row.keys() for row in host]
+    for together, alone in zip(several, host, strict=True):  # sums in another order
         assert together == pytest.approx(alone, rel=1e-4, abs=1e-6)
 
 

@@ -181,7 +181,8 @@ def test_options_change_the_sizes(dataset: Path) -> None:
     on_device = size_run(experiment(dataset, data_residency="device"))
     assert (on_device.device.frames, on_device.host.frames) == (3001 * FRAME, 0)
     assert on_device.device.batch == 0
-    assert on_device.device.transitions == 2999 * (5 * 4 + 12 + BITS)
+    assert on_device.device.transitions == 2999 * (5 * 4 + 12) + 3000 * BITS
+    assert on_device.host.responses == base.host.responses
     host_draws = size_run(experiment(dataset, data_residency="device", dataset_weights=(1.0,)))
     assert host_draws.device.batch == base.device.batch - 32 * 5 * (FRAME - 4)
     assert (host_draws.device.frames, host_draws.device.transitions) == (3001 * FRAME, 0)
@@ -192,6 +193,20 @@ def test_options_change_the_sizes(dataset: Path) -> None:
     returns = size_run(experiment(dataset, loss="monte_carlo"))
     assert (returns.host.returns, returns.flop.target) == (3000 * T * 4, 0)
     assert returns.device.batch == base.device.batch + 32 * 4 * T
+
+
+def test_a_device_that_draws_computes_its_share_of_the_batch(minatar: Path) -> None:
+    one, two = (
+        size_run(
+            experiment(
+                minatar, encoder="minatar", batch_size=1024, num_devices=count,
+                data_residency="device",
+            )
+        ).device
+        for count in (1, 2)
+    )  # fmt: skip
+    assert one.transitions == two.transitions > 0
+    assert 0.4 * one.temporary < two.temporary < 0.7 * one.temporary
 
 
 @pytest.mark.usefixtures("not_compiled")

@@ -6,9 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from pvn.experiment import frames_on_device
 from pvn.identity import identity_of, upgrade_identity
 from pvn.indicators.tasks import Tasks
+from pvn.residency import frames_on_device
 from pvn.training import initial_params, steps_together
 from tests.experiments import experiment
 
@@ -54,7 +54,9 @@ def test_steps_together(dataset: Path, fields: dict, start: int, together: int) 
 
 def test_where_the_frames_are() -> None:
     def found(residency: str, platform: str, memory: int, limited: bool = False) -> bool:
-        return frames_on_device(residency, platform, data_bytes=100, memory=memory, limited=limited)
+        return frames_on_device(
+            residency, platform, frame_bytes=100, memory=memory, limited=limited
+        )
 
     assert found("auto", "gpu", 200)
     assert not found("auto", "gpu", 199)

@@ -15,8 +15,8 @@ One of several processes gathers some rows of each batch, and buffers the lanes 
 
 The frames of the buffer are on the host or on a device. On the host, `Buffer.batch` gathers them.
 For a device, `Buffer.writes` yields the rows to write, and `Buffer.places` gives the buffer rows of
-a batch's frames. The buffer ends with one more row, of zeros. It is place -1, and stands for all
-frames outside an episode.
+a batch's frames. A device that draws has `Buffer.everything` instead. The buffer ends with one more
+row, of zeros. It is place -1, and stands for all frames outside an episode.
 """
 
 import itertools
@@ -220,14 +220,18 @@ class Buffer:
         frames = memory if self.together > 1 else memory[0]
         return _stacked(batches)._replace(frames=frames, places=None)
 
-    def all_places(self) -> np.ndarray:
-        """The places of the frames of all M transitions, int32 [M, S + 1].
+    def everything(self) -> tuple[FrameBatch, np.ndarray | None]:
+        """All M transitions as one batch, with places; and the responses [R, ...] by place.
 
-        The schedule must not move: one block has all the data.
+        For devices that draw, and have the frames. So the batch has no responses: that of a
+        transition is at the place of its row. The schedule must not move: one block has all the
+        data. Call it after all `writes`.
         """
+        assert not self._schedule.moves
         row, groups = self._transitions.start, self._transitions.groups
         shift = self._offset[:, 0] - self._first[:, 0]  # of the rows of each dataset
-        return self._frame_places(row, row + np.repeat(shift, np.diff(groups)))
+        places = self._frame_places(row, row + np.repeat(shift, np.diff(groups)))
+        return self._transitions.without_frames(row)._replace(places=places), self._responses
 
     def _places(self, step: int) -> FrameBatch:
         row, at = self._draw(step)

@@ -96,7 +96,7 @@ def uniform_indices(seed: jax.Array, step: jax.Array, batch_size: int, num_items
     """
     assert 0 < num_items <= MOST_ITEMS
     # A draw u gives u * num_items >> 32, and is rejected if the low half of the product is below
-    # 2^32 mod num_items: less than a quarter of the draws. B of 2 B + 64 are accepted but for a
+    # 2^32 mod num_items: at most a fifth of the draws. B of 2 B + 64 are accepted but for a
     # chance below 1e-20.
     draws = _philox(seed, step, -(-(2 * batch_size + 64) // 8))
     index, rest = _product(draws, jnp.uint32(num_items))

@@ -41,8 +41,9 @@ def to_transition(observation: ObservationSpec, arrays: Any, batch: FrameBatch) 
 class Resident(NamedTuple):
     """All data of a run, in the memory of a device."""
 
-    frames: Any  # uint8 [R, *frame], whose last row is zeros
+    frames: Any  # uint8 [R + 1, *frame], whose last row is zeros
     transitions: FrameBatch  # all M transitions as one batch, with the places of their frames
+    responses: Any  # [R, ...], by place; None: not cached
     seed: Any  # of the draws, see `split_seed`
 
 
@@ -63,7 +64,11 @@ def draw(data: Resident, step: jax.Array, batch_size: int, axis_name: str | None
 
 def take(data: Resident, number: jax.Array) -> FrameBatch:
     """The batch of the transitions with these numbers, int32 [b]; with places."""
-    return FrameBatch(*(None if x is None else x[number] for x in data.transitions))
+    batch = FrameBatch(*(None if x is None else x[number] for x in data.transitions))
+    if data.responses is None:
+        return batch
+    assert batch.places is not None
+    return batch._replace(response_tm1=data.responses[batch.places[:, -2]])  # at row i
 
 
 def _write(frames: jax.Array, at: jax.Array, rows: jax.Array) -> jax.Array:
@@ -118,7 +123,7 @@ class Feed:
         start: int,
         num_steps: int,
         on_device: bool,
-        transitions: FrameBatch | None = None,
+        device_draws: bool = False,
     ):
         """Prepares the feed; nothing is read yet.
 
@@ -130,16 +135,16 @@ class Feed:
           start: the first step, counted from 0.
           num_steps: of the whole run.
           on_device: keep the frames in device memory.
-          transitions: all of them, with the buffer's `all_places`: the devices draw. The buffer
-            must not move then, and the sampler must have no shares.
+          device_draws: the devices draw. They must have the frames, the buffer must not move, the
+            sampler have no shares, and there are no Monte Carlo returns.
         """
+        assert not device_draws or (on_device and buffer.sampler.shares is None)
         self._buffer, self._parallel, self._start = buffer, parallel, start
         self._device: DeviceFrames | None = None
         if on_device:
             self._device = DeviceFrames(parallel, buffer.num_rows, buffer.write_rows, buffer.frame)
-        self._drawn: tuple[Any, Any] | None = None  # the other fields of `Resident`
-        if transitions is not None:
-            self._drawn = parallel.replicate((transitions, split_seed(buffer.sampler.seed)))
+        self._device_draws = device_draws
+        self._drawn: tuple[Any, ...] = ()  # the other fields of `Resident`
         self._prefetch = Prefetch(map(self._make, range(start, num_steps, buffer.together)))
         self._filled = False
 
@@ -182,7 +187,7 @@ class Feed:
             yield len(write.frames)
 
     def _make(self, step: int) -> tuple[list[Write], Any]:
-        if self._drawn:
+        if self._device_draws:
             return [], ()
         axis = 1 if self._buffer.together > 1 else 0
         if self._device is None:
@@ -192,6 +197,9 @@ class Feed:
 
     def __iter__(self) -> Iterator[Any]:
         self._filled = True
+        if self._device_draws:
+            seed = split_seed(self._buffer.sampler.seed)
+            self._drawn = self._parallel.replicate((*self._buffer.everything(), seed))
         for writes, batch in self._prefetch.__enter__():
             for write in writes:
                 assert self._device

@@ -16,9 +16,10 @@ on_device = jax.jit(uniform_indices, static_argnums=(2, 3))
 @given(
     seed=st.integers(0, 2**64 - 1),
     step=st.integers(0, 2**31 - 1),
-    # Few, because each pair is compiled. Of 3 * 2**28 items, a quarter of the draws is rejected.
+    # Few, because each pair is compiled. Of 858,993,460 items a fifth of the draws is rejected, the
+    # largest part; of a power of two none is.
     batch_size=st.sampled_from([1, 32, 250]),
-    num_items=st.sampled_from([1, 3, 85_309, 3 * 2**28, MOST_ITEMS]),
+    num_items=st.sampled_from([1, 3, 85_309, 858_993_460, MOST_ITEMS]),
 )
 def test_a_device_draws_the_numbers_of_the_host(
     seed: int, step: int, batch_size: int, num_items: int

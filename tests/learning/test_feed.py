@@ -140,18 +140,17 @@ def test_a_device_draws_the_batches_of_the_host(
         0, transitions, batch_size=8, row_bytes=7056, budget=None, memory=2**60, reuse=1.0
     )
     responses = np.random.default_rng(1).integers(0, 256, (960, 3), np.uint8)
-    buffer = Buffer(transitions, schedule, Sampler(3, 8), start=2, on_host=False, together=2)
-    everything = transitions.without_frames(transitions.start, responses[transitions.start])
-    everything = everything._replace(places=buffer.all_places())
+    buffer = Buffer(
+        transitions, schedule, Sampler(3, 8),
+        start=2, responses=responses, on_host=False, together=2,
+    )  # fmt: skip
 
     def two_steps(step: jax.Array, data: Resident) -> Any:
         batches = [take(data, draw(data, at, 8, axis_name)) for at in (step, step + 1)]
         return step, [to_transition(ATARI, data.frames, batch) for batch in batches]
 
     compiled = parallel.compile(two_steps, donate=False)
-    with Feed(
-        buffer, parallel, start=2, num_steps=8, on_device=True, transitions=everything
-    ) as feed:
+    with Feed(buffer, parallel, start=2, num_steps=8, on_device=True, device_draws=True) as feed:
         assert sum(feed.fill()) == feed.num_rows
         for step, batch in zip((2, 4, 6), feed, strict=True):
             assert batch == ()
