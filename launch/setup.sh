@@ -16,8 +16,9 @@ setup() {
   if ! cmp -s requirements.txt .venv/installed-requirements.txt; then
     echo "installing requirements.txt into .venv" >&2
     # An interrupted venv may lack pip. It is then made again.
-    "$python" -m pip --version >/dev/null 2>&1 || "$base" -m venv --clear .venv
-    "$python" -m pip install --quiet --disable-pip-version-check -r requirements.txt
+    "$python" -m pip --version >/dev/null 2>&1 || "$base" -m venv --clear .venv ||
+      return
+    "$python" -m pip install --quiet --disable-pip-version-check -r requirements.txt || return
     cp requirements.txt .venv/installed-requirements.txt
   fi
 }

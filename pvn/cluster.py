@@ -60,6 +60,10 @@ def find_cluster(environment: Mapping[str, str]) -> Cluster | None:
     if all(name in environment for name in _JAX):
         address, count, index = (environment[name] for name in _JAX)
         return _explicit("jax", address, _integer(_JAX[1], count), _integer(_JAX[2], index))
+    for name in _JAX[1:]:
+        if name in environment:
+            missing = next(name for name in _JAX if name not in environment)
+            raise UserError(f"{missing}: is not set, but {name} is; expected all of {', '.join(_JAX)}")
     if _integer("SLURM_STEP_NUM_TASKS", environment.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
         arguments: dict[str, Any] = {"cluster_detection_method": "slurm"}
         if re.fullmatch(r"1(\(x\d+\))?", environment.get("SLURM_STEP_TASKS_PER_NODE", "")):

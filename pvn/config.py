@@ -116,10 +116,39 @@ def define_steps(name: str, help_text: str) -> flags.FlagHolder[Any]:
     return flags.DEFINE(_StepsParser(name), name, None, help_text)
 
 
-def unreadable_config(error: OSError) -> str:
-    """The message for ml_collections' error about a file. It is raised when the config is used."""
-    *_, file, _ = (line.strip() for line in str(error).strip().splitlines())
-    return f"--config={file}: cannot be loaded, expected a Python file with get_config()"
+def values_of(config: Any) -> dict[str, Any]:
+    """The fields of --config by name; a section is a dictionary.
+
+    Raises:
+      UserError: the file cannot be loaded. ml_collections says so when the config is used.
+    """
+    try:
+        return dict(config.to_dict())
+    except (OSError, AttributeError):
+        raise UserError(_file_error(sys.argv)) from None
+
+
+def _config_file(argv: Sequence[str]) -> str:
+    _, equals, file = argv[1].partition("=")  # `define_config` puts --config first
+    return file if equals else argv[2]
+
+
+def _file_error(argv: Sequence[str]) -> str | None:
+    """What is wrong with the file of --config; None if it can be loaded."""
+    file = _config_file(argv)
+    try:
+        flags.FLAGS["config"].parser.parse(file).to_dict()
+        return None
+    except SyntaxError as error:
+        return f"--config={error.filename}: line {error.lineno} is not Python, {error.msg}"
+    except OSError as error:
+        reason = str(error.__cause__ or error).splitlines()[-1].strip()
+    except Exception as error:  # whatever the file raises
+        reason = repr(error)
+    return (
+        f"--config={file}: cannot be loaded ({reason}), expected a Python file whose get_config() "
+        "returns an ml_collections.ConfigDict"
+    )
 
 
 def name_in(config: ml_collections.ConfigDict, field: str, expected: Field) -> str:
@@ -128,11 +157,7 @@ def name_in(config: ml_collections.ConfigDict, field: str, expected: Field) -> s
     Raises:
       UserError: as in `check_config`, but only for this field.
     """
-    try:
-        given = config.to_dict().get(field)
-    except OSError as error:
-        raise UserError(unreadable_config(error)) from None
-    return str(check_field(f"config.{field}", given, expected))
+    return str(check_field(f"config.{field}", values_of(config).get(field), expected))
 
 
 def flag_error(error: Exception, argv: Sequence[str]) -> str:
@@ -142,10 +167,8 @@ def flag_error(error: Exception, argv: Sequence[str]) -> str:
     """
     text = str(error.args[0] if error.args else error).strip()
     lines = [line.strip() for line in text.splitlines()]
-    if isinstance(error, OSError):
-        return unreadable_config(error)
-    if isinstance(error, SyntaxError):
-        return f"--config={error.filename}: line {error.lineno} is not Python, {error.msg}"
+    if "config" in flags.FLAGS and (line := _file_error(argv)):
+        return line
     if isinstance(error, AttributeError | KeyError):  # a config field that does not exist
         name, *_ = re.findall(r"\w+", text)
         hint = re.search(r'mean "(\w+)"', text)
@@ -157,8 +180,7 @@ def flag_error(error: Exception, argv: Sequence[str]) -> str:
 
 def _missing_field(argv: Sequence[str]) -> str | None:
     """The first field on the command line that the config lacks, such as `config.dqn.rat`."""
-    file = argv[1].partition("=")[2] or argv[2]  # `define_config` puts --config first
-    config = flags.FLAGS["config"].parser.parse(file)
+    config = flags.FLAGS["config"].parser.parse(_config_file(argv))
     for word in argv:
         name = word.partition("=")[0].lstrip("-").removeprefix("no")
         if not word.startswith("-") or not name.startswith("config."):
@@ -182,10 +204,7 @@ def check_config(
       UserError: a field is missing, unknown, of a wrong type or out of range. The message names the
         first such field.
     """
-    try:
-        values = config.to_dict()
-    except OSError as error:
-        raise UserError(unreadable_config(error)) from None
+    values = values_of(config)
     for name, field in fields.items():
         if isinstance(field, Field):
             if name not in values:

@@ -138,16 +138,23 @@ def progress(
     """A progress bar with rate and ETA on stderr. It is hidden if stderr is not a terminal.
 
     The variable PVN_PROGRESS_SECONDS shows it in a file too, and sets the time between its lines.
+
+    Raises:
+      UserError: that variable is not a number.
     """
-    seconds = os.environ.get("PVN_PROGRESS_SECONDS")
+    text = os.environ.get("PVN_PROGRESS_SECONDS")
+    try:
+        seconds = float(text or 0.5)
+    except ValueError:
+        raise UserError(f"PVN_PROGRESS_SECONDS={text}: expected a number of seconds") from None
     return tqdm(
         total=total,
         initial=initial,
         unit=f" {unit}",
         desc=description,
-        disable=hidden or (None if seconds is None else False),
+        disable=hidden or (None if text is None else False),
         dynamic_ncols=True,
-        mininterval=float(seconds or 0.5),
+        mininterval=seconds,
     )
 
 

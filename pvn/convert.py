@@ -6,7 +6,7 @@ r"""Converts public datasets to the format of pvn, and datasets of pvn to Dopami
 
 Sources: `dopamine` (DIR holds {Game}/{run}/replay_logs), `rlds` (DIR is the TFDS data_dir, which
 holds rlu_atari_checkpoints_ordered) and `rlds_raw` (DIR holds {Game}/run_{r}-...). Files are
-streamed and need about 1 GiB of memory. After an interruption, the same command continues at the
+streamed and need half a GiB of memory. After an interruption, the same command continues at the
 first file that is not stored. The result is the same, byte for byte.
 """
 
@@ -35,6 +35,7 @@ from pvn.formats.dopamine import find_windows
 from pvn.formats.dopamine_writer import plan_windows, write_window
 from pvn.formats.findings import Findings
 from pvn.formats.inputs import CorruptError, InputFile, Inputs, Selection
+from pvn.types import ATARI
 
 _SOURCE = flags.DEFINE_enum("source", None, ["dopamine", "rlds", "rlds_raw"], "Format to read.")
 _TO = flags.DEFINE_enum("to", None, ["dopamine"], "Format to write --dataset in, to --path.")
@@ -273,7 +274,15 @@ def _say_result(writer: DatasetWriter, findings: Findings, *, stopped: bool) -> 
 
 def export_dataset() -> int:
     """--to=dopamine: writes --dataset as the logs of run --runs to --path. Returns 0."""
+    for flag in (_GAME, _CHECKPOINTS, _SPLIT):
+        if flag.value is not None:
+            raise UserError(f"--{flag.name}: goes with --source, not with --to")
     dataset = open_dataset(_DATASET.value)
+    if dataset.rows.observation != ATARI:
+        raise UserError(
+            f"dataset {_DATASET.value}: is of {dataset.attributes['game']}, expected a game of the "
+            "Atari 2600, as the format holds no others"
+        )
     runs = parse_numbers("runs", _RUNS.value, 1)
     if len(runs) > 1:
         raise UserError(f"--runs={_RUNS.value}: expected one run to write")
@@ -298,10 +307,6 @@ def export_dataset() -> int:
 def main() -> int:
     if (_SOURCE.value is None) == (_TO.value is None):
         raise UserError("--source, --to: expected one of them")
-    if _PATH.value.startswith("gs:"):
-        raise UserError(
-            f"--path={_PATH.value}: expected a local folder; only --dataset may be gs://"
-        )
     return import_dataset() if _SOURCE.value else export_dataset()
 
 

@@ -7,6 +7,7 @@ import atexit
 import contextlib
 import errno
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -22,30 +23,41 @@ from pvn.paths import is_remote
 _RETRIES = {"max_retries": 8, "initial_delay": "500ms", "max_delay": "8s"}
 PATIENCE_SECONDS = 300.0  # for any operation
 ANSWER_SECONDS = 60.0  # for one small object, from a server that may not answer at all
+_DETAILS = re.compile(r" \[\w+='.*", re.DOTALL)  # that tensorstore adds to a message
 _TOGETHER = 16  # objects that are transferred at the same time
 
 
 def store_spec(path: str | Path) -> dict[str, Any]:
-    """tensorstore's spec of a folder. path: local, or `gs://bucket/path`."""
+    """tensorstore's spec of a folder. path: local, or `gs://bucket/path`.
+
+    Raises:
+      UserError: the path is not UTF-8.
+    """
     text = str(path).rstrip("/") + "/"
     if is_remote(text):
         bucket, _, prefix = text[len("gs://") :].partition("/")
         context = {"gcs_request_retries": _RETRIES}
         return {"driver": "gcs", "bucket": bucket, "path": prefix, "context": context}
     # tensorstore refuses `..`, and expects UTF-8 names in any locale.
-    return {"driver": "file", "path": os.fsencode(os.path.abspath(text)).decode() + "/"}
+    try:
+        return {"driver": "file", "path": os.fsencode(os.path.abspath(text)).decode() + "/"}
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: its name is not UTF-8; rename it") from None
 
 
-def delete_unfinished(path: str | Path) -> None:
-    """Deletes the files of writes that a killed process left in a local folder.
+def delete_unfinished(path: str | Path, own_file: re.Pattern[str]) -> None:
+    """Deletes what a killed process left of unfinished writes in a local folder.
 
     tensorstore writes a file under another name, and renames it. The next write of the same file
     goes into the one that is left, and does not shorten it: its old end would stay, and the file
-    could not be read. The caller is the only writer of the folder. Nothing for `gs://`.
+    could not be read. Nothing for `gs://`.
+
+    own_file: names, within the folder, of the files that no other process writes.
     """
     if not is_remote(path):
         for file in Path(path).rglob("*.__lock"):
-            file.unlink(missing_ok=True)
+            if own_file.fullmatch(str(file.relative_to(path)).removesuffix(".__lock")):
+                file.unlink(missing_ok=True)
 
 
 def result_of(place: str, problem: str, future: Any, timeout: float = PATIENCE_SECONDS) -> Any:
@@ -69,7 +81,7 @@ def result_of(place: str, problem: str, future: Any, timeout: float = PATIENCE_S
     try:
         return future.result()
     except (ValueError, OSError) as error:  # a corrupt file, a full disk, another format, no access
-        reason = str(error).split(" [")[0]
+        reason = _DETAILS.sub("", str(error))
         if (full := os.strerror(errno.ENOSPC)) in reason:
             reason = full
         elif reason.startswith("NOT_FOUND") and "http_response_code='404'" in str(error):

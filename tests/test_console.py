@@ -108,6 +108,38 @@ def test_lines_for_errors(monkeypatch: pytest.MonkeyPatch) -> None:
         assert console.error_line(error, "--x") == line
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("x = 1", "AttributeError(\"module 'config_config' has no attribute 'get_config'\")"),
+        ("import nonexisting", "ModuleNotFoundError(\"No module named 'nonexisting'\")"),
+        ("get_config = dict", "AttributeError(\"'dict' object has no attribute 'to_dict'\")"),
+        ("get_config = lambda: open('/no')", "[Errno 2] No such file or directory: '/no'"),
+    ],
+)
+@pytest.mark.parametrize("more", [[], ["--config.a=1"]])
+def test_a_config_that_cannot_be_loaded(
+    run: Callable, tmp_path: Path, text: str, reason: str, more: list[str]
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(text)
+    result = run("pvn.pretrain", f"--config={file}", "--workdir=x", *more)
+    assert result.returncode == 1
+    assert result.stderr == (
+        f"error: --config={file}: cannot be loaded ({reason}), expected a Python file whose "
+        "get_config() returns an ml_collections.ConfigDict\n"
+    )
+
+
+def test_the_time_between_lines_of_progress(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PVN_PROGRESS_SECONDS", "often")
+    line = "^PVN_PROGRESS_SECONDS=often: expected a number of seconds$"
+    with pytest.raises(UserError, match=line):
+        console.progress(1, "steps", "x")
+
+
 def test_an_unknown_field_of_a_section_is_named_whole(run: Callable, tmp_path: Path) -> None:
     (tmp_path / "nested.py").write_text(
         "import ml_collections\n"

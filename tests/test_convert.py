@@ -294,6 +294,15 @@ def test_round_trip_through_dopamine_logs(run: Callable, dataset: Path, tmp_path
     )
 
 
+def test_minatar_does_not_become_dopamine_logs(
+    run: Callable, minatar: Path, tmp_path: Path
+) -> None:
+    out = run("pvn.convert", "--to=dopamine", f"--dataset={minatar}", f"--path={tmp_path}/logs")
+    assert out.returncode == 1
+    assert out.stderr.startswith(f"error: dataset {minatar}: is of MinAtar/"), out.stderr
+    assert not (tmp_path / "logs").exists()
+
+
 def test_a_full_disk_is_an_error_of_one_line(dataset: Path, tmp_path: Path) -> None:
     """A limit of 20 KiB for each file replaces a full disk."""
     words = [
@@ -378,6 +387,7 @@ def test_a_last_row_with_a_reward_gives_a_warning(run: Callable, tmp_path: Path)
         ),
         (["--to=dopamine"], "dataset DATASET: does not exist; make one with"),
         (["--to=dopamine", "--path=gs://b/c"], "--path=gs://b/c: expected a local path"),
+        (["--to=dopamine", "--split=weak"], "--split: goes with --source, not with --to"),
     ],
 )
 def test_bad_input(run: Callable, tmp_path: Path, arguments: list[str], message: str) -> None:

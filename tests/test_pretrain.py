@@ -300,7 +300,7 @@ def Own(width, num_features, dtype):
         ),
         (["--config.num_devices=99"], "error: config.num_devices: 99, there are 1"),
         (["--config.dataset=/nowhere"], "error: dataset /nowhere: does not exist; make one with"),
-        (["--config=/nowhere.py"], "error: --config=/nowhere.py: cannot be loaded, expected a"),
+        (["--config=/nowhere.py"], "error: --config=/nowhere.py: cannot be loaded ("),
         (["--config=README.md"], "error: --config=README.md: line "),
     ],
 )

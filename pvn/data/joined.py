@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pvn.data.returns import known_returns
-from pvn.data.store import COLUMNS, Dataset, Rows, open_dataset
+from pvn.data.store import COLUMNS, Dataset, Index, Rows, open_dataset, rows_of
 from pvn.data.transitions import Transitions, find_transitions
 from pvn.errors import UserError
 
@@ -23,14 +23,15 @@ class _Joined:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+    def __getitem__(self, rows: Index) -> np.ndarray:
+        rows = rows_of(rows, len(self))
         if isinstance(rows, slice):
-            first, stop, _ = rows.indices(len(self))
             spans = [
-                part[max(first - start, 0) : max(min(stop - start, len(part)), 0)]
+                part[max(rows.start - start, 0) : max(min(rows.stop - start, len(part)), 0)]
                 for part, start in zip(self._parts, self._starts.tolist(), strict=False)
-                if first < start + len(part) and stop > start
+                if rows.start < start + len(part) and rows.stop > start
             ]
+            spans = spans or [self._parts[0][:0]]
             return spans[0] if len(spans) == 1 else np.concatenate(spans)
         part_of = np.searchsorted(self._starts, rows, side="right") - 1
         present = np.unique(part_of)

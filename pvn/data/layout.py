@@ -21,6 +21,7 @@ count belong to the dataset. So a writer that dies leaves a valid dataset. The n
 the rows after its end.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,7 +35,7 @@ from pvn.types import ATARI, Array, ObservationSpec
 FORMAT = "pvn-dataset"
 VERSION = 2  # version 1 has no array `cut_start`: it is False in all rows
 
-SHARD_ROWS = 8192  # frames of a file
+SHARD_ROWS = 8192  # rows of a file of frames, or of RAM
 CHUNK_ROWS = 64  # frames compressed together; consecutive frames are alike
 RAM_BYTES = 128
 COLUMN_ROWS = 65536  # rows of a file of any other array
@@ -47,6 +48,11 @@ COLUMNS: dict[str, str] = {
     "cut_start": "bool",
     "episode": "int32",
 }
+
+OWN_FILE = re.compile(  # the names of a dataset's files in its folder
+    rf"(({'|'.join(['frame', *COLUMNS, 'ram'])})/)?zarr\.json|frame/c/\d+/0/0(/0)?|ram/c/\d+/0|"
+    rf"({'|'.join(COLUMNS)})/c/\d+"
+)
 
 _COMPRESS: list[dict[str, Any]] = [
     {"name": "zstd", "configuration": {"level": 3, "checksum": False}},
@@ -112,6 +118,11 @@ def rows_of_file(name: str) -> int:
     return COLUMN_ROWS if name in COLUMNS else SHARD_ROWS
 
 
+def rows_of_chunk(name: str) -> int:
+    """Rows of the array `name` that are compressed together."""
+    return {"frame": CHUNK_ROWS, "ram": SHARD_ROWS // 8}.get(name, COLUMN_ROWS)
+
+
 def array_spec(path: str | Path, name: str) -> dict[str, Any]:
     """tensorstore's spec of the array `name` of `Rows`."""
     store = remote.store_spec(path)
@@ -150,12 +161,12 @@ def array_metadata(name: str, spec: ObservationSpec) -> dict[str, Any]:
         codecs = [_BYTES, *_COMPRESS]
     elif name == "frame":
         shape, dtype, chunk = [0, *spec.frame], "uint8", [SHARD_ROWS, *spec.frame]
-        codecs = _sharded([CHUNK_ROWS, *spec.frame], [])
+        codecs = _sharded([rows_of_chunk(name), *spec.frame], [])
     else:
         shape, dtype, chunk = [0, RAM_BYTES], "uint8", [SHARD_ROWS, RAM_BYTES]
         # Most bytes change seldom. Stored byte by byte, they take a third to a half of the space.
         transpose = {"name": "transpose", "configuration": {"order": [1, 0]}}
-        codecs = _sharded([SHARD_ROWS // 8, RAM_BYTES], [transpose])
+        codecs = _sharded([rows_of_chunk(name), RAM_BYTES], [transpose])
     return {
         "shape": shape,
         "data_type": dtype,

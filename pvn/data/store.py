@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from pvn import remote
 from pvn.data.layout import (
     COLUMNS,
     FORMAT,
+    OWN_FILE,
     RAM_BYTES,
     SHARD_ROWS,
     VERSION,
@@ -53,12 +53,17 @@ __all__ = [
 
 _CACHE = 2**24  # bytes, for the indices of shards, which are read a few chunks at a time
 
-_OWN_FILE = re.compile(
-    (
-        rf"(({'|'.join(Rows._fields)})/)?zarr\.json|frame/c/\d+/0/0(/0)?|ram/c/\d+/0|"
-        rf"({'|'.join(COLUMNS)})/c/\d+"
-    ).encode()
-)
+Index = slice | np.ndarray
+"""Which rows: a slice, row numbers int [...] of any shape, or a mask bool [N]."""
+
+
+def rows_of(rows: Index, num_rows: int) -> Index:
+    """`rows` of an array of `num_rows` rows, as a slice with both ends and step 1 or as numbers."""
+    if isinstance(rows, slice):
+        start, stop, step = rows.indices(num_rows)
+        return slice(start, max(start, stop)) if step == 1 else np.arange(num_rows)[rows]
+    rows = np.asarray(rows)
+    return np.arange(num_rows)[rows] if rows.dtype == bool else rows
 
 
 class StoredArray:
@@ -71,15 +76,15 @@ class StoredArray:
     def __len__(self) -> int:
         return int(self._array.shape[0])
 
-    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
-        """uint8 [..., *frame] or [..., 128] at a slice of rows, or at int [...] of any shape.
+    def __getitem__(self, rows: Index) -> np.ndarray:
+        """uint8 [..., *frame] or [..., 128] at these rows.
 
         Raises:
           UserError: a file is corrupt or missing; the message names it.
         """
+        rows = rows_of(rows, len(self))
         if isinstance(rows, slice):
-            start, stop, _ = rows.indices(len(self))
-            return _read(self._path, self._name, self._array[start:stop])
+            return _read(self._path, self._name, self._array[rows])
         values = _read(self._path, self._name, self._array[rows.ravel()])
         return values.reshape(*rows.shape, *values.shape[1:])
 
@@ -145,7 +150,7 @@ def open_store(path: str | Path) -> ts.KvStore:
 def own_files(path: str | Path) -> list[bytes]:
     """Sorted names of the files that belong to the dataset format. Other files are left out."""
     keys = result_of(path, "cannot be listed", open_store(path).list())
-    return sorted(key for key in keys if _OWN_FILE.fullmatch(key))
+    return sorted(key for key in keys if OWN_FILE.fullmatch(key.decode(errors="replace")))
 
 
 def _read_group(path: str | Path) -> Any:

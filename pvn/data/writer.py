@@ -101,7 +101,7 @@ class DatasetWriter:
         if store.dataset_exists(path):
             check(store.read_attributes(path))
         self._lock = _lock(path)
-        delete_unfinished(path)
+        delete_unfinished(path, layout.OWN_FILE)
         new = not store.dataset_exists(path)
         self.attributes = self._new_attributes(attributes) if new else self._old_attributes()
         observation = layout.observation_of(path, self.attributes)
@@ -189,15 +189,27 @@ class DatasetWriter:
         self._num_episodes = int(self.attributes["num_episodes"])
         for name, array in self._arrays.items():
             if array.shape[0] > self.num_rows:
-                # Zeros, as in a chunk that was never written. `resize` deletes whole chunks.
-                chunk = layout.rows_of_file(name)
-                edge = min(-(-self.num_rows // chunk) * chunk, array.shape[0])
-                if edge > self.num_rows:
-                    zero = np.zeros((), array.dtype.numpy_dtype)
-                    self._done(array[self.num_rows : edge].write(zero))
+                self._erase(name, array)
                 self._arrays[name] = self._done(
                     array.resize(exclusive_max=[self.num_rows, *array.shape[1:]])
                 )
+
+    def _erase(self, name: str, array: ts.TensorStore) -> None:
+        """Makes the last file as if the rows after `num_rows` had never been written.
+
+        `resize` deletes whole files only.
+        """
+        rows, zero = self.num_rows, np.zeros((), array.dtype.numpy_dtype)
+        chunk, file = (
+            min(-(-rows // size) * size, array.shape[0])
+            for size in (layout.rows_of_chunk(name), layout.rows_of_file(name))
+        )
+        if chunk > rows:
+            self._done(array[rows:chunk].write(zero))
+        if file > chunk:  # chunks that only hold these rows
+            spec = layout.array_spec(self._path, name) | {"store_data_equal_to_fill_value": False}
+            sparse = self._done(ts.open(spec, open=True))
+            self._done(sparse[chunk:file].write(zero))
 
     def rewind(self, num_rows: int, num_episodes: int) -> None:
         """Removes the published rows from `num_rows` on, so that `num_episodes` are left."""

@@ -11,6 +11,7 @@ processes share one computation: each computes its own pieces, and all read all 
 import io
 import itertools
 import json
+import re
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,6 +34,7 @@ _PIECE_ROWS = 4096  # most rows of a piece
 _PIECE_BYTES = 2**22  # about the most bytes of a piece
 FIT = "fit"  # the array of the responses that tasks are fitted to
 _FITTED = "fitted.npz"
+_OWN_FILE = re.compile(rf"key\.json|{re.escape(_FITTED)}|({FIT}/)?(zarr\.json|c/\d+/0)")
 _POLL = 0.5  # seconds between two looks for the pieces of the other processes
 
 
@@ -129,7 +131,7 @@ def open_cache(cache: Cache) -> None:
     """
     if cache.share.rank == 0:
         store = _store(cache.path)
-        delete_unfinished(cache.path)
+        delete_unfinished(cache.path, _OWN_FILE)
         text = json.dumps(cache.key, sort_keys=True, indent=1).encode() + b"\n"
         old = _done(cache.path, "cannot be read", store.read("key.json"))
         if old.state != "value" or old.value != text:

@@ -57,10 +57,7 @@ _LIST = flags.DEFINE_bool("list", False, "Write lists of jobs, one a stage; run 
 
 def plan_of(config: ml_collections.ConfigDict) -> Plan:
     """The checked plan of the flag --config."""
-    try:
-        return read_plan(config.to_dict())
-    except OSError as error:
-        raise UserError(cfg.unreadable_config(error)) from None
+    return read_plan(cfg.values_of(config))
 
 
 def print_dry_run(plan: Plan, cells: Sequence[Cell], workdir: str, num_jobs: int) -> None:

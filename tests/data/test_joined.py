@@ -48,6 +48,18 @@ def test_ram_is_there_if_all_datasets_have_it(paths, tmp_path):
     assert open_datasets([*paths, str(tmp_path)]).rows.ram is None
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_rows_are_chosen_as_numpy_does(paths, count):
+    memory = np.concatenate([read_dataset(path).rows.frame for path in paths[:count]])
+    frame, mask = open_datasets(paths[:count]).rows.frame, np.zeros(len(memory), bool)
+    mask[[2, 40, -1]] = True
+    for rows in (
+        *(slice(None, None, 7), slice(60, 74), slice(5, 5), slice(9, 3), slice(-3, None)),
+        *(slice(None, None, -30), mask, np.array([[3, 0], [66, 3]]), np.array([], int)),
+    ):
+        np.testing.assert_array_equal(frame[rows], memory[rows], strict=True, err_msg=str(rows))
+
+
 def test_one_dataset_is_itself(paths):
     one, dataset = open_datasets(paths[:1]), read_dataset(paths[0])
     assert one.compute_fingerprint() == fingerprint(paths[0])
