@@ -52,7 +52,7 @@ HANG = 400  # seconds; longer than pvn waits for a disk (pvn.remote)
 _ROOT = Path(__file__).parents[1]
 _RUN = (
     *("--config.num_features=32", "--config.num_tasks=4", "--config.batch_size=8"),
-    *("--config.random_network.tasks_per_network=4", "--config.log_every=10"),
+    *("--config.local_network.tasks_per_network=4", "--config.log_every=10"),
     *("--config.checkpoint_every=20", "--config.data_memory_gib=0.0105"),
 )
 

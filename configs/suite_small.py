@@ -32,24 +32,25 @@ def get_config() -> ml_collections.ConfigDict:
     }
 
     # name -> pvn.evaluate with these features: a pretraining, random, none, or agent:NAME.
+    # Untrained features are like those of a pretraining: its network before the first step.
     config.agents = {
         name: {
-            "features": features,
+            **features,
             "config": "configs/evaluate.py",
             # A greedy policy may wait until the time limit without starting the game.
             "overrides": {"num_steps": 100_000, "eval_epsilon": 0.05},
         }
-        for name, features in [
-            ("pvn", "pvn"),
-            ("random_features", "random"),
-            ("random_policy", "none"),
-        ]
+        for name, features in {
+            "pvn": {"features": "pvn"},
+            "untrained": {"features": "random", "like": "pvn"},
+            "random_policy": {"features": "none"},
+        }.items()
     }
 
     # name -> pvn.probe of the features of these agents.
     config.probes = {
         "value": {
-            "agents": ("pvn", "random_features"),
+            "agents": ("pvn", "untrained"),
             "dataset": "random",
             "flags": {"targets": "value", "discount": 0.95},
         }

@@ -63,7 +63,7 @@ def find_cluster(environment: Mapping[str, str]) -> Cluster | None:
     for name in _JAX[1:]:
         if name in environment:
             missing = next(name for name in _JAX if name not in environment)
-            raise UserError(f"{missing}: is not set, but {name} is; expected all of {', '.join(_JAX)}")
+            raise UserError(f"{missing}: is not set, but {name} is; expected {', '.join(_JAX)}")
     if _integer("SLURM_STEP_NUM_TASKS", environment.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
         arguments: dict[str, Any] = {"cluster_detection_method": "slurm"}
         if re.fullmatch(r"1(\(x\d+\))?", environment.get("SLURM_STEP_TASKS_PER_NODE", "")):

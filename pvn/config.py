@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import ml_collections
@@ -137,7 +137,8 @@ def _file_error(argv: Sequence[str]) -> str | None:
     """What is wrong with the file of --config; None if it can be loaded."""
     file = _config_file(argv)
     try:
-        flags.FLAGS["config"].parser.parse(file).to_dict()
+        parser: Any = flags.FLAGS["config"].parser
+        parser.parse(file).to_dict()
         return None
     except SyntaxError as error:
         return f"--config={error.filename}: line {error.lineno} is not Python, {error.msg}"
@@ -149,6 +150,22 @@ def _file_error(argv: Sequence[str]) -> str | None:
         f"--config={file}: cannot be loaded ({reason}), expected a Python file whose get_config() "
         "returns an ml_collections.ConfigDict"
     )
+
+
+def check_has_effect(sections: Collection[str], used: str, because: str) -> None:
+    """Checks the fields that the command line sets in sections of which one is read.
+
+    Args:
+      sections: names of the sections.
+      used: the one that is read.
+      because: what decides it, for the message.
+
+    Raises:
+      UserError: a field of another section is set.
+    """
+    for name in config_flags.get_override_values(flags.FLAGS["config"]):
+        if (section := name.partition(".")[0]) in sections and section != used:
+            raise UserError(f"config.{name}: has no effect with {because}")
 
 
 def name_in(config: ml_collections.ConfigDict, field: str, expected: Field) -> str:

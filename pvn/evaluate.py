@@ -36,7 +36,7 @@ from pvn import config as cfg
 from pvn import console
 from pvn.agent import FIELDS, check_encoder, check_labels, check_together, last_step, new_learner
 from pvn.data.joined import open_datasets
-from pvn.data.store import Dataset
+from pvn.data.store import Dataset, dataset_exists
 from pvn.envs.environment import Environments
 from pvn.envs.registry import make_envs
 from pvn.errors import UserError
@@ -97,7 +97,7 @@ OWNS = (
     *("scores.jsonl", "scores.jsonl.partial", "summary.json", "metrics.jsonl", "tensorboard"),
     *("policy", "videos", CHECKPOINTS),
 )
-MAY_CHANGE = ("features", "dataset", "save_dataset", "checkpoint_every")
+MAY_CHANGE = ("features", "like", "dataset", "save_dataset", "checkpoint_every")
 # On gs://, what makes the evaluation complete is written last.
 RESULTS = ("metrics.jsonl", "tensorboard", "policy", "videos", "scores.jsonl", "summary.json")
 
@@ -196,6 +196,15 @@ def recorder(
     )
 
 
+def check_kept() -> None:
+    """Raises `UserError` if --save_dataset comes after the agent has learned without it."""
+    if (path := _SAVE_DATASET.value) and not dataset_exists(path):
+        raise UserError(
+            f"--save_dataset={path}: the agent has learned already, and what it played was not "
+            "kept; name another --workdir, or pass --overwrite"
+        )
+
+
 def evaluate(
     c: ml_collections.FrozenConfigDict,
     subject: Subject,
@@ -218,12 +227,13 @@ def evaluate(
       open_store: opens the dataset that the interaction is written to; None: it is not kept.
 
     Raises:
-      UserError: a feature or a weight of the head is not finite, every fit diverged, or a
-        checkpoint belongs to another run or another emulator.
+      UserError: a feature or a weight of the head is not finite, every fit diverged, a checkpoint
+        belongs to another run or another emulator, or it is too late for --save_dataset.
     """
     workdir = run.workdir
     summary, checkpoints = workdir / "summary.json", workdir / CHECKPOINTS
     if summary.is_file():
+        check_kept()
         run.delete(CHECKPOINTS)  # the command may have been killed here
         mean = json.loads(read_text(summary))["episode_return"]
         console.say(f"{run.name}: complete, mean episode return {mean:.2f}")
@@ -232,6 +242,8 @@ def evaluate(
     saved = restore_checkpoint(checkpoints, run.identity, console.say)
     start = -1
     if saved:
+        if saved.phase == "eval":
+            check_kept()
         console.say(f"{run.name}: resumes at agent step {saved.agent_step:,}")
         run.warn_of_changes()
         # A checkpoint while it learns is older than the metrics of its agent step.
@@ -302,9 +314,9 @@ def main() -> int:
         **c.to_dict(),
         "game": subject.game,
         "agent": subject.agent,
-        "like": like or "",
         **features_identity(subject.features),
         "features": name,  # for information only: the path of the features
+        "like": like or "",  # likewise
         "dataset": ",".join(_DATASET.value or ()),  # likewise
         "dataset_fingerprint": dataset.compute_fingerprint() if dataset else "",
         "save_dataset": _SAVE_DATASET.value or "",
@@ -323,6 +335,7 @@ def main() -> int:
         owns=OWNS,
         pull=("summary.json", "metrics.jsonl", CHECKPOINTS),
         may_change=MAY_CHANGE,
+        upgrade=lambda old: {key: config[key] for key in config if key == "architecture"} | old,
     ) as run:
         return evaluate(c, subject, envs, run, learner, dataset=dataset, open_store=open_store)
 

@@ -31,8 +31,7 @@ from pvn.indicators.standardised import CUMULANTS
 from pvn.learning.optimizers import OPTIMIZERS
 from pvn.learning.parallel import check_divides
 from pvn.learning.target_policies import TARGET_POLICIES
-from pvn.networks.encoders import DEFAULT_LAST_LAYER, make_encoder
-from pvn.networks.feature_layer import ACTIVATIONS, NORMS
+from pvn.networks.encoders import ARCHITECTURE, DEFAULT_LAST_LAYER, make_encoder
 from pvn.networks.network import Network
 from pvn.networks.proto_value import (
     ProtoValueNetwork,
@@ -50,11 +49,7 @@ FIELDS = {
     "data_reuse": real(0, float("inf"), closed="()"),
     "data_residency": choice("auto", "host", "device"),
     "encoder": text(),
-    "width": whole(1, 2**16),
-    "num_features": whole(1, 2**31 - 1),
-    "dtype": choice("float32", "bfloat16"),
-    "feature_norm": choice(*NORMS),
-    "feature_activation": choice(*ACTIVATIONS),
+    **ARCHITECTURE,
     "num_tasks": whole(1, 2**31 - 1),
     "indicator": choice_or_own(*INDICATORS),
     "responses": choice("cached", "in_step"),
@@ -187,16 +182,16 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
         batch_size=c.batch_size,
         row_bytes=observation.frame_bytes + _response_bytes(c, indicator),
         budget=int(c.data_memory_gib * 2**30) or None,
-        memory=(memory if c.data_residency == "device" else 0) or machine_memory(),
+        memory=(memory if on_device else 0) or machine_memory(),
         reuse=c.data_reuse,
     )
     check_together(c, indicator, schedule, on_device, len(devices), len(dataset.paths))
-    shapes_of_tasks(c.indicator, indicator, jnp.zeros((1, *observation.shape), jnp.uint8))
     if observation.stack < indicator.stack:
         raise UserError(
             f"config.{family}: its tasks compare {indicator.stack} frames, expected tasks of one: "
             f"an observation of {dataset.attributes['game']} has {observation.stack}"
         )
+    shapes_of_tasks(c.indicator, indicator, jnp.zeros((1, *observation.shape), jnp.uint8))
     num_actions = dataset.attributes["num_actions"]
     network = (
         make_inverse_network(encoder, num_actions)
@@ -273,6 +268,11 @@ def check_together(
     if c.warmup_steps and indicator.loss is None:
         raise UserError(
             f"config.warmup_steps: {c.warmup_steps}, expected 0: there are no thresholds to regress"
+        )
+    if c.warmup_steps >= c.num_steps:
+        raise UserError(
+            f"config.warmup_steps: {c.warmup_steps}, expected less than num_steps, {c.num_steps}: "
+            "the encoder learns after them"
         )
     if len(c.discount) > c.num_tasks:
         raise UserError(

@@ -127,7 +127,8 @@ def host_memory(e: Experiment) -> HostMemory:
     return HostMemory(
         frames=0 if e.on_device else rows * size,
         responses=(rows - 1) * e.response_bytes,
-        returns=e.transitions.num_rows * 4 * num_tasks * (e.config.loss == "monte_carlo"),
+        # With the cumulants that they are made of.
+        returns=2 * e.transitions.num_rows * 4 * num_tasks * (e.config.loss == "monte_carlo"),
         columns=e.transitions.nbytes,
         read_ahead=ahead * (size + e.response_bytes),
         batches=0 if e.on_device else KEPT * gathered * size,

@@ -132,6 +132,11 @@ def learn_from_labels(e: Evaluation, dataset: Dataset, num_labels: int) -> Learn
             bar.update(count)
             if e.stop:
                 return None
+    if not replay.starts()[0].size:
+        raise UserError(
+            f"config.num_labels: {num_labels}, expected more: none of the first {num_labels} rows "
+            f"of --dataset begins {c.n_step} known steps"
+        )
     with console.progress(num_labels, "labels", f"learn {c.head}") as bar:
         for label in range(0, num_labels, _CHUNK) if learner.gradual else ():
             learner.learn(replay, label)

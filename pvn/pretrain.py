@@ -42,7 +42,7 @@ from pvn.identity import MAY_CHANGE, check_same, fingerprint_of, identity_of, up
 from pvn.indicators.discounts import discounts_of_tasks
 from pvn.indicators.registry import INDICATORS, find_family
 from pvn.indicators.responses import Cache, Share
-from pvn.indicators.tasks import RATE_STATES, Tasks, tasks_of_dataset
+from pvn.indicators.tasks import RATE_STATES, Tasks, check_varies, tasks_of_dataset
 from pvn.learning.checkpoint import restore_checkpoint
 from pvn.learning.feed import Feed
 from pvn.learning.loop import CheckpointDue, Logged, Stepped, train
@@ -83,7 +83,11 @@ OWNS = ("checkpoints", "features", "profile", "responses", "tensorboard", "metri
 def prepare_tasks(
     e: Experiment, key: jax.Array, fingerprint: str, place: str, processes: Processes
 ) -> Tasks:
-    """The tasks, prepared on the dataset. Shows a progress bar."""
+    """The tasks, prepared on the dataset. Shows a progress bar.
+
+    Raises:
+      UserError: the cache cannot be read or written, or no task varies.
+    """
     c, cache, total = e.config, None, RATE_STATES
     if not e.indicator.num_tasks:
         return Tasks(e.indicator, (), (), None, np.zeros((1, 0), np.float32))
@@ -101,9 +105,12 @@ def prepare_tasks(
             devices[:1] if devices[0].platform == "cpu" else devices,
         )
     with console.progress(total, "states", "responses", hidden=not processes.is_first) as bar:
-        return tasks_of_dataset(
+        tasks = tasks_of_dataset(
             e.indicator, key, e.transitions, seed=c.seed, cache=cache, on_progress=bar.update
         )
+    if e.indicator.loss is None:  # learned thresholds are not known yet
+        check_varies(tasks)
+    return tasks
 
 
 def feed_of(
@@ -184,9 +191,10 @@ def pretrain(
         returns = None
         if c.loss == "monte_carlo":
             assert tasks.responses is not None
-            cumulants = tasks.cumulants(tasks.responses[:])
             returns = discounted_returns(
-                cumulants, transitions.rows.episode, discounts_of_tasks(c.discount, c.num_tasks)
+                tasks.cumulants(tasks.responses[:]),
+                transitions.rows.episode,
+                discounts_of_tasks(c.discount, c.num_tasks),
             )
 
         # ------------------------------------------------------------ the objective
@@ -304,6 +312,7 @@ def main() -> int:
     config = _CONFIG.value
     family, settings = find_family(cfg.name_in(config, "indicator", FIELDS["indicator"]))
     checked = cfg.check_config(config, FIELDS | INDICATORS | {family: settings})
+    cfg.check_has_effect(INDICATORS, family, f"config.indicator={checked.indicator}")
     with connect(_DISTRIBUTED.value, _ARRIVAL.value) as processes:
         experiment = prepare(checked, family, settings)
         if _DRY_RUN.value:

@@ -22,7 +22,7 @@ from pvn import console
 from pvn.data.joined import open_datasets
 from pvn.data.store import Dataset
 from pvn.errors import UserError
-from pvn.evaluation.records import DIAGNOSTICS, PROBES, ProbeRow, put_probes
+from pvn.evaluation.records import DIAGNOSTICS, PROBES, ProbeRow, is_name, put_probes
 from pvn.features import Features, resolve_features, weights_sha256
 from pvn.fields import check_field, fields_of
 from pvn.paths import make_folder
@@ -108,7 +108,8 @@ def load_subjects(
     """The features that the flags describe, of observations of this shape (H, W, C).
 
     Raises:
-      UserError: there are no such features; two have the same name; the numbers differ.
+      UserError: there are no such features; two have the same name; the numbers differ; a name
+        cannot be one.
     """
     if names is not None and len(names) != len(paths):
         raise UserError(
@@ -121,6 +122,8 @@ def load_subjects(
     for number, path in enumerate(paths):
         features = resolve_features(path, like if path == "random" else None, _SEED.value, shape)
         agent = names[number] if names else features.metadata.get("agent", "features")
+        if not is_name(agent):
+            raise UserError(f"--agent={agent!r}: expected a name of printable characters")
         if any(agent == other.agent for other in subjects):
             raise UserError(
                 f"--features={','.join(paths)}: two are called {agent}; give them different names "

@@ -197,7 +197,7 @@ def _successor_of(e: Experiment, state: TrainState) -> Successor | None:
             c[e.family].to_dict(),
             list(c.discount),
             c.loss,
-            c.target_policy,
+            c.target_policy if c.loss == "td" else "behaviour",
             c.cumulants,
         ),
         e.observation.shape,

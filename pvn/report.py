@@ -11,6 +11,7 @@ inputs give the same report.
 """
 
 import contextlib
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -64,6 +65,12 @@ _INPUTS = cfg.define_paths(
     "inputs", "Directories with scores.jsonl or probes.jsonl, comma-separated.", required=True
 )
 _WORKDIR = cfg.define_path("workdir", None, "Directory to write.", required=True, local=False)
+
+# Files that only some reports have.
+_OURS = re.compile(
+    r"(curves|aggregates|improvements|published|correlations)\.csv|"
+    r"(profiles|probe_\d+|(sample_efficiency|label_efficiency|learning_curves)[\w-]*)\.png"
+)
 
 _RESULTS = "Results"
 _STEPS = "agent steps with rewards"
@@ -193,7 +200,7 @@ def tables_csv(numbers: Numbers) -> dict[str, str]:
 
 
 def report(inputs: Sequence[str], workdir: str) -> str:
-    """Writes the report to `workdir`. Returns its tables and warnings in Markdown.
+    """Writes the report to `workdir`, instead of an earlier one. Returns its tables and warnings.
 
     inputs, workdir: local, or `gs://bucket/path`.
 
@@ -213,7 +220,9 @@ def report(inputs: Sequence[str], workdir: str) -> str:
     }
     files |= tables_csv(numbers)
     files |= {"report.md": markdown_page(parts), "report.html": html_page(title, parts)}
-    with lock_workdir(workdir) as place:
+    with lock_workdir(workdir, "*.csv", "*.png") as place:
+        earlier = [file.name for file in place.workdir.iterdir() if _OURS.fullmatch(file.name)]
+        place.delete(*(name for name in earlier if name not in files))
         for name, content in files.items():
             write_whole(place.workdir / name, content)
         place.push(*files)

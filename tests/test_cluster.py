@@ -63,7 +63,7 @@ def test_what_is_found(environment: dict[str, str], cluster: Cluster | None) -> 
         ),
         (
             {key: value for key, value in JAX.items() if key != "JAX_PROCESS_ID"},
-            "JAX_PROCESS_ID: is not set, but JAX_NUM_PROCESSES is; expected all of "
+            "JAX_PROCESS_ID: is not set, but JAX_NUM_PROCESSES is; expected "
             "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID",
         ),
         ({**JAX, "JAX_NUM_PROCESSES": "two"}, "JAX_NUM_PROCESSES=two: expected a whole number"),

@@ -96,6 +96,24 @@ def test_successor_heads_play(run: Callable, small: Path, minatar: Path, tmp_pat
     assert {row["head"] for row in _rows(tmp_path)} == {"successor"}
 
 
+def test_labels_without_a_known_step_are_refused(
+    run: Callable, small: Path, minatar: Path, tmp_path: Path
+) -> None:
+    """The first of two datasets gives one row each: no next state is known."""
+    copy = shutil.copytree(minatar, tmp_path / "copy")
+    run("pvn.collect", "--game=MinAtar/Breakout", f"--dataset={copy}", "--num_steps=3001")
+    result = run(
+        "pvn.evaluate", f"--features={small}", *TINY, f"--dataset={minatar},{copy}",
+        f"--workdir={tmp_path / 'eval'}", "--config.head=dqn", "--config.num_labels=(2,)",
+        "--config.learn_after=1", "--config.n_step=1", "--config.dqn.update_every=1",
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert result.stderr == (
+        "error: config.num_labels: 2, expected more: none of the first 2 rows of --dataset begins "
+        "1 known steps\n"
+    )
+
+
 def test_scores_and_policy(run: Callable, features: Path, tmp_path: Path) -> None:
     arguments = ["pvn.evaluate", f"--features={features}", *TINY]
     result = run(*arguments, f"--workdir={tmp_path / 'a'}")
@@ -215,6 +233,14 @@ def test_random_play_is_the_known_one(run: Callable, tmp_path: Path) -> None:
             ["--features=/nowhere", "--like=/elsewhere"],
             "error: --like=/elsewhere: goes with --features=random, not with /nowhere",
         ),
+        (
+            ["--features=none", "--game=Pong", "--like=/elsewhere"],
+            "error: --like=/elsewhere: goes with --features=random, not with none",
+        ),
+        (
+            ["--features=none", "--game=Pong", "--agent=we\tird"],
+            "error: --agent='we\\tird': expected a name of printable characters",
+        ),
     ],
 )
 def test_bad_input(run: Callable, tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -303,6 +329,28 @@ def test_moved_features_are_the_same_and_others_are_not(
     other = run(*arguments, f"--features={small}")
     assert other.returncode == 1
     assert "holds a run with another config: features_sha256" in other.stderr
+
+
+def test_untrained_features_are_known_by_their_architecture(
+    run: Callable, small: Path, tmp_path: Path
+) -> None:
+    """Not by the path of --like, which may move."""
+    like = Path(shutil.copytree(small, tmp_path / "like"))
+    arguments = ["pvn.evaluate", f"--workdir={tmp_path / 'eval'}", "--features=random", *TINY]
+    assert run(*arguments, f"--like={like}").returncode == 0
+    moved = run(*arguments, f"--like={like.rename(tmp_path / 'moved')}")
+    assert moved.returncode == 0, moved.stderr
+    assert "complete, mean episode return" in moved.stderr
+    other = run(*arguments, "--game=MinAtar/Breakout")
+    assert other.returncode == 1
+    assert "holds a run with another config: architecture." in other.stderr
+
+    late = run(*arguments, f"--like={tmp_path}/moved", f"--save_dataset={tmp_path}/kept")
+    assert late.returncode == 1
+    assert late.stderr == (
+        f"error: --save_dataset={tmp_path}/kept: the agent has learned already, and what it played "
+        "was not kept; name another --workdir, or pass --overwrite\n"
+    )
 
 
 OWN_LEARNER = """

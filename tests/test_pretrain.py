@@ -208,7 +208,7 @@ def test_quantile_regression_reaches_the_proportion(
         *_on_atari(
             dataset,
             tmp_path / "run",
-            "--config.num_steps=1500",
+            "--config.num_steps=1501",
             "--config.warmup_steps=1500",
             "--config.threshold_learning_rate=2e-4",
             *("--config.indicator=random_network", "--config.cumulants=raw"),
@@ -256,6 +256,14 @@ def Own(width, num_features, dtype):
         (
             ["--config.random_network.proportion=0.0"],
             "error: config.random_network.proportion: 0.0, expected a number in (0, 1)",
+        ),
+        (
+            ["--config.random_network.proportion=0.1"],
+            "error: config.random_network.proportion: has no effect with config.indicator=local_n",
+        ),
+        (
+            ["--config.warmup_steps=8", "--config.num_steps=8"],
+            "error: config.warmup_steps: 8, expected ",
         ),
         (["--config.num_features=0"], "error: config.num_features: 0, expected a whole number, fr"),
         (["--config.batch_size=many"], "error: flag --config.batch_size=many: invalid literal for"),
@@ -544,6 +552,16 @@ def test_a_dataset_that_has_grown_is_another(
     assert result.returncode == 1
     assert "dataset_fingerprint (" in result.stderr
     assert (workdir / "responses" / "c" / "0" / "0").stat().st_size == 4096 * 1 + 4
+
+
+def test_tasks_that_are_all_dead(run: Callable, minatar: Path, tmp_path: Path) -> None:
+    result = run(
+        *_arguments(minatar, tmp_path / "run", "--config.local_network.proportion=0.00001")
+    )
+    assert result.returncode == 1
+    assert "error: config.indicator: all " in result.stderr
+    assert " tasks are the same in every state; expected another proportion" in result.stderr
+    assert not (tmp_path / "run" / "features").exists()
 
 
 def test_warmup_with_nothing_to_regress(run: Callable, minatar: Path, tmp_path: Path) -> None:

@@ -116,6 +116,17 @@ def test_same_inputs_same_report(tmp_path):
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
 
 
+def test_an_earlier_report_is_replaced_whole(tmp_path):
+    one = write(tmp_path / "one", [row(1.0)])
+    two = suite(tmp_path / "two")
+    report([two], tmp_path / "out")
+    (tmp_path / "out" / "mine.png").touch()
+    report([one], tmp_path / "out")
+    report([one], tmp_path / "alone")
+    names = {path.name for path in (tmp_path / "alone").iterdir()}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == names | {"mine.png"}
+
+
 def test_no_picture_without_training_episodes(tmp_path):
     report([write(tmp_path / "in", [row(1.0)])], tmp_path / "out")
     assert not list((tmp_path / "out").glob("*.png"))

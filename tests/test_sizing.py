@@ -191,7 +191,7 @@ def test_options_change_the_sizes(dataset: Path) -> None:
     assert together.host.batches == 10 * base.host.batches
 
     returns = size_run(experiment(dataset, loss="monte_carlo"))
-    assert (returns.host.returns, returns.flop.target) == (3000 * T * 4, 0)
+    assert (returns.host.returns, returns.flop.target) == (2 * 3000 * T * 4, 0)
     assert returns.device.batch == base.device.batch + 32 * 4 * T
 
 

@@ -97,6 +97,7 @@ def test_what_completeness_depends_on(suite: tuple) -> None:
         command=(*by_kind["data/random"].command, "--num_steps=3001")
     )
     assert not is_complete(larger)
+    assert not is_complete(larger._replace(command=(*larger.command, "--num_steps=3e3")))
     probe = by_kind["probe/value-pvn_features"]
     own = probe._replace(command=(*probe.command, "--targets=value,my.py:Own"))
     assert not is_complete(own)

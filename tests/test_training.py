@@ -52,6 +52,15 @@ def test_steps_together(dataset: Path, fields: dict, start: int, together: int) 
     assert steps_together(experiment(dataset, **fields), start) == together
 
 
+def test_data_in_device_memory_need_not_fit_on_the_host(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pvn.experiment.frames_on_device", lambda *_, **__: True)
+    monkeypatch.setattr("pvn.experiment.device_memory", lambda _: 2**30)
+    monkeypatch.setattr("pvn.experiment.machine_memory", lambda: 2**20)
+    assert experiment(dataset).on_device
+
+
 def test_where_the_frames_are() -> None:
     def found(residency: str, platform: str, memory: int, limited: bool = False) -> bool:
         return frames_on_device(

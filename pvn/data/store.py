@@ -53,6 +53,11 @@ __all__ = [
 
 _CACHE = 2**24  # bytes, for the indices of shards, which are read a few chunks at a time
 
+_ATTRIBUTES: dict[str, type] = {
+    **{"num_rows": int, "num_episodes": int, "game": str, "num_actions": int},
+    **{"protocol": dict, "source": dict},
+}
+
 Index = slice | np.ndarray
 """Which rows: a slice, row numbers int [...] of any shape, or a mask bool [N]."""
 
@@ -185,9 +190,9 @@ def read_attributes(path: str | Path) -> dict[str, Any]:
             f"dataset {path}: format version {version} is newer than {VERSION}, "
             "the newest this pvn reads; upgrade pvn"
         )
-    for key in ("num_rows", "num_episodes"):
-        if not isinstance(attributes.get(key), int):
-            raise UserError(f"dataset {path}: zarr.json lacks the whole number {key!r}")
+    for key, kind in _ATTRIBUTES.items():
+        if not isinstance(attributes.get(key), kind):
+            raise UserError(f"dataset {path}: zarr.json lacks the attribute {key!r}")
     return dict(attributes)
 
 

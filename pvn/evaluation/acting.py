@@ -13,7 +13,7 @@ from pvn.features import Features
 
 
 class Actor:
-    """Maps observations uint8 [E, 84, 84, 4] to their features and greedy actions."""
+    """Maps observations uint8 [E, H, W, C] to their features and greedy actions."""
 
     def __init__(self, features: Features, kind: Values, num_actions: int):
         """kind: what the outputs of the head mean."""

@@ -31,7 +31,7 @@ from pvn.evaluation.sampling import Draw, Priorities, draw_uniform
 from pvn.evaluation.state import State, generator_state, restore_generator
 from pvn.evaluation.values import ActionValue, Values
 from pvn.features import Features
-from pvn.features.description import ARCHITECTURE
+from pvn.features.description import ENCODER
 from pvn.networks.network import Network
 
 _LOG_EVERY = 10_000  # agent steps
@@ -39,7 +39,7 @@ _LOG_EVERY = 10_000  # agent steps
 
 def with_params(features: Features, params: Any) -> Features:
     """The same encoder with other parameters, a nested dictionary of NumPy arrays."""
-    metadata = {key: features.metadata[key] for key in ARCHITECTURE if key in features.metadata}
+    metadata = {key: features.metadata[key] for key in ENCODER if key in features.metadata}
     metadata["observation_shape"] = list(features.observation_shape)
     network = Network(lambda *_: params, features.apply)
     return Features(network, params, metadata, features.folder)

@@ -146,12 +146,12 @@ def fit_fqi(rows: Rows, plan: Plan, previous: Heads) -> FqiFit:
     mean, held_out = targets.mean(axis=0), np.concatenate(rows.held_out)
     kernel, bias = rows.ridges.to_raw(*heads)
     finite = bool(np.isfinite(kernel).all() and np.isfinite(bias).all())
-    variance = max(float(np.var(mean[held_out])), 1e-12) if len(held_out) else 1e-12
+    variance = float(np.var(mean[held_out])) if len(held_out) else 0.0
     change = mean - (0 if last is None else last.mean(axis=0))
     spread = max(float(np.std(mean[rows.usable])), 1e-12)
     return FqiFit(
         heads=Heads(kernel, bias),
-        held_out_r2=1 - error / variance,
+        held_out_r2=1 - error / variance if variance > 1e-12 else 0.0,
         penalty=penalty,
         change=float(np.sqrt(np.mean(np.square(change[rows.usable])))) / spread,
         bounded_share=bounded,

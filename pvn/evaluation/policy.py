@@ -24,7 +24,7 @@ VERSION = 2  # version 1 has only linear heads of action values, with the tensor
 
 
 class GreedyPolicy:
-    """A callable: observations uint8 [E, 84, 84, 4] -> the actions int [E] of highest value."""
+    """A callable: observations uint8 [E, H, W, C] -> the actions int [E] of highest value."""
 
     def __init__(self, policy: Policy, metadata: dict[str, Any]):
         self.policy, self.metadata = policy, metadata

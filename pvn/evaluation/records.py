@@ -30,7 +30,8 @@ class EpisodeRow(NamedTuple):
     head: str  # the name of the learner, or "none"
     seed: int
     phase: str  # "train" or "eval"
-    agent_step: int  # agent steps with rewards that were played when the episode ended
+    agent_step: int  # agent steps with rewards until the end of the episode; in eval, what the
+    # head had learned from: agent steps, or labels
     episode_return: float  # undiscounted, in the game's own points
     length: int  # agent steps
 
@@ -114,7 +115,12 @@ def _is_finite(value: Any) -> bool:
     return number and abs(value) <= sys.float_info.max
 
 
-_NAME = _Kind(lambda x: isinstance(x, str) and x != "" and x.isprintable(), "a name")
+def is_name(value: object) -> bool:
+    """Whether a row may have this name of an agent, a head, a target or a metric."""
+    return isinstance(value, str) and value != "" and value.isprintable()
+
+
+_NAME = _Kind(is_name, "a name")
 _GAME = _Kind(
     lambda x: isinstance(x, str) and re.fullmatch(r"(MinAtar/)?[A-Za-z0-9_-]+", x) is not None,
     "a game's name, as Pong",

@@ -4,7 +4,9 @@ from typing import Any, NamedTuple
 
 from pvn.envs.registry import observation_of_game, protocol_of
 from pvn.errors import UserError
+from pvn.evaluation.records import is_name
 from pvn.features import Features, resolve_features
+from pvn.features.description import ENCODER
 from pvn.plugins import plugin_identity
 from pvn.types import ATARI
 
@@ -36,8 +38,13 @@ def resolve_subject(
         kernels of Dopamine's DQN (`nature_xavier`), unless `like` is given.
 
     Raises:
-      UserError: there are no such features, or neither the flag nor the features name a game.
+      UserError: there are no such features, neither the flag nor the features name a game, or a
+        flag has no effect.
     """
+    if agent and not is_name(agent):
+        raise UserError(f"--agent={agent!r}: expected a name of printable characters")
+    if name == "none" and like:
+        raise UserError(f"--like={like}: goes with --features=random, not with none")
     if name == "none":
         features, metadata = None, {"agent": "random_policy"}
     else:
@@ -80,10 +87,16 @@ def check_features_fit(features: Features, name: str, game: str, num_actions: in
 def features_identity(features: Features | None) -> dict[str, Any]:
     """Identifies the features: SHA-256 of the weights, and of the code of a user's own encoder.
 
-    `features_sha256` is `random` for random features and `none` without features.
+    `features_sha256` is `random` for random features, which the seed and the architecture decide,
+    and `none` without features.
     """
     if features is None:
         return {"features_sha256": "none"}
-    identity = {"features_sha256": features.metadata.get("sha256") or "random"}
-    files = plugin_identity(features.metadata["encoder"], features.folder)
+    metadata = features.metadata
+    identity: dict[str, Any] = {"features_sha256": metadata.get("sha256") or "random"}
+    if identity["features_sha256"] == "random":
+        fields = {key: metadata[key] for key in ENCODER if key in metadata}
+        # The code of a user's own encoder is identified below; the path of its file may change.
+        identity["architecture"] = fields | {"encoder": fields["encoder"].rpartition("/")[2]}
+    files = plugin_identity(metadata["encoder"], features.folder)
     return identity | ({"encoder_files": files} if files else {})

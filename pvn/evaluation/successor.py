@@ -100,9 +100,9 @@ class SuccessorLearner(LinearLearner):
     def _fit(self, replay: Replay) -> Mapping[str, float]:
         time, env = replay.starts()
         batch = replay.gather(time, env)
-        of_next = self._settings.reward_of == "next_state"
-        # The state after a game's end is not stored.
-        used = np.flatnonzero(batch.discount_t > 0 if of_next else batch.discount_t >= 0)
+        of_next, used = self._settings.reward_of == "next_state", np.arange(len(time))
+        if of_next:  # the state after a game's end is not stored
+            used = np.flatnonzero(batch.discount_t > 0)
         if len(used) < MIN_ROWS:
             return {}
         cumulants = (batch.s_t if of_next else batch.s_tm1)[used]

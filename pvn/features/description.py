@@ -7,15 +7,21 @@ from typing import Any
 
 from pvn.errors import UserError
 from pvn.features.observation import shape_of
+from pvn.fields import check_field
 from pvn.files import read_text
-from pvn.networks.encoders import DEFAULT_LAST_LAYER, make_encoder
+from pvn.networks.encoders import (
+    ARCHITECTURE,
+    DEFAULT_LAST_LAYER,
+    check_shape,
+    make_encoder,
+)
 from pvn.networks.network import Network
 
 FORMAT = "pvn-features"
 VERSION = 2
 """Version 2 may have another last layer than `DEFAULT_LAST_LAYER`; version 1 has that one."""
 
-ARCHITECTURE = ("encoder", "width", "num_features", "dtype", *DEFAULT_LAST_LAYER)
+ENCODER = ("encoder", *ARCHITECTURE)
 """The fields that `encoder_of` needs, besides `observation_shape`."""
 
 _REQUIRED: dict[str, type] = {
@@ -66,6 +72,9 @@ def read_description(path: str | Path) -> tuple[Path, dict[str, Any]]:
         metadata = DEFAULT_LAST_LAYER | metadata
         given = {key: kind for key, kind in _OPTIONAL.items() if metadata.get(key) is not None}
         check_types(file, metadata, given)
+        for key, field in ARCHITECTURE.items():
+            check_field(f"features {file}: {key}", metadata[key], field)
+        check_shape(f"features {file}: observation_shape", shape_of(metadata))
         return folder, metadata
     raise UserError(
         f"features {path}: no features.json there or in its features/; "
@@ -100,7 +109,7 @@ def encoder_of(metadata: Mapping[str, Any], folder: Path) -> Network:
     Raises:
       UserError: as `make_encoder`.
     """
-    architecture = {key: metadata[key] for key in ARCHITECTURE if key in metadata}
+    architecture = {key: metadata[key] for key in ENCODER if key in metadata}
     return make_encoder(
         architecture.pop("encoder"),
         observation_shape=shape_of(metadata),

@@ -29,7 +29,9 @@ def save_features(
     card: str | None = None,
     successor: "Successor | None" = None,
 ) -> str:
-    """Writes a features directory. `features.json` is written last and makes the directory valid.
+    """Writes a features directory. `features.json` is written last: it holds the checksums.
+
+    A directory that is written again is corrupt until then.
 
     A user's own encoder or indicator from a file is copied, together with the files beside it that
     it imports.

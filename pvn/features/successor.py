@@ -99,7 +99,8 @@ class Successor:
     def cumulants(self, observation: np.ndarray) -> np.ndarray:
         """The cumulants float32 [N, T] of observations uint8 [N, H, W, C].
 
-        For indicators they are 0 or 1, and the same as in pretraining, in a batch of any size.
+        Those of indicators are the same as in pretraining, in a batch of any size: 0 or 1 if they
+        are raw, two values a task if they are standardised.
 
         Raises:
           UserError: `observation` is not uint8 [N, H, W, C].
@@ -197,8 +198,8 @@ def _read(folder: Path, metadata: Mapping[str, Any], entry: Mapping[str, Any]) -
     indicator = make_indicator(task.indicator, _family(described, task), num_tasks, task.cumulants)
     shape = (metadata["num_features"], num_tasks, entry["num_actions"])
     heads = {
-        "heads.kernel": np.empty(shape, np.float32),
-        "heads.bias": np.empty(shape[1:], np.float32),
+        "heads.kernel": jax.ShapeDtypeStruct(shape, np.float32),
+        "heads.bias": jax.ShapeDtypeStruct(shape[1:], np.float32),
     }
     example = jnp.zeros((1, *shape_of(metadata)), jnp.uint8)
     frozen, fitted = _structure(indicator, example, own=is_plugin(task.indicator))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pvn import remote
-from pvn.features.description import ARCHITECTURE, encoder_of, read_description
+from pvn.features.description import ENCODER, encoder_of, read_description
 from pvn.features.features import Features
 from pvn.features.observation import shape_of
 from pvn.fields import check_seed
@@ -14,7 +14,7 @@ from pvn.networks.encoders import init_encoder
 from pvn.types import ATARI
 
 _FILES = ("features.json", "encoder.py", "encoder", "features")
-_KEPT = (*ARCHITECTURE, "observation_shape", "protocol", "game", "num_actions")
+_KEPT = (*ENCODER, "observation_shape", "protocol", "game", "num_actions")
 
 
 def random_features(
@@ -23,6 +23,8 @@ def random_features(
     width: int = 1,
     num_features: int | None = None,
     dtype: str = "float32",
+    feature_norm: str = "none",
+    feature_activation: str = "relu",
     observation_shape: Sequence[int] = ATARI.shape,
     seed: int = 0,
     like: str | Path | None = None,
@@ -30,8 +32,9 @@ def random_features(
     """Features of an untrained encoder.
 
     Args:
-      encoder, width, num_features, dtype: as in the config of `pvn.pretrain`. By default, the
-        encoder `nature` with 512 features, or `minatar` with 256 for observations below 36 pixels.
+      encoder, width, num_features, dtype, feature_norm, feature_activation: as in the config of
+        `pvn.pretrain`. By default, the encoder `nature` with 512 features, or `minatar` with 256
+        for observations below 36 pixels; without LayerNorm.
       observation_shape: (H, W, C).
       seed: seed of the weights.
       like: a run or features directory. If it is given, the architecture is taken from it.
@@ -51,8 +54,10 @@ def random_features(
         metadata = dict(
             encoder=encoder or default[0],
             width=width,
-            num_features=num_features or default[1],
+            num_features=default[1] if num_features is None else num_features,
             dtype=dtype,
+            feature_norm=feature_norm,
+            feature_activation=feature_activation,
             observation_shape=list(observation_shape),
         )
     network = encoder_of(metadata, folder)

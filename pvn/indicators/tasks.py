@@ -63,6 +63,15 @@ def tasks_of_states(indicator: Indicator, key: jax.Array, observation: Any) -> T
     return Tasks(indicator, (), _fit(indicator, fitted, responses), responses, responses)
 
 
+def check_varies(tasks: Tasks) -> None:
+    """Raises `UserError` if every task has the same cumulant in all states of the sample."""
+    if not np.ptp(tasks.activations(tasks.fitted), axis=0).any():
+        raise UserError(
+            f"config.indicator: all {tasks.indicator.num_tasks} tasks are the same in every state; "
+            "expected another proportion, or more states"
+        )
+
+
 def tasks_of_dataset(
     indicator: Indicator,
     key: jax.Array,

@@ -8,10 +8,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from pvn.errors import UserError
-from pvn.fields import check_seed
+from pvn.fields import Field, check_field, check_seed, choice, whole
 from pvn.networks.feature_layer import ACTIVATIONS, NORMS
 from pvn.networks.impala import Impala
 from pvn.networks.minatar import MinAtar
@@ -28,7 +29,23 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "minatar": MinAtar,
 }
 
+ARCHITECTURE: dict[str, Field] = {
+    "width": whole(1, 2**16),
+    "num_features": whole(1, 2**31 - 1),
+    "dtype": choice("float32", "bfloat16"),
+    "feature_norm": choice(*NORMS),
+    "feature_activation": choice(*ACTIVATIONS),
+}
+"""What an encoder is made from, besides its name."""
+
 DEFAULT_LAST_LAYER = {"feature_norm": "none", "feature_activation": "relu"}
+
+
+def check_shape(place: str, shape: Sequence[int]) -> None:
+    """Raises `UserError`, with `place` in front, unless `shape` can be (H, W, C)."""
+    whole_numbers = all(isinstance(n, int | np.integer) and n > 0 for n in shape)
+    if len(shape) != 3 or not whole_numbers:
+        raise UserError(f"{place}: {shape}, expected three numbers: height, width, channels")
 
 
 def make_encoder(
@@ -58,18 +75,16 @@ def make_encoder(
       folder: the folder that a relative file name starts from.
 
     Raises:
-      UserError: there is no such encoder or last layer, its code raises, its output is not [B, F],
-        a parameter is not float32, or it keeps state besides its parameters.
+      UserError: there is no such encoder, an argument is out of range, its code raises, its output
+        is not [B, F], a parameter is not float32, or it keeps state besides its parameters.
     """
+    given = (width, num_features, dtype, feature_norm, feature_activation)
+    for (field, expected), value in zip(ARCHITECTURE.items(), given, strict=True):
+        check_field(field, value, expected)
+    check_shape("observation_shape", observation_shape)
     factory: Callable[..., Any] = ENCODERS.get(name) or load_plugin(
         "encoder", name, ENCODERS, folder
     )
-    for field, value, known in (
-        ("feature_norm", feature_norm, NORMS),
-        ("feature_activation", feature_activation, ACTIVATIONS),
-    ):
-        if value not in known:
-            raise UserError(f"{field}: {value!r}, expected one of {', '.join(known)}")
     if name in ENCODERS:
         factory = functools.partial(
             factory, feature_norm=feature_norm, feature_activation=feature_activation

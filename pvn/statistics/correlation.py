@@ -10,7 +10,10 @@ from pvn.statistics.intervals import bootstrap_interval
 
 
 class Correlation(NamedTuple):
-    """Spearman's rank correlation of N pairs. None: too few pairs, or no variation."""
+    """Spearman's rank correlation of N pairs. None: too few pairs, or no variation.
+
+    A perfect correlation has no interval.
+    """
 
     num_pairs: int
     rho: float | None
@@ -39,17 +42,20 @@ def spearman(x: Sequence[float], y: Sequence[float], seed: int = 0) -> Correlati
         return Correlation(count, None, None, None)
     ranks = [_ranks(each) for each in (x, y)]
     rho = _pearson(ranks[0], ranks[1])
-    return Correlation(count, rho, rank_interval(rho, count), _p_value(ranks[0], ranks[1], seed))
+    # Fisher's z of a perfect correlation is infinite, and its interval has no width.
+    interval = rank_interval(rho, count) if abs(rho) < 1 - 1e-9 else None
+    return Correlation(count, rho, interval, _p_value(ranks[0], ranks[1], seed))
 
 
 def rank_interval(rho: float, num_pairs: int) -> tuple[float, float]:
-    """95 % interval of Spearman's rho, by Fisher's z with the variance (1 + rho^2 / 2) / (N - 3).
+    """95 % interval of Spearman's rho, in (-1, 1), by Fisher's z.
 
+    Its variance is (1 + rho^2 / 2) / (N - 3).
     Bonett and Wright 2000, "Sample size requirements for estimating Pearson, Kendall and Spearman
     correlations".
     """
     error = np.sqrt((1 + rho**2 / 2) / (num_pairs - 3))
-    middle = np.arctanh(np.clip(rho, -1 + 1e-9, 1 - 1e-9))
+    middle = np.arctanh(rho)
     low, high = np.tanh(middle + np.array([-1.96, 1.96]) * error)
     return float(low), float(high)
 

@@ -5,7 +5,7 @@ cells that ran on several machines can be copied into one WORKDIR.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from pvn.errors import UserError
@@ -54,7 +54,29 @@ def expand(plan: Plan, workdir: str) -> list[Cell]:
                         f"config: two cells are called {cell.name}, expected different names; they "
                         f"differ in {' '.join(differ)}"
                     )
+    _check_probes(found.values())
     return list(found.values())
+
+
+def _check_probes(cells: Iterable[Cell]) -> None:
+    """Refuses two probes whose rows differ in their dataset only: a report could not tell them.
+
+    Raises:
+      UserError: there are two such cells.
+    """
+    seen: dict[frozenset[str], tuple[Cell, str]] = {}
+    for cell in cells:
+        if cell.command[0] != "pvn.probe":
+            continue
+        words = {word.partition("=")[0]: word for word in cell.command}
+        dataset = words.pop("--dataset", "")
+        del words["--workdir"]
+        other, of_other = seen.setdefault(frozenset(words.values()), (cell, dataset))
+        if dataset != of_other:
+            raise UserError(
+                f"config: the probes {other.name} and {cell.name} differ in their dataset only, "
+                'expected different names of what they probe: flags {"agent": ...} of a section'
+            )
 
 
 def _cells(sections: Sections, game: str, seed: int, workdir: str) -> Iterator[Cell]:
@@ -166,7 +188,10 @@ class _Builder:
         """The name in tables; for features that an agent learned, as pvn.evaluate saves them."""
         if self._subject is None:
             return self._label(self._section)
-        label = self._label(self._subject.agent)
+        # With the values that tell the data of the probe: a report tells rows by the name.
+        own = f"{self._section.kind}.{self._section.name}."
+        chosen = {k: v for k, v in self._chosen.items() if not k.startswith(own)}
+        label = self._subject.agent.name + _suffix(chosen)
         return f"{label}_features" if self._subject.learned else label
 
     def _features(self) -> dict[str, Any]:

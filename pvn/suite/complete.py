@@ -6,11 +6,10 @@ from typing import Any
 
 from pvn.data.store import read_attributes, unfinished
 from pvn.errors import UserError
-from pvn.evaluation.records import PROBES, SCORES, parse_probe, read_rows
+from pvn.evaluation.records import DIAGNOSTICS, PROBES, SCORES, parse_probe, read_rows
 from pvn.files import read_text
 from pvn.suite.cells import Cell
 
-_DIAGNOSTICS = "features"  # the target of a probe's rows of diagnostics
 _FALSE = ("false", "f", "0", "no", "n")  # as absl reads them
 
 
@@ -30,14 +29,14 @@ def is_complete(cell: Cell) -> bool:
     match cell.command[0]:
         case "pvn.collect":
             attributes = _attributes(cell)
-            return attributes.get("num_rows", -1) >= int(flag_of(cell, "num_steps") or 100_000)
+            return attributes.get("num_rows", -1) >= _number(flag_of(cell, "num_steps") or 100_000)
         case "pvn.convert":
             attributes = _attributes(cell)
             return bool(attributes) and not unfinished(attributes)
         case "pvn.pretrain":
             step = _json(folder / "features" / "features.json").get("step")
             configured = _json(folder / "config.json").get("num_steps")
-            return step is not None and step == int(
+            return step is not None and step == _number(
                 flag_of(cell, "config.num_steps") or configured or 0
             )
         case "pvn.probe":
@@ -50,6 +49,14 @@ def has_rows(cell: Cell) -> bool:
     """Whether a cell has rows for a report."""
     folder = Path(cell.workdir)
     return (folder / SCORES).is_file() or (folder / PROBES).is_file()
+
+
+def _number(value: str | int) -> float:
+    """A number of steps; infinite if it is none, which the cell's own command then says."""
+    try:
+        return int(value)
+    except ValueError:
+        return float("inf")
 
 
 def _attributes(cell: Cell) -> dict[str, Any]:
@@ -77,7 +84,7 @@ def _expected_targets(cell: Cell) -> set[str]:
     off = any(word.partition("=")[0] == "--nodiagnostics" for word in cell.command)
     if off or (flag_of(cell, "diagnostics") or "true").lower() in _FALSE:
         return targets
-    return targets | {_DIAGNOSTICS}
+    return targets | {DIAGNOSTICS}
 
 
 def _targets(file: Path) -> set[str]:

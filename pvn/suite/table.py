@@ -52,7 +52,7 @@ def table(scheduler: Scheduler, estimates: Estimates, num_jobs: int) -> Group:
         Counter(cell.kind for cell in scheduler.complete.values()),
         Counter(process.cell.kind for process in scheduler.running.values()),
         Counter(cell.kind for cell in scheduler.waiting.values()),
-        Counter(name.split("/", 2)[2] for name in scheduler.failed),
+        Counter(cell.kind for cell in scheduler.cells if cell.name in scheduler.failed),
     ]
     some = {cell.kind: cell for cell in scheduler.cells}
     for kind, cell in some.items():

@@ -22,7 +22,7 @@ from pvn.errors import UserError
 from pvn.fields import SEED, choice, real, text, whole, wholes
 from pvn.files import write_json, write_whole
 from pvn.indicators.registry import INDICATORS
-from pvn.indicators.tasks import Tasks
+from pvn.indicators.tasks import Tasks, check_varies
 from pvn.learning.loop import Logged
 from pvn.learning.optimizers import OPTIMIZERS
 from pvn.metrics import MetricsWriter
@@ -136,12 +136,7 @@ def make_tasks(c: ml_collections.FrozenConfigDict, study: Study) -> Tasks:
       UserError: the family refuses, or every task has the same cumulant in all states.
     """
     tasks = study.tasks_of(c.indicator, c.num_tasks or study.mdp.num_states)
-    cumulants = cumulants_of(tasks)
-    if not np.ptp(cumulants, axis=0).any():
-        raise UserError(
-            f"config.indicator: all {cumulants.shape[1]} tasks are the same in every state; "
-            "expected another proportion, or more states"
-        )
+    check_varies(tasks)
     return tasks
 
 

@@ -10,8 +10,8 @@ from collections import defaultdict
 from pathlib import Path
 
 HERE = Path(__file__).parent
-LEARNED, RANDOM = "pvn", "random_features"
-AGENTS = (LEARNED, RANDOM, "random_policy")
+FITTED = ("pvn", "untrained", "random_features")
+AGENTS = (*FITTED, "random_policy")
 
 Row = dict[str, float | str | int]
 
@@ -49,6 +49,8 @@ def committed(name: str) -> dict[tuple[str, str], list[Row]]:
 
 def fit_words(rows: list[Row]) -> list[str]:
     """Number of fits, of those that diverged, and the largest share of clipped targets."""
+    if not rows:
+        return ["-"]
     clipped = max((float(row["bounded_share"]) for row in rows), default=0)
     return [
         str(len(rows)),
@@ -70,14 +72,13 @@ def main() -> None:
         gather()
     fits, scores = committed("fits"), committed("scores")
     games = sorted({game for game, _ in fits})
-    print("| game | learned: fits | diverged | clipped | untrained: fits | diverged | clipped |")
-    print("|---|" + "---:|" * 6)
+    print("| fits, diverged, clipped |" + "".join(f" {agent} |" for agent in FITTED))
+    print("|---|" + "---:|" * len(FITTED))
     for game in games:
-        cells = [word for agent in (LEARNED, RANDOM) for word in fit_words(fits[game, agent])]
+        cells = [", ".join(fit_words(fits[game, agent])) for agent in FITTED]
         print(f"| {game} | {' | '.join(cells)} |")
-    print(
-        "\n| mean return of each seed | learned | untrained | random play |\n|---|---:|---:|---:|"
-    )
+    print("\n| mean return of each seed |" + "".join(f" {agent} |" for agent in AGENTS))
+    print("|---|" + "---:|" * len(AGENTS))
     for game in games:
         print(f"| {game} | {' | '.join(return_words(scores[game, agent]) for agent in AGENTS)} |")
 

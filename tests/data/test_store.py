@@ -23,7 +23,8 @@ from pvn.data.writer import DatasetWriter, check_same, delete_dataset
 from pvn.errors import UserError
 from pvn.types import ObservationSpec
 
-MADE = {"game": "Pong", "source": {"kind": "test", "seed": 3}, "ram": True}
+GAME = {"game": "Pong", "num_actions": 6, "protocol": {"sticky": 0.25}, "source": {"kind": "test"}}
+MADE = GAME | {"ram": True}
 FILES = ["frame/c/0/0/0", "ram/c/0/0", *(f"{name}/c/0" for name in layout.COLUMNS)]
 
 
@@ -162,12 +163,9 @@ def test_unfinished_files_of_others_are_left(tmp_path):
 
 def test_a_dataset_without_ram(tmp_path):
     rows = make_rows(150)._replace(ram=None)
-    made = {"game": "Pong"}
-    DatasetWriter(tmp_path, made).commit(rows)
+    DatasetWriter(tmp_path, GAME).commit(rows)
     assert not (tmp_path / "ram").exists()
-    assert read_attributes(tmp_path).keys() == {
-        *("format", "version", "num_rows", "num_episodes", "game")
-    }
+    assert "ram" not in read_attributes(tmp_path)
     found = read_dataset(tmp_path).rows
     assert found.ram is None
     assert_rows_equal(found._replace(ram=np.array(0)), rows._replace(ram=np.array(0)))
@@ -236,7 +234,7 @@ def test_zarr_writes_what_is_read(tmp_path):
         chunks = (rows_of_file, *column.shape[1:])
         group.create_array(name, data=column, chunks=chunks, config={"write_empty_chunks": True})
     attributes = {"format": "pvn-dataset", "version": 2, "num_rows": 9, "num_episodes": 2}
-    group.attrs.update(attributes | {"ram": True})
+    group.attrs.update(attributes | MADE)
     assert_rows_equal(read_dataset(tmp_path).rows, rows)
 
 
@@ -477,6 +475,16 @@ def test_an_array_with_too_few_rows(tmp_path):
     with pytest.raises(UserError) as caught:
         read_dataset(tmp_path)
     assert str(caught.value) == f"dataset {tmp_path}: array frame has 3 rows, zarr.json says 4"
+
+
+@pytest.mark.parametrize("key", ["num_rows", "game", "num_actions", "protocol", "source"])
+def test_a_missing_attribute_is_named(tmp_path, key):
+    write(tmp_path, make_rows(3))
+    file = tmp_path / "zarr.json"
+    file.write_text(file.read_text().replace(f'"{key}"', '"other"'))
+    with pytest.raises(UserError) as caught:
+        read_dataset(tmp_path)
+    assert str(caught.value) == f"dataset {tmp_path}: zarr.json lacks the attribute {key!r}"
 
 
 # Folders that hold no dataset.

@@ -341,6 +341,12 @@ def test_few_targets_at_the_bound_are_no_divergence():
         assert fit.diverged is diverged
 
 
+def test_without_rewards_there_is_nothing_to_predict():
+    rows = some_rows()
+    rows["reward"][:] = 0
+    assert fit_fqi(factorise(rows, fifths(rows), 3), Plan(1), zeros(1, 6, 3)).held_out_r2 == 0
+
+
 def test_an_action_that_was_never_taken_has_value_zero():
     rows = some_rows(actions=2)
     fit = fit_fqi(factorise(rows, fifths(rows), 3), Plan(2), zeros(1, 6, 3))

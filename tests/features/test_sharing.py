@@ -174,6 +174,11 @@ def replace_sample(folder, without):
         ),
         (partial(replace_sample, without="observation"), ["tensor observation is none, expected"]),
         (lambda f: edit(f, width="2"), ["field 'width' is \"2\", expected a whole number"]),
+        (lambda f: edit(f, width=0), ["width: 0, expected a whole number, from 1 to 65536"]),
+        (
+            lambda f: edit(f, observation_shape=[10, 10]),
+            ["observation_shape: (10, 10), expected three numbers: height, width, channels"],
+        ),
         (lambda f: edit(f, encoder=["nature"]), ["field 'encoder' is [\"nature\"], expected text"]),
         (lambda f: edit(f, successor=[]), ["field 'successor' is [], expected an object"]),
         (

@@ -1,4 +1,5 @@
 import importlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -134,13 +135,20 @@ def test_the_default_last_layer_is_dense_and_relu():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"width": 0}, "width: 0, expected a whole number, from 1 to 65536"),
+        ({"num_features": -3}, "num_features: -3, expected a whole number, from 1 to"),
+        ({"dtype": "int8"}, "dtype: 'int8', expected one of float32, bfloat16"),
+        (
+            {"observation_shape": (10, 10)},
+            "observation_shape: (10, 10), expected three numbers: height, width, channels",
+        ),
         ({"feature_norm": "batch"}, "feature_norm: 'batch', expected one of none, layer_norm"),
         ({"feature_activation": "x"}, "feature_activation: 'x', expected one of relu, gelu, tanh"),
     ],
 )
-def test_a_last_layer_that_does_not_exist(changes, message):
-    with pytest.raises(UserError, match=message):
-        make_encoder("nature", width=1, num_features=8, **changes)
+def test_an_encoder_that_cannot_be_made(changes, message):
+    with pytest.raises(UserError, match=f"^{re.escape(message)}"):
+        make_encoder("nature", **{"width": 1, "num_features": 8} | changes)
 
 
 def test_an_own_encoder_has_its_own_last_layer(own):

@@ -28,6 +28,14 @@ def test_interval_by_hand():
     )
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_perfect_correlation_has_no_interval(sign):
+    result = spearman([1, 2, 3, 4, 5], [2 * sign, 3 * sign, 4 * sign, 5 * sign, 9 * sign])
+    assert result.rho == pytest.approx(sign)
+    assert result.interval is None
+    assert result.p_value == pytest.approx(2 / 120)
+
+
 def test_p_value_counts_all_permutations():
     values = [2, 1, 4, 3, 5]
     rhos = [stats.spearmanr(range(5), each).statistic for each in itertools.permutations(values)]

@@ -80,6 +80,16 @@ PROBE_OF_A = {"p": {"agents": "a", "dataset": "random"}}
             {"agents": {"a": {"features": "none"}, "b": {"features": "agent:a"}}, "probes": {}},
             "config: agent b, features: agent a has no features",
         ),
+        (
+            {
+                "datasets": {"random": {}, "other": {}},
+                "probes": {
+                    name: {"agents": "pvn", "dataset": name} for name in ("random", "other")
+                },
+            },
+            "config: the probes Pong/3/probe/random-pvn and Pong/3/probe/other-pvn differ in their "
+            "dataset only, expected different names of what they probe",
+        ),
         *(
             (
                 {"agents": {"a": {"features": "pvn"} | trained}, "probes": PROBE_OF_A},

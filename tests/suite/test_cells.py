@@ -132,6 +132,8 @@ def test_varied_values_pass_on_to_what_uses_them() -> None:
         "Pong/3/data/random-num_steps=200",
     )
     assert "--agent=pvn-num_steps=200-a=0.5" in cell.command
+    for x in steps:  # rows of the same features on other data have another name
+        assert f"--agent=random{x}" in cells[f"Pong/3/probe/value-random{x}"].command
     assert "--config.fqi.a=0.5" in cells[cell.needs[0]].command
     assert "--num_steps=200" in cells[cell.needs[1]].command
 

@@ -144,15 +144,15 @@ def test_a_fit_to_labels_is_calibrated_with_fewer_labels(monkeypatch: pytest.Mon
 
 
 def test_the_table(tmp_path: Path) -> None:
-    first, second = (_cell(tmp_path, f"Pong/{seed}/evaluate/pvn") for seed in (0, 1))
-    probe = _cell(tmp_path, "Pong/0/probe/value-pvn", first.name)
+    first, second = (_cell(tmp_path, f"MinAtar/Asterix/{seed}/evaluate/pvn") for seed in (0, 1))
+    probe = _cell(tmp_path, "MinAtar/Asterix/0/probe/value-pvn", first.name)
     cells = [first, second, probe]
     scheduler = Scheduler(cells, num_jobs=2, is_complete=lambda cell: cell is first)
     estimates = Estimates({"evaluate/pvn": 100.0})
     assert counts(scheduler) == "1 done, 0 running, 2 waiting"
     assert eta(scheduler, estimates, 2) == "ETA more than 50 s, no time known for 1 cells"
-    scheduler.failed["Pong/1/evaluate/pvn"] = "it [broke]"
-    del scheduler.waiting["Pong/1/evaluate/pvn"]
+    scheduler.failed[second.name] = "it [broke]"
+    del scheduler.waiting[second.name]
     screen = Console(file=io.StringIO(), width=100)
     screen.print(table(scheduler, estimates, 2))
     shown = screen.file.getvalue().splitlines()
@@ -160,7 +160,7 @@ def test_the_table(tmp_path: Path) -> None:
         ["evaluate/pvn", "1", "1", "100", "s"],
         ["probe/value-pvn", "1"],
     ]
-    assert "failed: Pong/1/evaluate/pvn: it [broke]" in shown[4]
+    assert f"failed: {second.name}: it [broke]" in shown[4]
     assert shown[5].startswith("1 done, 0 running, 1 waiting, 1 failed; ETA unknown, no time known")
     assert cells_table(cells, {first.name}, estimates).splitlines() == [
         f"done {first.name}",
