@@ -1,7 +1,7 @@
 """The successor head: the reward is regressed on the cumulants of pretraining, in a few seconds.
 
     python -m pvn.evaluate --config=configs/evaluate_successor.py --features=runs/breakout \
-        --dataset=data/breakout --workdir=runs/breakout/successor
+        --dataset=data/breakout --config.num_labels="(10_000,)" --workdir=runs/breakout/successor
 
 With --dataset= it needs no interaction. `reward_r2` in metrics.jsonl says how much of the reward
 the cumulants express; near 0, the head cannot be better than random play.

@@ -73,7 +73,10 @@ def get_config() -> ml_collections.ConfigDict:
     config.agents = {
         name: {"dataset": ",".join(KINDS), "overrides": LABELS} | subject
         for name, subject in (
-            {"untrained": {"features": "random", "like": "whole_screen"}}
+            {
+                "untrained": {"features": "random", "like": "whole_screen"},
+                "untrained_norm": {"features": "random", "like": "local_p_0_2"},  # LayerNorm
+            }
             | {name: {"features": name} for name in VARIANTS}
         ).items()
     }

@@ -22,7 +22,7 @@ PREFIX = "pvn_plugin_"
 """The prefix of the private names of folders."""
 
 INSTALLED = frozenset(
-    ("pvn", "jax", "jaxlib", "flax", "haiku", "optax", "orbax", "chex", "numpy", "scipy")
+    ("pvn", "jax", "jaxlib", "flax", "haiku", "optax", "chex", "numpy", "scipy")
 ) | frozenset(sys.stdlib_module_names)
 """Packages that are always available. A file of the same name never replaces one of them."""
 

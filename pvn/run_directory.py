@@ -28,7 +28,7 @@ from pvn.mirror import Mirror
 from pvn.paths import is_remote, make_folder
 from pvn.remote import Bucket, temporary_folder
 
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "dm-haiku", "orbax-checkpoint", "ale-py", "numpy")
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "dm-haiku", "ale-py", "numpy")
 
 
 def versions() -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Runs commands in forks of a process that has imported the large libraries.
 
-A command line of its own spends 1 to 2 s of CPU on importing JAX, Flax, Orbax, matplotlib and
+A command line of its own spends 1 to 2 s of CPU on importing JAX, Flax, matplotlib and
 others. A fork of a process that has imported them spends nothing. The server imports nothing of
 this repository: each fork does that, and then is the command, from `sys.argv` to its exit.
 """
@@ -22,7 +22,7 @@ LIBRARIES = (
     *("absl.app", "ale_py", "ale_py.vector_env", "chex", "flax", "flax.linen", "haiku", "jax"),
     *("jax.experimental.multihost_utils", "matplotlib.figure", "ml_collections", "optax"),
     *("matplotlib.backends.backend_agg", "ml_collections.config_flags.config_flags"),
-    *("orbax.checkpoint", "PIL.Image", "safetensors.numpy", "scipy.linalg", "scipy.spatial"),
+    *("PIL.Image", "safetensors.numpy", "scipy.linalg", "scipy.spatial"),
     *("scipy.stats", "tensorboardX.record_writer", "tensorstore", "tqdm"),
 )
 # Python and the libraries read these variables when they start.

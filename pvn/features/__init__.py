@@ -9,7 +9,7 @@ architecture, the protocol of the observations, the origin of the features), `sa
 `encoder.py`, or a folder `encoder/` if that file imports files beside it. The optional
 `successor.safetensors` holds the heads and tasks of pretraining (`pvn.features.successor`).
 
-A features directory can be loaded without Orbax, an emulator or the training code, and its weights
+A features directory can be loaded without an emulator or the training code, and its weights
 without pvn: `safetensors.numpy.load_file("model.safetensors")` is a dictionary of arrays.
 """
 
