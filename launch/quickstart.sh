@@ -26,8 +26,17 @@ while [ $# -gt 0 ]; do
   shift
 done
 : "${workdir:=runs/quickstart${game:+_$game}}"
-case "$workdir" in /*) ;; *) workdir="$PWD/$workdir" ;; esac
+case "$workdir" in
+  gs://*) echo "error: --workdir=$workdir: expected a local directory" >&2; exit 1 ;;
+  "~"/*) workdir="$HOME/${workdir#"~/"}" ;;  # the shell expands it in no --workdir=~/...
+  /*) ;;
+  *) workdir="$PWD/$workdir" ;;
+esac
 source "$(dirname "$0")/setup.sh"
+
+# As one types it in a shell, for the commands that are printed.
+printf -v in_shell %q "$workdir"
+printf -v python_in_shell %q "$python"
 
 step() { printf '\n== %s\n' "$*" >&2; }
 
@@ -46,10 +55,10 @@ Try next, in $PWD:
   # the same for a game of Atari
   bash launch/quickstart.sh --game=Breakout
   # ten times the tasks
-  $python -m pvn.pretrain --config=configs/pretrain_minatar.py --config.num_tasks=1000 \\
-    --config.dataset=$workdir/MinAtar/SpaceInvaders/0/data/random --workdir=runs/tasks_1000
+  $python_in_shell -m pvn.pretrain --config=configs/pretrain_minatar.py --config.num_tasks=1000 \\
+    --config.dataset=$in_shell/MinAtar/SpaceInvaders/0/data/random --workdir=runs/tasks_1000
   # which settings matter: one factor at a time
-  $python -m pvn.suite --config=configs/suite_minatar.py --workdir=runs/minatar --dry_run
+  $python_in_shell -m pvn.suite --config=configs/suite_minatar.py --workdir=runs/minatar --dry_run
 EOF
 }
 
@@ -98,11 +107,11 @@ features: $workdir/pvn/features
 
 Try next, in $PWD:
   # better data: play with the learned policy
-  $python -m pvn.collect --game=$game --policy=$workdir/eval --epsilon=0.05 --dataset=data/better
+  $python_in_shell -m pvn.collect --game=$game --policy=$in_shell/eval --epsilon=0.05 --dataset=data/better
   # ten times the tasks
-  $python -m pvn.pretrain --config.dataset=$workdir/data --config.num_tasks=5000 --workdir=runs/tasks_5000
+  $python_in_shell -m pvn.pretrain --config.dataset=$in_shell/data --config.num_tasks=5000 --workdir=runs/tasks_5000
   # the published linear evaluation: double Q by gradients, a million interactions
-  $python -m pvn.evaluate --config=configs/evaluate_published.py --features=$workdir/pvn --workdir=runs/published
+  $python_in_shell -m pvn.evaluate --config=configs/evaluate_published.py --features=$in_shell/pvn --workdir=runs/published
 EOF
 }
 

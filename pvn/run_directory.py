@@ -265,7 +265,7 @@ def _check_resumes(
     if not (workdir / "config.json").is_file():
         return
     try:
-        old = upgrade(json.loads(read_text(workdir / "config.json")))
+        old = upgrade(dict(json.loads(read_text(workdir / "config.json"))))
         old_kind = json.loads(read_text(workdir / "run.json"))["kind"]
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(

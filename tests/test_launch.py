@@ -1,5 +1,6 @@
 """The arguments of the scripts. Other tests cover the commands that the scripts run."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -18,6 +19,12 @@ ROOT = Path(__file__).parents[1]
             "error: unknown argument --games=Pong; expected --work",
         ),
         ("quickstart", ["--game"], 1, "error: --game needs a value"),
+        (
+            "quickstart",
+            ["--workdir=gs://bucket/x"],
+            1,
+            "error: --workdir=gs://bucket/x: expected a local directory",
+        ),
         ("matrix", ["python3.13"], 2, "error: python3.13: expected PYTHON:JAX, such as python3.13"),
     ],
 )
@@ -48,3 +55,29 @@ def test_an_old_python_is_refused(tmp_path: Path) -> None:
     )
     assert result.returncode == 1
     assert result.stderr == f"error: {old} is not Python 3.11 or newer; set PYTHON=/path/to/one\n"
+
+
+def test_an_installation_that_failed_is_not_taken_for_complete(tmp_path: Path) -> None:
+    """The Python here makes a virtual environment, and its pip fails."""
+    (tmp_path / "launch").mkdir()
+    for name in ("launch/setup.sh", "requirements.txt"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    python = tmp_path / "python"
+    python.write_text(
+        '#!/bin/sh\ncase "$*" in\n'
+        '*"-m venv"*) mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;\n'
+        '*"pip install"*) echo "no network" >&2; exit 1 ;;\n'
+        "esac\n"
+    )
+    python.chmod(0o755)
+    result = subprocess.run(
+        ["bash", "launch/setup.sh"],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "PYTHON": str(python)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert result.stderr == "installing requirements.txt into .venv\nno network\n"
+    assert not (tmp_path / ".venv" / "installed-requirements.txt").exists()

@@ -155,7 +155,7 @@ def make_mdp(
         return check_mdp(name, garnet(size, num_actions, branching, seed))
     if not name.endswith(".npz"):
         raise UserError(f"config.mdp: {name!r}, expected {', '.join(GRIDS)}, garnet or a .npz file")
-    return load_mdp(Path(name), discount)
+    return load_mdp(Path(name).expanduser(), discount)
 
 
 def load_mdp(file: Path, discount: float) -> Mdp:
