@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from pvn.config import flag_error
 from pvn.errors import UserError
+from pvn.remote import delete_temporary
 
 
 def run(main: Callable[..., int | None], usage: str = "", memory: str = "") -> None:
@@ -127,6 +128,7 @@ def _exit_now(status: int) -> NoReturn:
     After a full disk, other threads would print more errors. One of several processes would wait
     for the others, which wait for it.
     """
+    delete_temporary()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

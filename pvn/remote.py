@@ -200,8 +200,17 @@ def reading(path: str | Path, *names: str) -> Iterator[Path]:
         raise UserError(str(error).replace(str(folder), bucket.path)) from None
 
 
+_temporary: list[Path] = []
+
+
 def temporary_folder() -> Path:
     """A new local folder, deleted when the process ends."""
-    folder = Path(tempfile.mkdtemp(prefix="pvn-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+    _temporary.append(Path(tempfile.mkdtemp(prefix="pvn-")))
+    return _temporary[-1]
+
+
+@atexit.register
+def delete_temporary() -> None:
+    """Deletes what `temporary_folder` has made. For a process that ends without `atexit`."""
+    for folder in _temporary:
+        shutil.rmtree(folder, ignore_errors=True)

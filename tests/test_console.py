@@ -1,7 +1,10 @@
 """Error messages of one line, on any machine and in any locale."""
 
 import json
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import pytest
 from pvn import console
 from pvn.errors import UserError
 
+ROOT = Path(__file__).parents[1]
 TINY = [
     "--config.num_features=32",
     "--config.num_tasks=4",
@@ -129,6 +133,31 @@ def test_a_config_that_cannot_be_loaded(
         f"error: --config={file}: cannot be loaded ({reason}), expected a Python file whose "
         "get_config() returns an ml_collections.ConfigDict\n"
     )
+
+
+def test_a_full_disk_leaves_no_temporary_folder(tmp_path: Path) -> None:
+    """The process then ends without Python's usual end."""
+    code = """
+import errno, os
+from pvn import console
+from pvn.remote import temporary_folder
+
+def main():
+    (temporary_folder() / "copy").write_bytes(bytes(10))
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "x")
+
+console.run(main)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (1, "error: x: No space left on device\n")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_time_between_lines_of_progress(

@@ -56,7 +56,7 @@ ROOMS = {
         *("console", "experiment", "features", "learning", "indicators", "data", "metrics"),
         *("run_directory", *BASE),
     ),
-    "console": ("config", "errors"),
+    "console": ("config", "errors", "remote"),
     "residency": ("learning", "data"),
     "experiment": ("console", "residency", "learning", "indicators", "networks", "data", *BASE),
     "identity": ("experiment", "learning", "indicators", "networks", *BASE),

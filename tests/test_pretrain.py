@@ -261,10 +261,6 @@ def Own(width, num_features, dtype):
             ["--config.random_network.proportion=0.1"],
             "error: config.random_network.proportion: has no effect with config.indicator=local_n",
         ),
-        (
-            ["--config.warmup_steps=8", "--config.num_steps=8"],
-            "error: config.warmup_steps: 8, expected ",
-        ),
         (["--config.num_features=0"], "error: config.num_features: 0, expected a whole number, fr"),
         (["--config.batch_size=many"], "error: flag --config.batch_size=many: invalid literal for"),
         (

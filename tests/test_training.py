@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from pvn.errors import UserError
 from pvn.identity import identity_of, upgrade_identity
 from pvn.indicators.tasks import Tasks
 from pvn.residency import frames_on_device
@@ -50,6 +51,14 @@ def test_the_identity_of_an_older_run(dataset: Path) -> None:
 )
 def test_steps_together(dataset: Path, fields: dict, start: int, together: int) -> None:
     assert steps_together(experiment(dataset, **fields), start) == together
+
+
+def test_the_encoder_learns_after_the_warmup(dataset: Path) -> None:
+    learned = {"random_network": {"threshold_from": "quantile_regression"}, "num_steps": 8}
+    experiment(dataset, **learned, warmup_steps=7)
+    line = "^config.warmup_steps: 8, expected less than num_steps, 8: the encoder learns after them"
+    with pytest.raises(UserError, match=line):
+        experiment(dataset, **learned, warmup_steps=8)
 
 
 def test_data_in_device_memory_need_not_fit_on_the_host(
