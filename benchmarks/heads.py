@@ -2,8 +2,8 @@
 
     python -m benchmarks.heads [--rounds=5] [--batch_sizes=32,256] [--tasks=100,1000,10000]
 
-Prints one JSON line for each case: the step of pvn (`pvn`), the same with memory in huge pages
-(`huge_pages`, on Linux), and one with heads that compute the values of all actions (`all_values`).
+Prints one JSON line for each case: the step of pvn (`pvn`), the same with glibc's malloc as it is
+(`plain_malloc`), and one with heads that compute the values of all actions (`all_values`).
 `times_first` is its time divided by that of pvn with the first number of tasks.
 `bandwidth_share`: the bytes that the additional heads must move, divided by the additional time and
 by the memory bandwidth, which is measured by adding 1 to an array in place.
@@ -24,11 +24,10 @@ _BATCHES = flags.DEFINE_list("batch_sizes", "32,256", "Batch sizes.")
 _TASKS = flags.DEFINE_list("tasks", "100,1000,10000", "Numbers of tasks, the smallest first.")
 
 
-# glibc then asks Linux for huge pages where it allocates much memory.
-HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
-SMALL_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}
+# The default. Any setting of malloc in the environment keeps pvn from its own.
+PLAIN_MALLOC = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}
 
-KINDS = {"pvn": ours, "huge_pages": ours, "all_values": all_values}
+KINDS = {"pvn": ours, "plain_malloc": ours, "all_values": all_values}
 
 
 def head_bytes(num_tasks: int) -> int:
@@ -49,17 +48,15 @@ def main() -> int:
                 cases[f"{kind}:{number}"] = functools.partial(
                     make, _ENCODER.value, number, batch_size
                 )
-        pages = {
-            name: HUGE_PAGES if name.startswith("huge_pages:") else SMALL_PAGES for name in cases
-        }
-        measured = measure(cases, _ROUNDS.value, pages)
+        plain = {name: PLAIN_MALLOC for name in cases if name.startswith("plain_malloc:")}
+        measured = measure(cases, _ROUNDS.value, plain)
         bandwidth = ADDED_BYTES / measured["memory"].seconds
         for name in list(cases)[1:]:
             kind, text = name.split(":")
             count = int(text)
             seconds, peak_mib = measured[name]
-            # The step of pvn with the first number of tasks, in pages of the same kind.
-            base = "huge_pages" if kind == "huge_pages" else "pvn"
+            # The step of pvn with the first number of tasks, and the same malloc.
+            base = "plain_malloc" if kind == "plain_malloc" else "pvn"
             first = measured[f"{base}:{tasks[0]}"].seconds
             beyond = head_bytes(count) - head_bytes(tasks[0])
             print_row(

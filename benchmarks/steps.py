@@ -9,6 +9,7 @@ import optax
 
 from benchmarks.measure import Call
 from benchmarks.published import plain, published_indicator, published_network
+from pvn.allocation import keep_freed_memory
 from pvn.indicators.indicator import Indicator
 from pvn.indicators.packed import packed
 from pvn.indicators.random_network import RandomNetwork
@@ -101,7 +102,8 @@ def our_step(encoder: str, num_tasks: int, batch_size: int) -> Compiled:
 
 
 def ours(encoder: str, num_tasks: int, batch_size: int) -> Call:
-    """Calls of `our_step`."""
+    """Calls of `our_step`, with the memory of `pvn.pretrain`."""
+    keep_freed_memory(num_tasks, NUM_FEATURES, batch_size)
     return repeated(our_step(encoder, num_tasks, batch_size))
 
 
@@ -113,7 +115,8 @@ def published(encoder: str, num_tasks: int, batch_size: int) -> Call:
 
 
 def all_values(encoder: str, num_tasks: int, batch_size: int) -> Call:
-    """The step with heads that compute the values of all actions."""
+    """The step with heads that compute the values of all actions, with the memory of `ours`."""
+    keep_freed_memory(num_tasks, NUM_FEATURES, batch_size)
     network = plain(published_network(encoder, NUM_FEATURES, num_tasks, NUM_ACTIONS))
     step = compiled(network, packed_indicator(num_tasks), random_batch(batch_size, num_tasks))
     return repeated(step)

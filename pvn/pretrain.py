@@ -33,6 +33,7 @@ from absl import flags
 
 from pvn import config as cfg
 from pvn import console
+from pvn.allocation import keep_freed_memory
 from pvn.cluster import ARRIVAL, Processes, connect
 from pvn.data.buffer import Buffer
 from pvn.data.returns import discounted_returns
@@ -313,6 +314,7 @@ def main() -> int:
     family, settings = find_family(cfg.name_in(config, "indicator", FIELDS["indicator"]))
     checked = cfg.check_config(config, FIELDS | INDICATORS | {family: settings})
     cfg.check_has_effect(INDICATORS, family, f"config.indicator={checked.indicator}")
+    keep_freed_memory(checked.num_tasks, checked.num_features, checked.batch_size)
     with connect(_DISTRIBUTED.value, _ARRIVAL.value) as processes:
         experiment = prepare(checked, family, settings)
         if _DRY_RUN.value:

@@ -38,7 +38,7 @@ def test_heads(run: Callable) -> None:
     result = run("benchmarks.heads", *flags)
     assert result.returncode == 0, result.stderr
     rows = [json.loads(line) for line in result.stdout.splitlines()]
-    kinds = ["pvn", "huge_pages", "all_values"]
+    kinds = ["pvn", "plain_malloc", "all_values"]
     assert [(row["case"], row["num_tasks"]) for row in rows] == [
         (kind, count) for kind in kinds for count in (10, 20)
     ]

@@ -50,6 +50,7 @@ ROOMS = {
     # Shared by the commands.
     "config": ("errors", "fields", "paths"),
     "metrics": ("files", "paths"),
+    "allocation": (),
     "peers": (),
     "cluster": ("errors", "peers"),
     "recorder": (
