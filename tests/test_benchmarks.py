@@ -34,15 +34,13 @@ def test_evaluate(run: Callable) -> None:
 
 
 def test_heads(run: Callable) -> None:
-    flags = ("--tasks=10,20", "--batch_sizes=4", "--rounds=1")
+    flags = ("--tasks=10", "--batch_sizes=4", "--rounds=1")
     result = run("benchmarks.heads", *flags)
     assert result.returncode == 0, result.stderr
     rows = [json.loads(line) for line in result.stdout.splitlines()]
     kinds = ["pvn", "plain_malloc", "all_values"]
-    assert [(row["case"], row["num_tasks"]) for row in rows] == [
-        (kind, count) for kind in kinds for count in (10, 20)
-    ]
-    assert [rows[0]["times_first"], rows[2]["times_first"]] == [1, 1]
+    assert [(row["case"], row["num_tasks"]) for row in rows] == [(kind, 10) for kind in kinds]
+    assert [row["times_first"] for row in rows[:2]] == [1, 1]
 
 
 def _reports_a_variable() -> Callable[[], object]:
