@@ -41,18 +41,23 @@ def test_bad_arguments(script: str, arguments: list[str], status: int, message: 
     assert result.stderr.count("\n") == 1
 
 
-def test_an_old_python_is_refused(tmp_path: Path) -> None:
-    old = tmp_path / "python"
-    old.write_text("#!/bin/sh\nexit 1\n")
-    old.chmod(0o755)
-    result = subprocess.run(
-        ["bash", "launch/quickstart.sh"],
-        cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin", "PYTHON": str(old)},
+def _run_with_python(script: str, python: Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Runs a script with an interpreter that is a shell script."""
+    python.chmod(0o755)
+    return subprocess.run(
+        ["bash", f"launch/{script}.sh"],
+        cwd=cwd,
+        env={"PATH": "/usr/bin:/bin", "PYTHON": str(python)},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def test_an_old_python_is_refused(tmp_path: Path) -> None:
+    old = tmp_path / "python"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    result = _run_with_python("quickstart", old, ROOT)
     assert result.returncode == 1
     assert result.stderr == f"error: {old} is not Python 3.11 or newer; set PYTHON=/path/to/one\n"
 
@@ -69,15 +74,7 @@ def test_an_installation_that_failed_is_not_taken_for_complete(tmp_path: Path) -
         '*"pip install"*) echo "no network" >&2; exit 1 ;;\n'
         "esac\n"
     )
-    python.chmod(0o755)
-    result = subprocess.run(
-        ["bash", "launch/setup.sh"],
-        cwd=tmp_path,
-        env={"PATH": "/usr/bin:/bin", "PYTHON": str(python)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = _run_with_python("setup", python, tmp_path)
     assert result.returncode == 1
     assert result.stderr == "installing requirements.txt into .venv\nno network\n"
     assert not (tmp_path / ".venv" / "installed-requirements.txt").exists()
