@@ -125,7 +125,9 @@ def values_of(config: Any) -> dict[str, Any]:
     try:
         return dict(config.to_dict())
     except (OSError, AttributeError):
-        raise UserError(_file_error(sys.argv)) from None
+        if line := _file_error(sys.argv):
+            raise UserError(line) from None
+        raise
 
 
 def _config_file(argv: Sequence[str]) -> str:

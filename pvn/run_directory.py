@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -138,7 +138,7 @@ class Run(Workdir):
           place: the directory.
           identity: the config fields that define the run. They are stored in its checkpoints.
           holder: the random id that this process wrote to run.json.
-          changed: what is not as when the command was started here before: machine or versions.
+          changed: how versions and machine differ from those of an earlier start of this run.
         """
         super().__init__(place.workdir, place.name, place._lock, place._mirror)
         self.identity, self._holder, self._changed = dict(identity), holder, changed
@@ -244,9 +244,11 @@ def open_run(
         _check_resumes(workdir, kind, identity, overwrite, may_change, upgrade)
         if overwrite and (workdir / "config.json").is_file():
             place.delete(*owns)
+        holder = uuid.uuid4().hex
         run = {"kind": kind, "command": sys.argv, "versions": versions(), "machine": machine()}
-        changed = _changes(workdir / "run.json", run)
-        run["holder"] = holder = uuid.uuid4().hex
+        earlier = [] if overwrite else _earlier_starts(workdir / "run.json", run)
+        changed = _changes(earlier, run)
+        run |= {"holder": holder, "earlier": earlier}
         write_json(workdir / "run.json", run)
         write_json(workdir / "config.json", config)
         place.push("run.json", "config.json")
@@ -284,16 +286,34 @@ def _check_resumes(
         )
 
 
-def _changes(file: Path, run: Mapping[str, Any]) -> str:
-    """How packages and machine of a run differ from those in run.json; empty if they do not."""
-    before = {}
+def _earlier_starts(file: Path, run: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """How the run in run.json was started before with other versions or on another machine.
+
+    Oldest first. Each has the keys `command`, `versions` and `machine`.
+    """
+    starts = []
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        old = json.loads(read_text(file))
-        before = old["versions"] | old["machine"]
-    now = run["versions"] | run["machine"]
-    names = (*_PACKAGES, *run["machine"])
-    differ = [name for name in names if before.get(name, now[name]) != now[name]]
-    return ", ".join(f"{name} {before[name]} before and {now[name]} now" for name in differ)
+        last = json.loads(read_text(file))
+        for start in (*last.get("earlier", ()), last):
+            start = {key: start[key] for key in ("command", "versions", "machine")}
+            if _surroundings(start) not in map(_surroundings, (run, *starts)):
+                starts.append(start)
+    return starts
+
+
+def _surroundings(start: Mapping[str, Any]) -> dict[str, str]:
+    """Versions and machine of a start."""
+    return dict(start["versions"] | start["machine"])
+
+
+def _changes(earlier: Sequence[Mapping[str, Any]], run: Mapping[str, Any]) -> str:
+    """How packages and machine of earlier starts differ from those now; empty if they do not."""
+    now, changes = _surroundings(run), []
+    for name in (*_PACKAGES, *run["machine"]):
+        found = {str(_surroundings(start).get(name, now[name])) for start in earlier}
+        if before := sorted(found - {now[name]}):
+            changes.append(f"{name} {' and '.join(before)} before and {now[name]} now")
+    return ", ".join(changes)
 
 
 def _delete(target: Path) -> None:

@@ -135,7 +135,7 @@ def test_no_picture_without_training_episodes(tmp_path):
 
 
 def test_names_are_escaped(tmp_path):
-    agent = '<script>alert("x")</script> & a|b\\ $c'
+    agent = '<script>alert("x")</script> & a|b\\ *$c*'
     rows = [row(1.0, agent=agent, phase=phase) for phase in ("train", "eval")]
     data = write(tmp_path / "<i>in", rows)
     tables = report([data], tmp_path / "out")
@@ -144,7 +144,7 @@ def test_names_are_escaped(tmp_path):
     assert data in page.text
     assert "i" not in page.tags
     assert "<script>alert" not in (tmp_path / "out" / "report.html").read_text()
-    assert '&lt;script&gt;alert("x")&lt;/script&gt; &amp; a\\|b\\\\ $c' in tables
+    assert '&lt;script&gt;alert("x")&lt;/script&gt; &amp; a\\|b\\\\ \\*$c\\*' in tables
     assert len((tmp_path / "out" / "scores.csv").read_text().splitlines()) == 2
 
 

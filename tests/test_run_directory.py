@@ -119,20 +119,42 @@ def test_another_machine_or_version_is_told(
         return capsys.readouterr().err
 
     assert (warning(), warning()) == ("", "")
-    story = json.loads((tmp_path / "run.json").read_text())
+    file = tmp_path / "run.json"
+    story = json.loads(file.read_text())
     cores = machine()["cores"]
-    assert story["machine"]["cores"] == cores
+    assert (story["machine"]["cores"], story["earlier"]) == (cores, [])
     story["machine"]["cores"], story["versions"]["jax"] = "96", "0.1"
-    (tmp_path / "run.json").write_text(json.dumps(story))
-    assert warning() == (
+    file.write_text(json.dumps(story))
+    expected = (
         f"warning: {tmp_path}: jax 0.1 before and {jax.__version__} now, "
         f"cores 96 before and {cores} now; "
         "the last bits of the results may differ from those of a run without interruption\n"
     )
-    assert warning() == ""
+    assert (warning(), warning()) == (expected, expected)  # also at a second resumption
+    (start,) = json.loads(file.read_text())["earlier"]
+    assert start == {key: story[key] for key in ("command", "versions", "machine")}
+    with open_run(tmp_path, "pretrain", {"seed": 1}, overwrite=True, owns=()):
+        pass
+    assert json.loads(file.read_text())["earlier"] == []  # another run
     del story["machine"]  # a run of an older version
-    (tmp_path / "run.json").write_text(json.dumps(story))
-    assert "cores" not in warning()
+    file.write_text(json.dumps(story | {"earlier": []}))
+    with open_run(tmp_path, "pretrain", {"seed": 1}, overwrite=False, owns=()) as run:
+        run.warn_of_changes()
+    assert capsys.readouterr().err == ""
+
+
+def test_each_other_start_is_told_once(tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    for version in ("1", "2", "1", "3"):
+        with open_run(tmp_path, "pretrain", {"seed": 0}, overwrite=False, owns=()):
+            pass
+        story = json.loads(file.read_text())
+        story["versions"]["jax"] = version
+        file.write_text(json.dumps(story))
+    with open_run(tmp_path, "pretrain", {"seed": 0}, overwrite=False, owns=()) as run:
+        assert run._changed == f"jax 1 and 2 and 3 before and {jax.__version__} now"
+    versions_of = [each["versions"]["jax"] for each in json.loads(file.read_text())["earlier"]]
+    assert versions_of == ["1", "2", "3"]
 
 
 def _take_away(workdir: Path, how: str) -> None:

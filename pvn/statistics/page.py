@@ -1,6 +1,7 @@
 """The parts of a report, and their Markdown."""
 
 import html
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -133,7 +134,7 @@ def to_markdown(table: Table, links: bool = False) -> str:
 
 
 def _escape(text: str) -> str:
-    return html.escape(text, quote=False).replace("\\", "\\\\")
+    return re.sub(r"([\\*`])", r"\\\1", html.escape(text, quote=False))
 
 
 def _origins(part: Origins) -> str:

@@ -21,7 +21,7 @@ def rows_of(file: Path) -> list[Row]:
 
 
 def gather() -> None:
-    """Writes seed_S/fits.jsonl and seed_S/scores.jsonl from the finished evaluations."""
+    """Adds the finished evaluations to seed_S/fits.jsonl and seed_S/scores.jsonl."""
     fits, scores = defaultdict(list), defaultdict(list)
     for summary in sorted(HERE.glob("*/*/evaluate/*/summary.json")):
         run = summary.parent
@@ -32,10 +32,14 @@ def gather() -> None:
             fits[seed] += [who | row for row in rows_of(run / "metrics.jsonl")]
     for name, found in (("fits", fits), ("scores", scores)):
         for seed, rows in found.items():
-            folder = HERE / f"seed_{seed}"
-            folder.mkdir(exist_ok=True)
-            text = "".join(json.dumps(row) + "\n" for row in rows)
-            (folder / f"{name}.jsonl").write_text(text)
+            file = HERE / f"seed_{seed}" / f"{name}.jsonl"
+            file.parent.mkdir(exist_ok=True)
+            # Evaluations that were gathered before, perhaps on another machine, stay.
+            new = {(row["game"], row["agent"]) for row in rows}
+            kept = rows_of(file) if file.exists() else []
+            rows += [row for row in kept if (row["game"], row["agent"]) not in new]
+            rows.sort(key=lambda row: (row["game"], row["agent"]))
+            file.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def committed(name: str) -> dict[tuple[str, str], list[Row]]:
