@@ -12,8 +12,8 @@ is run, and makes the tables.
 from absl import flags
 
 from benchmarks.tables import COMMANDS, run_benchmark, write_tables
-from pvn import console
 from pvn.errors import UserError
+from pvn.runs import console
 
 _ONLY = flags.DEFINE_list("only", list(COMMANDS), "Benchmarks to run.")
 

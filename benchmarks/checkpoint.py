@@ -17,7 +17,7 @@ from pathlib import Path
 from absl import flags
 
 from benchmarks.measure import print_row, run_command
-from pvn import console
+from pvn.runs import console
 
 _DATASET = flags.DEFINE_string("dataset", None, "A dataset. Default: one that is collected.")
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "Runs of each kind.")

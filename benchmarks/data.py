@@ -31,7 +31,6 @@ from PIL import Image
 from zlib_ng import gzip_ng
 
 from benchmarks.measure import Call, measure, print_row, run_command
-from pvn import console
 from pvn.data.buffer import Buffer
 from pvn.data.joined import transitions_of
 from pvn.data.sampler import Sampler
@@ -44,6 +43,7 @@ from pvn.formats.rlds_record import decode_frames
 from pvn.formats.tfrecord import Example, masked_crc
 from pvn.learning.feed import Feed, draw, take, to_transition
 from pvn.learning.parallel import make_parallel
+from pvn.runs import console
 from pvn.types import ATARI
 
 _GAME = flags.DEFINE_string("game", "Breakout", "Game.")

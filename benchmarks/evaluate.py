@@ -21,7 +21,6 @@ from absl import flags
 from benchmarks.measure import print_row
 from configs import evaluate as evaluate_config
 from configs import evaluate_end_to_end
-from pvn import console
 from pvn.agent import new_learner, new_replay
 from pvn.envs.environment import Environments
 from pvn.envs.registry import make_envs, observation_of_game
@@ -32,6 +31,7 @@ from pvn.evaluation.rollout import Rollout, interact
 from pvn.evaluation.sampling import draw_uniform
 from pvn.evaluation.subject import Subject
 from pvn.features import random_features
+from pvn.runs import console
 
 _GAME = flags.DEFINE_string("game", "Breakout", "Game.")
 _NUM_ENVS = flags.DEFINE_integer("num_envs", 32, "Number of environments.", lower_bound=1)

@@ -38,7 +38,7 @@ import numpy as np
 from absl import flags
 
 from benchmarks.measure import print_row
-from pvn import console
+from pvn.runs import console
 
 _KILLS = flags.DEFINE_integer("kills", 50, "Number of SIGKILLs at random instants.")
 _TRIALS = flags.DEFINE_integer("trials", 5, "Number of trials of each other fault.")
@@ -48,7 +48,7 @@ _WORKDIR = flags.DEFINE_string("workdir", "runs/faults", "Scratch directory; del
 _DATASET = flags.DEFINE_string("dataset", "", "A dataset of 3,000 steps; collected if empty.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the random instants and places.")
 
-HANG = 400  # seconds; longer than pvn waits for a disk (pvn.remote)
+HANG = 400  # seconds; longer than pvn waits for a disk (pvn.storage.remote)
 _ROOT = Path(__file__).parents[1]
 _RUN = (
     *("--config.num_features=32", "--config.num_tasks=4", "--config.batch_size=8"),

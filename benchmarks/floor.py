@@ -22,8 +22,8 @@ from jax.extend.core import Jaxpr, jaxprs_in_params
 
 from benchmarks.measure import ADDED_BYTES, Call, add_one, measure, print_row
 from benchmarks.steps import our_step, ours
-from pvn import console
-from pvn.sizing import num_parameters
+from pvn.pretraining.sizing import num_parameters
+from pvn.runs import console
 
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each case, of 4 timed calls.", lower_bound=1)
 _CASES = flags.DEFINE_list(

@@ -16,7 +16,7 @@ from absl import flags
 
 from benchmarks.measure import ADDED_BYTES, Call, add_one, measure, print_row
 from benchmarks.steps import NUM_ACTIONS, NUM_FEATURES, all_values, ours
-from pvn import console
+from pvn.runs import console
 
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each case, of 4 timed steps.", lower_bound=1)
 _ENCODER = flags.DEFINE_enum("encoder", "nature", ["nature", "impala"], "Encoder.")

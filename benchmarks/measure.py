@@ -22,8 +22,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pvn import run_directory
 from pvn.errors import UserError
+from pvn.runs import run_directory
 
 Call = Callable[[], object]
 

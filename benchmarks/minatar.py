@@ -12,7 +12,7 @@ import time
 from absl import flags
 
 from benchmarks.measure import print_row, run_command
-from pvn import console
+from pvn.runs import console
 
 _NUM_STEPS = flags.DEFINE_integer("num_steps", 100_000, "Timesteps, and interactions.")
 _PRETRAIN_STEPS = flags.DEFINE_integer("pretrain_steps", 10_000, "Steps of pretraining.")

@@ -15,10 +15,10 @@ import numpy as np
 from absl import flags
 
 from benchmarks.measure import CALLS_A_TURN, Call, measure, print_row
-from pvn import console
 from pvn.indicators.packed import packed
 from pvn.indicators.registry import INDICATORS
 from pvn.indicators.responses import batch_size
+from pvn.runs import console
 from pvn.types import ATARI
 
 _ROUNDS = flags.DEFINE_integer(

@@ -17,21 +17,21 @@ import optax
 from absl import flags
 
 from benchmarks.measure import print_row
-from pvn import console
 from pvn.indicators.random_network import RandomNetwork
 from pvn.learning.objectives import successor_objective
 from pvn.learning.target_policies import TARGET_POLICIES
 from pvn.learning.train_step import average_target, make_train_step
-from pvn.memory import num_bytes, temporary_bytes
 from pvn.networks.encoders import make_encoder
 from pvn.networks.proto_value import make_proto_value_network
-from pvn.sizing import (
+from pvn.pretraining.memory import num_bytes, temporary_bytes
+from pvn.pretraining.sizing import (
     Step,
     num_parameters,
     shapes_of_params,
     state_shapes,
     step_flop,
 )
+from pvn.runs import console
 
 _WIDTHS = flags.DEFINE_multi_integer("widths", [1, 2, 4, 8], "Widths of the encoders.")
 _BATCHES = flags.DEFINE_list("batch_sizes", "32,256", "Batch sizes.")

@@ -9,7 +9,6 @@ import optax
 
 from benchmarks.measure import Call
 from benchmarks.published import plain, published_indicator, published_network
-from pvn.allocation import keep_freed_memory
 from pvn.indicators.indicator import Indicator
 from pvn.indicators.packed import packed
 from pvn.indicators.random_network import RandomNetwork
@@ -19,6 +18,7 @@ from pvn.learning.objectives import successor_objective
 from pvn.learning.target_policies import TARGET_POLICIES
 from pvn.networks.encoders import make_encoder
 from pvn.networks.proto_value import ProtoValueNetwork, make_proto_value_network
+from pvn.pretraining.allocation import keep_freed_memory
 from pvn.types import ATARI, FrameBatch
 
 NUM_FEATURES, NUM_ACTIONS = 512, 6

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pvn.errors import UserError
-from pvn.files import write_whole
+from pvn.storage.files import write_whole
 
 ROOT = Path(__file__).parents[1]
 FIGURES = ROOT / "benchmarks" / "figures"

@@ -20,7 +20,7 @@ from absl import flags
 
 from benchmarks.measure import MATMUL_GFLOP, matrix_product, measure, print_row, run_command
 from benchmarks.steps import NUM_ACTIONS, NUM_FEATURES, ours, published
-from pvn import console
+from pvn.runs import console
 
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each case, of 4 timed steps.", lower_bound=1)
 _BATCH = flags.DEFINE_integer("batch_size", 32, "Batch size.", lower_bound=1)

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pvn import console
 from pvn.errors import UserError
 from pvn.evaluation.records import PROBES, SCORES, EpisodeRow, ProbeRow
 from pvn.features.card import model_card, table
 from pvn.features.description import read_description
-from pvn.files import read_text, write_whole
-from pvn.remote import reading
+from pvn.runs import console
 from pvn.statistics.load import load_rows
 from pvn.statistics.summary import AGENTS, Estimate, summarise
+from pvn.storage.files import read_text, write_whole
+from pvn.storage.remote import reading
 
 _DESCRIBED = ("config.json", "policy/policy.json")  # they name the weights of an evaluation
 _NOTE = (

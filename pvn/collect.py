@@ -21,8 +21,6 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from pvn import config as cfg
-from pvn import console
 from pvn.data.layout import frame_attribute
 from pvn.data.store import Rows, dataset_exists
 from pvn.data.writer import DatasetWriter, delete_dataset
@@ -32,9 +30,11 @@ from pvn.envs.policies import Policy, load_own_policy
 from pvn.envs.registry import make_envs, observation_of_game, protocol_of
 from pvn.envs.workers import Workers
 from pvn.errors import UserError
-from pvn.paths import is_remote
 from pvn.play import Play, Taken, check_same_play
 from pvn.plugins import is_plugin
+from pvn.runs import config as cfg
+from pvn.runs import console
+from pvn.storage.paths import is_remote
 
 _GAME = flags.DEFINE_string(
     "game", "Pong", "Game, by its name in gymnasium: MsPacman, MinAtar/Breakout."

@@ -21,8 +21,6 @@ from typing import Any
 
 from absl import flags
 
-from pvn import config as cfg
-from pvn import console
 from pvn.data.store import dataset_exists, open_dataset
 from pvn.data.writer import DatasetWriter, check_same, delete_dataset
 from pvn.envs.games import find_game
@@ -35,6 +33,8 @@ from pvn.formats.dopamine import find_windows
 from pvn.formats.dopamine_writer import plan_windows, write_window
 from pvn.formats.findings import Findings
 from pvn.formats.inputs import CorruptError, InputFile, Inputs, Selection
+from pvn.runs import config as cfg
+from pvn.runs import console
 from pvn.types import ATARI
 
 _SOURCE = flags.DEFINE_enum("source", None, ["dopamine", "rlds", "rlds_raw"], "Format to read.")

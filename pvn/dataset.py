@@ -18,15 +18,15 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-from pvn import config as cfg
-from pvn import console
 from pvn.data.gif import to_gif, to_grey
 from pvn.data.store import RAM_BYTES, Dataset, open_dataset, stored_bytes, unfinished
 from pvn.data.transitions import episode_spans, transition_rows
 from pvn.data.verify import problems
 from pvn.errors import UserError
-from pvn.files import write_whole
-from pvn.paths import normalise_path
+from pvn.runs import config as cfg
+from pvn.runs import console
+from pvn.storage.files import write_whole
+from pvn.storage.paths import normalise_path
 
 _EPISODE = flags.DEFINE_integer("episode", 0, "view: number of the episode.", lower_bound=0)
 _OUTPUT = cfg.define_path("output", "episode.gif", "view: file to write, .gif or .png.")

@@ -32,8 +32,6 @@ import ml_collections
 import numpy as np
 from absl import flags
 
-from pvn import config as cfg
-from pvn import console
 from pvn.agent import FIELDS, check_encoder, check_labels, check_together, last_step, new_learner
 from pvn.data.joined import open_datasets
 from pvn.data.store import Dataset, dataset_exists
@@ -53,8 +51,6 @@ from pvn.evaluation.subject import (
     features_identity,
     resolve_subject,
 )
-from pvn.files import read_text, write_json
-from pvn.metrics import MetricsWriter
 from pvn.phases import (
     Evaluation,
     draw_videos,
@@ -63,7 +59,11 @@ from pvn.phases import (
     play_episodes,
     save_head,
 )
-from pvn.run_directory import Run, open_run
+from pvn.runs import config as cfg
+from pvn.runs import console
+from pvn.runs.metrics import MetricsWriter
+from pvn.runs.run_directory import Run, open_run
+from pvn.storage.files import read_text, write_json
 
 _CONFIG = cfg.define_config("configs/evaluate.py")
 _FEATURES = cfg.define_path(

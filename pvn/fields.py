@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from pvn.errors import UserError
-from pvn.paths import normalise_paths
+from pvn.storage.paths import normalise_paths
 
 
 class Field(NamedTuple):
@@ -92,7 +92,7 @@ def text() -> Field:
 def paths() -> Field:
     """Directories or `gs://bucket/path`, separated by commas. No path may occur twice.
 
-    The value becomes the normalised paths (see `pvn.paths`), again separated by commas.
+    The value becomes the normalised paths (see `pvn.storage.paths`), again separated by commas.
     """
 
     def convert(text: str, place: str) -> str:

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import ml_collections
 import numpy as np
 
-from pvn import console
 from pvn.agent import epsilon_at, last_step, new_learner, new_replay
 from pvn.data.gif import to_gif
 from pvn.data.store import Dataset
@@ -30,10 +29,11 @@ from pvn.evaluation.rollout import (
 from pvn.evaluation.stream import EpisodeStore
 from pvn.evaluation.subject import Subject
 from pvn.evaluation.video import MAX_FRAMES, best_and_median, clip_frames
-from pvn.files import write_whole
-from pvn.metrics import MetricsWriter
-from pvn.paths import make_folder
-from pvn.run_directory import command_line
+from pvn.runs import console
+from pvn.runs.metrics import MetricsWriter
+from pvn.runs.run_directory import command_line
+from pvn.storage.files import write_whole
+from pvn.storage.paths import make_folder
 
 _CHUNK = 32  # labels of which the updates are made together
 

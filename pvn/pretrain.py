@@ -16,12 +16,12 @@ result has the bits of a run without interruption. The command does this:
    killed after the last checkpoint and before the features.
 
 With --dry_run it only does the first step, compiles a training step, and prints the size of the run
-(`pvn.sizing`).
+(`pvn.pretraining.sizing`).
 
 After SIGTERM or Ctrl-C it saves a checkpoint first; the exit status is then 143 or 130.
 
-On a cluster the command is one of several processes (`pvn.cluster`, docs/clusters.md). Each gathers
-its rows of every batch, or its devices draw them; the first alone writes the run directory.
+On a cluster the command is one of several processes (`pvn.runs.cluster`, docs/clusters.md). Each
+gathers its rows of every batch, or its devices draw them; the first alone writes the run directory.
 """
 
 import contextlib
@@ -31,15 +31,9 @@ import jax
 import numpy as np
 from absl import flags
 
-from pvn import config as cfg
-from pvn import console
-from pvn.allocation import keep_freed_memory
-from pvn.cluster import ARRIVAL, Processes, connect
 from pvn.data.buffer import Buffer
 from pvn.data.returns import discounted_returns
 from pvn.data.sampler import Sampler
-from pvn.experiment import FIELDS, Experiment, keys_of, prepare
-from pvn.identity import MAY_CHANGE, check_same, fingerprint_of, identity_of, upgrade_identity
 from pvn.indicators.discounts import discounts_of_tasks
 from pvn.indicators.registry import INDICATORS, find_family
 from pvn.indicators.responses import Cache, Share
@@ -50,17 +44,29 @@ from pvn.learning.loop import CheckpointDue, Logged, Stepped, train
 from pvn.learning.parallel import Parallel, from_first, make_parallel, wait_for_all
 from pvn.learning.train_step import TrainState, init_train_state
 from pvn.plugins import plugin_identity
-from pvn.profiling import Profile
-from pvn.recorder import Recorder, export, publish
-from pvn.run_directory import Run, open_run
-from pvn.sizing import format_sizes, size_run
-from pvn.training import (
+from pvn.pretraining.allocation import keep_freed_memory
+from pvn.pretraining.experiment import FIELDS, Experiment, keys_of, prepare
+from pvn.pretraining.identity import (
+    MAY_CHANGE,
+    check_same,
+    fingerprint_of,
+    identity_of,
+    upgrade_identity,
+)
+from pvn.pretraining.recorder import Recorder, export, publish
+from pvn.pretraining.sizing import format_sizes, size_run
+from pvn.pretraining.training import (
     compile_step,
     initial_params,
     objective_of,
     optimizers_of,
     steps_together,
 )
+from pvn.runs import config as cfg
+from pvn.runs import console
+from pvn.runs.cluster import ARRIVAL, Processes, connect
+from pvn.runs.profiling import Profile
+from pvn.runs.run_directory import Run, open_run
 
 _CONFIG = cfg.define_config("configs/pretrain.py")
 _WORKDIR = cfg.define_path("workdir", None, "Directory of the run.", required=True, local=False)

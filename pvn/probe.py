@@ -17,15 +17,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import flags
 
-from pvn import config as cfg
-from pvn import console
 from pvn.data.joined import open_datasets
 from pvn.data.store import Dataset
 from pvn.errors import UserError
 from pvn.evaluation.records import DIAGNOSTICS, PROBES, ProbeRow, is_name, put_probes
 from pvn.features import Features, resolve_features, weights_sha256
 from pvn.fields import check_field, fields_of
-from pvn.paths import make_folder
 from pvn.plugins import is_plugin, plugin_identity
 from pvn.probes.advantage import AdvantageTarget
 from pvn.probes.diagnostics import Measure, linear_cka, measure
@@ -34,7 +31,10 @@ from pvn.probes.results import Origin, measure_rows, probe_rows
 from pvn.probes.table import compute_table
 from pvn.probes.target import TARGETS, NamedTarget, load_target
 from pvn.probes.value import ValueTarget
-from pvn.run_directory import Workdir, command_line, lock_workdir
+from pvn.runs import config as cfg
+from pvn.runs import console
+from pvn.runs.run_directory import Workdir, command_line, lock_workdir
+from pvn.storage.paths import make_folder
 
 _FEATURES = cfg.define_paths(
     "features",

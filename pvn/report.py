@@ -15,12 +15,10 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pvn import config as cfg
-from pvn import console
 from pvn.evaluation.records import PROBES, SCORES
-from pvn.files import write_whole
-from pvn.remote import reading
-from pvn.run_directory import lock_workdir
+from pvn.runs import config as cfg
+from pvn.runs import console
+from pvn.runs.run_directory import lock_workdir
 from pvn.statistics import exports
 from pvn.statistics import over_games_tables as over
 from pvn.statistics.charts import game_charts, over_games_chart, probe_chart
@@ -60,6 +58,8 @@ from pvn.statistics.summary import Result, summarise
 from pvn.statistics.tables import notes, probe_columns, results_table
 from pvn.statistics.web import html_page, slug
 from pvn.statistics.windows import Window, windows
+from pvn.storage.files import write_whole
+from pvn.storage.remote import reading
 
 _INPUTS = cfg.define_paths(
     "inputs", "Directories with scores.jsonl or probes.jsonl, comma-separated.", required=True

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from configs.pretrain import get_config
-from pvn import config as cfg
-from pvn.experiment import FIELDS, Experiment, prepare
 from pvn.indicators.registry import INDICATORS, find_family
+from pvn.pretraining.experiment import FIELDS, Experiment, prepare
+from pvn.runs import config as cfg
 
 WHOLE_SCREEN = {
     "indicator": "random_network",

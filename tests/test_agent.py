@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from pvn.agent import FIELDS, check_encoder, check_together
-from pvn.config import check_config
 from pvn.errors import UserError
+from pvn.runs.config import check_config
 from pvn.suite.cells import expand
 from pvn.suite.plan import read_plan
 

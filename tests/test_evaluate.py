@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from pvn.data.store import read_dataset
-from pvn.files import sha256
+from pvn.storage.files import sha256
 
 ROOT = Path(__file__).parents[1]
 
@@ -359,7 +359,7 @@ from typing import Annotated, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from pvn import console
+from pvn.runs import console
 from pvn.evaluation import registry
 from pvn.evaluation.linear import LinearLearner
 from pvn.fields import whole
@@ -438,7 +438,8 @@ def test_a_new_learner_with_a_setting_touches_two_files(
 COUNTED = """
 import atexit
 
-from pvn import console, evaluate
+from pvn.runs import console
+from pvn import evaluate
 from pvn.evaluation import acting, q_learning
 
 traces = {"q_losses": 0, "act": 0}

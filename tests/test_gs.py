@@ -14,9 +14,9 @@ import pytest
 
 import pvn
 from pvn.errors import UserError
-from pvn.files import write_whole
-from pvn.lease import Lease
-from pvn.run_directory import lock_workdir, open_run
+from pvn.runs.run_directory import lock_workdir, open_run
+from pvn.storage.files import write_whole
+from pvn.storage.lease import Lease
 from tests.gcs import BUCKET, Server
 from tests.output import without_dead_units
 from tests.test_processes import free_port
@@ -31,7 +31,9 @@ TINY = (
 # pvn.pretrain with a lock that is free 5 s after its holder was killed, not 30 s.
 IMPATIENT = """
 from functools import partial
-from pvn import console, lease, pretrain, run_directory
+from pvn.runs import console, run_directory
+from pvn.storage import lease
+from pvn import pretrain
 run_directory.Lease = partial(lease.Lease, beat=1.0, watch=5.0)
 console.run(pretrain.main)
 """
@@ -202,7 +204,7 @@ def test_the_dataset_command(gcs: Server, data: None, run: Callable) -> None:
 def test_one_command_at_a_time(
     gcs: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pvn.run_directory.Lease", partial(Lease, beat=0.5))
+    monkeypatch.setattr("pvn.runs.run_directory.Lease", partial(Lease, beat=0.5))
     path, me = "gs://bucket/locked", f"process {os.getpid()} on host {socket.gethostname()}"
     with lock_workdir(path) as place:
         with pytest.raises(UserError) as caught, lock_workdir(path):

@@ -20,18 +20,12 @@ COMMANDS = (
 )
 
 # room -> what its modules may import from pvn, besides their own room.
-BASE = ("types", "errors", "files", "fields", "manifest", "paths", "plugins", "remote")
-REMOTE = ("remote", "lease", "mirror")
+BASE = ("types", "errors", "fields", "plugins", "storage")
 ROOMS = {
     "types": (),
     "errors": (),
-    "files": (),
-    "manifest": ("files",),
-    "paths": ("errors",),
-    "remote": ("errors", "paths"),
-    "lease": ("errors", "files", "remote"),
-    "mirror": ("remote",),
-    "fields": ("errors", "paths"),
+    "storage": ("errors",),
+    "fields": ("errors", "storage"),
     "neighbours": (),
     "plugins": ("errors", "neighbours"),
     "data": BASE,
@@ -47,52 +41,20 @@ ROOMS = {
     "statistics": ("evaluation", *BASE),
     "tabular": ("learning", "indicators", "networks", "data", *BASE),
     "suite": ("evaluation", "envs", "data", *BASE),
-    # Shared by the commands.
-    "config": ("errors", "fields", "paths"),
-    "metrics": ("files", "paths"),
-    "allocation": (),
-    "peers": (),
-    "cluster": ("errors", "peers"),
-    "recorder": (
-        *("console", "experiment", "features", "learning", "indicators", "data", "metrics"),
-        *("run_directory", *BASE),
-    ),
-    "console": ("config", "errors", "remote"),
-    "residency": ("learning", "data"),
-    "experiment": ("console", "residency", "learning", "indicators", "networks", "data", *BASE),
-    "identity": ("experiment", "learning", "indicators", "networks", *BASE),
-    "profiling": ("console",),
-    "training": ("experiment", "learning", "indicators", "networks", "data", *BASE),
-    "flop": (),
+    # Shared by the commands. "": pvn itself, for its version.
+    "runs": ("errors", "fields", "storage", ""),
+    "pretraining": ("runs", "learning", "features", "indicators", "networks", "data", *BASE),
     "play": ("envs", "data", "errors"),
     "agent": ("evaluation", "envs", "data", *BASE),
-    "phases": ("agent", "console", "metrics", "run_directory", "evaluation", "envs", "data", *BASE),
-    "card_results": ("console", "evaluation", "features", "statistics", *BASE),
-    "memory": ("experiment", "training", "learning", "indicators", "data", *BASE),
-    "sizing": (
-        *("experiment", "training", "memory", "flop", "learning", "indicators", "networks"),
-        *("data", *BASE),
-    ),
-    # "": pvn itself, for its version
-    "run_directory": ("console", "errors", "fields", "files", "paths", *REMOTE, ""),
+    "phases": ("agent", "runs", "evaluation", "envs", "data", *BASE),
+    "card_results": ("runs", "evaluation", "features", "statistics", *BASE),
     "": ("features",),
 }
 
 WITHOUT_JAX = ("data", "formats")
 NOT_IN_DATA = {"jax", "jaxlib", "flax", "haiku", "optax"}
 OF_COMMANDS = ("absl.flags", "absl.app", "ml_collections")
-AMONG_COMMANDS = {
-    *COMMANDS,
-    "config",
-    "console",
-    "experiment",
-    "training",
-    "metrics",
-    "run_directory",
-    "recorder",
-    "phases",
-    "agent",
-}
+AMONG_COMMANDS = {*COMMANDS, "runs", "pretraining", "phases", "agent"}
 
 
 def sources():
@@ -205,7 +167,11 @@ def test_every_room_is_there():
             "from pvn.learning import losses",
             "pvn.evaluation.new imports pvn.learning.losses",
         ),
-        ("pvn.evaluation.new", "import pvn.console", "pvn.evaluation.new imports pvn.console"),
+        (
+            "pvn.evaluation.new",
+            "import pvn.runs.console",
+            "pvn.evaluation.new imports pvn.runs.console",
+        ),
         ("pvn.evaluation.new", "import pvn.report", "pvn.evaluation.new imports pvn.report"),
         (
             "pvn.evaluation.new",
@@ -224,7 +190,7 @@ def test_every_room_is_there():
             "pvn.evaluation.new imports pvn.probes.linear",
         ),
         ("pvn.types", "import pvn.errors", "pvn.types imports pvn.errors"),
-        ("pvn.config", "import pvn.types", "pvn.config imports pvn.types"),
+        ("pvn.runs.config", "import pvn.data", "pvn.runs.config imports pvn.data"),
         ("pvn.learning.new", "jax.pmap(f)", "pvn.learning.new names pmap"),
         (
             "pvn.tabular.new",

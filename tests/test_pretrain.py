@@ -477,7 +477,8 @@ class Brightness(NamedTuple):
         )
 """)
     (tmp_path / "main.py").write_text("""
-from pvn import console, pretrain
+from pvn.runs import console
+from pvn import pretrain
 from pvn.indicators.registry import INDICATORS
 
 from brightness import Brightness

@@ -28,8 +28,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pvn import remote
 from pvn.errors import UserError
+from pvn.storage import remote
 from pvn.types import ATARI, Array, ObservationSpec
 
 FORMAT = "pvn-dataset"

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorstore as ts
 
-from pvn import remote
 from pvn.data.layout import (
     COLUMNS,
     FORMAT,
@@ -26,7 +25,8 @@ from pvn.data.layout import (
     stored_arrays,
 )
 from pvn.errors import UserError
-from pvn.paths import check_folder, is_remote
+from pvn.storage import remote
+from pvn.storage.paths import check_folder, is_remote
 from pvn.types import ObservationSpec
 
 __all__ = [

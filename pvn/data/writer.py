@@ -11,9 +11,9 @@ import tensorstore as ts
 from pvn.data import layout, store
 from pvn.data.layout import Rows
 from pvn.errors import UserError
-from pvn.files import Lock, Locked
-from pvn.paths import is_remote
-from pvn.remote import delete_unfinished
+from pvn.storage.files import Lock, Locked
+from pvn.storage.paths import is_remote
+from pvn.storage.remote import delete_unfinished
 
 
 def check_same(path: str | Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:

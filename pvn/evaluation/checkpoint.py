@@ -24,9 +24,9 @@ from pvn.evaluation.replay import Replay
 from pvn.evaluation.state import State
 from pvn.evaluation.stream import Position
 from pvn.fields import differing_fields
-from pvn.files import naming, sha256
-from pvn.manifest import read_manifest, verify_files, write_manifest
-from pvn.paths import make_folder
+from pvn.storage.files import naming, sha256
+from pvn.storage.manifest import read_manifest, verify_files, write_manifest
+from pvn.storage.paths import make_folder
 
 FORMAT, VERSION = "pvn-evaluation-checkpoint", 2
 KEEP = 2  # checkpoints

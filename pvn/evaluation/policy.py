@@ -9,15 +9,15 @@ import numpy as np
 from safetensors.numpy import load_file
 from safetensors.numpy import save as save_tensors
 
-from pvn import remote
 from pvn.errors import UserError
 from pvn.evaluation.acting import Actor
 from pvn.evaluation.head import Head, Layer, is_finite
 from pvn.evaluation.learner import Policy
 from pvn.evaluation.values import VALUES
 from pvn.features import load_features, save_features
-from pvn.files import read_text, sha256, write_json, write_whole
-from pvn.paths import make_folder
+from pvn.storage import remote
+from pvn.storage.files import read_text, sha256, write_json, write_whole
+from pvn.storage.paths import make_folder
 
 FORMAT = "pvn-policy"
 VERSION = 2  # version 1 has only linear heads of action values, with the tensors kernel and bias

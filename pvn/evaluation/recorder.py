@@ -10,7 +10,7 @@ from pvn.evaluation.records import EpisodeRow, append
 from pvn.evaluation.replay import Replay
 from pvn.evaluation.rollout import PlayedEpisode, Rollout
 from pvn.evaluation.stream import EpisodeStore, Position
-from pvn.files import LineWriter, write_whole
+from pvn.storage.files import LineWriter, write_whole
 
 CHECKPOINTS = "checkpoints"
 """Name of the folder of the checkpoints."""

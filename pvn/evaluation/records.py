@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from pvn.errors import UserError
-from pvn.files import LineWriter, write_whole
+from pvn.storage.files import LineWriter, write_whole
 
 SCORES, PROBES = "scores.jsonl", "probes.jsonl"
 

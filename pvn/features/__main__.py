@@ -11,11 +11,11 @@ faulty.
 
 from absl import flags
 
-from pvn import console
 from pvn.card_results import write_card
 from pvn.errors import UserError
 from pvn.features.check import check_features
-from pvn.paths import normalise_path, normalise_paths
+from pvn.runs import console
+from pvn.storage.paths import normalise_path, normalise_paths
 
 _INPUTS = flags.DEFINE_string(
     "inputs", "", "card: directories with scores.jsonl or probes.jsonl, comma-separated."

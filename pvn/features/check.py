@@ -12,7 +12,7 @@ from pvn.features.description import read_description
 from pvn.features.features import Features
 from pvn.features.load import load_features
 from pvn.features.tensors import flatten, read_verified
-from pvn.files import read_text
+from pvn.storage.files import read_text
 
 
 class Finding(NamedTuple):

@@ -8,7 +8,6 @@ from typing import Any
 from pvn.errors import UserError
 from pvn.features.observation import shape_of
 from pvn.fields import check_field
-from pvn.files import read_text
 from pvn.networks.encoders import (
     ARCHITECTURE,
     DEFAULT_LAST_LAYER,
@@ -16,6 +15,7 @@ from pvn.networks.encoders import (
     make_encoder,
 )
 from pvn.networks.network import Network
+from pvn.storage.files import read_text
 
 FORMAT = "pvn-features"
 VERSION = 2

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import jax
 
-from pvn import remote
 from pvn.errors import UserError
 from pvn.features.description import encoder_of, read_description
 from pvn.features.features import Features
@@ -13,6 +12,7 @@ from pvn.features.observation import shape_of
 from pvn.features.tensors import flatten, read_tensors, read_verified, unflatten
 from pvn.features.untrained import random_features
 from pvn.networks.encoders import init_encoder
+from pvn.storage import remote
 from pvn.types import ATARI
 
 FILES = ("features.json", "model.safetensors", "encoder.py", "encoder", "features")

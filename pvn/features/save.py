@@ -12,10 +12,10 @@ from pvn.features.card import model_card
 from pvn.features.description import FORMAT, read_description, requires, version_of
 from pvn.features.features import Features
 from pvn.features.tensors import flatten
-from pvn.files import write_json, write_whole
 from pvn.neighbours import read_source
-from pvn.paths import make_folder
 from pvn.plugins import plugin_sources
+from pvn.storage.files import write_json, write_whole
+from pvn.storage.paths import make_folder
 
 if TYPE_CHECKING:
     from pvn.features.successor import Successor  # who only saves features needs no indicators

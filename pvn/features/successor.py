@@ -21,7 +21,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pvn import remote
 from pvn.errors import UserError
 from pvn.features.description import check_types, read_description
 from pvn.features.observation import check_observation, shape_of
@@ -33,6 +32,7 @@ from pvn.indicators.registry import INDICATORS_VERSION, find_family, make_indica
 from pvn.indicators.standardised import CUMULANTS
 from pvn.networks.mapping import map_states
 from pvn.plugins import is_plugin
+from pvn.storage import remote
 
 FILE = "successor.safetensors"
 

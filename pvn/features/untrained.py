@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pvn import remote
 from pvn.features.description import ENCODER, encoder_of, read_description
 from pvn.features.features import Features
 from pvn.features.observation import shape_of
 from pvn.fields import check_seed
 from pvn.networks.encoders import init_encoder
+from pvn.storage import remote
 from pvn.types import ATARI
 
 _FILES = ("features.json", "encoder.py", "encoder", "features")

@@ -18,8 +18,8 @@ from zlib_ng import gzip_ng
 
 from pvn.data.store import Rows
 from pvn.data.transitions import episode_spans
-from pvn.files import naming, write_whole
 from pvn.formats.dopamine import BLOCK_ROWS, PADDING, log_file
+from pvn.storage.files import naming, write_whole
 from pvn.types import ATARI
 
 

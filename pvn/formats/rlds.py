@@ -24,7 +24,6 @@ from typing import NamedTuple
 import numpy as np
 
 from pvn.errors import UserError
-from pvn.files import naming
 from pvn.formats.array_record import read_array_records
 from pvn.formats.checkpoints import choose_checkpoints
 from pvn.formats.episode import TIME_LIMIT, RecordedEpisode
@@ -33,6 +32,7 @@ from pvn.formats.inputs import CorruptError, InputFile, Inputs, Selection
 from pvn.formats.packing import pack
 from pvn.formats.rlds_record import Columns, decode_frames, parse_prepared, parse_raw
 from pvn.formats.tfrecord import Record, read_records
+from pvn.storage.files import naming
 
 _NAME = "rlu_atari_checkpoints_ordered"
 _SHARD = re.compile(rf"{_NAME}-checkpoint_(\d+)\.(tfrecord|array_record)-(\d+)-of-(\d+)")

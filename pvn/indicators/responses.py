@@ -27,8 +27,8 @@ from pvn.errors import UserError
 from pvn.indicators.indicator import Indicator, Params
 from pvn.indicators.packed import response_columns
 from pvn.networks.mapping import map_states
-from pvn.paths import check_folder, is_remote
-from pvn.remote import delete_unfinished, result_of, store_spec
+from pvn.storage.paths import check_folder, is_remote
+from pvn.storage.remote import delete_unfinished, result_of, store_spec
 
 _PIECE_ROWS = 4096  # most rows of a piece
 _PIECE_BYTES = 2**22  # about the most bytes of a piece

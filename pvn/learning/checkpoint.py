@@ -15,10 +15,10 @@ from typing import Any
 
 from pvn.errors import UserError
 from pvn.fields import differing_fields
-from pvn.files import naming, sha256
 from pvn.learning.tree_store import restore_tree, save_tree
-from pvn.manifest import read_manifest, verify_files, write_manifest
-from pvn.paths import make_folder
+from pvn.storage.files import naming, sha256
+from pvn.storage.manifest import read_manifest, verify_files, write_manifest
+from pvn.storage.paths import make_folder
 
 FORMAT = "pvn-checkpoint"
 VERSION = 4  # 3: other arrays for the heads; before: a folder of Orbax

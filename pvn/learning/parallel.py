@@ -3,7 +3,8 @@
 With one device a step runs under `jit`. With D devices it runs under `pmap`: each device has its
 rows of the global batch and a copy of the state. Both give the same numbers for the same global
 batch, but for the rounding of sums over the batch. The D devices may belong to several processes
-(`pvn.cluster`): each process then gathers only the rows of its own devices, or these draw them.
+(`pvn.runs.cluster`). Each process then gathers only the rows of its own devices, or these draw
+them.
 """
 
 from collections.abc import Callable, Sequence

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pvn.files import naming
+from pvn.storage.files import naming
 
 
 def save_tree(file: Path, tree: Any) -> None:

@@ -29,12 +29,12 @@ import numpy as np
 
 from pvn.data.store import Dataset
 from pvn.fields import SEED, flag, real, whole
-from pvn.files import Lock, Locked, write_whole
-from pvn.paths import make_folder
 from pvn.probes.rollouts import Branching, branch_dataset, check_collected, draw_rows
+from pvn.storage.files import Lock, Locked, write_whole
+from pvn.storage.paths import make_folder
 
 Progress = Callable[[int, str, str], Any]
-"""(total, unit, description) -> a progress bar, as `pvn.console.progress` makes it."""
+"""(total, unit, description) -> a progress bar, as `pvn.runs.console.progress` makes it."""
 
 _VERSION = 1  # of the computation; part of the name of the stored returns
 

@@ -29,11 +29,11 @@ from absl import flags
 from rich.console import Console
 from rich.live import Live
 
-from pvn import config as cfg
-from pvn import console
 from pvn.errors import UserError
-from pvn.files import write_whole
-from pvn.run_directory import lock_workdir
+from pvn.runs import config as cfg
+from pvn.runs import console
+from pvn.runs.run_directory import lock_workdir
+from pvn.storage.files import write_whole
 from pvn.suite.calibration import calibrate, read_calibration, write_calibration
 from pvn.suite.cells import Cell, expand
 from pvn.suite.complete import has_rows, is_complete

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pvn.files import read_text, write_json
+from pvn.storage.files import read_text, write_json
 from pvn.suite.cells import Cell
 from pvn.suite.complete import flag_of
 from pvn.suite.process import Progress, error_line, progress_bars, start, wait

@@ -7,7 +7,7 @@ from typing import Any
 from pvn.data.store import read_attributes, unfinished
 from pvn.errors import UserError
 from pvn.evaluation.records import DIAGNOSTICS, PROBES, SCORES, parse_probe, read_rows
-from pvn.files import read_text
+from pvn.storage.files import read_text
 from pvn.suite.cells import Cell
 
 _FALSE = ("false", "f", "0", "no", "n")  # as absl reads them

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pvn.files import Lock, read_text
+from pvn.storage.files import Lock, read_text
 from pvn.suite.cells import Cell
 from pvn.suite.record import lock_file, log_file, write_start
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pvn.errors import UserError
-from pvn.files import read_text, write_json
+from pvn.storage.files import read_text, write_json
 from pvn.suite.cells import Cell
 
 

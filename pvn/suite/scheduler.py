@@ -9,7 +9,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from pvn.files import Locked
+from pvn.storage.files import Locked
 from pvn.suite.cells import Cell
 from pvn.suite.process import Process, error_line, start
 from pvn.suite.record import write_record

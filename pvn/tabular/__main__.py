@@ -16,18 +16,18 @@ import ml_collections
 import numpy as np
 from absl import flags
 
-from pvn import config as cfg
-from pvn import console
 from pvn.errors import UserError
 from pvn.fields import SEED, choice, real, text, whole, wholes
-from pvn.files import write_json, write_whole
 from pvn.indicators.registry import INDICATORS
 from pvn.indicators.tasks import Tasks, check_varies
 from pvn.learning.loop import Logged
 from pvn.learning.optimizers import OPTIMIZERS
-from pvn.metrics import MetricsWriter
 from pvn.networks.encoders import make_encoder
-from pvn.run_directory import open_run
+from pvn.runs import config as cfg
+from pvn.runs import console
+from pvn.runs.metrics import MetricsWriter
+from pvn.runs.run_directory import open_run
+from pvn.storage.files import write_json, write_whole
 from pvn.tabular import pictures
 from pvn.tabular.exact import closed_forms, is_symmetric, uniform_policy_transition
 from pvn.tabular.mdp import make_mdp

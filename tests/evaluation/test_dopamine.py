@@ -13,9 +13,9 @@ import optax
 from flax import linen as nn
 
 from configs import evaluate_end_to_end
-from pvn import config as cfg
 from pvn.agent import FIELDS, new_learner
 from pvn.evaluation.subject import resolve_subject
+from pvn.runs import config as cfg
 from pvn.types import Interaction
 
 ACTIONS, BATCH = 4, 8

@@ -13,7 +13,7 @@ from pvn.evaluation.records import (
     read_rows,
     to_json,
 )
-from pvn.files import LineWriter
+from pvn.storage.files import LineWriter
 from tests.statistics.rows import old_probe_row, old_row, probe_row, row, without
 
 EPISODE = EpisodeRow("Pong", "pvn", "dqn", 3, "train", 1000, -20.5, 900)

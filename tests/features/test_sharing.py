@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save
 from pvn.features import load_features, save_features
 from pvn.features.card import model_card
 from pvn.features.check import check_features
-from pvn.files import sha256
+from pvn.storage.files import sha256
 from tests.features.support import edit, make_input, probe_of, replace_weights
 
 WITHOUT = """

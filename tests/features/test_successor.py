@@ -11,20 +11,20 @@ import pytest
 from safetensors.numpy import load_file, save
 
 from configs import pretrain
-from pvn import config as cfg
 from pvn.errors import UserError
-from pvn.experiment import FIELDS, keys_of, prepare
 from pvn.features import load_features, save_features
 from pvn.features.check import check_features
 from pvn.features.successor import Successor, Task, load_successor
-from pvn.files import sha256
 from pvn.indicators.registry import INDICATORS, find_family, make_indicator
 from pvn.indicators.responses import compute_responses
 from pvn.indicators.tasks import Tasks
 from pvn.learning.optimizers import make_optimizer
 from pvn.learning.train_step import init_train_state
-from pvn.recorder import export
-from pvn.training import objective_of
+from pvn.pretraining.experiment import FIELDS, keys_of, prepare
+from pvn.pretraining.recorder import export
+from pvn.pretraining.training import objective_of
+from pvn.runs import config as cfg
+from pvn.storage.files import sha256
 from pvn.types import ATARI
 from tests.features.support import OWN, assert_same_tree, make_features, observations
 from tests.observations import EXAMPLE

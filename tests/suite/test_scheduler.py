@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pvn.console import Stop
+from pvn.runs.console import Stop
 from pvn.suite.cells import Cell
 from pvn.suite.process import error_line
 from pvn.suite.record import read_record
@@ -191,7 +191,7 @@ import sys
 sys.path.insert(0, {tests!r})
 from test_scheduler import _cell, _scheduler
 from pathlib import Path
-from pvn.console import orderly_stop
+from pvn.runs.console import orderly_stop
 root = Path(sys.argv[1])
 cells = [_cell(root, "a", seconds=60, saving=float(sys.argv[2])), _cell(root, "b", "a")]
 scheduler = _scheduler(cells)

@@ -1,0 +1,1 @@
+"""Files and folders, local or on `gs://`: paths, atomic writes, locks, checksums, copies."""

@@ -1,0 +1,21 @@
+from pvn.pretraining.recorder import DeadUnits
+
+
+def test_dead_units_are_reported_once_and_again_when_they_double() -> None:
+    warn = DeadUnits(50)
+    dead = [0, 10, 11, 12, 5, 21, 22, 30, 43, 44, 50, 50]
+    said = {step: text for step, count in enumerate(dead) if (text := warn.at(step, count))}
+    # More than a fifth: 11 of 50; then 22, then 44.
+    assert list(said) == [2, 6, 9]
+    assert said[2] == (
+        "warning: step 2: 11 of 50 units are dead (0 in all of 512 states); a lower learning rate, "
+        "or more varied data, may help"
+    )
+    assert "\n" not in said[2]
+
+
+def test_units_that_come_to_life_are_no_reason_to_warn() -> None:
+    warn = DeadUnits(50)
+    assert [bool(warn.at(step, dead)) for step, dead in enumerate([20, 19, 12, 0])] == [False] * 4
+    assert warn.at(4, 12)
+    assert DeadUnits(50).at(0, 50)  # all of them
