@@ -1,4 +1,4 @@
-"""Linear evaluation on a laptop: fitted Q iteration on 60,000 interactions, in about a minute.
+"""Linear evaluation on a laptop: fitted Q iteration on 60,000 interactions.
 
     python -m pvn.evaluate --config=configs/evaluate.py --features=runs/breakout \
         --workdir=runs/breakout/eval
@@ -28,7 +28,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.discount = 0.99  # gamma of one agent step
     config.n_step = 5  # rewards summed before bootstrapping
     config.clip_rewards = True  # learn from rewards clipped to [-1, 1]; episode returns are not
-    config.epsilon_start = 1.0  # probability of a random action until learn_after
+    config.epsilon_start = 1.0  # probability of a random action when learning begins
     config.epsilon_end = 0.05  # probability of a random action after the decay
     config.epsilon_decay_steps = 20_000  # agent steps over which it falls, from learn_after on
     config.replay_capacity = 1_000_000  # interactions; F * 4 bytes each, or 7,056 of pixels
@@ -37,9 +37,9 @@ def get_config() -> ml_collections.ConfigDict:
     # Fitted Q iteration (config.head=fqi).
     config.fqi = ml_collections.ConfigDict()
     config.fqi.refit_every = 10_000  # agent steps between fits to the whole replay
-    config.fqi.start = "monte_carlo"  # what the sweeps begin with; or previous
+    config.fqi.start = "monte_carlo"  # before the sweeps: a fit of returns; previous: the last fit
     config.fqi.sweeps = 1  # bootstrapped regressions; 0: Monte Carlo only, which cannot diverge
-    config.fqi.prior = "zero"  # what the penalty draws weights to; previous: to those before
+    config.fqi.prior = "zero"  # what the penalty draws weights to; previous: the last weights
     config.fqi.max_residual = 0.0  # clips a sweep's residuals, against outliers; 0: no limit
     config.fqi.double = False  # one half chooses actions, the other has their values: less bias
     config.fqi.average = 1  # play with the mean of as many last fits: less variance
@@ -52,13 +52,19 @@ def get_config() -> ml_collections.ConfigDict:
     config.dqn.learning_rate = 6.25e-5  # of Adam, for the head
     config.dqn.encoder_learning_rate = 0.0  # for the encoder; 0 keeps the features frozen
     config.dqn.adam_epsilon = 1.5e-4  # added to Adam's denominator
-    config.dqn.max_gradient_norm = 10.0  # gradients with a larger global norm are scaled down
+    config.dqn.max_gradient_norm = (
+        10.0  # larger global norms of gradients are scaled down; 0: never
+    )
     config.dqn.target_period = 2_000  # agent steps between copies to the target network
     config.dqn.double = True  # double Q-learning: the trained network chooses the next action
     config.dqn.hidden_units = ()  # of hidden layers between features and outputs: (512,), ...
     config.dqn.random_output = False  # the last layer is random at first, not 0
     config.dqn.priority_exponent = 0.0  # prioritised replay: loss^exponent; 0 is uniform replay
     config.dqn.importance_exponent = 0.5  # corrects the bias of prioritised replay; 1 entirely
+
+    # Outputs of a head of action values (config.head=dqn).
+    config.value = ml_collections.ConfigDict()
+    config.value.huber_delta = 0.0  # TD errors beyond it have a linear loss; 0: none, 1/2 error^2
 
     # Outputs of a categorical head (config.head=c51): values from -max_value to max_value.
     config.c51 = ml_collections.ConfigDict()

@@ -25,7 +25,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.dqn.encoder_learning_rate = 6.25e-5
     config.dqn.double = False
     config.dqn.adam_epsilon = 0.75e-4  # half of Dopamine's: its loss has no factor 1/2
-    config.dqn.max_gradient_norm = 1e6  # no clipping
+    config.dqn.max_gradient_norm = 0.0
     config.dqn.target_period = 8_000
     config.dqn.random_output = True
     config.checkpoint_every = 25_000

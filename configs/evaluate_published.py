@@ -3,8 +3,9 @@
     python -m pvn.evaluate --config=configs/evaluate_published.py --features=runs/pong \
         --workdir=runs/pong/eval_published
 
-The values are those of the published code of Farebrother et al. (2023); their abstract says about
-four million interactions. The replay takes 2 GiB with F = 512, and 16 GiB with the published
+The values are those of the published code of Farebrother et al. (2023), but that plays without
+sticky actions (NoFrameskip-v4), and acts with epsilon 0.01 from the first step. Their abstract says
+about four million interactions. The replay takes 2 GiB with F = 512, and 16 GiB with the published
 F = 4,096; checkpoints take as much disk. `python -m benchmarks.evaluate` measures the agent steps a
 second. On Pong the agent learned nothing in the first 120,000 interactions: if you only have
 minutes, use configs/evaluate.py.
@@ -23,5 +24,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.epsilon_end = 0.01
     config.replay_capacity = 1_000_000
     config.learn_after = 2_000
+    config.dqn.target_period = 8_000  # published: 2,000 updates, one every 4 agent steps
+    config.value.huber_delta = 1.0
     config.checkpoint_every = 50_000
     return config

@@ -69,7 +69,7 @@ def get_config() -> ml_collections.ConfigDict:
     # tasks: inverse_dynamics (which action led from a state to the next).
     config.loss = "td"
     config.discount = (0.95,)  # gamma; of several, task t has the one at t modulo their number
-    config.heads_bias = "zero"  # of the first weights: zero, fixed_point (mean / (1 - gamma))
+    config.heads_bias = "zero"  # at first; or fixed_point: mean / (1 - gamma), with raw cumulants
     config.next_states = "real"  # real, shuffled (a control: those of other transitions)
     config.target_policy = "uniform"  # uniform, behaviour (the next action in the dataset)
     config.target_update = "average"  # average, periodic

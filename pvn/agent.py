@@ -37,7 +37,7 @@ FIELDS: Fields = {
 
 def check_encoder(c: ml_collections.FrozenConfigDict) -> None:
     """Raises `UserError` if the encoder is to be trained by a head that cannot train it."""
-    if c.dqn.encoder_learning_rate and "dqn" not in LEARNERS[c.head].sections:
+    if c.dqn.encoder_learning_rate and not LEARNERS[c.head].gradual:
         raise UserError(
             f"config.dqn.encoder_learning_rate: {c.dqn.encoder_learning_rate}, expected 0 with "
             f"config.head={c.head}, which does not train the encoder"
@@ -60,8 +60,7 @@ def check_together(c: ml_collections.FrozenConfigDict) -> None:
 
 def first_learning(c: ml_collections.FrozenConfigDict) -> int:
     """The agent step of the first fit or update."""
-    gradual = "dqn" in LEARNERS[c.head].sections
-    return int(c.learn_after + (c.dqn.update_every if gradual else 0))
+    return int(c.learn_after + (c.dqn.update_every if LEARNERS[c.head].gradual else 0))
 
 
 def check_labels(
@@ -90,7 +89,9 @@ def check_labels(
             f"config.num_labels: {c.num_labels}, expected ascending numbers of at most {have}, the "
             f"rows of --dataset={name} with all their frames"
         )
-    if min(c.num_labels) < (needed := max(first_learning(c), c.n_step + 1)):
+    # From labels, a head in closed form is fitted once, whatever `learn_after` says.
+    needed = max(first_learning(c) if LEARNERS[c.head].gradual else 0, c.n_step + 1)
+    if min(c.num_labels) < needed:
         raise UserError(
             f"config.num_labels: {min(c.num_labels)} ends before anything is learned, expected at "
             f"least {needed}"

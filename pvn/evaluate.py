@@ -77,7 +77,8 @@ _FEATURES = cfg.define_path(
 _LIKE = cfg.define_path(
     "like",
     None,
-    "With --features=random: the run whose architecture to take. Default: nature.",
+    "With --features=random: the run whose architecture to take. Default: nature (nature_xavier if "
+    "it is trained), or minatar.",
     local=False,
 )
 _GAME = flags.DEFINE_string("game", None, "Default: the game the features were learned on.")

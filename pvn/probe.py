@@ -45,7 +45,7 @@ _LIKE = cfg.define_path(
     "like",
     None,
     "With --features=random: the run whose architecture to take. Default: the first directory in "
-    "--features; without one, nature.",
+    "--features; without one, nature or minatar.",
     local=False,
 )
 _AGENT = flags.DEFINE_list(

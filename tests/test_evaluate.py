@@ -517,7 +517,7 @@ def test_end_to_end_saves_features_and_a_dataset_from_which_others_learn(
     # Its features, frozen; the labels are those of its dataset.
     arguments = [
         "pvn.evaluate", f"--features={agent}/policy", *TINY, f"--dataset={data}",
-        f"--workdir={labels}", "--config.learn_after=100", *fewer,
+        f"--workdir={labels}", "--config.learn_after=1000", *fewer,  # of interaction only
     ]  # fmt: skip
     result = run(*arguments, "--config.num_labels=(400,700)")
     assert result.returncode == 0, result.stderr

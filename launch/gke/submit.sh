@@ -2,7 +2,7 @@
 # Submits a pretraining to the Kubernetes cluster of kubectl's current context, as a JobSet; the
 # cluster needs JobSet 0.6 or newer. Flags are those of pvn.pretrain. Data and runs lie on gs://.
 #
-#   IMAGE=REGION-docker.pkg.dev/PROJECT/REPOSITORY/pvn NUM_HOSTS=4 bash launch/gke/submit.sh tpu \
+#   IMAGE=REGION-docker.pkg.dev/PROJECT/REPOSITORY/pvn bash launch/gke/submit.sh tpu \
 #       --config.dataset=gs://bucket/pong --workdir=gs://bucket/runs/pong
 #
 # With --dry_run before tpu or gpu it prints the manifest instead. The same command after a failure
@@ -12,7 +12,7 @@ set -euo pipefail
 # Fill in, here or in the environment:
 IMAGE="${IMAGE:-}"                               # made from launch/gke/Dockerfile
 NAME="${NAME:-pvn}"                              # of the JobSet
-NUM_HOSTS="${NUM_HOSTS:-1}"                      # of the slice, or with GPUs
+NUM_HOSTS="${NUM_HOSTS:-}"                       # with GPUs (1); of a TPU slice by its topology
 SERVICE_ACCOUNT="${SERVICE_ACCOUNT:-default}"    # of Kubernetes; may read and write the bucket
 MAX_RESTARTS="${MAX_RESTARTS:-3}"                # after failures; preemptions do not count
 TPU_TYPE="${TPU_TYPE:-tpu-v5-lite-podslice}"     # label cloud.google.com/gke-tpu-accelerator
@@ -47,9 +47,28 @@ case "$accelerator" in
 esac
 shift
 [ -n "$IMAGE" ] || fail "IMAGE: not set, expected the image that you made from launch/gke/Dockerfile"
-for name in NUM_HOSTS MAX_RESTARTS CHIPS_PER_HOST GPUS_PER_HOST; do
+[[ "$TPU_TOPOLOGY" =~ ^[1-9][0-9]*(x[1-9][0-9]*)+$ ]] ||
+  fail "TPU_TOPOLOGY=$TPU_TOPOLOGY: expected numbers of chips, as in 4x4"
+for name in CHIPS_PER_HOST GPUS_PER_HOST; do
+  [[ "${!name}" =~ ^[1-9][0-9]*$ ]] || fail "$name=${!name}: expected a whole number, 1 or more"
+done
+hosts="${NUM_HOSTS:-1}"
+if [ "$accelerator" = tpu ]; then
+  chips=$((${TPU_TOPOLOGY//x/*}))
+  hosts=$((chips / CHIPS_PER_HOST))
+  [ $((hosts * CHIPS_PER_HOST)) = "$chips" ] ||
+    fail "CHIPS_PER_HOST=$CHIPS_PER_HOST: does not divide the $chips chips of TPU_TOPOLOGY"
+  [ "${NUM_HOSTS:-$hosts}" = "$hosts" ] ||
+    fail "NUM_HOSTS=$NUM_HOSTS: expected $hosts, from TPU_TOPOLOGY and CHIPS_PER_HOST"
+fi
+NUM_HOSTS="$hosts"
+for name in NUM_HOSTS MAX_RESTARTS; do
   [[ "${!name}" =~ ^[0-9]+$ ]] || fail "$name=${!name}: expected a whole number"
 done
+case " $* " in
+  *" --dry_run "*)
+    fail "--dry_run: comes first, to print the manifest; pvn.pretrain has one for a run's size" ;;
+esac
 case " $*" in
   *" --workdir=gs://"*) ;;
   *) fail "--workdir: expected a folder on gs://, because pods have no disk that lasts" ;;

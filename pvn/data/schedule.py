@@ -118,7 +118,7 @@ def make_schedule(
     if budget is None and everything > memory:
         raise UserError(
             f"config.data_memory_gib: 0 asks for all the data in memory, {everything / 2**30:,.3g} "
-            f"GiB, and there are {memory / 2**30:,.3g}; expected a number that fits"
+            f"GiB, and a process may use {memory / 2**30:,.3g}; expected a number that fits"
         )
     if budget is None or everything <= budget:
         return Schedule(whole, np.zeros(1, np.int64), 1, total)

@@ -6,7 +6,6 @@ too it is fine-tuning, or DQN if the encoder was not trained before (Mnih et al.
 
 import functools
 from collections.abc import Mapping
-from math import inf
 from typing import Any
 
 import jax
@@ -29,7 +28,7 @@ from pvn.evaluation.q_learning import (
 from pvn.evaluation.replay import FeatureBuffer, FrameBuffer, Replay, StateBuffer
 from pvn.evaluation.sampling import Draw, Priorities, draw_uniform
 from pvn.evaluation.state import State, generator_state, restore_generator
-from pvn.evaluation.values import ActionValue, Values
+from pvn.evaluation.values import Values
 from pvn.features import Features
 from pvn.features.description import ENCODER
 from pvn.networks.network import Network
@@ -51,10 +50,9 @@ class DqnLearner:
     gradual = True
     diverged_fits = 0  # a run ends at once when its head diverges
 
-    def __init__(self, context: LearnerContext, settings: DqnSettings, kind: Values | None = None):
-        """kind: what the outputs of the head mean; None: they are action values."""
-        self._context, self._settings = context, settings
-        self._kind = kind or ActionValue()
+    def __init__(self, context: LearnerContext, settings: DqnSettings, kind: Values):
+        """kind: what the outputs of the head mean."""
+        self._context, self._settings, self._kind = context, settings, kind
         self._trains_encoder = settings.encoder_learning_rate > 0
         features = context.features
         head = init_head(
@@ -72,11 +70,7 @@ class DqnLearner:
             num_actions=context.num_actions,
             encode=encode_frames(features, context.observation) if self._trains_encoder else frozen,
             kind=self._kind,
-            max_loss=(
-                largest_loss(context.discount, context.clip_rewards)
-                if isinstance(self._kind, ActionValue)
-                else inf
-            ),
+            max_loss=largest_loss(self._kind, context.discount, context.clip_rewards),
         )
         self._actor = Actor(features, self._kind, context.num_actions)
         self._random = np.random.default_rng([context.seed, 1])

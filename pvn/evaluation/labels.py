@@ -62,7 +62,7 @@ def remember_rows(
         padded = np.resize(part, _BATCH)  # one size, so that it is compiled once
         observation = transitions.observations(padded)
         acted = learner.act(observation)
-        check_finite(acted.features, int(part[0]))
+        check_finite(acted.features, lambda i: f"row {padded[i]:,} of the dataset")  # noqa: B023
         states = learner.to_keep(observation, acted)
         for state, row, cut in zip(states, part, truncated[start:], strict=False):
             one = slice(row, row + 1)

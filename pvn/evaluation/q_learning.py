@@ -28,7 +28,7 @@ class DqnSettings(NamedTuple):
     learning_rate: Annotated[float, real(0, inf, closed="()")] = 6.25e-5
     encoder_learning_rate: Annotated[float, real(0, inf, closed="[)")] = 0.0  # 0: frozen
     adam_epsilon: Annotated[float, real(0, inf, closed="()")] = 1.5e-4
-    max_gradient_norm: Annotated[float, real(0, inf, closed="()")] = 10.0
+    max_gradient_norm: Annotated[float, real(0, inf, closed="[)")] = 10.0  # 0: no clipping
     target_period: Annotated[int, whole(1)] = 2_000
     double: Annotated[bool, flag()] = True
     hidden_units: Annotated[tuple[int, ...], wholes(1)] = ()
@@ -105,18 +105,21 @@ def q_losses(
     return kind.losses(chosen_tm1, chosen_t, batch.r_t, batch.discount_t)
 
 
-def largest_loss(discount: float, clip_rewards: bool) -> float:
-    """The loss of `ActionValue` above which a head has diverged.
+def largest_loss(kind: Values, discount: float, clip_rewards: bool) -> float:
+    """The mean loss above which a head has diverged.
 
-    With rewards in [-1, 1], no value exceeds 1 / (1 - discount). At this loss, the root mean square
-    of the TD errors is 14 times as large. Rewards cannot cause such errors. The loss is infinite
-    without clipping, because then values have no bound.
+    With rewards in [-1, 1], no action value exceeds 1 / (1 - discount). This is the loss of a TD
+    error about 14 times as large, which rewards cannot cause. It is infinite without clipping,
+    because then values have no bound, and for distributions, whose loss does not measure the error.
 
     Args:
+      kind: what the outputs of the head mean.
       discount: gamma of one agent step.
       clip_rewards: whether rewards are clipped to [-1, 1].
     """
-    return 100 / (1 - discount) ** 2 if clip_rewards else inf
+    if not (clip_rewards and isinstance(kind, ActionValue)):
+        return inf
+    return float(kind.loss(jnp.float32(200**0.5 / (1 - discount))))
 
 
 def make_optimizer(settings: DqnSettings) -> optax.GradientTransformation:
@@ -124,9 +127,9 @@ def make_optimizer(settings: DqnSettings) -> optax.GradientTransformation:
     rates = {"head": settings.learning_rate, "encoder": settings.encoder_learning_rate}
     adams = {name: optax.adam(rate, eps=settings.adam_epsilon) for name, rate in rates.items()}
     labels: Any = QParams(head="head", encoder="encoder")  # type: ignore[arg-type]
-    return optax.chain(
-        optax.clip_by_global_norm(settings.max_gradient_norm), optax.partition(adams, labels)
-    )
+    limit = settings.max_gradient_norm
+    clip = optax.clip_by_global_norm(limit) if limit else optax.identity()
+    return optax.chain(clip, optax.partition(adams, labels))
 
 
 def init_state(params: QParams, settings: DqnSettings) -> DqnState:

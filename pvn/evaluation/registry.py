@@ -8,7 +8,7 @@ from pvn.evaluation.fqi import FqiLearner, FqiSettings
 from pvn.evaluation.learner import Learner, LearnerContext
 from pvn.evaluation.q_learning import DqnSettings
 from pvn.evaluation.successor import SuccessorLearner, SuccessorSettings
-from pvn.evaluation.values import C51, HlGauss
+from pvn.evaluation.values import C51, ActionValue, HlGauss
 
 
 class Entry(NamedTuple):
@@ -17,10 +17,16 @@ class Entry(NamedTuple):
     sections: tuple[str, ...]
     make: Callable[..., Learner]  # (context, settings of each section) -> learner
 
+    @property
+    def gradual(self) -> bool:
+        """Whether it learns by gradients, and so can train the encoder."""
+        return self.make is DqnLearner
+
 
 SECTIONS: dict[str, type[Any]] = {
     "fqi": FqiSettings,
     "dqn": DqnSettings,
+    "value": ActionValue,
     "c51": C51,
     "hl_gauss": HlGauss,
     "successor": SuccessorSettings,
@@ -29,7 +35,7 @@ SECTIONS: dict[str, type[Any]] = {
 
 LEARNERS: dict[str, Entry] = {
     "fqi": Entry(("fqi",), FqiLearner),
-    "dqn": Entry(("dqn",), DqnLearner),
+    "dqn": Entry(("dqn", "value"), DqnLearner),
     "c51": Entry(("dqn", "c51"), DqnLearner),
     "hl_gauss": Entry(("dqn", "hl_gauss"), DqnLearner),
     "successor": Entry(("successor",), SuccessorLearner),
@@ -53,4 +59,4 @@ def make_learner(
 
 def trains_encoder(name: str, config: Mapping[str, Mapping[str, Any]]) -> bool:
     """Whether the learner trains the encoder too. Arguments are as in `make_learner`."""
-    return "dqn" in LEARNERS[name].sections and config["dqn"]["encoder_learning_rate"] > 0
+    return LEARNERS[name].gradual and config["dqn"]["encoder_learning_rate"] > 0

@@ -139,7 +139,8 @@ class Rollout:
         if act is None:
             return action, None
         acted = act(envs.observation)
-        check_finite(acted.features, len(self._actions) + 1)
+        timestep = len(self._actions) + 1
+        check_finite(acted.features, lambda env: f"environment {env} at timestep {timestep:,}")
         explore = self._random.random(envs.num_envs) < epsilon
         return np.where(explore, action, acted.greedy), acted
 
@@ -166,16 +167,18 @@ class Rollout:
         return PlayedStep(frame, action, *step), episodes
 
 
-def check_finite(features: np.ndarray, timestep: int) -> None:
-    """Raises `UserError` if any of the features [E, F] at this timestep is NaN or infinite."""
+def check_finite(features: np.ndarray, place: Callable[[int], str]) -> None:
+    """Raises `UserError` if any of the features [B, F] is NaN or infinite.
+
+    place: the index of an observation -> where it comes from, for the message.
+    """
     finite = np.isfinite(features)
     if not finite.all():
-        env = int(np.argmin(finite.all(axis=1)))
-        count = int(np.sum(~finite[env]))
+        index = int(np.argmin(finite.all(axis=1)))
+        count = int(np.sum(~finite[index]))
         raise UserError(
             f"features: {count} of {features.shape[1]} are not finite (NaN or infinity) for "
-            f"the observation of environment {env} at timestep {timestep:,}; expected finite "
-            "features of every observation"
+            f"the observation of {place(index)}; expected finite features of every observation"
         )
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from pvn.fields import real, whole
 
@@ -38,7 +39,9 @@ class Values(Protocol):
 
 
 class ActionValue(NamedTuple):
-    """The output is the action value. The loss is 1/2 (target - value)^2."""
+    """The output is the action value. The loss is 1/2 (target - value)^2, or Huber's."""
+
+    huber_delta: Annotated[float, real(0, 1e6, closed="[)")] = 0.0  # 0: squared loss everywhere
 
     @property
     def num_outputs(self) -> int:
@@ -51,7 +54,13 @@ class ActionValue(NamedTuple):
         self, outputs_tm1: jax.Array, outputs_t: jax.Array, r_t: jax.Array, discount_t: jax.Array
     ) -> jax.Array:
         target = r_t + discount_t * self.values(outputs_t)
-        return 0.5 * jnp.square(jax.lax.stop_gradient(target) - self.values(outputs_tm1))
+        return self.loss(jax.lax.stop_gradient(target) - self.values(outputs_tm1))
+
+    def loss(self, error: jax.Array) -> jax.Array:
+        """The loss of TD errors float32 [...]; linear beyond `huber_delta`."""
+        if self.huber_delta:
+            return optax.losses.huber_loss(error, delta=self.huber_delta)
+        return 0.5 * jnp.square(error)
 
 
 class C51(NamedTuple):

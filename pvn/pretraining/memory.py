@@ -132,7 +132,8 @@ def host_memory(e: Experiment) -> HostMemory:
         columns=e.transitions.nbytes,
         read_ahead=ahead * (size + e.response_bytes),
         batches=0 if e.on_device else KEPT * gathered * size,
-        threshold_fit=threshold_fit_bytes(e),
+        # Standardising keeps the cumulants beside the responses.
+        threshold_fit=threshold_fit_bytes(e) * (1 + (e.config.cumulants == "standardised")),
     )
 
 

@@ -245,7 +245,8 @@ def open_run(
         if overwrite and (workdir / "config.json").is_file():
             place.delete(*owns)
         holder = uuid.uuid4().hex
-        run = {"kind": kind, "command": sys.argv, "versions": versions(), "machine": machine()}
+        run: dict[str, Any] = {"kind": kind, "command": sys.argv, "versions": versions()}
+        run["machine"] = machine()
         earlier = [] if overwrite else _earlier_starts(workdir / "run.json", run)
         changed = _changes(earlier, run)
         run |= {"holder": holder, "earlier": earlier}
@@ -291,7 +292,7 @@ def _earlier_starts(file: Path, run: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     Oldest first. Each has the keys `command`, `versions` and `machine`.
     """
-    starts = []
+    starts: list[dict[str, Any]] = []
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         last = json.loads(read_text(file))
         for start in (*last.get("earlier", ()), last):

@@ -14,11 +14,12 @@ from pvn.evaluation.q_learning import (
     encode_frames,
     init_state,
     largest_loss,
+    make_optimizer,
     q_losses,
     update,
 )
 from pvn.evaluation.replay import FrameBuffer, Replay
-from pvn.evaluation.values import C51
+from pvn.evaluation.values import C51, ActionValue
 from pvn.types import ATARI, Interaction
 from tests.evaluation.pixels import linear_head, pixel_features
 
@@ -131,7 +132,7 @@ def learner(settings, features=None, num_envs=2, kind=None, discount=0.9):
         features=features or pixel_features(3), num_actions=4, num_envs=num_envs,
         discount=discount, n_step=1, clip_rewards=True, learn_after=10, seed=0,
     )  # fmt: skip
-    return DqnLearner(context, settings, kind)
+    return DqnLearner(context, settings, kind or ActionValue())
 
 
 class ScriptedReplay:
@@ -298,8 +299,22 @@ def test_a_head_that_diverged_is_refused(learning_rate, size, agent_step):
 
 def test_the_largest_loss_by_hand():
     # With a discount of 0.9 values reach 10: TD errors of 14.1 times that, squared and halved.
-    assert largest_loss(0.9, clip_rewards=True) == pytest.approx(100 * 10**2)
-    assert largest_loss(0.9, clip_rewards=False) == np.inf
+    assert largest_loss(ActionValue(), 0.9, clip_rewards=True) == pytest.approx(100 * 10**2)
+    huber = largest_loss(ActionValue(huber_delta=1), 0.9, clip_rewards=True)
+    assert huber == pytest.approx(np.sqrt(2) * 100 - 0.5)
+    assert largest_loss(ActionValue(), 0.9, clip_rewards=False) == np.inf
+    assert largest_loss(C51(), 0.9, clip_rewards=True) == np.inf
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(0.0, [3, 4]), (10.0, [0.6, 0.8])])
+def test_gradients_are_not_clipped_at_0(limit, expected):
+    params = QParams(linear_head(jnp.zeros((1, 1)), jnp.zeros(1)), None)
+    gradient = QParams(linear_head(jnp.full((1, 1), 30.0), jnp.full(1, 40.0)), None)
+    settings = SETTINGS._replace(max_gradient_norm=limit)
+    _, state = make_optimizer(settings).update(gradient, init_state(params, settings).opt_state)
+    moment = state[1].inner_states["head"].inner_state[0].mu.head[0]
+    found = [moment.kernel.item(), moment.bias.item()]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)  # Adam takes a tenth of the gradient
 
 
 @pytest.mark.parametrize("kind", [None, C51(11, 10.0)])

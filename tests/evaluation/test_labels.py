@@ -1,6 +1,8 @@
 import numpy as np
+import pytest
 
 from pvn.data.store import Dataset, Rows
+from pvn.errors import UserError
 from pvn.evaluation.labels import labelled_rows, num_labelled, remember_rows
 from pvn.evaluation.learner import Acted
 from pvn.evaluation.replay import FeatureBuffer, Replay
@@ -52,6 +54,19 @@ def test_rows_of_a_dataset_become_interactions():
     assert by_row[5] == (reward[5], 0)
     assert by_row[9] == (reward[9], 0.5)  # bootstraps from the truncated row 10
     assert by_row[14] == (reward[14], 0)
+
+
+def test_features_that_are_not_finite_name_the_row():
+    class Broken(PixelLearner):
+        def act(self, observation):
+            features = observation[:, 0, 0].astype(np.float32)
+            return Acted(np.where(features == 12, np.nan, features), None)
+
+    rows = dataset_rows()
+    index = labelled_rows(Dataset(("a",), {}, rows, np.array([0, 18])), 15)
+    replay = Replay(20, 1, FeatureBuffer(20, 1, 4), n_step=2, discount=0.5)
+    with pytest.raises(UserError, match="for the observation of row 12 of the dataset;"):
+        list(remember_rows(replay, Broken(), rows, index, True))
 
 
 def test_labels_are_the_first_rows_of_each_dataset_in_proportion():

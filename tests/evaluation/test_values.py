@@ -20,6 +20,17 @@ def test_the_squared_error_by_hand():
     assert losses.tolist() == [0.5 * (1 + 2 - 1) ** 2, 0.5 * (1 - 2) ** 2]
 
 
+def test_the_huber_loss_by_hand():
+    kind = ActionValue(huber_delta=2.0)
+    error = jnp.array([0.5, -2.0, 5.0, -5.0])
+    assert kind.loss(error).tolist() == [0.125, 2, 2 * 5 - 2, 2 * 5 - 2]
+    slope = jax.vmap(jax.grad(kind.loss))(error)
+    assert slope.tolist() == [0.5, -2, 2, -2]
+    # The target is 1 + 0.5 * 18, the value 5.
+    one = [jnp.array([x]) for x in ([5.0], [18.0], 1.0, 0.5)]
+    assert kind.losses(*one).tolist() == [2 * 5 - 2]
+
+
 def test_projection_by_hand():
     atoms = jnp.array([-1.0, 0, 1])
     moved = project(jnp.array([[0.25, -3.0, 1.0]]), jnp.array([[0.4, 0.1, 0.5]]), atoms)

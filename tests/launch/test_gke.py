@@ -70,7 +70,7 @@ def test_manifests_are_valid(validator: jsonschema.Draft7Validator, accelerator:
 def test_what_a_tpu_manifest_says() -> None:
     manifest = _manifest(
         "tpu", "--config.dataset=gs://b/it's", WORKDIR, r'--x=a "b" \c $HOME &', NAME="run-1",
-        NUM_HOSTS="4", TPU_TYPE="tpu-v6e-slice", TPU_TOPOLOGY="4x4", CHIPS_PER_HOST="4",
+        TPU_TYPE="tpu-v6e-slice", TPU_TOPOLOGY="4x4", CHIPS_PER_HOST="4",
     )  # fmt: skip
     job = _hosts(manifest)
     assert (job["parallelism"], job["completions"], job["backoffLimit"]) == (4, 4, 0)
@@ -96,6 +96,16 @@ def test_what_a_tpu_manifest_says() -> None:
     }
 
 
+def test_a_tpu_slice_has_the_hosts_of_its_topology() -> None:
+    hosts = [
+        _hosts(_manifest("tpu", WORKDIR, TPU_TOPOLOGY=topology, CHIPS_PER_HOST=chips))[
+            "completions"
+        ]
+        for topology, chips in (("2x4", "4"), ("1x1", "1"), ("4x4x8", "4"))
+    ]
+    assert hosts == [2, 1, 32]
+
+
 def test_what_a_gpu_manifest_says() -> None:
     manifest = _manifest("gpu", WORKDIR, GPU_TYPE="nvidia-h100-80gb", GPUS_PER_HOST="8")
     pod = _hosts(manifest)["template"]["spec"]
@@ -110,7 +120,11 @@ def test_what_a_gpu_manifest_says() -> None:
         (["cpu", WORKDIR], {}, "expected launch/gke/submit.sh [--dry_run] tpu|gpu FLAGS"),
         (["tpu", WORKDIR], {"IMAGE": ""}, "IMAGE: not set, expected the image that you made"),
         (["tpu", "--workdir=runs/a"], {}, "--workdir: expected a folder on gs://"),
-        (["tpu", WORKDIR], {"NUM_HOSTS": "four"}, "NUM_HOSTS=four: expected a whole number"),
+        (["gpu", WORKDIR], {"NUM_HOSTS": "four"}, "NUM_HOSTS=four: expected a whole number"),
+        (["tpu", WORKDIR], {"NUM_HOSTS": "1"}, "NUM_HOSTS=1: expected 4, from TPU_TOPOLOGY"),
+        (["tpu", WORKDIR], {"CHIPS_PER_HOST": "5"}, "CHIPS_PER_HOST=5: does not divide the 16 ch"),
+        (["tpu", WORKDIR], {"TPU_TOPOLOGY": "16"}, "TPU_TOPOLOGY=16: expected numbers of chips"),
+        (["gpu", WORKDIR, "--dry_run"], {}, "--dry_run: comes first, to print the manifest"),
     ],
 )
 def test_bad_input(arguments: list[str], variables: dict[str, str], message: str) -> None:

@@ -62,6 +62,7 @@ def test_dry_run_prints_the_commands(tmp_path: Path) -> None:
         ([WORKDIR], {"ZONE": ""}, "ZONE: not set, expected a zone that has TPUs"),
         ([], {}, "--workdir: expected a folder on gs://"),
         (["--workdir=runs/pong"], {}, "--workdir: expected a folder on gs://"),
+        ([WORKDIR, "--dry_run"], {}, "--dry_run: comes first, to print the commands"),
     ],
 )
 def test_bad_input(arguments: list[str], variables: dict[str, str], message: str) -> None:

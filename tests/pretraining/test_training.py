@@ -66,7 +66,7 @@ def test_data_in_device_memory_need_not_fit_on_the_host(
 ) -> None:
     monkeypatch.setattr("pvn.pretraining.experiment.frames_on_device", lambda *_, **__: True)
     monkeypatch.setattr("pvn.pretraining.experiment.device_memory", lambda _: 2**30)
-    monkeypatch.setattr("pvn.pretraining.experiment.machine_memory", lambda: 2**20)
+    monkeypatch.setattr("pvn.pretraining.experiment.usable_memory", lambda: 2**20)
     assert experiment(dataset).on_device
 
 
