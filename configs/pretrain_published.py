@@ -6,8 +6,8 @@
 They are the defaults of the published code of Farebrother et al. (2023), for 50 million transitions
 of a DQN agent's replay. A comment in that code calls them a sane start, not the values of each
 experiment. A step takes 6.4 TFLOP, and the train state holds 135 million parameters four times
-(2.2 GB), says `--dry_run`. So this config is for GPUs and TPUs. On 2 cores a step takes minutes: use
-configs/pretrain.py there.
+(2.2 GB), says `--dry_run`. So this config is for GPUs and TPUs. On 2 cores a step takes minutes:
+use configs/pretrain.py there.
 
 About half of the tasks are dead (metric `dead_tasks`), because the random networks end in a ReLU.
 `--config.random_network.final_relu=False` avoids that. With

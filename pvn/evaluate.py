@@ -336,7 +336,6 @@ def main() -> int:
         owns=OWNS,
         pull=("summary.json", "metrics.jsonl", CHECKPOINTS),
         may_change=MAY_CHANGE,
-        upgrade=lambda old: {key: config[key] for key in config if key == "architecture"} | old,
     ) as run:
         return evaluate(c, subject, envs, run, learner, dataset=dataset, open_store=open_store)
 

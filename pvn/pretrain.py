@@ -51,7 +51,6 @@ from pvn.pretraining.identity import (
     check_same,
     fingerprint_of,
     identity_of,
-    upgrade_identity,
 )
 from pvn.pretraining.recorder import Recorder, export, publish
 from pvn.pretraining.sizing import format_sizes, size_run
@@ -187,7 +186,6 @@ def pretrain(
                     owns=OWNS,
                     pull=("metrics.jsonl", "checkpoints/*/manifest.json"),
                     may_change=MAY_CHANGE,
-                    upgrade=upgrade_identity,
                 )
             )
             stack.callback(publish, run)  # the last events
@@ -300,7 +298,6 @@ def restore(run: Run, state: TrainState) -> TrainState | None:
         run.identity,
         lambda line: console.say(run.named(line)),
         fetch=lambda name: run.pull(f"checkpoints/{name}"),
-        upgrade=upgrade_identity,
     )
     return restored[0] if restored else None
 

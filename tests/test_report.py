@@ -14,7 +14,7 @@ from pvn.statistics.charts import game_charts
 from pvn.statistics.curves import Curve
 from pvn.statistics.figures import png
 from pvn.statistics.page import Table, to_markdown
-from tests.statistics.rows import old_probe_row, old_row, probe_row, row, suite, write
+from tests.statistics.rows import probe_row, row, suite, write
 
 
 def test_command_end_to_end(run, tmp_path):
@@ -216,19 +216,6 @@ def test_a_file_that_cannot_be_replaced_leaves_nothing_half_done(tmp_path):
     with pytest.raises(IsADirectoryError, match=r"report\.html"):
         report([data], f"{tmp_path}/out")
     assert not list((tmp_path / "out").glob("*.partial"))
-
-
-def test_older_rows_give_the_same_report(tmp_path):
-    for name, one, probe in (("old", old_row, old_probe_row), ("new", row, probe_row)):
-        rows = [one(float(i), phase=p) for i in range(9) for p in ("train", "eval")]
-        data = write(tmp_path / name / "in", rows, [probe(0.5)])
-        tables = report([data], tmp_path / name / "out")
-        assert "Value-probe R² (discount 0.99)" in tables
-        (tmp_path / name / "out" / "report.md").write_text(tables)
-        for file in ("report.html", "sources.csv"):  # they list the inputs
-            (tmp_path / name / "out" / file).unlink()
-    for path in (tmp_path / "old" / "out").iterdir():
-        assert path.read_bytes() == (tmp_path / "new" / "out" / path.name).read_bytes()
 
 
 def test_every_probe_has_a_column(tmp_path):

@@ -20,7 +20,7 @@ from pvn.storage.files import read_text, sha256, write_json, write_whole
 from pvn.storage.paths import make_folder
 
 FORMAT = "pvn-policy"
-VERSION = 2  # version 1 has only linear heads of action values, with the tensors kernel and bias
+VERSION = 2
 
 
 class GreedyPolicy:
@@ -87,10 +87,8 @@ def _load_local(path: Path) -> GreedyPolicy:
             "workdir of a finished python -m pvn.evaluate run with features"
         )
     metadata = json.loads(read_text(folder / "policy.json"))
-    if metadata.get("format") != FORMAT or metadata["version"] > VERSION:
-        raise UserError(
-            f"policy {folder}: is not a {FORMAT} of version {VERSION} or older; upgrade pvn"
-        )
+    if metadata.get("format") != FORMAT or metadata.get("version") != VERSION:
+        raise UserError(f"policy {folder}: is not a {FORMAT} of version {VERSION}")
     file = folder / "head.safetensors"
     features = load_features(folder / "features")
     digests = {"head_sha256": sha256(file), "features_sha256": features.metadata["sha256"]}
@@ -102,14 +100,12 @@ def _load_local(path: Path) -> GreedyPolicy:
             f"policy {folder}: its head diverged, weights are not finite (NaN or infinity); "
             "evaluate again with a lower config.dqn.learning_rate"
         )
-    settings = dict(metadata.get("values", {"kind": "value"}))
+    settings = dict(metadata["values"])
     kind = VALUES[settings.pop("kind")](**settings)
     return GreedyPolicy(Policy(features, head, kind, metadata["num_actions"]), metadata)
 
 
 def _layers(tensors: dict[str, np.ndarray]) -> Head:
-    if "kernel" in tensors:  # version 1
-        tensors = {f"0.{name}": value for name, value in tensors.items()}
     return tuple(
         Layer(*(jnp.asarray(tensors[f"{number}.{name}"]) for name in Layer._fields))
         for number in range(len(tensors) // 2)

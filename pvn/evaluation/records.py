@@ -1,8 +1,6 @@
 """The rows of results: an episode is a line of scores.jsonl, a probe is a line of probes.jsonl.
 
-This file defines the fields of a row, writes rows and reads them. Unknown fields are ignored. It
-also reads older rows: `method` (now `agent`), `return` (now `episode_return`), and probes with
-`targets`, `r2`, `r2_low` and `r2_high`.
+This file defines the fields of a row, writes rows and reads them. Unknown fields are ignored.
 """
 
 import json
@@ -133,16 +131,15 @@ _PHASE = _Kind(lambda x: x in ("train", "eval"), '"train" or "eval"')
 _OBJECT = _Kind(lambda x: isinstance(x, dict), "an object")
 
 
-def _take(fields: Mapping[str, Any], name: str, kind: _Kind, old: str | None = None) -> Any:
-    """The field `name`, or the field `old` if `name` is missing. `ValueError` if it is invalid."""
-    found = old if old is not None and name not in fields and old in fields else name
-    if found not in fields:
+def _take(fields: Mapping[str, Any], name: str, kind: _Kind) -> Any:
+    """The field `name`. `ValueError` if it is missing or invalid."""
+    if name not in fields:
         raise ValueError(f"lacks the field {name!r}")
-    value = fields[found]
+    value = fields[name]
     if not kind.holds(value):
         text = json.dumps(value)
         text = text if len(text) <= 40 else text[:40] + "..."
-        raise ValueError(f"field {found!r} is {text}, expected {kind.expected}")
+        raise ValueError(f"field {name!r} is {text}, expected {kind.expected}")
     return value
 
 
@@ -154,12 +151,12 @@ def parse_episode(fields: Mapping[str, Any]) -> EpisodeRow:
     """
     return EpisodeRow(
         game=_take(fields, "game", _GAME),
-        agent=_take(fields, "agent", _NAME, old="method"),
+        agent=_take(fields, "agent", _NAME),
         head=_take(fields, "head", _NAME),
         seed=_take(fields, "seed", _COUNT),
         phase=_take(fields, "phase", _PHASE),
         agent_step=_take(fields, "agent_step", _COUNT),
-        episode_return=float(_take(fields, "episode_return", _NUMBER, old="return")),
+        episode_return=float(_take(fields, "episode_return", _NUMBER)),
         length=_take(fields, "length", _COUNT),
     )
 
@@ -170,8 +167,6 @@ def parse_probe(fields: Mapping[str, Any]) -> ProbeRow:
     Raises:
       ValueError: a field is missing or invalid; the message names the first one.
     """
-    if "target" not in fields and fields.get("targets") == "value":
-        return _parse_old_probe(fields)
     return ProbeRow(
         game=_take(fields, "game", _GAME),
         agent=_take(fields, "agent", _NAME),
@@ -185,26 +180,6 @@ def parse_probe(fields: Mapping[str, Any]) -> ProbeRow:
         low=float(_take(fields, "low", _NUMBER)),
         high=float(_take(fields, "high", _NUMBER)),
         details=_take(fields, "details", _OBJECT),
-    )
-
-
-def _parse_old_probe(fields: Mapping[str, Any]) -> ProbeRow:
-    """A row of a value probe in the older format, without `target`, `metric` and `settings`."""
-    settings = {"discount": float(_take(fields, "discount", _NUMBER))}
-    known = ("penalty", "num_train_rows", "num_test_rows", "num_test_episodes")
-    return ProbeRow(
-        game=_take(fields, "game", _GAME),
-        agent=_take(fields, "agent", _NAME, old="method"),
-        seed=_take(fields, "seed", _COUNT),
-        target="value",
-        settings=settings | {k: fields[k] for k in ("clip_rewards",) if k in fields},
-        features={"path": fields["features"]} if "features" in fields else {},
-        dataset={"path": fields["dataset"]} if "dataset" in fields else {},
-        metric="r2",
-        value=float(_take(fields, "r2", _NUMBER)),
-        low=float(_take(fields, "r2_low", _NUMBER)),
-        high=float(_take(fields, "r2_high", _NUMBER)),
-        details={k: fields[k] for k in (*known, "num_features", "step") if k in fields},
     )
 
 

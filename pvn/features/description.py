@@ -42,8 +42,6 @@ _OPTIONAL: dict[str, type] = {
 }
 _KINDS = {str: "text", int: "a whole number", float: "a number", list: "a list", dict: "an object"}
 
-_RENAMED = {"method": "agent", "observation": "protocol"}  # older name of a field -> name
-
 
 def read_description(path: str | Path) -> tuple[Path, dict[str, Any]]:
     """The features directory, `path` or `path`/features, and the content of its features.json.
@@ -68,7 +66,6 @@ def read_description(path: str | Path) -> tuple[Path, dict[str, Any]]:
                 "the newest this pvn reads; upgrade pvn"
             )
         check_types(file, metadata, _REQUIRED)
-        metadata = {_RENAMED.get(key, key): value for key, value in metadata.items()}
         metadata = DEFAULT_LAST_LAYER | metadata
         given = {key: kind for key, kind in _OPTIONAL.items() if metadata.get(key) is not None}
         check_types(file, metadata, given)

@@ -179,10 +179,6 @@ def _read(folder: Path, metadata: Mapping[str, Any], entry: Mapping[str, Any]) -
     file = folder / FILE
     raw = read_verified(file, entry.get("sha256"))
     described = file.with_name("features.json")
-    # Older files hold one discount, and their cumulants are raw.
-    entry = {"cumulants": "raw"} | dict(entry)
-    if isinstance(entry.get("discount"), float | int):
-        entry["discount"] = [entry["discount"]]
     check_types(described, entry, _ENTRY)
     check_field(f"features {described}: discount", tuple(entry["discount"]), discounts())
     check_field(f"features {described}: cumulants", entry["cumulants"], choice(*CUMULANTS))

@@ -100,7 +100,6 @@ def restore_checkpoint(
     identity: Mapping[str, Any],
     say: Callable[[str], object],
     fetch: Callable[[str], object] = lambda name: None,
-    upgrade: Callable[[dict[str, Any]], dict[str, Any]] = lambda identity: identity,
 ) -> tuple[Any, int] | None:
     """(state, step) of the newest checkpoint under `path` that verifies; None if there are none.
 
@@ -111,7 +110,6 @@ def restore_checkpoint(
       say: called with a line for each corrupt checkpoint.
       fetch: called with the name of a checkpoint's folder before it is verified, to bring its files
         if only the manifest is there.
-      upgrade: converts an identity of any version to the current format.
 
     Raises:
       UserError: the newest checkpoint that verifies belongs to another run (the message names the
@@ -130,7 +128,7 @@ def restore_checkpoint(
             reason = str(error)
             say(f"checkpoint {folder}: passed over, {reason}")
             continue
-        if differ := differing_fields(upgrade(manifest["identity"]), identity):
+        if differ := differing_fields(manifest["identity"], identity):
             raise UserError(
                 f"checkpoint {folder}: is of another run: {'; '.join(differ)}; move the "
                 "checkpoints away, or name another --workdir"

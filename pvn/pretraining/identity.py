@@ -10,7 +10,6 @@ import numpy as np
 from pvn.errors import UserError
 from pvn.indicators.registry import INDICATORS, INDICATORS_VERSION
 from pvn.learning.parallel import from_first
-from pvn.networks.encoders import DEFAULT_LAST_LAYER
 from pvn.plugins import plugin_file, plugin_identity
 from pvn.pretraining.experiment import Experiment
 
@@ -68,13 +67,6 @@ def identity_of(e: Experiment, fingerprint: str) -> dict[str, Any]:
             identity |= {kind: _short(e.config[kind]), f"{kind}_path": e.config[kind]}
             identity[f"{kind}_files"] = files
     return identity
-
-
-def upgrade_identity(old: dict[str, Any]) -> dict[str, Any]:
-    """Converts the identity of an older run, which had one discount and no choice of these."""
-    later = {"cumulants": "raw", "heads_bias": "zero", "next_states": "real"} | DEFAULT_LAST_LAYER
-    discount = old.get("discount")
-    return later | old | {"discount": discount if isinstance(discount, list) else [discount]}
 
 
 def _short(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Writes metrics to metrics.jsonl and to TensorBoard, and reads metrics.jsonl of any version."""
+"""Writes metrics to metrics.jsonl and to TensorBoard, and reads metrics.jsonl."""
 
 import json
 import math
@@ -17,7 +17,6 @@ from pvn.storage.paths import make_folder
 
 _FILE = "metrics.jsonl"
 _FLUSH_SECONDS = 30  # time between flushes, because a flush waits for the disk
-_RENAMED = {"td_loss": "loss"}  # older name of a metric -> name
 
 
 class MetricsWriter:
@@ -55,14 +54,14 @@ class MetricsWriter:
 
 
 def read_metrics(file: Path) -> list[dict[str, float | None]]:
-    """The rows of a metrics.jsonl of any version, with the current names.
+    """The rows of a metrics.jsonl.
 
-    `td_loss` of older versions becomes `loss`. Values that are not finite become None. Lines that
-    are not JSON objects are left out, such as a last line that was cut off when a run was killed.
+    Values that are not finite become None. Lines that are not JSON objects are left out, such as a
+    last line that was cut off when a run was killed.
     """
     rows = [_parse(line) for line in read_text(file).splitlines()]
     return [
-        {_RENAMED.get(name, name): _finite(value) for name, value in row.items()}
+        {name: _finite(value) for name, value in row.items()}
         for row in rows
         if row is not None
     ]

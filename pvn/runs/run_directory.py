@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -217,7 +217,6 @@ def open_run(
     owns: tuple[str, ...],
     pull: tuple[str, ...] = (),
     may_change: tuple[str, ...] = (),
-    upgrade: Callable[[dict[str, Any]], dict[str, Any]] = lambda config: config,
 ) -> Iterator[Run]:
     """Opens `workdir` for a run with this config: a new run, or a run to resume.
 
@@ -231,7 +230,6 @@ def open_run(
       pull: what to bring from `gs://`, besides config.json and run.json (see `Workdir.pull`).
       may_change: fields that may differ from those of the run in the directory. The other fields
         are the run's identity.
-      upgrade: converts a config.json of any version to the current format.
 
     Raises:
       UserError: another command works in `workdir`, it holds a run of another command or with
@@ -241,7 +239,7 @@ def open_run(
         workdir = place.workdir
         config = json.loads(json.dumps(config))  # as config.json is read: tuples become lists
         identity = {key: value for key, value in config.items() if key not in may_change}
-        _check_resumes(workdir, kind, identity, overwrite, may_change, upgrade)
+        _check_resumes(workdir, kind, identity, overwrite, may_change)
         if overwrite and (workdir / "config.json").is_file():
             place.delete(*owns)
         holder = uuid.uuid4().hex
@@ -262,13 +260,12 @@ def _check_resumes(
     identity: Mapping[str, Any],
     overwrite: bool,
     may_change: tuple[str, ...],
-    upgrade: Callable[[dict[str, Any]], dict[str, Any]],
 ) -> None:
     """Raises `UserError` if `workdir` holds a run that cannot be resumed or overwritten."""
     if not (workdir / "config.json").is_file():
         return
     try:
-        old = upgrade(dict(json.loads(read_text(workdir / "config.json"))))
+        old = dict(json.loads(read_text(workdir / "config.json")))
         old_kind = json.loads(read_text(workdir / "run.json"))["kind"]
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(

@@ -73,18 +73,6 @@ OWNS = (
 )
 
 
-def upgrade_config(old: dict[str, Any]) -> dict[str, Any]:
-    """Converts the config of an older run, in which the settings of tasks had no sections."""
-    if "proportion" not in old:
-        return old
-    flat = ("proportion", "tasks_per_network")
-    sections = {
-        name: family()._asdict() | {key: old[key] for key in flat if key in family._fields}
-        for name, family in FAMILIES.items()
-    }
-    return {key: value for key, value in old.items() if key not in flat} | sections
-
-
 def make_study(c: ml_collections.FrozenConfigDict) -> Study:
     """The MDP of a config, its closed forms, and the encoder and tasks to learn with.
 
@@ -188,7 +176,7 @@ def tabular(c: ml_collections.FrozenConfigDict, place: str, overwrite: bool) -> 
         return features
 
     with open_run(
-        place, "tabular", c.to_dict(), overwrite=overwrite, owns=OWNS, upgrade=upgrade_config
+        place, "tabular", c.to_dict(), overwrite=overwrite, owns=OWNS
     ) as run:
         workdir = run.workdir
         steps, cosines = [], []

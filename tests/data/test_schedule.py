@@ -131,8 +131,8 @@ def test_data_larger_than_memory_need_a_budget():
     with pytest.raises(UserError) as caught:
         schedule_of([300_000], None, memory=GIB)
     assert str(caught.value) == (
-        "config.data_memory_gib: 0 asks for all the data in memory, 1.97 GiB, and a process may use 1; "
-        "expected a number that fits"
+        "config.data_memory_gib: 0 asks for all the data in memory, 1.97 GiB, and a process may "
+        "use 1; expected a number that fits"
     )
 
 

@@ -14,7 +14,7 @@ from pvn.evaluation.records import (
     to_json,
 )
 from pvn.storage.files import LineWriter
-from tests.statistics.rows import old_probe_row, old_row, probe_row, row, without
+from tests.statistics.rows import probe_row, row, without
 
 EPISODE = EpisodeRow("Pong", "pvn", "dqn", 3, "train", 1000, -20.5, 900)
 PROBE = ProbeRow(
@@ -57,27 +57,6 @@ def test_a_row_that_json_cannot_hold_is_refused():
         to_json(PROBE._replace(details={"penalty": float("inf")}))
 
 
-def test_older_rows():
-    assert parse_episode(old_row(3)) == parse_episode(row(3))
-    old = old_probe_row(
-        0.5, clip_rewards=True, features="runs/pong", dataset="data/pong", step=7, penalty=10.0
-    )
-    assert parse_probe(old) == ProbeRow(
-        game="Pong",
-        agent="pvn",
-        seed=0,
-        target="value",
-        settings={"discount": 0.99, "clip_rewards": True},
-        features={"path": "runs/pong"},
-        dataset={"path": "data/pong"},
-        metric="r2",
-        value=0.5,
-        low=0.375,
-        high=0.625,
-        details={"penalty": 10.0, "num_features": 512, "step": 7},
-    )
-
-
 def test_unknown_fields_are_ignored():
     assert parse_episode(row(1, mood="good")) == parse_episode(row(1))
     assert parse_probe(probe_row(1, mood="good")) == parse_probe(probe_row(1))
@@ -114,10 +93,10 @@ def test_a_probe_made_again_replaces_its_row(tmp_path):
     put_probes(file, [PROBE._replace(value=0.625)])
     assert file.read_text() == to_json(other) + "\n" + to_json(PROBE._replace(value=0.625)) + "\n"
     # The text of other rows does not change, even with unknown fields.
-    older = json.dumps(old_probe_row(0.5, clip_rewards=True))
-    file.write_text(older)
+    kept = json.dumps(probe_row(0.5, mood="good"))
+    file.write_text(kept)
     put_probes(file, [PROBE])
-    assert file.read_text() == older + "\n" + to_json(PROBE) + "\n"
+    assert file.read_text() == kept + "\n" + to_json(PROBE) + "\n"
     assert [path.name for path in file.parent.iterdir()] == ["probes.jsonl"]
 
 
@@ -166,7 +145,6 @@ def test_line_separators_within_a_name_end_no_line(tmp_path):
         (row("3"), "field 'episode_return' is \"3\", expected a finite number"),
         (row(True), "field 'episode_return' is true, expected a finite number"),
         (row(10**400), f"field 'episode_return' is 1{'0' * 39}..., expected a finite number"),
-        (old_row("3"), "field 'return' is \"3\", expected a finite number"),
         (row(1, seed=-1), "field 'seed' is -1, expected an integer from 0"),
         (row(1, length=1.5), "field 'length' is 1.5, expected an integer from 0"),
         (row(1, phase="test"), "field 'phase' is \"test\", expected \"train\" or \"eval\""),
@@ -174,7 +152,7 @@ def test_line_separators_within_a_name_end_no_line(tmp_path):
         (row(1, game="../Pong"), "field 'game' is \"../Pong\", expected a game's name, as Pong"),
         (row(1, agent=None), "field 'agent' is null, expected a name"),
         (row(1, agent="a\nb"), "field 'agent' is \"a\\nb\", expected a name"),
-        (old_row(1, method=""), "field 'method' is \"\", expected a name"),
+        (row(1, agent=""), "field 'agent' is \"\", expected a name"),
     ],
 )  # fmt: skip
 def test_bad_score_line_is_named(tmp_path, line, text):
@@ -195,8 +173,6 @@ def test_bad_score_line_is_named(tmp_path, line, text):
         (probe_row(0.5) | {"value": None}, "field 'value' is null, expected a finite number"),
         (probe_row(0.5, settings=[1]), "field 'settings' is [1], expected an object"),
         (probe_row(0.5, features="runs/x"), "field 'features' is \"runs/x\", expected an object"),
-        (without(old_probe_row(0.5), "r2_low"), "lacks the field 'r2_low'"),
-        (old_probe_row(0.5) | {"r2": None}, "field 'r2' is null, expected a finite number"),
         ({"targets": "ram", "accuracy": 0.7}, "lacks the field 'game'"),
     ],
 )  # fmt: skip

@@ -17,17 +17,6 @@ from tests.features.support import assert_error, edit, replace_weights
 ROOT = Path(__file__).parents[2]
 
 
-def test_older_names_in_a_description(copy):
-    edit(copy, protocol=None, observation={"stack": 4}, agent=None, method="pvn")
-    loaded = load_features(copy)
-    assert (loaded.metadata["agent"], loaded.metadata["protocol"]) == ("pvn", {"stack": 4})
-    assert {"method", "observation"}.isdisjoint(loaded.metadata)
-    assert random_features(like=copy).metadata["protocol"] == {"stack": 4}
-    save_features(copy, loaded)
-    written = json.loads((copy / "features.json").read_text())
-    assert written == loaded.metadata
-
-
 @pytest.mark.parametrize(
     ("dtype", "name"),
     [("bfloat16", "BF16"), ("float16", "F16"), ("float64", "F64"), ("int32", "I32")],

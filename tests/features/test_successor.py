@@ -297,15 +297,3 @@ def test_heads_of_other_weights(copied):
 def test_features_from_no_directory_have_no_heads():
     with pytest.raises(UserError, match="they were not loaded from a directory"):
         make_features("nature", 2).successor  # noqa: B018
-
-
-def test_an_older_entry_has_one_discount_and_raw_cumulants(copied):
-    new = load_successor(copied)
-    path = copied / "features.json"
-    described = json.loads(path.read_text())
-    assert described["successor"].pop("cumulants") == "raw"
-    described["successor"]["discount"] = 0.9
-    path.write_text(json.dumps(described))
-    old = load_successor(copied)
-    assert old.task == new.task
-    np.testing.assert_array_equal(old.discount, new.discount)

@@ -97,13 +97,9 @@ def test_what_a_tpu_manifest_says() -> None:
 
 
 def test_a_tpu_slice_has_the_hosts_of_its_topology() -> None:
-    hosts = [
-        _hosts(_manifest("tpu", WORKDIR, TPU_TOPOLOGY=topology, CHIPS_PER_HOST=chips))[
-            "completions"
-        ]
-        for topology, chips in (("2x4", "4"), ("1x1", "1"), ("4x4x8", "4"))
-    ]
-    assert hosts == [2, 1, 32]
+    for topology, chips, hosts in (("2x4", "4", 2), ("1x1", "1", 1), ("4x4x8", "4", 32)):
+        manifest = _manifest("tpu", WORKDIR, TPU_TOPOLOGY=topology, CHIPS_PER_HOST=chips)
+        assert _hosts(manifest)["completions"] == hosts
 
 
 def test_what_a_gpu_manifest_says() -> None:

@@ -109,14 +109,6 @@ def test_a_checkpoint_of_another_run_is_refused(path: Path) -> None:
     )
 
 
-def test_the_identity_of_an_older_run_is_converted(path: Path) -> None:
-    newer = {"seed": 8} | {key: value for key, value in IDENTITY.items() if key != "seed"}
-    restored = restore_checkpoint(
-        path, _state(0), newer, pytest.fail, upgrade=lambda old: old | {"seed": old["seed"] + 1}
-    )
-    assert restored is not None
-
-
 def test_a_checkpoint_of_another_version_is_passed_over(path: Path) -> None:
     file = path / "step_0000000030" / "manifest.json"
     manifest = json.loads(file.read_text())

@@ -8,7 +8,6 @@ import pytest
 
 from pvn.errors import UserError
 from pvn.indicators.tasks import Tasks
-from pvn.pretraining.identity import identity_of, upgrade_identity
 from pvn.pretraining.residency import frames_on_device
 from pvn.pretraining.training import initial_params, steps_together
 from tests.experiments import experiment
@@ -26,14 +25,6 @@ def test_heads_begin_at_their_fixed_points(dataset: Path) -> None:
     plain = initial_params(experiment(dataset, **small, discount=0.5), jax.random.key(0), tasks)
     assert not np.asarray(plain["heads"]["bias"]).any()
     jax.tree.map(np.testing.assert_array_equal, params["encoder"], plain["encoder"])
-
-
-def test_the_identity_of_an_older_run(dataset: Path) -> None:
-    new = identity_of(experiment(dataset), "fingerprint")
-    later = ("feature_norm", "feature_activation", "cumulants", "heads_bias", "next_states")
-    old = {key: value for key, value in new.items() if key not in later} | {"discount": 0.95}
-    assert upgrade_identity(old) == new | {"discount": [0.95]}
-    assert upgrade_identity(new | {"discount": [0.95]}) == new | {"discount": [0.95]}
 
 
 @pytest.mark.parametrize(

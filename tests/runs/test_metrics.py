@@ -54,7 +54,7 @@ def test_rows_after_the_start_are_dropped(tmp_path: Path) -> None:
     assert events(tmp_path) == [(10, "x", 10), (20, "x", 20), (30, "x", 30), (30, "x", 31)]
 
 
-def test_older_names_and_numbers_are_read(tmp_path: Path) -> None:
+def test_numbers_that_are_not_finite_are_read_as_none(tmp_path: Path) -> None:
     file = tmp_path / "metrics.jsonl"
-    file.write_text('{"step": 1, "td_loss": 0.5}\n{"step": 2, "loss": Infinity}\n')
+    file.write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "loss": Infinity}\n')
     assert read_metrics(file) == [{"step": 1, "loss": 0.5}, {"step": 2, "loss": None}]

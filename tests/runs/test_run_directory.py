@@ -277,4 +277,3 @@ def test_another_config_names_the_fields_of_sections_too(tmp_path: Path) -> None
         other,
     ):
         pass
-    opened(tmp_path / "a", {"rate": 1}, upgrade=lambda config: {"rate": 1})

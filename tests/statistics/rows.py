@@ -23,19 +23,6 @@ def probe_row(value, discount=0.99, **fields):
     } | fields  # fmt: skip
 
 
-def old_row(episode_return, **fields):
-    """A line of scores.jsonl with the older names of agent and episode return."""
-    base = {"game": "Pong", "method": "pvn", "head": "dqn", "seed": 0, "phase": "eval"}
-    return base | {"agent_step": 1000, "return": episode_return, "length": 900} | fields
-
-
-def old_probe_row(r2, **fields):
-    """A line of probes.jsonl in the older format, which had only value probes."""
-    base = {"game": "Pong", "method": "pvn", "seed": 0, "targets": "value", "discount": 0.99}
-    bounds = {"r2": r2, "r2_low": r2 - 0.125, "r2_high": r2 + 0.125}
-    return base | bounds | {"penalty": 10.0, "num_features": 512, "note": "left alone"} | fields
-
-
 def write(directory, scores=None, probes=None):
     """Makes a directory with these lines, which may be text too. Returns its path."""
     directory.mkdir(parents=True, exist_ok=True)

@@ -3,11 +3,11 @@ import pytest
 from pvn.errors import UserError
 from pvn.evaluation.records import EpisodeRow
 from pvn.statistics.load import load_rows
-from tests.statistics.rows import old_row, probe_row, row, write
+from tests.statistics.rows import probe_row, row, write
 
 
 def test_rows_of_several_directories(tmp_path):
-    both = write(tmp_path / "both", [old_row(1, seed=3)], [probe_row(0.5)])
+    both = write(tmp_path / "both", [row(1, seed=3)], [probe_row(0.5)])
     more = write(tmp_path / "more", [row(2.5, phase="train", agent_step=7)])
     empty = write(tmp_path / "empty", [], [])
     episodes, probes, _ = load_rows([both, more, empty])
