@@ -33,9 +33,10 @@ from zlib_ng import gzip_ng
 from benchmarks.measure import Call, measure, print_row, run_command
 from pvn.data.buffer import Buffer
 from pvn.data.joined import transitions_of
+from pvn.data.layout import SHARD_ROWS, Rows
 from pvn.data.sampler import Sampler
 from pvn.data.schedule import make_schedule
-from pvn.data.store import SHARD_ROWS, Dataset, Rows, open_dataset
+from pvn.data.store import Dataset, open_dataset
 from pvn.data.writer import DatasetWriter
 from pvn.formats.dopamine import log_file
 from pvn.formats.dopamine_writer import plan_windows, write_window

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from pvn.data.layout import frame_attribute
-from pvn.data.store import Rows, dataset_exists
+from pvn.data.layout import Rows, frame_attribute
+from pvn.data.store import dataset_exists
 from pvn.data.writer import DatasetWriter, delete_dataset
 from pvn.envs.environment import Environments
 from pvn.envs.games import find_game

@@ -10,7 +10,6 @@ streamed and need half a GiB of memory. After an interruption, the same command 
 first file that is not stored. The result is the same, byte for byte.
 """
 
-import os
 import re
 import shutil
 import time
@@ -25,6 +24,7 @@ from pvn.data.store import dataset_exists, open_dataset
 from pvn.data.writer import DatasetWriter, check_same, delete_dataset
 from pvn.envs.games import find_game
 from pvn.envs.protocol import PROTOCOL
+from pvn.envs.workers import num_cores
 from pvn.errors import UserError
 from pvn.formats import rlds
 from pvn.formats.appender import Appender, append_file
@@ -179,14 +179,9 @@ def find_inputs(game: str) -> Inputs:
         raw=_SOURCE.value == "rlds_raw",
         last_row=_LAST_ROW.value,
         skip_corrupt=_SKIP_CORRUPT.value,
-        num_threads=_THREADS.value or max(2, _num_cores()),
+        num_threads=_THREADS.value or max(2, num_cores()),
     )
     return rlds.find_files(selection, options)
-
-
-def _num_cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)  # a job may have fewer than the machine
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _check_missing(missing: Sequence[str], findings: Findings) -> None:

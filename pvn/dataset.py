@@ -19,7 +19,8 @@ from absl import flags
 from PIL import Image
 
 from pvn.data.gif import to_gif, to_grey
-from pvn.data.store import RAM_BYTES, Dataset, open_dataset, stored_bytes, unfinished
+from pvn.data.layout import RAM_BYTES
+from pvn.data.store import Dataset, open_dataset, stored_bytes, unfinished
 from pvn.data.transitions import episode_spans, transition_rows
 from pvn.data.verify import problems
 from pvn.errors import UserError

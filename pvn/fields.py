@@ -54,7 +54,10 @@ def positives() -> Field:
     """A tuple of finite numbers above 0; it may be empty."""
 
     def holds(numbers: tuple[Any, ...]) -> bool:
-        return all(isinstance(x, int | float) and 0 < x < float("inf") for x in numbers)
+        return all(
+            isinstance(x, int | float) and not isinstance(x, bool) and 0 < x < float("inf")
+            for x in numbers
+        )
 
     return Field(tuple, holds, "a tuple of numbers above 0")
 

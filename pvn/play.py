@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pvn.data.store import COLUMNS, Rows
+from pvn.data.layout import COLUMNS, Rows
 from pvn.data.writer import check_same
 from pvn.envs.environment import Environments
 from pvn.envs.policies import Policy, sample_action

@@ -194,10 +194,15 @@ def probe_all(
     for subject in subjects:
         origin = _origin(subject, dataset, identity)
         rows = questions.rows
-        with console.progress(len(rows), "states", f"features of {subject.agent}") as bar:
-            table = compute_table(subject.features, dataset.rows, rows, bar.update)
+        try:
+            with console.progress(len(rows), "states", f"features of {subject.agent}") as bar:
+                table = compute_table(subject.features, dataset.rows, rows, bar.update)
+            answers = list(questions.answers(table))
+        except UserError as error:
+            text = str(error).removeprefix("probe: ")
+            raise UserError(f"features {subject.described['path']}: {text}") from None
         made: list[ProbeRow] = []
-        for target, result in questions.answers(table):
+        for target, result in answers:
             made += probe_rows(origin, target, result, _MAX_ROWS.value)
             for metric, score in result.scores.items():
                 words = {"r2": "R^2", "r2_pooled": "pooled R^2"}

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from pvn.data.store import Rows, open_dataset, read_attributes, read_dataset
+from pvn.data.layout import Rows
+from pvn.data.store import open_dataset, read_attributes, read_dataset
 from pvn.data.transitions import transition_rows
 from pvn.errors import UserError
 from pvn.formats.dopamine import log_file

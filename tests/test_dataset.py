@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pvn.data.store import Rows, fingerprint, open_dataset, read_dataset
+from pvn.data.layout import Rows
+from pvn.data.store import fingerprint, open_dataset, read_dataset
 from pvn.data.writer import DatasetWriter
 from pvn.dataset import contact_sheet
 

@@ -137,7 +137,7 @@ def test_own_target(make, run, tmp_path):
 
 
 def test_the_target_by_hand(make, tmp_path):
-    from pvn.data.store import Rows
+    from pvn.data.layout import Rows
 
     make_target = load_plugin("target", make("target").name)
     reward = np.array([0, 0, 1, 0, 0, 0, 0, 2], np.float32)

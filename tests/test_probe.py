@@ -123,7 +123,7 @@ def test_features_that_are_not_finite(run: Callable, dataset: Path, tmp_path: Pa
         f"--workdir={tmp_path}", "--discount=0.9",
     )  # fmt: skip
     assert done.returncode == 1
-    assert done.stderr.startswith("error: probe: the features of row ")
+    assert done.stderr.startswith(f"error: features {tmp_path / 'nan'}: the features of row ")
     assert done.stderr.endswith(" are not finite; did pretraining diverge?\n")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "probes.jsonl").exists()

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from pvn.data.layout import COLUMNS, Rows
 from pvn.data.returns import known_returns
-from pvn.data.store import COLUMNS, Dataset, Index, Rows, open_dataset, rows_of
+from pvn.data.store import Dataset, Index, open_dataset, rows_of
 from pvn.data.transitions import Transitions, find_transitions
 from pvn.errors import UserError
 

@@ -10,11 +10,8 @@ import numpy as np
 import tensorstore as ts
 
 from pvn.data.layout import (
-    COLUMNS,
     FORMAT,
     OWN_FILE,
-    RAM_BYTES,
-    SHARD_ROWS,
     VERSION,
     Rows,
     array_metadata,
@@ -28,28 +25,6 @@ from pvn.errors import UserError
 from pvn.storage import remote
 from pvn.storage.paths import check_folder, is_remote
 from pvn.types import ObservationSpec
-
-__all__ = [
-    "COLUMNS",
-    "FORMAT",
-    "RAM_BYTES",
-    "SHARD_ROWS",
-    "VERSION",
-    "Dataset",
-    "Rows",
-    "StoredArray",
-    "dataset_exists",
-    "fingerprint",
-    "longer_arrays",
-    "open_dataset",
-    "open_store",
-    "own_files",
-    "read_attributes",
-    "read_dataset",
-    "result_of",
-    "stored_bytes",
-    "unfinished",
-]
 
 _CACHE = 2**24  # bytes, for the indices of shards, which are read a few chunks at a time
 

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from pvn.data.store import SHARD_ROWS, Dataset, longer_arrays, unfinished
+from pvn.data.layout import SHARD_ROWS
+from pvn.data.store import Dataset, longer_arrays, unfinished
 from pvn.data.transitions import episode_spans
 from pvn.errors import UserError
 

@@ -16,8 +16,9 @@ _SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
 def num_cores() -> int:
-    """Number of cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+    """Number of cores that this process may use; a job may have fewer than the machine."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _end_with_parent() -> None:
@@ -33,12 +34,12 @@ def _end_with_parent() -> None:
 
 
 class Workers:
-    """Processes that call functions. They start when they are needed, in about a second each."""
+    """Processes that call functions, at most one a core. Each starts when it is needed, in about a
+    second."""
 
-    def __init__(self, count: int | None = None):
-        """count: largest number of processes; None: the number of cores."""
+    def __init__(self) -> None:
         self._pool = ProcessPoolExecutor(
-            count or num_cores(),
+            num_cores(),
             # A forked process may hang, because threads of its parent held locks.
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_end_with_parent,

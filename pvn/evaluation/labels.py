@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pvn.data.store import Dataset, Rows
+from pvn.data.layout import Rows
+from pvn.data.store import Dataset
 from pvn.data.transitions import find_transitions, has_stack
 from pvn.evaluation.learner import Learner
 from pvn.evaluation.replay import Replay

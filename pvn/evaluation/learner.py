@@ -15,7 +15,7 @@ from pvn.evaluation.replay import Replay, StateBuffer
 from pvn.evaluation.state import State
 from pvn.evaluation.values import Values
 from pvn.features import Features
-from pvn.types import ATARI, ObservationSpec
+from pvn.types import ObservationSpec
 
 
 class LearnerContext(NamedTuple):
@@ -29,7 +29,7 @@ class LearnerContext(NamedTuple):
     clip_rewards: bool  # whether the replay's rewards are clipped to [-1, 1]
     learn_after: int  # agent steps before the first update or fit
     seed: int
-    observation: ObservationSpec = ATARI
+    observation: ObservationSpec
 
     @property
     def num_features(self) -> int:

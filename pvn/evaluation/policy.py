@@ -26,8 +26,9 @@ VERSION = 2
 class GreedyPolicy:
     """A callable: observations uint8 [E, H, W, C] -> the actions int [E] of highest value."""
 
-    def __init__(self, policy: Policy, metadata: dict[str, Any]):
-        self.policy, self.metadata = policy, metadata
+    def __init__(self, policy: Policy, metadata: dict[str, Any], folder: Path):
+        """folder: where it was loaded from, for messages."""
+        self.policy, self.metadata, self.folder = policy, metadata, folder
         self._act = Actor(policy.features, policy.values, policy.num_actions)
 
     def __call__(self, observation: np.ndarray) -> np.ndarray:
@@ -37,7 +38,7 @@ class GreedyPolicy:
         """Raises `UserError` unless the policy was fitted on this game."""
         if (self.metadata["game"], self.metadata["num_actions"]) != (game, num_actions):
             raise UserError(
-                f"policy: was fitted on {self.metadata['game']} with "
+                f"policy {self.folder}: was fitted on {self.metadata['game']} with "
                 f"{self.metadata['num_actions']} actions, not on {game} with {num_actions}"
             )
 
@@ -102,7 +103,7 @@ def _load_local(path: Path) -> GreedyPolicy:
         )
     settings = dict(metadata["values"])
     kind = VALUES[settings.pop("kind")](**settings)
-    return GreedyPolicy(Policy(features, head, kind, metadata["num_actions"]), metadata)
+    return GreedyPolicy(Policy(features, head, kind, metadata["num_actions"]), metadata, folder)
 
 
 def _layers(tensors: dict[str, np.ndarray]) -> Head:

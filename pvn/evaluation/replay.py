@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from pvn.evaluation.state import State
-from pvn.types import ATARI, Interaction, ObservationSpec
+from pvn.types import Interaction, ObservationSpec
 
 
 class StateBuffer(Protocol):
@@ -47,7 +47,7 @@ class FeatureBuffer:
 class FrameBuffer:
     """Keeps each frame uint8 [E, *frame] once, and gathers the last S when they are read."""
 
-    def __init__(self, capacity: int, num_envs: int, observation: ObservationSpec = ATARI):
+    def __init__(self, capacity: int, num_envs: int, observation: ObservationSpec):
         self._stack = observation.stack
         self.before = self._stack - 1
         self._frame = np.zeros((capacity, num_envs, *observation.frame), np.uint8)

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pvn.data.layout import frame_attribute
-from pvn.data.store import COLUMNS, Rows, dataset_exists, read_attributes
+from pvn.data.layout import COLUMNS, Rows, frame_attribute
+from pvn.data.store import dataset_exists, read_attributes
 from pvn.data.writer import DatasetWriter, check_same
 from pvn.envs.registry import observation_of_game, protocol_of
 from pvn.errors import UserError

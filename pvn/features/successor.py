@@ -27,7 +27,7 @@ from pvn.features.observation import check_observation, shape_of
 from pvn.features.tensors import load_arrays, read_verified
 from pvn.fields import check_field, choice, discounts, fields_of, whole
 from pvn.indicators.discounts import discounts_of_tasks
-from pvn.indicators.indicator import Indicator
+from pvn.indicators.indicator import Indicator, shapes_of
 from pvn.indicators.registry import INDICATORS_VERSION, find_family, make_indicator
 from pvn.indicators.standardised import CUMULANTS
 from pvn.networks.mapping import map_states
@@ -198,7 +198,7 @@ def _read(folder: Path, metadata: Mapping[str, Any], entry: Mapping[str, Any]) -
         "heads.bias": jax.ShapeDtypeStruct(shape[1:], np.float32),
     }
     example = jnp.zeros((1, *shape_of(metadata)), jnp.uint8)
-    frozen, fitted = _structure(indicator, example, own=is_plugin(task.indicator))
+    frozen, fitted = shapes_of(indicator, example, own=is_plugin(task.indicator))
     expected = heads | _named("frozen", frozen) | _named("fitted", fitted)
     for name in sorted(tensors.keys() | expected.keys()):
         kinds = [
@@ -237,25 +237,11 @@ def _family(described: Path, task: Task) -> Any:
     for name, stored in task.settings.items():
         place = f"features {described}: setting {name} of indicator {task.indicator}"
         if name not in known:
-            raise UserError(f"{place}: there is no such setting")
+            raise UserError(f"{place}: there is no such setting; expected {', '.join(known)}")
         value = tuple(stored) if isinstance(stored, list) else stored  # JSON has no tuples
         check_field(place, value, known[name])
         settings[name] = value
     return family(**settings)
-
-
-def _structure(indicator: Indicator, example: jax.Array, own: bool) -> tuple[Any, Any]:
-    """The frozen and fitted parameters with shapes and dtypes as leaves.
-
-    Args:
-      indicator: of the tasks.
-      example: an observation, uint8 [1, H, W, C].
-      own: a user's own family is not traced, because it may draw with NumPy.
-    """
-    if not own:
-        return jax.eval_shape(indicator.init, jax.random.key(0), example)
-    drawn = jax.tree.map(np.asarray, indicator.init(jax.random.key(0), example))
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), drawn)
 
 
 def _named(kind: str, tree: Any) -> dict[str, Any]:

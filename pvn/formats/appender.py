@@ -4,8 +4,8 @@ from collections.abc import Generator, Iterator
 
 import numpy as np
 
+from pvn.data.layout import COLUMNS, SHARD_ROWS, Rows
 from pvn.data.prefetch import Prefetch
-from pvn.data.store import COLUMNS, SHARD_ROWS, Rows
 from pvn.data.writer import DatasetWriter
 from pvn.errors import UserError
 from pvn.formats.episode import Block

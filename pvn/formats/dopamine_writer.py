@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from zlib_ng import gzip_ng
 
-from pvn.data.store import Rows
+from pvn.data.layout import Rows
 from pvn.data.transitions import episode_spans
 from pvn.formats.dopamine import BLOCK_ROWS, PADDING, log_file
 from pvn.storage.files import naming, write_whole

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pvn.data.store import Rows
+from pvn.data.layout import Rows
 from pvn.formats.findings import Findings
 from pvn.formats.packing import pack, unpack
 from pvn.types import ATARI

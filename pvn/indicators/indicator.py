@@ -61,3 +61,21 @@ NO_TASKS = Indicator(
     cumulant=lambda fitted, response: response,
 )
 """For an objective without tasks."""
+
+
+def shapes_of(indicator: Indicator, example: jax.Array, own: bool) -> tuple[Params, Params]:
+    """The frozen and fitted parameters with shapes and dtypes as leaves.
+
+    Args:
+      indicator: of the tasks.
+      example: an observation, uint8 [1, H, W, C].
+      own: whether the family is a user's own. It is run, because it may draw with NumPy, which
+        cannot be traced.
+
+    Raises:
+      UserError: the tasks cannot be drawn for such observations.
+    """
+    if not own:
+        return jax.eval_shape(indicator.init, jax.random.key(0), example)
+    drawn = jax.tree.map(np.asarray, indicator.init(jax.random.key(0), example))
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), drawn)

@@ -11,9 +11,9 @@ OPTIMIZERS: dict[str, Callable[[float, float], optax.GradientTransformation]] = 
 }
 
 
-def scaled_learning_rate(learning_rate: float, batch_size: int, exponent: float) -> float:
-    """learning_rate * (batch_size / 32)^exponent, for any batch size."""
-    return learning_rate * (batch_size / 32) ** exponent
+def learning_rate_scale(batch_size: int, exponent: float) -> float:
+    """(batch_size / 32)^exponent, by which learning rates are multiplied; for any batch size."""
+    return (batch_size / 32) ** exponent
 
 
 def make_optimizer(

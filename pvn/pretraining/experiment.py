@@ -1,6 +1,6 @@
 """A pretraining experiment: the checked config and the objects it names. Writes nothing."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ from pvn.fields import (
     text,
     whole,
 )
-from pvn.indicators.indicator import NO_TASKS, Indicator
+from pvn.indicators.indicator import NO_TASKS, Indicator, shapes_of
 from pvn.indicators.packed import response_columns
 from pvn.indicators.registry import INDICATORS, make_indicator
 from pvn.indicators.standardised import CUMULANTS
@@ -191,7 +191,8 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
             f"config.{family}: its tasks compare {indicator.stack} frames, expected tasks of one: "
             f"an observation of {dataset.attributes['game']} has {observation.stack}"
         )
-    shapes_of_tasks(c.indicator, indicator, jnp.zeros((1, *observation.shape), jnp.uint8))
+    example = jnp.zeros((1, *observation.shape), jnp.uint8)
+    shapes_of(indicator, example, own=is_plugin(c.indicator))  # raises what the family does
     num_actions = dataset.attributes["num_actions"]
     network = (
         make_inverse_network(encoder, num_actions)
@@ -216,22 +217,6 @@ def _response_bytes(c: ml_collections.FrozenConfigDict, indicator: Indicator) ->
         return 0
     columns, dtype = response_columns(indicator.num_tasks, indicator.binary)
     return columns * dtype.itemsize
-
-
-def shapes_of_tasks(name: str, indicator: Indicator, example: Any) -> tuple[Any, Any]:
-    """(frozen, fitted) parameters of an indicator, as shapes.
-
-    Args:
-      name: of the indicator in the config. A user's own is run, because JAX may not trace it.
-      indicator: of the tasks.
-      example: an observation uint8 [1, H, W, C].
-
-    Raises:
-      UserError: the tasks cannot be drawn for such observations.
-    """
-    if is_plugin(name):
-        return indicator.init(jax.random.key(0), example)
-    return jax.eval_shape(indicator.init, jax.random.key(0), example)
 
 
 def check_together(

@@ -13,12 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from pvn.errors import UserError
+from pvn.indicators.indicator import shapes_of
 from pvn.indicators.tasks import RATE_STATES
 from pvn.learning.objectives import Objective
 from pvn.learning.train_step import init_train_state
 from pvn.networks.network import Network
 from pvn.networks.proto_value import ProtoValueNetwork
-from pvn.pretraining.experiment import Experiment, shapes_of_tasks
+from pvn.plugins import is_plugin
+from pvn.pretraining.experiment import Experiment
 from pvn.pretraining.flop import count_flop
 from pvn.pretraining.memory import (
     DeviceMemory,
@@ -155,7 +157,7 @@ def size_run(e: Experiment) -> Sizes:
     cached, has_tasks = e.cached, e.indicator.num_tasks > 0
     batch_size = c.batch_size // num_devices
     params = shapes_of_params(e.network, e.input_shape)
-    frozen, fitted = shapes_of_tasks(e.config.indicator, e.indicator, e.example)
+    frozen, fitted = shapes_of(e.indicator, e.example, own=is_plugin(e.config.indicator))
     objective, optimizers = objective_of(e, e.indicator, None), optimizers_of(c)
     step = Step(objective, params, fitted, e.indicator.num_tasks, e.observation.shape)
     state = state_shapes(step, optimizers)

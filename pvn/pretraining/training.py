@@ -16,7 +16,7 @@ from pvn.indicators.indicator import Indicator
 from pvn.indicators.tasks import Tasks
 from pvn.learning.feed import draw, take, to_transition
 from pvn.learning.objectives import Objective, inverse_objective, successor_objective
-from pvn.learning.optimizers import make_optimizer, scaled_learning_rate
+from pvn.learning.optimizers import learning_rate_scale, make_optimizer
 from pvn.learning.parallel import Parallel
 from pvn.learning.target_policies import TARGET_POLICIES
 from pvn.learning.train_step import (
@@ -35,17 +35,17 @@ _TOGETHER = 16  # steps of a dispatch on an accelerator, at most
 
 def optimizers_of(c: ml_collections.FrozenConfigDict) -> Optimizers:
     """The optimisers of the network and of the thresholds."""
-    rate = scaled_learning_rate(1.0, c.batch_size, c.learning_rate_batch_exponent)
+    scale = learning_rate_scale(c.batch_size, c.learning_rate_batch_exponent)
     return (
         make_optimizer(
             c.optimizer,
-            learning_rate=c.learning_rate * rate,
+            learning_rate=c.learning_rate * scale,
             epsilon=c.adam_epsilon,
             max_gradient_norm=c.max_gradient_norm,
         ),
         make_optimizer(
             "adam",
-            learning_rate=c.threshold_learning_rate * rate,
+            learning_rate=c.threshold_learning_rate * scale,
             epsilon=c.adam_epsilon,
             max_gradient_norm=0.0,
         ),
@@ -83,7 +83,7 @@ def initial_params(e: Experiment, key: jax.Array, tasks: Tasks) -> Any:
     params = jax.jit(e.network.init)(key, jnp.zeros((1, *e.input_shape), jnp.uint8))
     if c.heads_bias == "fixed_point":
         mean = tasks.cumulants(tasks.sample).mean(axis=0, dtype=np.float64)
-        value = mean / (1 - np.resize(c.discount, c.num_tasks))  # in float64
+        value = mean / (1 - discounts_of_tasks(c.discount, c.num_tasks, np.float64))
         heads = params["heads"]
         heads["bias"] = jnp.broadcast_to(jnp.float32(value)[None], heads["bias"].shape)
     return params

@@ -29,7 +29,7 @@ import numpy as np
 
 from pvn.data.store import Dataset
 from pvn.fields import SEED, flag, real, whole
-from pvn.probes.rollouts import Branching, branch_dataset, check_collected, draw_rows
+from pvn.probes.rollouts import Branching, branch_dataset, check_collected, draw_branch_points
 from pvn.storage.files import Lock, Locked, write_whole
 from pvn.storage.paths import make_folder
 
@@ -77,18 +77,17 @@ class AdvantageTarget(AdvantageSettings):
         if self.rollouts_dir:
             folder = self.rollouts_dir
             make_folder(folder, f"--rollouts_dir={folder}")
-        returns = self._returns(dataset, folder / f"advantage_{name}.npz")
+        row = draw_branch_points(dataset, self.num_states, self.seed)
+        returns = self._returns(dataset, row, folder / f"advantage_{name}.npz")
         advantages, noise = estimate(returns)
         self.noise = float(noise.mean())
-        row = draw_rows(dataset, self.num_states, self.seed)
         shape = (len(dataset.rows.action), advantages.shape[1])
         values, known = np.zeros(shape, np.float32), np.zeros(shape, bool)
         values[row], known[row] = advantages, True
         return values, known
 
-    def _returns(self, dataset: Dataset, file: Path) -> np.ndarray:
-        """Returns float64 [n, A, rollouts] of the drawn rows; the file keeps those of streams."""
-        row = draw_rows(dataset, self.num_states, self.seed)
+    def _returns(self, dataset: Dataset, row: np.ndarray, file: Path) -> np.ndarray:
+        """Returns float64 [n, A, rollouts] of rows int64 [n]; the file keeps those of streams."""
         shape = (len(row), dataset.attributes["num_actions"], self.rollouts)
         returns = _load(file, shape)
         if not np.isnan(returns).any():

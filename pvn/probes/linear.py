@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pvn.data.store import Rows
+from pvn.data.layout import Rows
 from pvn.data.transitions import has_stack
 from pvn.errors import UserError
 from pvn.probes.classification import accuracy, average_precision, f1, macro_f1

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pvn.data.store import Rows
+from pvn.data.layout import Rows
 from pvn.data.transitions import has_stack
 from pvn.errors import UserError
 from pvn.probes.fit import fit_regression

@@ -9,6 +9,7 @@ import numpy as np
 from pvn.data.store import Dataset
 from pvn.data.transitions import has_stack
 from pvn.errors import UserError
+from pvn.evaluation.records import is_name
 from pvn.plugins import plugin_errors
 from pvn.probes.linear import OwnScores, ProbeResult, Question, ask
 from pvn.probes.next_features import NextFeatures, NextQuestion
@@ -94,7 +95,7 @@ def _ask(
 ) -> Question | NextQuestion:
     if isinstance(named.target, NextFeatures):
         return named.target.ask(dataset.rows, max_rows=max_rows, seed=seed)
-    values, known, _, names = targets_of(named, dataset, folder)
+    values, known, names = targets_of(named, dataset, folder)
     return ask(dataset.rows, values, known, names=names, max_rows=max_rows, seed=seed)
 
 
@@ -131,15 +132,11 @@ def _own_details(named: NamedTarget, question: Question) -> Mapping[str, float]:
 
 def _check_numbers(place: str, found: Any) -> Mapping[str, float]:
     """`found` if it has a real number for each name. `UserError` if not."""
-    if isinstance(found, Mapping) and all(_is_name(k) and _is_number(x) for k, x in found.items()):
+    if isinstance(found, Mapping) and all(is_name(k) and _is_number(x) for k, x in found.items()):
         return {name: float(x) for name, x in found.items()}
     text = " ".join(repr(found).split())
     text = text if len(text) <= 60 else f"{text[:60]}..."
     raise UserError(f"{place} gave {text}, expected a dict of names to numbers")
-
-
-def _is_name(name: Any) -> bool:
-    return isinstance(name, str) and name != "" and name.isprintable()
 
 
 def _is_number(value: Any) -> bool:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pvn.data.store import SHARD_ROWS, Dataset
+from pvn.data.layout import SHARD_ROWS
+from pvn.data.store import Dataset
 from pvn.envs.ram import find_variables
 from pvn.errors import UserError
 

@@ -68,7 +68,7 @@ def check_collected(dataset: Dataset) -> None:
         )
 
 
-def draw_rows(dataset: Dataset, count: int, seed: int) -> np.ndarray:
+def draw_branch_points(dataset: Dataset, count: int, seed: int) -> np.ndarray:
     """Row numbers, int64 [min(count, N)], ascending, drawn without replacement."""
     total = len(dataset.rows.action)
     return np.sort(np.random.default_rng(seed).choice(total, min(count, total), replace=False))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from pvn.data.store import Rows
+from pvn.data.layout import Rows
 from pvn.data.transitions import find_transitions
 from pvn.errors import UserError
 from pvn.ridge import Ridge
@@ -12,7 +12,7 @@ from pvn.ridge import Ridge
 _BATCH = 1024  # observations that are in memory together
 
 FeatureFunction = Callable[[np.ndarray], np.ndarray]
-"""uint8 [B, 84, 84, 4] -> float [B, F]."""
+"""uint8 [B, H, W, C] -> float [B, F]."""
 
 
 class FeatureTable:

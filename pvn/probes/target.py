@@ -23,9 +23,6 @@ from pvn.probes.ram import RamTarget
 from pvn.probes.reward import RewardTarget
 from pvn.probes.value import ValueTarget
 
-REGRESSION, BINARY, CLASSES = "regression", "binary", "classes"
-KINDS = {"f": REGRESSION, "b": BINARY, "i": CLASSES, "u": CLASSES}  # by the kind of the dtype
-
 
 class Target(Protocol):
     """Computes what a probe predicts from features.
@@ -67,9 +64,8 @@ class NamedTarget(NamedTuple):
 class Outputs(NamedTuple):
     """What to predict at N rows: K outputs."""
 
-    values: np.ndarray  # [N, K]; float, bool, or int from 0
+    values: np.ndarray  # [N, K]; float (a regression), bool (binary), or int from 0 (classes)
     known: np.ndarray  # bool [N, K]
-    kind: str  # REGRESSION, BINARY or CLASSES
     names: tuple[str, ...]  # K; empty for a single output without a name
 
 
@@ -123,7 +119,7 @@ def _parse(place: str, text: str, field: Field) -> Any:
 
 
 def targets_of(target: NamedTarget, dataset: Dataset, folder: Path) -> Outputs:
-    """The outputs of a target, checked. The dtype of its values says the kind.
+    """The outputs of a target, checked.
 
     Raises:
       UserError: the target's code raises, it returns another shape or type, a known number is not
@@ -138,7 +134,7 @@ def targets_of(target: NamedTarget, dataset: Dataset, folder: Path) -> Outputs:
     if (
         not shaped
         or known.shape not in (values.shape, (total,))
-        or values.dtype.kind not in KINDS
+        or values.dtype.kind not in "fbiu"  # a regression, binary, classes
         or known.dtype != bool
     ):
         raise UserError(
@@ -146,13 +142,13 @@ def targets_of(target: NamedTarget, dataset: Dataset, folder: Path) -> Outputs:
             f"{list(known.shape)}, expected floats, bools or integers [{total}] or [{total}, K] "
             f"and bools of the same shape or [{total}]"
         )
-    kind = KINDS[values.dtype.kind]
+    numbers = values.dtype.kind == "f"
     values = values.reshape(total, -1)
     known = np.broadcast_to(known.reshape(total, -1), values.shape)
-    wrong = known & ~(np.isfinite(values) if kind == REGRESSION else values >= 0)
+    wrong = known & ~(np.isfinite(values) if numbers else values >= 0)
     if wrong.any():
         row = int(np.argmax(wrong.any(axis=1)))
-        problem = "is not finite" if kind == REGRESSION else "is a negative class"
+        problem = "is not finite" if numbers else "is a negative class"
         raise UserError(f"target {target.name}: {problem} at row {row} of the dataset")
     if names and len(names) != values.shape[1]:
         raise UserError(
@@ -160,4 +156,4 @@ def targets_of(target: NamedTarget, dataset: Dataset, folder: Path) -> Outputs:
         )
     if not names and values.shape[1] > 1:
         names = tuple(map(str, range(values.shape[1])))
-    return Outputs(values, known, kind, names)
+    return Outputs(values, known, names)

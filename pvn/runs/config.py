@@ -1,5 +1,6 @@
 """Defines the flag --config, flags for paths and seeds, and the check of a config."""
 
+import difflib
 import re
 import sys
 from collections.abc import Collection, Sequence
@@ -232,10 +233,15 @@ def check_config(
             values[name] = _check_section(f"config.{name}", values.get(name, {}), field)
     for name, value in values.items():
         if name not in fields:
-            raise UserError(f"config.{name}: there is no such field")
+            raise UserError(f"config.{name}: there is no such field; {_hint(name, fields)}")
         if isinstance(field := fields[name], Field):
             values[name] = check_field(f"config.{name}", value, field)
     return ml_collections.FrozenConfigDict(values)
+
+
+def _hint(name: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"expected {', '.join(known)}"
 
 
 def _check_section(place: str, given: Any, settings: Any) -> dict[str, Any]:
@@ -244,6 +250,6 @@ def _check_section(place: str, given: Any, settings: Any) -> dict[str, Any]:
         raise UserError(f"{place}: {given!r}, expected the fields {', '.join(known)}")
     for name in given:
         if name not in known:
-            raise UserError(f"{place}.{name}: there is no such field")
+            raise UserError(f"{place}.{name}: there is no such field; {_hint(name, known)}")
     checked = {name: check_field(f"{place}.{name}", x, known[name]) for name, x in given.items()}
     return settings()._asdict() | checked

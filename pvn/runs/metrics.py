@@ -61,9 +61,7 @@ def read_metrics(file: Path) -> list[dict[str, float | None]]:
     """
     rows = [_parse(line) for line in read_text(file).splitlines()]
     return [
-        {name: _finite(value) for name, value in row.items()}
-        for row in rows
-        if row is not None
+        {name: _finite(value) for name, value in row.items()} for row in rows if row is not None
     ]
 
 

@@ -1,8 +1,7 @@
 """Intervals of statistics of episode returns.
 
 After Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice".
-All intervals are percentile bootstraps. They are pure functions of their arguments, which include
-`seed`.
+All intervals are percentile bootstraps, and pure functions of their arguments.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +9,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+CONFIDENCE = 0.95
+NUM_RESAMPLES = 2_000
 
 
 def _sample(values: ArrayLike) -> np.ndarray:
@@ -38,8 +40,8 @@ def _percentiles(statistics: np.ndarray, confidence: float) -> tuple[np.ndarray,
 def bootstrap_interval(
     values: ArrayLike,
     *,
-    confidence: float = 0.95,
-    num_resamples: int = 2000,
+    confidence: float = CONFIDENCE,
+    num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
 ) -> tuple[float, float]:
     """Interval of the mean of independent values [N], for example the returns of N episodes.
@@ -60,8 +62,8 @@ def bootstrap_interval(
 def nested_bootstrap(
     groups: Sequence[ArrayLike],
     *,
-    confidence: float = 0.95,
-    num_resamples: int = 2000,
+    confidence: float = CONFIDENCE,
+    num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
 ) -> tuple[float, float]:
     """Interval of the mean of the groups' means, for example of the episodes of several seeds.
@@ -93,10 +95,6 @@ def nested_bootstrap(
 def stratified_bootstrap(
     runs: Mapping[Any, ArrayLike],
     statistic: Callable[[Sequence[np.ndarray]], np.ndarray],
-    *,
-    confidence: float = 0.95,
-    num_resamples: int = 2000,
-    seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Interval of an aggregate over games (Agarwal et al. 2021, section 4.1).
 
@@ -115,8 +113,8 @@ def stratified_bootstrap(
     samples = [_sample(scores) for scores in runs.values()]
     if not samples:
         raise ValueError("expected the scores of at least one game")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     resamples = [
-        scores[rng.integers(scores.size, size=(num_resamples, scores.size))] for scores in samples
+        scores[rng.integers(scores.size, size=(NUM_RESAMPLES, scores.size))] for scores in samples
     ]
-    return _percentiles(statistic(resamples), confidence)
+    return _percentiles(statistic(resamples), CONFIDENCE)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from pvn.statistics.intervals import NUM_RESAMPLES
 from pvn.statistics.over_games import STATISTICS, Aggregate, Improvement, ProbeCorrelation
 from pvn.statistics.page import Cell, Table
 from pvn.statistics.published import PUBLISHED, WINDOW
@@ -21,9 +22,9 @@ AGGREGATE_NOTE = (
     "Human-normalised scores over games (Agarwal et al. 2021). A run is one seed in one game. "
     "IQM: interquartile mean of all runs. Median, Mean: over the games' means. Optimality gap: "
     "mean of 1 - min(score, 1), how far runs fall short of a human; less is better. Brackets hold "
-    "95 % stratified bootstrap intervals (2,000 resamples of runs within each game): how much "
-    "other seeds would change the number, not other games. A row without an interval has a game "
-    "with a single run. Compare only rows that cover the same games."
+    f"95 % stratified bootstrap intervals ({NUM_RESAMPLES:,} resamples of runs within each game): "
+    "how much other seeds would change the number, not other games. A row without an interval has "
+    "a game with a single run. Compare only rows that cover the same games."
 )
 PROFILE_NOTE = (
     "Share of runs that score above a threshold, mean over games: a curve further up is better. "

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from pvn.evaluation.records import DIAGNOSTICS
+from pvn.statistics.intervals import NUM_RESAMPLES
 from pvn.statistics.page import Cell, Table
 from pvn.statistics.summary import AGENTS, Estimate, ProbeKind, Result, probe_order
 
@@ -43,10 +44,10 @@ _DIAGNOSTIC_NOTE = (
 )
 _RETURN_NOTE = (
     "Mean undiscounted return of the evaluation episodes, in the game's own points, with its 95 % "
-    "percentile bootstrap interval over episodes (2,000 resamples). With several seeds, the value "
-    "is the mean of the seeds' means, and every seed has the same weight. The bootstrap then "
-    "resamples the seeds first and the episodes of each drawn seed second. With one seed, the "
-    "interval does not include the variation between training seeds."
+    f"percentile bootstrap interval over episodes ({NUM_RESAMPLES:,} resamples). With several "
+    "seeds, the value is the mean of the seeds' means, and every seed has the same weight. The "
+    "bootstrap then resamples the seeds first and the episodes of each drawn seed second. With one "
+    "seed, the interval does not include the variation between training seeds."
 )
 _NORMALISED_NOTE = (
     "(return - random) / (human - random): 0 is the score of random play, 1 that of a human. The "
@@ -72,9 +73,9 @@ def agent_label(agent: str, head: str) -> str:
     return agent_name(agent) if head == "none" else f"{agent_name(agent)}, {head}"
 
 
-def number(value: float | None, form: str, link: str = "") -> Cell:
+def number(value: float | None, form: str) -> Cell:
     """A cell with a number, or with a dash."""
-    return Cell("-" if value is None else format(value, form), value, link=link)
+    return Cell("-" if value is None else format(value, form), value)
 
 
 def estimate_cell(estimate: Estimate | None, form: str) -> Cell:

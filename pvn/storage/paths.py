@@ -48,13 +48,13 @@ def normalise_path(text: str, place: str, *, local: bool = False) -> str:
     return "/" + path.lstrip("/") if path.startswith("//") else path
 
 
-def normalise_paths(text: str, place: str, *, local: bool = False) -> tuple[str, ...]:
+def normalise_paths(text: str, place: str) -> tuple[str, ...]:
     """The paths of a comma-separated list, each normalised.
 
     Raises:
       UserError: as in `normalise_path`, or two paths are the same directory.
     """
-    paths = tuple(normalise_path(part, place, local=local) for part in text.split(","))
+    paths = tuple(normalise_path(part, place, local=False) for part in text.split(","))
     seen: dict[str, str] = {}
     for path in paths:
         place_on_disk = path if path.startswith("gs://") else os.path.realpath(path)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from pvn.storage.files import read_text, write_json
 from pvn.suite.cells import Cell
-from pvn.suite.complete import flag_of
+from pvn.suite.complete import flag_of, flag_or_default
 from pvn.suite.process import Progress, error_line, progress_bars, start, wait
 
 ROWS = 3000  # of the datasets of a calibration
@@ -166,7 +166,7 @@ def _collect(cell: Cell) -> Estimate:
     bars, failure = _watch(cell._replace(command=(*cell.command, f"--num_steps={ROWS}")), "nothing")
     if failure:
         return Estimate(cell.kind, None, failure)
-    scale = {"steps": int(flag_of(cell, "num_steps") or 100_000) / ROWS}
+    scale = {"steps": int(flag_or_default(cell, "num_steps")) / ROWS}
     return Estimate(cell.kind, _extrapolate(bars, time.monotonic() - began, scale))
 
 

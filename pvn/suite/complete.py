@@ -10,6 +10,9 @@ from pvn.evaluation.records import DIAGNOSTICS, PROBES, SCORES, parse_probe, rea
 from pvn.storage.files import read_text
 from pvn.suite.cells import Cell
 
+DEFAULTS = {"num_steps": "100000", "targets": "value", "diagnostics": "true"}
+"""Defaults of flags of pvn.collect and pvn.probe."""
+
 _FALSE = ("false", "f", "0", "no", "n")  # as absl reads them
 
 
@@ -17,6 +20,12 @@ def flag_of(cell: Cell, name: str) -> str | None:
     """The value of a flag in the command of a cell; None if it is not given."""
     given = [word for word in cell.command if word.startswith(f"--{name}=")]
     return given[-1].partition("=")[2] if given else None
+
+
+def flag_or_default(cell: Cell, name: str) -> str:
+    """The value of a flag of `DEFAULTS` in the command of a cell."""
+    value = flag_of(cell, name)
+    return DEFAULTS[name] if value is None else value
 
 
 def is_complete(cell: Cell) -> bool:
@@ -29,7 +38,7 @@ def is_complete(cell: Cell) -> bool:
     match cell.command[0]:
         case "pvn.collect":
             attributes = _attributes(cell)
-            return attributes.get("num_rows", -1) >= _number(flag_of(cell, "num_steps") or 100_000)
+            return attributes.get("num_rows", -1) >= _number(flag_or_default(cell, "num_steps"))
         case "pvn.convert":
             attributes = _attributes(cell)
             return bool(attributes) and not unfinished(attributes)
@@ -80,9 +89,9 @@ def _json(file: Path) -> dict[str, Any]:
 
 def _expected_targets(cell: Cell) -> set[str]:
     """The values of `target` in the rows that a probe writes."""
-    targets = {name.rpartition(":")[2] for name in (flag_of(cell, "targets") or "value").split(",")}
+    targets = {name.rpartition(":")[2] for name in flag_or_default(cell, "targets").split(",")}
     off = any(word.partition("=")[0] == "--nodiagnostics" for word in cell.command)
-    if off or (flag_of(cell, "diagnostics") or "true").lower() in _FALSE:
+    if off or flag_or_default(cell, "diagnostics").lower() in _FALSE:
         return targets
     return targets | {DIAGNOSTICS}
 

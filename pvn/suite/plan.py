@@ -87,10 +87,13 @@ def _section(kind: str, name: str, given: Any, place: str) -> Section:
     fields = dict(_mapping(given, place))
     if not _NAME.fullmatch(name):
         raise UserError(f"{place}: expected a name of letters, digits and _")
-    known = ("command", "config", "overrides", "flags", "vary")
+    known = (
+        *("command", "config", "overrides", "flags", "vary"),
+        *(*described.needs, *described.may_need),
+    )
     for field in fields:
-        if field not in (*known, *described.needs, *described.may_need):
-            raise UserError(f"{place}.{field}: there is no such field")
+        if field not in known:
+            raise UserError(f"{place}.{field}: there is no such field; expected {', '.join(known)}")
     sources = {}
     for field in (*described.needs, *described.may_need):
         names = _names(fields.get(field, ()), f"{place}.{field}")

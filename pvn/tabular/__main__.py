@@ -175,9 +175,7 @@ def tabular(c: ml_collections.FrozenConfigDict, place: str, overwrite: bool) -> 
         *_, (_, features) = training(tasks, name, loss)
         return features
 
-    with open_run(
-        place, "tabular", c.to_dict(), overwrite=overwrite, owns=OWNS
-    ) as run:
+    with open_run(place, "tabular", c.to_dict(), overwrite=overwrite, owns=OWNS) as run:
         workdir = run.workdir
         steps, cosines = [], []
         features = np.empty(0)

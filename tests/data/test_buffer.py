@@ -10,10 +10,10 @@ import pytest
 from scipy import stats
 
 from pvn.data.buffer import KEPT, READ_ROWS, Buffer
+from pvn.data.layout import Rows
 from pvn.data.prefetch import DEPTH
 from pvn.data.sampler import Sampler, uniform_indices
 from pvn.data.schedule import make_schedule
-from pvn.data.store import Rows
 from pvn.data.transitions import find_transitions
 
 B = 32

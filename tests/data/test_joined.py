@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pvn.data.joined import open_datasets, transitions_of
-from pvn.data.store import Rows, fingerprint, read_dataset
+from pvn.data.layout import Rows
+from pvn.data.store import fingerprint, read_dataset
 from pvn.data.writer import DatasetWriter
 from pvn.errors import UserError
 

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pvn.data.layout import Rows
 from pvn.data.schedule import AHEAD, BLOCK, LANES, block_rows, make_schedule
-from pvn.data.store import Rows
 from pvn.data.transitions import Transitions
 from pvn.errors import UserError
 

@@ -12,13 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pvn.data import layout
-from pvn.data.store import (
-    Rows,
-    fingerprint,
-    open_dataset,
-    read_attributes,
-    read_dataset,
-)
+from pvn.data.layout import Rows
+from pvn.data.store import fingerprint, open_dataset, read_attributes, read_dataset
 from pvn.data.writer import DatasetWriter, check_same, delete_dataset
 from pvn.errors import UserError
 from pvn.types import ObservationSpec

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pvn.data.store import Rows
+from pvn.data.layout import Rows
 from pvn.data.transitions import episode_spans, find_transitions, transition_rows
 from pvn.types import ATARI
 

@@ -130,7 +130,7 @@ def slow_dqn(batches, settings):
 def learner(settings, features=None, num_envs=2, kind=None, discount=0.9):
     context = LearnerContext(
         features=features or pixel_features(3), num_actions=4, num_envs=num_envs,
-        discount=discount, n_step=1, clip_rewards=True, learn_after=10, seed=0,
+        discount=discount, n_step=1, clip_rewards=True, learn_after=10, seed=0, observation=ATARI,
     )  # fmt: skip
     return DqnLearner(context, settings, kind or ActionValue())
 

@@ -8,11 +8,12 @@ from pvn.evaluation.fqi_fit import HELD_OUT, Heads, Plan, Rows, fit_fqi
 from pvn.evaluation.gram import ReplayMoments
 from pvn.evaluation.learner import LearnerContext
 from pvn.evaluation.replay import FeatureBuffer, Replay
+from pvn.types import ATARI
 from tests.evaluation.pixels import pixel_features
 
 CONTEXT = LearnerContext(
     features=pixel_features(1), num_actions=1, num_envs=2, discount=0.9, n_step=1,
-    clip_rewards=True, learn_after=20, seed=0,
+    clip_rewards=True, learn_after=20, seed=0, observation=ATARI,
 )  # fmt: skip
 
 
@@ -102,7 +103,7 @@ VARIANTS = [
 @pytest.mark.parametrize("capacity", [1000, 300])  # more than all timesteps; the ring overwrites
 def test_a_learner_that_is_restored_goes_on_bit_for_bit(settings, capacity):
     """Kept moments have the bits of those that a restored learner computes again."""
-    context = LearnerContext(pixel_features(5), 3, 16, 0.9, 2, True, 1_000, seed=1)
+    context = LearnerContext(pixel_features(5), 3, 16, 0.9, 2, True, 1_000, 1, ATARI)
     random = np.random.default_rng(0)
     replay = Replay(capacity, 16, FeatureBuffer(capacity, 16, 5), n_step=2, discount=0.9)
     one, restored = FqiLearner(context, settings), None
@@ -132,7 +133,7 @@ def test_a_learner_that_is_restored_goes_on_bit_for_bit(settings, capacity):
 @pytest.mark.parametrize(("num_envs", "length"), [(1, 2), (1, 3), (1, 40), (2, 70), (16, 200)])
 @pytest.mark.parametrize("double", [False, True])
 def test_replays_of_any_size_are_fitted(num_envs, length, double):
-    context = LearnerContext(pixel_features(3), 2, num_envs, 0.9, 1, True, 1, seed=0)
+    context = LearnerContext(pixel_features(3), 2, num_envs, 0.9, 1, True, 1, 0, ATARI)
     one = FqiLearner(context, FqiSettings(sweeps=2, double=double))
     replay = Replay(500, num_envs, FeatureBuffer(500, num_envs, 3), n_step=1, discount=0.9)
     random = np.random.default_rng(0)
@@ -165,7 +166,7 @@ def test_a_learners_fit_is_that_of_its_plan():
             random.normal(size=(4, 3)), random.integers(2, size=4),
             np.clip(random.normal(size=4), -1, 1), random.random(4) < 0.1, np.zeros(4, bool),
         )  # fmt: skip
-    context = LearnerContext(pixel_features(3), 2, 4, 0.8, 3, True, 1, seed=0)
+    context = LearnerContext(pixel_features(3), 2, 4, 0.8, 3, True, 1, 0, ATARI)
     one = FqiLearner(context, FqiSettings(sweeps=4, max_residual=0.7, prior="previous"))
     one.finish(replay, 1_120)
     rows = replay.rows(0)

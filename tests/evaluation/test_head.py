@@ -15,7 +15,6 @@ from pvn.evaluation.learner import Policy
 from pvn.evaluation.policy import load_policy, save_policy
 from pvn.evaluation.values import C51, ActionValue, HlGauss
 from pvn.features import random_features
-from pvn.storage.files import sha256
 from tests.evaluation.pixels import linear_head, pixel_features
 
 

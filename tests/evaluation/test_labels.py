@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from pvn.data.store import Dataset, Rows
+from pvn.data.layout import Rows
+from pvn.data.store import Dataset
 from pvn.errors import UserError
 from pvn.evaluation.labels import labelled_rows, num_labelled, remember_rows
 from pvn.evaluation.learner import Acted

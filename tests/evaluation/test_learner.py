@@ -11,6 +11,7 @@ from pvn.evaluation.q_learning import DqnSettings
 from pvn.evaluation.registry import SECTIONS, make_learner
 from pvn.evaluation.replay import FeatureBuffer, Replay
 from pvn.evaluation.state import State
+from pvn.types import ATARI
 from tests.evaluation.pixels import pixel_features
 
 ENVS, FEATURES, ACTIONS = 1000, 4, 3
@@ -30,6 +31,7 @@ def new_learner(name: str) -> Learner:
         clip_rewards=True,
         learn_after=4_000,
         seed=5,
+        observation=ATARI,
     )
     config = {section: settings()._asdict() for section, settings in SECTIONS.items()}
     head, _, variant = name.partition(" ")

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from pvn.evaluation.replay import FeatureBuffer, FrameBuffer, Replay
 from pvn.evaluation.sampling import draw_uniform
+from pvn.types import ATARI
 
 GOES_ON, TERMINAL, TRUNCATED = 0, 1, 2
 FEATURES = 2
@@ -244,7 +245,9 @@ def test_frames_are_stacked_within_their_episode():
     """Frame number t of environment e is full of 10 t + e."""
     capacity, num_envs = 7, 2
     ends = {(2, 0), (5, 1), (6, 0)}
-    replay = Replay(capacity, num_envs, FrameBuffer(capacity, num_envs), n_step=1, discount=0.9)
+    replay = Replay(
+        capacity, num_envs, FrameBuffer(capacity, num_envs, ATARI), n_step=1, discount=0.9
+    )
     for time in range(11):
         value = 10 * time + np.arange(num_envs)
         frames = np.broadcast_to(value[:, None, None], (num_envs, 84, 84)).astype(np.uint8)

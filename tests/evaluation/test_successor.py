@@ -6,6 +6,7 @@ from pvn.evaluation.held_out import choose_held_out
 from pvn.evaluation.learner import LearnerContext
 from pvn.evaluation.replay import Replay
 from pvn.evaluation.successor import SuccessorLearner, SuccessorSettings, fit_reward
+from pvn.types import ATARI
 from tests.evaluation.pixels import pixel_features
 
 
@@ -23,7 +24,7 @@ class Heads:
 def learner(**settings):
     features = pixel_features(3)
     features.__dict__["successor"] = Heads()  # in place of those that are read from a directory
-    context = LearnerContext(features, 2, 1, 0.9, settings.pop("n_step", 1), True, 50, seed=0)
+    context = LearnerContext(features, 2, 1, 0.9, settings.pop("n_step", 1), True, 50, 0, ATARI)
     return SuccessorLearner(context, SuccessorSettings(refit_every=100, **settings))
 
 

@@ -1,6 +1,5 @@
 """Formats and damaged files."""
 
-import json
 from pathlib import Path
 
 import jax
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save
 
 from pvn.errors import UserError
-from pvn.features import load_features, random_features, save_features
+from pvn.features import load_features
 from tests.features.support import assert_error, edit, replace_weights
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pvn.data.store import Rows
+from pvn.data.layout import Rows
 from pvn.data.transitions import transition_rows
 from pvn.errors import UserError
 from pvn.formats.dopamine import find_windows, log_file, read_window, split_episodes

@@ -1,6 +1,7 @@
 import numpy as np
 
-from pvn.formats.episode import RecordedEpisode
+from pvn.envs.registry import time_limit
+from pvn.formats.episode import TIME_LIMIT, RecordedEpisode
 from pvn.formats.findings import Findings
 from pvn.formats.packing import pack
 
@@ -37,3 +38,7 @@ def test_undefined_rewards_become_0_and_are_counted():
     assert (rows.cut_start.tolist(), rows.truncated.tolist()) == (
         [True, False, False], [False, False, True]
     )  # fmt: skip
+
+
+def test_the_time_limit_is_that_of_the_protocol():
+    assert time_limit("Pong") == TIME_LIMIT

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pvn.data.store import Rows
+from pvn.data.layout import Rows
 from pvn.errors import UserError
 from pvn.formats.findings import Findings
 from pvn.formats.inputs import CorruptError, Selection

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from pvn.data.buffer import Buffer, Write
+from pvn.data.layout import Rows
 from pvn.data.sampler import Sampler, uniform_indices
 from pvn.data.schedule import make_schedule
-from pvn.data.store import Rows
 from pvn.data.transitions import Transitions, find_transitions
 from pvn.learning.feed import DeviceFrames, Feed, Resident, draw, take, to_transition
 from pvn.learning.parallel import make_parallel

@@ -1,16 +1,16 @@
 import jax.numpy as jnp
 import pytest
 
-from pvn.learning.optimizers import make_optimizer, scaled_learning_rate
+from pvn.learning.optimizers import learning_rate_scale, make_optimizer
 
 
 def test_learning_rate_at_the_published_batch() -> None:
-    assert scaled_learning_rate(6.25e-5, 256, 0.25) == pytest.approx(1.0511e-4, rel=1e-4)
+    assert 6.25e-5 * learning_rate_scale(256, 0.25) == pytest.approx(1.0511e-4, rel=1e-4)
 
 
 def test_learning_rate_below_a_batch_of_32_is_not_zero() -> None:
-    assert scaled_learning_rate(1.0, 2, 0.25) == 0.5
-    assert scaled_learning_rate(1.0, 32, 0.25) == 1.0
+    assert learning_rate_scale(2, 0.25) == 0.5
+    assert learning_rate_scale(32, 0.25) == 1.0
 
 
 def test_clipping_to_the_global_norm() -> None:

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from pvn.data.store import Dataset, Rows
+from pvn.data.layout import Rows
+from pvn.data.store import Dataset
 
 
 def make_rows(lengths, reward, ends=None, numbers=None):

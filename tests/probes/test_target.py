@@ -4,14 +4,7 @@ import numpy as np
 import pytest
 
 from pvn.errors import UserError
-from pvn.probes.target import (
-    BINARY,
-    CLASSES,
-    REGRESSION,
-    NamedTarget,
-    load_target,
-    targets_of,
-)
+from pvn.probes.target import NamedTarget, load_target, targets_of
 from pvn.probes.value import ValueTarget
 from tests.probes.rows import as_dataset, make_rows
 
@@ -54,13 +47,13 @@ def test_a_users_own_target(tmp_path):
     code = named.settings.pop("code")
     assert (named.name, named.settings) == ("Action", {"which": 1, "discount": 0.25})
     outputs = targets_of(named, as_dataset(rows), tmp_path)
-    assert (outputs.kind, outputs.names) == (BINARY, ())
+    assert outputs.names == ()
     assert outputs.values.tolist() == [[False], [True], [True], [False], [True]]
     assert outputs.known[:, 0].tolist() == [False, True, False, True, True]
     bare = load_target(f"{file}:Bare", {"discount": 0.25})
     assert bare.settings == {"code": code}
     outputs = targets_of(bare, as_dataset(rows), tmp_path)
-    assert (outputs.kind, outputs.values[:, 0].tolist()) == (REGRESSION, [0, 1, 0, 2, 3])
+    assert outputs.values[:, 0].tolist() == [0, 1, 0, 2, 3]
     # A changed file is a different target.
     file.write_text(OWN.replace("rows.reward > 0", "rows.reward > 1"))
     assert load_target(f"{file}:Action", {}).settings["code"] != code
@@ -126,7 +119,7 @@ def test_several_outputs_and_their_names(tmp_path):
     dataset, own = as_dataset(make_rows([3, 2], np.zeros(5))), Own()
     named = NamedTarget("Own", own, {}, "own.py:Own")
     outputs = targets_of(named, dataset, tmp_path)
-    assert (outputs.kind, outputs.names) == (CLASSES, ("a", "b"))
+    assert outputs.names == ("a", "b")
     assert outputs.known.tolist() == [[False] * 2] * 2 + [[True] * 2] * 3
     own.names = lambda: ["x", "y"]
     assert targets_of(named, dataset, tmp_path).names == ("x", "y")

@@ -88,7 +88,7 @@ def test_a_whole_number_stands_for_a_float():
             "config.counts: (3, 1.0), expected a tuple of whole numbers, 1 or more",
         ),
         ({"counts": 3}, "config.counts: 3, expected a tuple of whole numbers, 1 or more"),
-        ({"rates": 0.5}, "config.rates: there is no such field"),
+        ({"rates": 0.5}, "config.rates: there is no such field; did you mean rate?"),
     ],
 )
 def test_what_is_wrong(changes, line):
@@ -132,7 +132,7 @@ def test_a_section_takes_what_it_lacks_from_its_owner(given, expected):
     [
         ({"rate": 0.0}, "config.learner.rate: 0.0, expected a number in (0, inf)"),
         ({"period": "x"}, "config.learner.period: 'x', expected a whole number, 1 or more"),
-        ({"perid": 1}, "config.learner.perid: there is no such field"),
+        ({"perid": 1}, "config.learner.perid: there is no such field; did you mean period?"),
         (3, "config.learner: 3, expected the fields rate, period"),
     ],
 )
