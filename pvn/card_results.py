@@ -13,7 +13,8 @@ from pvn.features.card import model_card, table
 from pvn.features.description import read_description
 from pvn.runs import console
 from pvn.statistics.load import load_rows
-from pvn.statistics.summary import AGENTS, Estimate, summarise
+from pvn.statistics.summary import summarise
+from pvn.statistics.tables import agent_name, estimate_cell
 from pvn.storage.files import read_text, write_whole
 from pvn.storage.remote import reading
 
@@ -126,7 +127,7 @@ def results_markdown(episodes: Sequence[EpisodeRow], probes: Sequence[ProbeRow])
     if probes:
         rows = [
             (
-                AGENTS.get(row.agent, row.agent),
+                agent_name(row.agent),
                 row.game,
                 str(row.seed),
                 row.target,
@@ -140,10 +141,10 @@ def results_markdown(episodes: Sequence[EpisodeRow], probes: Sequence[ProbeRow])
         parts += ["Linear probes on held-out episodes:", table(head, rows)]
     scores = [
         (
-            AGENTS.get(result.agent, result.agent),
+            agent_name(result.agent),
             result.game,
             result.head,
-            _interval(result.episode_return),
+            estimate_cell(result.episode_return, ",.1f").text,
             "" if result.normalised is None else f"{result.normalised:.3f}",
             f"{result.num_episodes} of {result.num_seeds} seed{'s' * (result.num_seeds != 1)}",
         )
@@ -154,8 +155,3 @@ def results_markdown(episodes: Sequence[EpisodeRow], probes: Sequence[ProbeRow])
         columns = ("agent", "game", "head", "episode return", "human-normalised", "episodes")
         parts += ["Evaluation:", table(columns, scores)]
     return "\n\n".join([*parts, _NOTE])
-
-
-def _interval(estimate: Estimate) -> str:
-    value, interval = estimate
-    return f"{value:,.1f}" + (f" [{interval[0]:,.1f}, {interval[1]:,.1f}]" if interval else "")

@@ -8,9 +8,9 @@ import ale_py
 import numpy as np
 from ale_py.vector_env import AtariVectorEnv
 
-from pvn.envs.environment import TimeStep as TimeStep
+from pvn.envs.environment import TimeStep
 from pvn.envs.games import find_game
-from pvn.envs.protocol import PROTOCOL as PROTOCOL
+from pvn.envs.protocol import PROTOCOL
 
 
 class AtariEnvs:

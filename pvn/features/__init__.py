@@ -15,13 +15,11 @@ without pvn: `safetensors.numpy.load_file("model.safetensors")` is a dictionary 
 
 from pvn.features.features import Features
 from pvn.features.load import load_features, resolve_features
-from pvn.features.observation import check_observation
 from pvn.features.save import save_features, weights_sha256
 from pvn.features.untrained import random_features
 
 __all__ = [
     "Features",
-    "check_observation",
     "load_features",
     "random_features",
     "resolve_features",

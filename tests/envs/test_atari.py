@@ -5,8 +5,9 @@ import pytest
 from ale_py import roms
 
 from pvn.envs import atari
-from pvn.envs.atari import PROTOCOL, AtariEnvs
+from pvn.envs.atari import AtariEnvs
 from pvn.envs.games import find_game
+from pvn.envs.protocol import PROTOCOL
 from pvn.errors import UserError
 
 

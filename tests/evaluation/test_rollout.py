@@ -3,7 +3,8 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from pvn.envs.atari import AtariEnvs, TimeStep
+from pvn.envs.atari import AtariEnvs
+from pvn.envs.environment import TimeStep
 from pvn.errors import UserError
 from pvn.evaluation.learner import Acted
 from pvn.evaluation.replay import FeatureBuffer, Replay

@@ -29,7 +29,10 @@ PROBE_OF_A = {"p": {"agents": "a", "dataset": "random"}}
         ({"seeds": -1}, "config.seeds: -1, expected a whole number, from 0 to 2147483647"),
         ({"agents": {"a": {}}}, "config.agents.a.features: is missing"),
         ({"agents": {"a-b": {}}}, "config.agents.a-b: expected a name of letters, digits and _"),
-        ({"agents": {"a": {"feature": "x"}}}, "config.agents.a.feature: there is no such field; expected command, con"),
+        (
+            {"agents": {"a": {"feature": "x"}}},
+            "config.agents.a.feature: there is no such field; expected command, con",
+        ),
         (
             {"agents": {"a": {"features": "x"}}, "probes": {}},
             "config: agent a, features: there is no pretraining 'x'; the config has pvn",
