@@ -69,7 +69,7 @@ def interrupt(start: Callable) -> Callable:
 
 def test_killed_again_and_again(run: Callable, interrupt: Callable, tmp_path: Path) -> None:
     """With fqi. (The states of both learners: tests/evaluation/test_learner.py.)"""
-    arguments = ["pvn.evaluate", "--features=random", *TINY]
+    arguments = ["pvn.evaluate", "--features=random", *TINY, "--game=MinAtar/Breakout"]
     whole, workdir = tmp_path / "whole", tmp_path / "killed"
     result = run(*arguments, f"--workdir={whole}")
     assert result.returncode == 0, result.stderr

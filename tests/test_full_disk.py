@@ -130,8 +130,8 @@ def test_a_dataset_and_a_report(run: Callable, disk: Path, tmp_path: Path) -> No
     assert result.stderr.count("\n") == 1, result.stderr
     scores = tmp_path / "in" / "scores.jsonl"
     scores.parent.mkdir()
-    row = '{"game": "Pong", "method": "pvn", "head": "fqi", "seed": 0, "phase": "eval", '
-    scores.write_text(row + '"agent_step": 0, "return": 1.0, "length": 5}\n')
+    row = '{"game": "Pong", "agent": "pvn", "head": "fqi", "seed": 0, "phase": "eval", '
+    scores.write_text(row + '"agent_step": 0, "episode_return": 1.0, "length": 5}\n')
     (disk / "filler").unlink()
     fill(disk, BLOCK)
     result = run("pvn.report", f"--inputs={scores.parent}", f"--workdir={disk}/report")

@@ -21,10 +21,10 @@ from tests.gcs import BUCKET, Server
 from tests.output import without_dead_units
 from tests.test_processes import free_port
 
-DATA, RUN = "gs://bucket/data", "gs://bucket/runs/pong"
+DATA, RUN, GAME = "gs://bucket/data", "gs://bucket/runs/pong", "MinAtar/Breakout"
 TINY = (
     *("--config.num_tasks=8", "--config.num_features=16", "--config.batch_size=8"),
-    "--config.log_every=15",
+    *("--config.encoder=minatar", "--config.log_every=15"),
     *("--config.checkpoint_every=5", "--config.num_steps=30", f"--config.dataset={DATA}"),
 )
 
@@ -47,12 +47,12 @@ def lines(stderr: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def data(gcs: Server, run: Callable) -> None:
-    """2,500 steps of real Breakout on gs://, by two commands."""
+    """2,500 steps of MinAtar's Breakout on gs://, by two commands."""
     for count in (600, 2500):
-        done = run("pvn.collect", "--game=Breakout", f"--num_steps={count}", f"--dataset={DATA}")
+        done = run("pvn.collect", f"--game={GAME}", f"--num_steps={count}", f"--dataset={DATA}")
         assert (done.returncode, lines(done.stderr)) == (
             0,
-            [f"{DATA}: {count:,} steps of Breakout"],
+            [f"{DATA}: {count:,} steps of {GAME}"],
         )
 
 
@@ -132,7 +132,7 @@ def test_two_processes_without_a_shared_disk(gcs: Server, data: None, start: Cal
 
 
 def test_features(gcs: Server, local: Path) -> None:
-    observation = np.arange(2 * 84 * 84 * 4, dtype=np.uint8).reshape(2, 84, 84, 4)
+    observation = np.arange(2 * 10 * 10 * 4, dtype=np.uint8).reshape(2, 10, 10, 4)
     expected = pvn.load_features(local)(observation)
     for path in (RUN, f"{RUN}/features"):
         np.testing.assert_array_equal(pvn.load_features(path)(observation), expected)
@@ -157,7 +157,7 @@ def test_evaluation_and_report(gcs: Server, local: Path, run: Callable, start: C
     assert done.returncode == 0, done.stderr
     assert "resumes at agent step 2" in done.stderr
     assert gcs.names("runs/pong/eval/checkpoints/") == []
-    assert f"{RUN}/eval: pvn on Breakout, mean episode return" in done.stderr
+    assert f"{RUN}/eval: pvn on {GAME}, mean episode return" in done.stderr
     probe = ("pvn.probe", f"--features={RUN}", f"--dataset={DATA}", "--workdir=gs://bucket/probe")
     done = run(*probe, "--max_rows=1000")
     assert done.returncode == 0, done.stderr
@@ -168,11 +168,11 @@ def test_evaluation_and_report(gcs: Server, local: Path, run: Callable, start: C
     page = get(gcs, "report/report.md").decode()
     assert f"{RUN}/eval" in page
     assert "PVN features" in page
-    play = ("--game=Breakout", f"--policy={RUN}/eval", "--num_steps=20")
+    play = (f"--game={GAME}", f"--policy={RUN}/eval", "--num_steps=20")
     done = run("pvn.collect", *play, "--dataset=gs://bucket/played")
     assert (done.returncode, lines(done.stderr)) == (
         0,
-        ["gs://bucket/played: 20 steps of Breakout"],
+        [f"gs://bucket/played: 20 steps of {GAME}"],
     )
 
 

@@ -527,7 +527,9 @@ def test_each_step_is_compiled_once(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     (tmp_path / "counting_pretrain.py").write_text(
         "import chex\n"
-        "from pvn import console, pretrain, training\n"
+        "from pvn import pretrain\n"
+        "from pvn.pretraining import training\n"
+        "from pvn.runs import console\n"
         "make = training.make_train_step\n"
         "training.make_train_step = lambda **c: chex.assert_max_traces(make(**c), 1)\n"
         "console.run(pretrain.main)\n"

@@ -125,6 +125,5 @@ print(sorted(ours))
     assert done.returncode == 0, done.stderr
     unwanted, ours = done.stdout.splitlines()
     assert unwanted == "[]"
-    base = ["errors", "features", "fields", "files", "neighbours", "networks", "paths", "plugins"]
-    base += ["remote", "types"]  # without tensorstore
+    base = ["errors", "features", "fields", "neighbours", "networks", "plugins", "storage", "types"]
     assert ours == str([f"pvn.{name}" for name in base])

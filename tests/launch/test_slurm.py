@@ -196,13 +196,13 @@ def test_a_preempted_pretraining_of_two_tasks_ends_with_the_same_bits(
         np.testing.assert_array_equal(first[name], value)
 
 
-def test_a_sweep_runs_what_is_missing(slurm: Slurm, dataset: Path, tmp_path: Path) -> None:
+def test_a_sweep_runs_what_is_missing(slurm: Slurm, minatar: Path, tmp_path: Path) -> None:
     later, jobs = tmp_path / "collected later", tmp_path / "jobs.txt"
-    common = " ".join([*TINY, "--config.num_steps=2"])
-    evaluate = "pvn.evaluate --features=none --game=Breakout --config.eval_episodes=2"
+    common = " ".join([*TINY, "--config.num_steps=2", "--config.encoder=minatar"])
+    evaluate = "pvn.evaluate --features=none --game=MinAtar/Breakout --config.eval_episodes=2"
     # The last job ends as a command does that is asked to stop; its second attempt succeeds.
     jobs.write_text(
-        f"# seeds\n\npvn.pretrain --config.dataset={dataset} --workdir={tmp_path}/a {common}\n"
+        f"# seeds\n\npvn.pretrain --config.dataset={minatar} --workdir={tmp_path}/a {common}\n"
         f"pvn.pretrain --config.dataset='{later}' --workdir=\"{tmp_path}/b b\" {common}\n"
         f"{evaluate} --workdir={tmp_path}/c\n"
         f"sh -c 'test -f {tmp_path}/stopped || {{ touch {tmp_path}/stopped; exit 143; }}'\n"
@@ -227,7 +227,7 @@ def test_a_sweep_runs_what_is_missing(slurm: Slurm, dataset: Path, tmp_path: Pat
     assert f"{later}: does not exist" in log(2)
     assert json.loads((tmp_path / "c" / "summary.json").read_text())
 
-    later.symlink_to(dataset)
+    later.symlink_to(minatar)
     assert [end["JobState"] for end in sweep(1, 4)] == ["COMPLETED"] * 4, log(2)
     assert (tmp_path / "b b" / "features").is_dir()
     assert [log(task).count("is finished: ") for task in range(1, 5)] == [1, 0, 1, 1]
