@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pvn.errors import UserError
-from pvn.runs import run_directory
+from pvn.runs.machine import machine as machine_of_run
 
 Call = Callable[[], object]
 
@@ -160,7 +160,7 @@ def print_row(**row: object) -> None:
 @functools.cache
 def machine() -> dict[str, str]:
     """What the figures of this run depend on: date (UTC), processor, device, and versions."""
-    cpu = run_directory.machine()
+    cpu = machine_of_run()
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "processor": f"{cpu['cores']} core{'s' * (cpu['cores'] != '1')} of {cpu['processor']}",

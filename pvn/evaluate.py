@@ -32,7 +32,15 @@ import ml_collections
 import numpy as np
 from absl import flags
 
-from pvn.agent import FIELDS, check_encoder, check_labels, check_together, last_step, new_learner
+from pvn.agent import (
+    FIELDS,
+    check_encoder,
+    check_labels,
+    check_memory,
+    check_together,
+    last_step,
+    new_learner,
+)
 from pvn.data.joined import open_datasets
 from pvn.data.store import Dataset, dataset_exists
 from pvn.envs.environment import Environments
@@ -309,6 +317,7 @@ def main() -> int:
     learner = None
     if subject.features is not None:
         check_features_fit(subject.features, name, subject.game, envs.num_actions)
+        check_memory(c, subject, labels=dataset is not None)
         # Made before anything is written, because it refuses what does not fit it.
         learner = new_learner(c, subject, envs.num_actions, c.num_envs)
     config = {

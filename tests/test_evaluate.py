@@ -212,6 +212,13 @@ def test_random_play_is_the_known_one(run: Callable, tmp_path: Path) -> None:
             ["--features=random", "--game=Pong", "--config.num_steps=1000"],
             "error: config.num_steps: 1000 ends before anything is learned, expected at least",
         ),
+        (
+            [
+                *("--features=random", "--game=Pong", "--config.num_steps=1000000000"),
+                "--config.replay_capacity=1000000000",
+            ],
+            "error: config.replay_capacity: a replay of 1,000,000,000 interactions takes 1,907.3 ",
+        ),
         (["--features=none", "--config.head=dueling"], "error: config.head: 'dueling', expected"),
         (
             ["--features=random", "--game=Pong", "--config.dqn.encoder_learning_rate=1e-4"],

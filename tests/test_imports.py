@@ -45,7 +45,7 @@ ROOMS = {
     "runs": ("errors", "fields", "storage", ""),
     "pretraining": ("runs", "learning", "features", "indicators", "networks", "data", *BASE),
     "play": ("envs", "data", "errors"),
-    "agent": ("evaluation", "envs", "data", *BASE),
+    "agent": ("runs", "evaluation", "envs", "data", *BASE),
     "phases": ("agent", "runs", "evaluation", "envs", "data", *BASE),
     "card_results": ("runs", "evaluation", "features", "statistics", *BASE),
     "": ("features",),

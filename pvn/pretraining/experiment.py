@@ -38,8 +38,10 @@ from pvn.networks.proto_value import (
     make_proto_value_network,
 )
 from pvn.plugins import is_plugin
-from pvn.pretraining.residency import device_memory, devices_draw, frames_on_device, usable_memory
+from pvn.pretraining.residency import device_memory, devices_draw, frames_on_device
 from pvn.runs import console
+from pvn.runs.cluster import processes_here
+from pvn.runs.machine import usable_memory
 from pvn.types import ObservationSpec
 
 FIELDS = {
@@ -182,7 +184,7 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
         batch_size=c.batch_size,
         row_bytes=observation.frame_bytes + _response_bytes(c, indicator),
         budget=int(c.data_memory_gib * 2**30) or None,
-        memory=(memory if on_device else 0) or usable_memory(),
+        memory=(memory if on_device else 0) or usable_memory() // processes_here(),
         reuse=c.data_reuse,
     )
     check_together(c, indicator, schedule, on_device, len(devices), len(dataset.paths))

@@ -1,15 +1,6 @@
 """Where the data of a pretraining run are: in the host's memory, or in that of the devices."""
 
-import contextlib
-import os
-import socket
-import zlib
-from collections.abc import Iterator
-from pathlib import Path
-
 import jax
-import numpy as np
-from jax.experimental import multihost_utils
 
 from pvn.data.schedule import Schedule
 from pvn.data.transitions import Transitions
@@ -56,42 +47,3 @@ def devices_draw(
 def device_memory(device: jax.Device) -> int:
     """Bytes of a device's memory that JAX may use; 0 if it does not say."""
     return (device.memory_stats() or {}).get("bytes_limit", 0)
-
-
-def usable_memory() -> int:
-    """Bytes of memory that a process may use, if those of its run on its machine share evenly.
-
-    This is the machine's memory, or what a control group allows, as of a job or a container. All
-    processes of a run must call it, at the same point.
-    """
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    processes = 1
-    if jax.process_count() > 1:
-        here = np.uint32(zlib.crc32(socket.gethostname().encode()))
-        processes = int(np.sum(multihost_utils.process_allgather(here) == here))
-    return min([total, *group_limits()]) // processes
-
-
-def group_limits(root: Path = Path("/")) -> Iterator[int]:
-    """Bytes that the control groups of this process may use, where they have a limit.
-
-    root: of the file system; it has proc/self/cgroup and sys/fs/cgroup on Linux.
-    """
-    lines: list[str] = []
-    with contextlib.suppress(OSError):
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if not controllers:  # version 2
-            top, name = root / "sys/fs/cgroup", "memory.max"
-        elif "memory" in controllers.split(","):
-            top, name = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
-        else:
-            continue
-        group = top / path.lstrip("/")
-        # A container may not see its own group, but it sees the limit as that of the top.
-        for folder in (group, *group.parents):
-            with contextlib.suppress(OSError, ValueError):
-                yield int((folder / name).read_text())
-            if folder == top:
-                break

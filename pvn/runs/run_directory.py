@@ -6,9 +6,6 @@ and the bucket when the command says so (`Workdir.pull`, `Workdir.push`).
 
 import contextlib
 import json
-import os
-import platform
-import re
 import shlex
 import shutil
 import subprocess
@@ -22,6 +19,7 @@ from typing import Any
 from pvn.errors import UserError
 from pvn.fields import differing_fields
 from pvn.runs import console
+from pvn.runs.machine import machine
 from pvn.storage.files import Lock, Locked, read_text, write_json
 from pvn.storage.lease import Lease
 from pvn.storage.mirror import Mirror
@@ -49,19 +47,6 @@ def versions() -> dict[str, str]:
     except (OSError, subprocess.CalledProcessError):
         pass  # git is not installed, or this is not a checkout
     return found
-
-
-def machine() -> dict[str, str]:
-    """The processor, and how many of its cores this process may use.
-
-    On a CPU the last bits of results depend on both: XLA divides sums over the cores.
-    """
-    processor = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
-        processor = found.group(1) if found else processor
-    usable = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
-    return {"processor": processor, "cores": str(len(usable))}
 
 
 def command_line() -> str:

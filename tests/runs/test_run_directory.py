@@ -16,8 +16,9 @@ import pytest
 from pvn.errors import UserError
 from pvn.evaluation.records import EpisodeRow, to_json
 from pvn.learning.checkpoint import save_checkpoint
+from pvn.runs.machine import machine
 from pvn.runs.metrics import MetricsWriter
-from pvn.runs.run_directory import machine, open_run, versions
+from pvn.runs.run_directory import open_run, versions
 from tests.output import without_dead_units
 
 TINY = [
