@@ -31,7 +31,7 @@ from pvn.statistics.curves import (
     sample_efficiency,
 )
 from pvn.statistics.figures import png
-from pvn.statistics.load import Rows, load_rows
+from pvn.statistics.load import ResultRows, load_rows
 from pvn.statistics.origins import origins
 from pvn.statistics.over_games import (
     Aggregate,
@@ -90,7 +90,7 @@ class Numbers(NamedTuple):
     sources: list[Source]
 
 
-def compute(rows: Rows) -> Numbers:
+def compute(rows: ResultRows) -> Numbers:
     """Computes the numbers of a report."""
     scores, results = run_scores(rows.episodes), summarise(rows.episodes, rows.probes)
     return Numbers(

@@ -194,7 +194,7 @@ class Buffer:
     def places(self, step: int) -> FrameBatch:
         """The rows of the batch of `step` with the places of their frames, int32 [b, S + 1].
 
-        Of the K steps from `step` on, [K, b, S + 1], if they are together. Call it after all
+        Of the U steps from `step` on, [U, b, S + 1], if they are together. Call it after all
         `writes` of `step`.
         """
         return _stacked([self._places(step + more) for more in range(self.together)])
@@ -202,7 +202,7 @@ class Buffer:
     def batch(self, step: int) -> FrameBatch:
         """The rows of the batch of `step` with their frames, uint8 [b, S + 1, *frame].
 
-        Of the K steps from `step` on, [K, b, S + 1, *frame], if they are together. Needs `on_host`.
+        Of the U steps from `step` on, [U, b, S + 1, *frame], if they are together. Needs `on_host`.
         The frames of `KEPT` calls later overwrite these.
 
         Raises:
@@ -249,7 +249,7 @@ class Buffer:
 
 
 def _stacked(batches: list[FrameBatch]) -> FrameBatch:
-    """The batches of K steps as one, [K, b, ...]; a single batch as it is."""
+    """The batches of U steps as one, [U, b, ...]; a single batch as it is."""
     if len(batches) == 1:
         return batches[0]
     return FrameBatch(*(None if x[0] is None else np.stack(x) for x in zip(*batches, strict=True)))

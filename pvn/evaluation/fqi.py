@@ -6,7 +6,7 @@ from typing import Annotated, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from pvn.evaluation.fqi_fit import HELD_OUT, FqiFit, Heads, Plan, Rows, fit_fqi
+from pvn.evaluation.fqi_fit import HELD_OUT, FitRows, FqiFit, Heads, Plan, fit_fqi
 from pvn.evaluation.gram import ReplayMoments
 from pvn.evaluation.head import Layer
 from pvn.evaluation.held_out import draw_groups, groups_of
@@ -79,7 +79,7 @@ class FqiLearner(LinearLearner):
         rows = replay.rows(replay.oldest)
         plan = self._plan(rows)
         half, moments = self._split(replay.oldest, rows["truncated"])
-        groups = Rows(rows, half, self._context.num_actions, moments, replay.oldest)
+        groups = FitRows(rows, half, self._context.num_actions, moments, replay.oldest)
         shape = (self._halves, self._context.num_features, self._context.num_actions)
         previous = Heads(np.zeros(shape), np.zeros((shape[0], shape[2])))
         if len(self._fits.kernel):

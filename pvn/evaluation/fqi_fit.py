@@ -58,7 +58,7 @@ class FqiFit(NamedTuple):
     diverged: bool
 
 
-class Rows:
+class FitRows:
     """All rows of a replay, standardised and factorised: what is common to fits of any `Plan`."""
 
     def __init__(
@@ -116,7 +116,7 @@ def _check_squares(features: np.ndarray) -> None:
         )
 
 
-def fit_fqi(rows: Rows, plan: Plan, previous: Heads) -> FqiFit:
+def fit_fqi(rows: FitRows, plan: Plan, previous: Heads) -> FqiFit:
     """Fits heads to the rows as planned. For many plans, call it with the same `rows`.
 
     The Monte Carlo return of an episode that has not ended is unknown. It is the sum of the rewards
@@ -166,14 +166,14 @@ def _bootstrap(returns: Returns, value: np.ndarray) -> np.ndarray:
     return (returns.reward + returns.discount * value[at]).reshape(-1)
 
 
-def _monte_carlo_targets(rows: Rows, plan: Plan, heads: Heads) -> np.ndarray:
+def _monte_carlo_targets(rows: FitRows, plan: Plan, heads: Heads) -> np.ndarray:
     """[H, N]: returns to the end of the episode."""
     returns = compute_returns(rows.rows, plan.discount, None)
     values = np.take_along_axis(rows.values(heads), rows.action[None, :, None], 2)[..., 0]
     return np.stack([_bootstrap(returns, value) for value in values])
 
 
-def _sweep_targets(rows: Rows, plan: Plan, heads: Heads) -> np.ndarray:
+def _sweep_targets(rows: FitRows, plan: Plan, heads: Heads) -> np.ndarray:
     """[H, N]: n-step returns and the value of the greedy action afterwards.
 
     With two halves (double estimation, van Hasselt 2010) the head of one half chooses the action,
@@ -188,7 +188,7 @@ def _sweep_targets(rows: Rows, plan: Plan, heads: Heads) -> np.ndarray:
 
 
 def _regress(
-    rows: Rows, plan: Plan, heads: Heads, targets: np.ndarray
+    rows: FitRows, plan: Plan, heads: Heads, targets: np.ndarray
 ) -> tuple[Heads, float, float]:
     """One ridge regression for each half and action.
 

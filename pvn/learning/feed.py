@@ -129,8 +129,8 @@ class Feed:
 
         Args:
           buffer: of the same run and `start`; `on_host` unless `on_device`. If it makes the batches
-            of K steps together, K divides the number of steps; the axis of the devices is before
-            that of K.
+            of U steps together, U divides the number of steps; the axis of the devices is before
+            that of U.
           parallel: how batches are split.
           start: the first step, counted from 0.
           num_steps: of the whole run.

@@ -158,7 +158,7 @@ def _buffer_rows(e: Experiment) -> int:
 
 
 def _batch(e: Experiment, shape: tuple[int, ...], on_device: bool) -> FrameBatch:
-    """Batches as shapes. shape: (B,), or (K, B) of K steps together."""
+    """Batches as shapes. shape: (B,), or (U, B) of U steps together."""
 
     def array(dtype: Any, *more: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((*shape, *more), dtype)

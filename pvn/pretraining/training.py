@@ -122,7 +122,7 @@ def step_function(
       optimizers: of the network and of the thresholds.
       axis_name: the axis over which batches are split, or None.
       batch_size: of all devices on that axis.
-      together: steps K of a call, which then gets batches [K, B, ...].
+      together: steps U of a call, which then gets batches [U, B, ...].
       warmup: whether these are warm-up steps.
     """
     c = e.config

@@ -18,7 +18,7 @@ from pvn.statistics.sources import Source, of_episode, of_probe, sources
 from pvn.statistics.summary import probe_kind
 
 
-class Rows(NamedTuple):
+class ResultRows(NamedTuple):
     """The rows of several directories, and where each group of rows is."""
 
     episodes: list[EpisodeRow]
@@ -26,7 +26,7 @@ class Rows(NamedTuple):
     sources: list[Source]
 
 
-def load_rows(inputs: Sequence[str], names: Sequence[str] | None = None) -> Rows:
+def load_rows(inputs: Sequence[str], names: Sequence[str] | None = None) -> ResultRows:
     """Reads the episodes and the probes of some directories.
 
     A probe that is there twice counts once: each run of pvn.probe measures the diagnostics anew.
@@ -69,7 +69,7 @@ def load_rows(inputs: Sequence[str], names: Sequence[str] | None = None) -> Rows
                 places.append((of_probe(probe), f"{name}/{PROBES}", line))
     if not episodes and not probes:
         raise UserError(f"nothing to report: no episode and no probe in {', '.join(inputs)}")
-    return Rows(episodes, probes, sources(places))
+    return ResultRows(episodes, probes, sources(places))
 
 
 def _directories(inputs: Sequence[str]) -> list[Path]:

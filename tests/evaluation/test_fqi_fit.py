@@ -6,7 +6,7 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
 from pvn.errors import UserError
-from pvn.evaluation.fqi_fit import HELD_OUT, Heads, Plan, Rows, fit_fqi
+from pvn.evaluation.fqi_fit import HELD_OUT, FitRows, Heads, Plan, fit_fqi
 from pvn.evaluation.gram import ReplayMoments
 from pvn.evaluation.returns import compute_returns
 
@@ -37,7 +37,7 @@ def factorise(rows, half, actions):
     rows = rows | {"features": rows["features"].copy()}  # overwritten
     num_envs, columns = rows["features"].shape[1:]
     halves = int(half.max()) + 1
-    return Rows(rows, half, actions, ReplayMoments(halves * actions, columns, num_envs), 0)
+    return FitRows(rows, half, actions, ReplayMoments(halves * actions, columns, num_envs), 0)
 
 
 def fifths(rows):
