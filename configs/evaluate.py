@@ -52,9 +52,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.dqn.learning_rate = 6.25e-5  # of Adam, for the head
     config.dqn.encoder_learning_rate = 0.0  # for the encoder; 0 keeps the features frozen
     config.dqn.adam_epsilon = 1.5e-4  # added to Adam's denominator
-    config.dqn.max_gradient_norm = (
-        10.0  # larger global norms of gradients are scaled down; 0: never
-    )
+    config.dqn.max_gradient_norm = 10.0  # larger norms of gradients are scaled down; 0: never
     config.dqn.target_period = 2_000  # agent steps between copies to the target network
     config.dqn.double = True  # double Q-learning: the trained network chooses the next action
     config.dqn.hidden_units = ()  # of hidden layers between features and outputs: (512,), ...
