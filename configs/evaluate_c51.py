@@ -17,7 +17,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.head = "c51"
     config.n_step = 1
     config.dqn.double = False
-    config.dqn.target_period = 8_000
     config.dqn.learning_rate = 2.5e-4
     config.dqn.adam_epsilon = 0.01 / 32
     return config

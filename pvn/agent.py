@@ -1,5 +1,7 @@
 """What the config of an evaluation describes: its fields, and the agent that learns."""
 
+from typing import Any
+
 import ml_collections
 import numpy as np
 
@@ -34,6 +36,12 @@ FIELDS: Fields = {
     "checkpoint_every": whole(1),
     **SECTIONS,
 }
+
+
+def settings_of(c: ml_collections.FrozenConfigDict) -> dict[str, Any]:
+    """The config without the sections that its learner does not read."""
+    unread = SECTIONS.keys() - {*LEARNERS[c.head].sections}
+    return {name: value for name, value in c.to_dict().items() if name not in unread}
 
 
 def check_encoder(c: ml_collections.FrozenConfigDict) -> None:

@@ -40,6 +40,7 @@ from pvn.agent import (
     check_together,
     last_step,
     new_learner,
+    settings_of,
 )
 from pvn.data.joined import open_datasets
 from pvn.data.store import Dataset, dataset_exists
@@ -321,7 +322,7 @@ def main() -> int:
         # Made before anything is written, because it refuses what does not fit it.
         learner = new_learner(c, subject, envs.num_actions, c.num_envs)
     config = {
-        **c.to_dict(),
+        **settings_of(c),
         "game": subject.game,
         "agent": subject.agent,
         **features_identity(subject.features),

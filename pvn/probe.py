@@ -199,7 +199,9 @@ def probe_all(
                 table = compute_table(subject.features, dataset.rows, rows, bar.update)
             answers = list(questions.answers(table))
         except UserError as error:
-            text = str(error).removeprefix("probe: ")
+            if not (text := str(error)).startswith("probe: "):
+                raise
+            text = text.removeprefix("probe: ")
             raise UserError(f"features {subject.described['path']}: {text}") from None
         made: list[ProbeRow] = []
         for target, result in answers:

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from configs import evaluate_published
-from pvn.agent import FIELDS, check_encoder, check_together
+from configs import evaluate, evaluate_published
+from pvn.agent import FIELDS, check_encoder, check_memory, check_together
 from pvn.errors import UserError
+from pvn.evaluation.subject import Subject
+from pvn.features import random_features
 from pvn.runs.config import check_config
 from pvn.suite.cells import expand
 from pvn.suite.plan import read_plan
@@ -20,6 +22,30 @@ def test_the_published_evaluation_updates_as_published() -> None:
     c = evaluate_published.get_config()
     assert (c.dqn.target_period / c.dqn.update_every, c.dqn.update_every) == (2_000, 4)
     assert (c.value.huber_delta, c.dqn.max_gradient_norm, c.n_step) == (1, 10, 5)
+
+
+@pytest.mark.parametrize(
+    ("change", "labels", "field", "rows", "size"),
+    [
+        ({}, False, "replay_capacity", 60_000, 4 * 8),
+        ({"replay_capacity": 50}, False, "replay_capacity", 50, 4 * 8),
+        ({"head": "dqn", "trained": 1e-4}, False, "replay_capacity", 60_000, 84 * 84),
+        ({}, True, "num_labels", 100_000, 4 * 8),
+    ],
+)
+def test_a_replay_fits_into_memory(
+    monkeypatch: pytest.MonkeyPatch, change: dict, labels: bool, field: str, rows: int, size: int
+) -> None:
+    config = evaluate.get_config()
+    config.dqn.encoder_learning_rate = change.pop("trained", 0.0)
+    config.update(change)
+    c = check_config(config, FIELDS)
+    subject = Subject(random_features(num_features=8), "Pong", "a")
+    monkeypatch.setattr("pvn.agent.usable_memory", lambda: rows * size)
+    check_memory(c, subject, labels)
+    monkeypatch.setattr("pvn.agent.usable_memory", lambda: rows * size - 1)
+    with pytest.raises(UserError, match=rf"^config\.{field}: a replay of {rows:,} interactions"):
+        check_memory(c, subject, labels)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=[path.stem for path in CONFIGS])

@@ -62,11 +62,11 @@ if [ "$accelerator" = tpu ]; then
     fail "NUM_HOSTS=$NUM_HOSTS: expected $hosts, from TPU_TOPOLOGY and CHIPS_PER_HOST"
 fi
 NUM_HOSTS="$hosts"
-for name in NUM_HOSTS MAX_RESTARTS; do
-  [[ "${!name}" =~ ^[0-9]+$ ]] || fail "$name=${!name}: expected a whole number"
-done
-case " $* " in
-  *" --dry_run "*)
+[[ "$NUM_HOSTS" =~ ^[1-9][0-9]*$ ]] ||
+  fail "NUM_HOSTS=$NUM_HOSTS: expected a whole number, 1 or more"
+[[ "$MAX_RESTARTS" =~ ^[0-9]+$ ]] || fail "MAX_RESTARTS=$MAX_RESTARTS: expected a whole number"
+case " $*" in
+  *" --dry_run"* | *" -dry_run"*)
     fail "--dry_run: comes first, to print the manifest; pvn.pretrain has one for a run's size" ;;
 esac
 case " $*" in

@@ -31,8 +31,8 @@ if [ "${1:-}" = --dry_run ]; then
 fi
 [ -n "$PROJECT" ] || fail "PROJECT: not set, expected a project of Google Cloud"
 [ -n "$ZONE" ] || fail "ZONE: not set, expected a zone that has TPUs, as in us-west4-a"
-case " $* " in
-  *" --dry_run "*)
+case " $*" in
+  *" --dry_run"* | *" -dry_run"*)
     fail "--dry_run: comes first, to print the commands; pvn.pretrain has one for a run's size" ;;
 esac
 case " $*" in

@@ -98,7 +98,7 @@ def make_schedule(
       row_bytes: bytes of a buffered row.
       budget: bytes for the buffer, the columns and the rows that are read in advance; None: buffer
         all the data. Several processes share the buffer.
-      memory: bytes of the machine or device.
+      memory: bytes that this process may use, or of a device.
       reuse: mean number of times that a transition is drawn while it is buffered. A pass takes
         reuse * M draws and reads every frame once, those near the edges of blocks twice.
 

@@ -26,9 +26,9 @@ VERSION = 2
 class GreedyPolicy:
     """A callable: observations uint8 [E, H, W, C] -> the actions int [E] of highest value."""
 
-    def __init__(self, policy: Policy, metadata: dict[str, Any], folder: Path):
-        """folder: where it was loaded from, for messages."""
-        self.policy, self.metadata, self.folder = policy, metadata, folder
+    def __init__(self, policy: Policy, metadata: dict[str, Any], place: str):
+        """place: where it was loaded from, as the user wrote it."""
+        self.policy, self.metadata, self.place = policy, metadata, place
         self._act = Actor(policy.features, policy.values, policy.num_actions)
 
     def __call__(self, observation: np.ndarray) -> np.ndarray:
@@ -38,7 +38,7 @@ class GreedyPolicy:
         """Raises `UserError` unless the policy was fitted on this game."""
         if (self.metadata["game"], self.metadata["num_actions"]) != (game, num_actions):
             raise UserError(
-                f"policy {self.folder}: was fitted on {self.metadata['game']} with "
+                f"policy {self.place}: was fitted on {self.metadata['game']} with "
                 f"{self.metadata['num_actions']} actions, not on {game} with {num_actions}"
             )
 
@@ -71,14 +71,14 @@ def load_policy(path: str | Path) -> GreedyPolicy:
     path: local, or `gs://bucket/path`.
 
     Raises:
-      UserError: there is no policy, its format is newer, its features do not load, its head
+      UserError: there is no policy, its format is another, its features do not load, its head
         diverged, or the server of `gs://` refuses.
     """
     with remote.reading(path, "policy.json", "head.safetensors", "features", "policy") as local:
-        return _load_local(local)
+        return _load_local(local, str(path))
 
 
-def _load_local(path: Path) -> GreedyPolicy:
+def _load_local(path: Path, place: str) -> GreedyPolicy:
     for folder in (path, path / "policy"):
         if (folder / "policy.json").is_file():
             break
@@ -103,7 +103,7 @@ def _load_local(path: Path) -> GreedyPolicy:
         )
     settings = dict(metadata["values"])
     kind = VALUES[settings.pop("kind")](**settings)
-    return GreedyPolicy(Policy(features, head, kind, metadata["num_actions"]), metadata, folder)
+    return GreedyPolicy(Policy(features, head, kind, metadata["num_actions"]), metadata, place)
 
 
 def _layers(tensors: dict[str, np.ndarray]) -> Head:

@@ -20,7 +20,7 @@ class Entry(NamedTuple):
     @property
     def gradual(self) -> bool:
         """Whether it learns by gradients, and so can train the encoder."""
-        return self.make is DqnLearner
+        return bool(getattr(self.make, "gradual", False))
 
 
 SECTIONS: dict[str, type[Any]] = {

@@ -178,13 +178,14 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
         memory=memory,
         limited=c.data_memory_gib > 0,
     )
+    host = usable_memory() // processes_here()  # a collective: every process must come here
     schedule = make_schedule(
         c.seed,
         transitions,
         batch_size=c.batch_size,
         row_bytes=observation.frame_bytes + _response_bytes(c, indicator),
         budget=int(c.data_memory_gib * 2**30) or None,
-        memory=(memory if on_device else 0) or usable_memory() // processes_here(),
+        memory=(memory if on_device else 0) or host,
         reuse=c.data_reuse,
     )
     check_together(c, indicator, schedule, on_device, len(devices), len(dataset.paths))

@@ -134,7 +134,7 @@ def _rows_of(cell: Cell, by_name: Mapping[str, Cell]) -> int:
     """The number of rows of the dataset that a cell reads; ROWS if it is not known."""
     for name in cell.needs:
         if by_name[name].command[0] == "pvn.collect":
-            return int(flag_of(by_name[name], "num_steps") or ROWS)
+            return int(flag_or_default(by_name[name], "num_steps"))
     return ROWS
 
 

@@ -120,7 +120,8 @@ def test_what_a_gpu_manifest_says() -> None:
         (["tpu", WORKDIR], {"NUM_HOSTS": "1"}, "NUM_HOSTS=1: expected 4, from TPU_TOPOLOGY"),
         (["tpu", WORKDIR], {"CHIPS_PER_HOST": "5"}, "CHIPS_PER_HOST=5: does not divide the 16 ch"),
         (["tpu", WORKDIR], {"TPU_TOPOLOGY": "16"}, "TPU_TOPOLOGY=16: expected numbers of chips"),
-        (["gpu", WORKDIR, "--dry_run"], {}, "--dry_run: comes first, to print the manifest"),
+        (["gpu", WORKDIR], {"NUM_HOSTS": "0"}, "NUM_HOSTS=0: expected a whole number, 1 or more"),
+        (["gpu", WORKDIR, "--dry_run=true"], {}, "--dry_run: comes first, to print the manifest"),
     ],
 )
 def test_bad_input(arguments: list[str], variables: dict[str, str], message: str) -> None:

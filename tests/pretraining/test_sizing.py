@@ -169,6 +169,9 @@ def test_inverse_dynamics_has_no_tasks(dataset: Path) -> None:
 @pytest.mark.usefixtures("not_compiled")
 def test_options_change_the_sizes(dataset: Path) -> None:
     base = size_run(experiment(dataset))
+    standardised = size_run(experiment(dataset, cumulants="standardised"))
+    assert standardised.host.threshold_fit == 2 * base.host.threshold_fit
+    assert standardised.disk.threshold_fit == base.disk.threshold_fit
     in_step = size_run(experiment(dataset, responses="in_step"))
     one_state = base.prepare_flop / 3000
     assert in_step.flop.responses == 32 * one_state

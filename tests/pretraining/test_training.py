@@ -58,7 +58,21 @@ def test_data_in_device_memory_need_not_fit_on_the_host(
     monkeypatch.setattr("pvn.pretraining.experiment.frames_on_device", lambda *_, **__: True)
     monkeypatch.setattr("pvn.pretraining.experiment.device_memory", lambda _: 2**30)
     monkeypatch.setattr("pvn.pretraining.experiment.usable_memory", lambda: 2**20)
+    counted = []  # it waits for all processes, so no process may leave it out
+    monkeypatch.setattr("pvn.pretraining.experiment.processes_here", lambda: counted.append(1) or 1)
     assert experiment(dataset).on_device
+    assert len(counted) == 1
+
+
+def test_processes_of_a_machine_share_its_memory(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """3,000 frames take 20 MiB."""
+    monkeypatch.setattr("pvn.pretraining.experiment.usable_memory", lambda: 30 * 2**20)
+    experiment(dataset)
+    monkeypatch.setattr("pvn.pretraining.experiment.processes_here", lambda: 2)
+    with pytest.raises(UserError, match=r"in memory, 0\.0199 GiB, and a process may use 0\.0146;"):
+        experiment(dataset)
 
 
 def test_where_the_frames_are() -> None:

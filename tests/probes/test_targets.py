@@ -54,7 +54,7 @@ def test_actions_of_a_stored_policy(dataset: Path, tmp_path: Path) -> None:
     observations = find_transitions(opened.rows).observations(rows)
     np.testing.assert_array_equal(values[rows], load_policy(tmp_path)(observations))
     other = opened._replace(attributes=opened.attributes | {"game": "Pong"})
-    with pytest.raises(UserError, match=r"^policy .*: was fitted on Breakout"):
+    with pytest.raises(UserError, match=f"^policy {tmp_path}: was fitted on Breakout"):
         target.targets(other, tmp_path)
 
 

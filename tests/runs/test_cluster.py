@@ -4,10 +4,11 @@ import http.server
 import threading
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pvn.errors import UserError
-from pvn.runs.cluster import Cluster, Processes, _tpu_hosts, connect, find_cluster
+from pvn.runs.cluster import Cluster, Processes, _tpu_hosts, connect, find_cluster, processes_here
 
 JAX = {
     "JAX_COORDINATOR_ADDRESS": "node1:99",
@@ -103,6 +104,16 @@ def test_the_hosts_of_a_tpu_slice_come_from_its_metadata() -> None:
         thread.join()
     assert _tpu_hosts(place) == ""  # nobody answers
     assert _tpu_hosts({**place, "TPU_SKIP_MDS_QUERY": "1"}) == ""
+
+
+def test_processes_of_this_machine_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert processes_here() == 1
+    monkeypatch.setattr("jax.process_count", lambda: 3)
+    monkeypatch.setattr(
+        "jax.experimental.multihost_utils.process_allgather",
+        lambda mine: np.array([mine, mine, mine + 1]),
+    )
+    assert processes_here() == 2
 
 
 def test_without_a_cluster_there_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
