@@ -46,12 +46,7 @@ from pvn.learning.train_step import TrainState, init_train_state
 from pvn.plugins import plugin_identity
 from pvn.pretraining.allocation import keep_freed_memory
 from pvn.pretraining.experiment import FIELDS, Experiment, keys_of, prepare
-from pvn.pretraining.identity import (
-    MAY_CHANGE,
-    check_same,
-    fingerprint_of,
-    identity_of,
-)
+from pvn.pretraining.identity import MAY_CHANGE, check_same, fingerprint_of, identity_of
 from pvn.pretraining.recorder import Recorder, export, publish
 from pvn.pretraining.sizing import format_sizes, size_run
 from pvn.pretraining.training import (
