@@ -86,16 +86,30 @@ class DeadArray:
         raise Killed
 
 
+class BegunArray:
+    """An array that records the growth that it begins."""
+
+    def __init__(self, array, begun):
+        self._array, self._begun = array, begun
+
+    def resize(self, **shape):
+        self._begun.append(self._array.resize(**shape))
+        return self._begun[-1]
+
+
 def die_in_commit(path, rows, before):
     """Commits rows, and dies before writing the array `before`; None: before the attributes."""
-    writer = DatasetWriter(path, MADE)
+    writer, begun = DatasetWriter(path, MADE), []
     with pytest.MonkeyPatch.context() as patch:
         if before is None:
             patch.setattr(DatasetWriter, "_write_attributes", lambda self: DeadArray().resize())
         else:
+            writer._arrays = {n: BegunArray(array, begun) for n, array in writer._arrays.items()}
             patch.setitem(writer._arrays, before, DeadArray())
         with pytest.raises(Killed):
             writer.commit(rows)
+    for future in begun:  # a process that dies has no write under way any more
+        future.result()
 
 
 # Written data are read back.
