@@ -191,15 +191,12 @@ def flag_error(error: Exception, argv: Sequence[str]) -> str:
         return line
     if isinstance(error, AttributeError | KeyError):  # a config field that does not exist
         name, *_ = re.findall(r"\w+", text)
-        hint = re.search(r'mean "(\w+)"', text)
-        return f"{_missing_field(argv) or f'config.{name}'}: there is no such field" + (
-            f"; did you mean {hint.group(1)}?" if hint else ""
-        )
+        return _missing_field(argv) or f"config.{name}: there is no such field"
     return lines[0] if len(lines) == 1 else f"{lines[0]} {lines[-1]}"
 
 
 def _missing_field(argv: Sequence[str]) -> str | None:
-    """The first field on the command line that the config lacks, such as `config.dqn.rat`."""
+    """A message about the first field on the command line that the config lacks."""
     config = flags.FLAGS["config"].parser.parse(_config_file(argv))
     for word in argv:
         name = word.partition("=")[0].lstrip("-").removeprefix("no")
@@ -208,7 +205,8 @@ def _missing_field(argv: Sequence[str]) -> str | None:
         node, parts = config, name.split(".")[1:]
         for depth, part in enumerate(parts, 1):
             if not isinstance(node, ml_collections.ConfigDict) or part not in node:
-                return ".".join(["config", *parts[:depth]])
+                known = node if isinstance(node, ml_collections.ConfigDict) else ()
+                return _no_such_field(".".join(["config", *parts[:depth]]), known)
             node = node[part]
     return None
 
@@ -233,15 +231,19 @@ def check_config(
             values[name] = _check_section(f"config.{name}", values.get(name, {}), field)
     for name, value in values.items():
         if name not in fields:
-            raise UserError(f"config.{name}: there is no such field; {_hint(name, fields)}")
+            raise UserError(_no_such_field(f"config.{name}", fields))
         if isinstance(field := fields[name], Field):
             values[name] = check_field(f"config.{name}", value, field)
     return ml_collections.FrozenConfigDict(values)
 
 
-def _hint(name: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"expected {', '.join(known)}"
+def _no_such_field(place: str, known: Collection[str]) -> str:
+    """A message that offers the nearest of the known names beside it, or all if they are few."""
+    near = difflib.get_close_matches(place.rpartition(".")[2], known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    if not near and 0 < len(known) <= 12:
+        hint = f"; expected {', '.join(known)}"
+    return f"{place}: there is no such field{hint}"
 
 
 def _check_section(place: str, given: Any, settings: Any) -> dict[str, Any]:
@@ -250,6 +252,6 @@ def _check_section(place: str, given: Any, settings: Any) -> dict[str, Any]:
         raise UserError(f"{place}: {given!r}, expected the fields {', '.join(known)}")
     for name in given:
         if name not in known:
-            raise UserError(f"{place}.{name}: there is no such field; {_hint(name, known)}")
+            raise UserError(_no_such_field(f"{place}.{name}", known))
     checked = {name: check_field(f"{place}.{name}", x, known[name]) for name, x in given.items()}
     return settings()._asdict() | checked

@@ -177,8 +177,8 @@ def test_an_unknown_field_of_a_section_is_named_whole(run: Callable, tmp_path: P
     )
     for flag, line in [
         ("--config.dqn.rat=1", "config.dqn.rat: there is no such field; did you mean rate?"),
-        ("--config.fqi.rate=1", "config.fqi.rate: there is no such field"),
-        ("--config.dqm.rate=1", "config.dqm: there is no such field"),
+        ("--config.fqi.rate=1", "config.fqi.rate: there is no such field; expected period\n"),
+        ("--config.dqm.rate=1", "config.dqm: there is no such field; did you mean dqn?\n"),
     ]:
         result = run(
             "pvn.pretrain", f"--config={tmp_path}/nested.py", "--config.dqn.rate=1", flag,
