@@ -162,7 +162,8 @@ settings of such a NamedTuple have defaults."""
 def differing_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """A string `name (old value, now new value)` for each field that differs.
 
-    The name of a field in a section is `section.name`.
+    The name of a field in a section is `section.name`. A section that only one has is not spelled
+    out.
     """
     found = []
     for key in sorted(old.keys() | new.keys()):
@@ -170,5 +171,9 @@ def differing_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str
         if isinstance(before, Mapping) and isinstance(now, Mapping):
             found += [f"{key}.{field}" for field in differing_fields(before, now)]
         elif before != now:
-            found.append(f"{key} ({before!r}, now {now!r})")
+            was, is_now = (
+                "a section" if isinstance(value, Mapping) else repr(value)
+                for value in (before, now)
+            )
+            found.append(f"{key} ({was}, now {is_now})")
     return found

@@ -272,6 +272,9 @@ def test_another_config_names_the_fields_of_sections_too(tmp_path: Path) -> None
         f"--workdir={tmp_path}/a: holds a run with another config: dqn.rate (0.5, now 0.25). Name "
         "another --workdir; --overwrite would delete that run"
     )
+    section = r"c51 \(None, now a section\); dqn \(a section, now None\)\. Name another"
+    with pytest.raises(UserError, match=section):
+        opened(tmp_path / "a", {"c51": {"atoms": 5}, "counts": (1, 2), "steps": 4})
     other = open_run(tmp_path / "a", "other", old, overwrite=True, owns=())
     with (
         pytest.raises(UserError, match=r"holds a run of pvn\.test; name another --workdir$"),
