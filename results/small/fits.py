@@ -63,12 +63,13 @@ def fit_words(rows: list[Row]) -> list[str]:
     ]
 
 
-def return_words(rows: list[Row]) -> str:
-    """The mean return of each seed."""
-    seeds = defaultdict(list)
+def return_words(rows: list[Row], seeds: list[int]) -> str:
+    """The mean return of each seed, or a dash where it has not been run."""
+    of_seed = defaultdict(list)
     for row in rows:
-        seeds[row["seed"]].append(float(row["episode_return"]))
-    return ", ".join(f"{sum(each) / len(each):.4g}" for _, each in sorted(seeds.items()))
+        of_seed[row["seed"]].append(float(row["episode_return"]))
+    found = (of_seed.get(seed, []) for seed in seeds)
+    return ", ".join(f"{sum(each) / len(each):.4g}" if each else "-" for each in found)
 
 
 def main() -> None:
@@ -81,10 +82,15 @@ def main() -> None:
     for game in games:
         cells = [", ".join(fit_words(fits[game, agent])) for agent in FITTED]
         print(f"| {game} | {' | '.join(cells)} |")
-    print("\n| mean return of each seed |" + "".join(f" {agent} |" for agent in AGENTS))
+    seeds = sorted({int(row["seed"]) for rows in scores.values() for row in rows})
+    print(
+        f"\n| mean return, seeds {', '.join(map(str, seeds))} |"
+        + "".join(f" {agent} |" for agent in AGENTS)
+    )
     print("|---|" + "---:|" * len(AGENTS))
     for game in games:
-        print(f"| {game} | {' | '.join(return_words(scores[game, agent]) for agent in AGENTS)} |")
+        cells = [return_words(scores[game, agent], seeds) for agent in AGENTS]
+        print(f"| {game} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":
