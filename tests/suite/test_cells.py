@@ -1,14 +1,19 @@
 """What a config expands to, held against commands and needs written by hand."""
 
+import importlib
 from pathlib import Path
 from typing import Any
 
-from configs import suite_published, suite_small
+import pytest
+
 from pvn.suite.cells import Cell, expand
 from pvn.suite.lists import stages
 from pvn.suite.plan import read_plan
 
 ROOT = Path(__file__).parents[2]
+TABLE = [
+    line for line in (ROOT / "docs" / "suite.md").read_text().splitlines() if line.startswith("|")
+]
 
 CONFIG: dict[str, Any] = {
     "games": ("Pong", "Breakout"),
@@ -244,16 +249,33 @@ def test_tuples_in_flags_are_joined() -> None:
     assert "--c=w" in second.command
 
 
-def test_shipped_configs() -> None:
-    small = expand(read_plan(suite_small.get_config().to_dict()), "w")
-    assert len(small) == 10 * 3 * 7
-    published = read_plan(suite_published.get_config().to_dict())
-    assert len(published.games) == 60
-    cells = expand(published, "w")
-    text = (ROOT / "docs" / "suite.md").read_text()
-    for size, number in (("10 x 3", len(small)), ("60 x 5", len(cells))):
-        assert f"| {size}, {number:,} cells |" in text
+@pytest.mark.parametrize(
+    ("name", "size", "number"),
+    [
+        ("quickstart", "2 of MinAtar x 3", None),
+        ("minatar", "5 of MinAtar x 10", None),
+        ("minatar_learned", "5 of MinAtar x 10", None),
+        ("minatar_scaling", "5 of MinAtar x 10", 5 * 10 * (2 + 3 * (4 + 1) + 3 * (4 + 1) * 2)),
+        ("atari_development", "2 x 3", None),
+        ("small", "10 x 3", 10 * 3 * 7),
+        ("published", "60 x 5", 3_000),
+    ],
+)
+def test_shipped_configs(name: str, size: str, number: int | None) -> None:
+    """number: of the cells, as docs/suite.md states it."""
+    plan = read_plan(importlib.import_module(f"configs.suite_{name}").get_config().to_dict())
+    cells = expand(plan, "w")
+    games, seeds = size.replace(" of MinAtar", "").split(" x ")
+    assert (len(plan.games), len(plan.seeds)) == (int(games), int(seeds))
+    (row,) = (row for row in TABLE if f"suite_{name}.py`" in row)
+    assert f"| {size}{f', {number:,} cells' if number else ''} |" in row
+    assert number in (None, len(cells))
     for cell in cells:
         for word in cell.command:
             if word.startswith("--config="):
                 assert (ROOT / word.partition("=")[2]).is_file()
+
+
+def test_every_suite_is_in_the_table() -> None:
+    for path in (ROOT / "configs").glob("suite_*.py"):
+        assert any(f"{path.name}`" in row for row in TABLE), path.name
