@@ -10,6 +10,9 @@
 The quickstart of Breakout (40,000 interactions, `--config.eval_epsilon=0.05`) gave a mean episode
 return of 6 with the features of configs/pretrain.py (random play, seed 0), of 3 with untrained
 features, and of 1 with a random policy. configs/evaluate_published.py has the published evaluation.
+
+An evaluation may resume with another `checkpoint_every`, and with its features and datasets
+elsewhere.
 """
 
 import ml_collections

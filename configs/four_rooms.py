@@ -34,7 +34,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.predict = "state_values"  # state_values (of the uniform policy), action_values
 
     # The auxiliary tasks.
-    # state_equality, random_sets, random_network, random_hash, random_cumulant
+    # state_equality, random_sets, random_network, local_network, random_hash, random_cumulant
     config.indicator = "state_equality"
     config.num_tasks = 0  # T; 0: the number of states
     config.random_sets = ml_collections.ConfigDict()
@@ -42,6 +42,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.random_network = ml_collections.ConfigDict()
     config.random_network.proportion = 0.1  # p, share of the states for which a task is on
     config.random_network.tasks_per_network = 10  # outputs of one random network
+    config.local_network = ml_collections.ConfigDict()
+    config.local_network.proportion = 0.1  # p, share of the states for which a task is on
+    config.local_network.tasks_per_network = 10  # units that are read off one network
     config.random_hash = ml_collections.ConfigDict()
     config.random_hash.proportion = 0.1  # p, share of the states for which a task is on
     config.random_cumulant = ml_collections.ConfigDict()
@@ -51,7 +54,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.loss = "td"  # td, monte_carlo
     config.target_decay = 0.99  # share of the target network that is kept in each step
     config.num_steps = 12_000  # gradient steps
-    config.batch_size = 256  # B; 0: all states and actions at once, with expected next observations
+    # B; 0 (with encoder=table): all states and actions at once, with expected next observations
+    config.batch_size = 256
     config.optimizer = "adam"  # adam, rmsprop, sgd
     config.learning_rate = 5e-3
     config.adam_epsilon = 1e-8

@@ -8,6 +8,10 @@ On 2 cores the responses take half a minute and the 4,500 steps six and a half m
 play of Breakout, seed 0, expect `explained_variance` above 0.9 within 1,500 steps, and R^2 0.65 for
 a value probe (discount 0.95). The same network untrained has R^2 0.31. The tasks and the last layer
 were chosen on Breakout and Pong (results/atari_development/README.md).
+
+A run may resume with another `num_steps` (to train longer), `data_residency`, `num_devices`,
+`steps_together`, `checkpoint_every`, `checkpoint_minutes`, `keep_checkpoints` or
+`export_successor`, and with its dataset elsewhere.
 """
 
 import ml_collections

@@ -76,6 +76,14 @@ LABELS = {
 ONLINE = {"num_steps": 100_000, "eval_episodes": 50, "videos": False}
 
 
+def _overrides(changes: dict[str, Any]) -> dict[str, Any]:
+    """`BASE` with changes, without the settings of a family of tasks that is not used."""
+    fields = BASE | changes
+    if fields["indicator"] != "local_network":
+        del fields["local_network"]
+    return fields
+
+
 def get_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     config.games = tuple(
@@ -97,7 +105,7 @@ def get_config() -> ml_collections.ConfigDict:
         name: {
             "dataset": "random,mixed",
             "config": "configs/pretrain_minatar.py",
-            "overrides": BASE | changes,
+            "overrides": _overrides(changes),
         }
         for name, changes in VARIANTS.items()
     }

@@ -5,7 +5,7 @@
 
 Games, seeds, data and evaluations are those of `configs/suite_minatar.py`, which says how to make
 the policies that come first; with its workdir, the data are shared. `width_W-num_tasks=T` is `BASE`
-with W times the channels and features, `untrained_width_W` the same network before the first step.
+with W times the channels and features, `untrained_width_W` the same network with random weights.
 The rest does not scale: neither the number of steps nor the learning rate.
 """
 

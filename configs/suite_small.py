@@ -32,7 +32,7 @@ def get_config() -> ml_collections.ConfigDict:
     }
 
     # name -> pvn.evaluate with these features: a pretraining, random, none, or agent:NAME.
-    # Untrained features are like those of a pretraining: its network before the first step.
+    # Untrained features are like those of a pretraining: the same network, with other weights.
     config.agents = {
         name: {
             **features,

@@ -1,5 +1,6 @@
 """`python -m pvn.suite` through the real commands at the smallest sizes."""
 
+import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from pvn.suite.plan import read_plan
 from pvn.suite.process import last_progress
 from pvn.suite.record import check_same_command, log_file, read_record
 
+ROOT = Path(__file__).parents[1]
 CONFIG = """
 import ml_collections
 
@@ -143,3 +145,22 @@ def test_another_command_in_the_same_place_is_refused(suite: tuple) -> None:
 def test_a_log_tells_the_command(suite: tuple) -> None:
     _, cells, _ = suite
     assert " ".join(cells[0].command) in log_file(cells[0]).read_text()
+
+
+def _settings(cell: Cell) -> tuple[str, ...]:
+    return (cell.command[0], *(word for word in cell.command if word.startswith("--config")))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("suite_*.py")), ids=lambda p: p.stem)
+def test_shipped_commands_lack_nothing_but_data(path: Path, run: Callable, tmp_path: Path) -> None:
+    plan = importlib.import_module(f"configs.{path.stem}").get_config().to_dict()
+    cells = expand(read_plan(plan | {"games": plan["games"][:1], "seeds": (0,)}), str(tmp_path))
+    commands = {
+        _settings(cell): cell.command
+        for cell in cells
+        if cell.needs and cell.command[0] in ("pvn.pretrain", "pvn.evaluate")
+    }
+    assert commands
+    for module, *arguments in commands.values():
+        (line,) = run(module, *arguments).stderr.splitlines()
+        assert line.startswith("error: ") and f"{tmp_path}/" in line, line
