@@ -10,7 +10,7 @@ from pvn.envs.registry import observation_of_game
 from pvn.errors import UserError
 from pvn.evaluation.labels import num_labelled
 from pvn.evaluation.learner import Learner, LearnerContext
-from pvn.evaluation.registry import LEARNERS, SECTIONS, make_learner, trains_encoder
+from pvn.evaluation.registry import LEARNERS, SECTIONS, make_learner
 from pvn.evaluation.replay import Replay
 from pvn.evaluation.subject import Subject
 from pvn.fields import SEED, Fields, choice, flag, real, whole, wholes
@@ -107,21 +107,17 @@ def check_labels(
         )
 
 
-def check_memory(c: ml_collections.FrozenConfigDict, subject: Subject, labels: bool) -> None:
-    """Raises `UserError` if the replay cannot fit into the memory that this process may use.
+def check_memory(c: ml_collections.FrozenConfigDict, learner: Learner, labels: bool) -> None:
+    """Raises `UserError` if the replay and fits to it exceed the memory of this process.
 
     labels: whether it holds the labels of a dataset, not interactions.
     """
-    assert subject.features is not None
-    size = 4 * subject.features.num_features
-    if trains_encoder(c.head, c.to_dict()):
-        size = observation_of_game(subject.game).frame_bytes
     rows = max(c.num_labels) if labels else min(c.replay_capacity, c.num_steps)
-    if (needed := rows * size) > (have := usable_memory()):
+    if (needed := learner.replay_bytes(rows)) > (have := usable_memory()):
         field = "num_labels" if labels else "replay_capacity"
         raise UserError(
-            f"config.{field}: a replay of {rows:,} interactions takes {needed / 2**30:,.1f} GiB, "
-            f"and a process may use {have / 2**30:,.1f}; expected fewer"
+            f"config.{field}: to learn from a replay of {rows:,} interactions takes "
+            f"{needed / 2**30:,.1f} GiB, and a process may use {have / 2**30:,.1f}; expected fewer"
         )
 
 

@@ -318,9 +318,9 @@ def main() -> int:
     learner = None
     if subject.features is not None:
         check_features_fit(subject.features, name, subject.game, envs.num_actions)
-        check_memory(c, subject, labels=dataset is not None)
         # Made before anything is written, because it refuses what does not fit it.
         learner = new_learner(c, subject, envs.num_actions, c.num_envs)
+        check_memory(c, learner, labels=dataset is not None)
     config = {
         **settings_of(c),
         "game": subject.game,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from configs import evaluate, evaluate_published
-from pvn.agent import FIELDS, check_encoder, check_memory, check_together
+from pvn.agent import FIELDS, check_encoder, check_memory, check_together, new_learner
 from pvn.errors import UserError
 from pvn.evaluation.subject import Subject
 from pvn.features import random_features
@@ -27,9 +27,8 @@ def test_the_published_evaluation_updates_as_published() -> None:
 @pytest.mark.parametrize(
     ("change", "labels", "field", "rows", "size"),
     [
-        ({}, False, "replay_capacity", 60_000, 4 * 8),
         ({"replay_capacity": 50}, False, "replay_capacity", 50, 4 * 8),
-        ({"head": "dqn", "trained": 1e-4}, False, "replay_capacity", 60_000, 84 * 84),
+        ({"trained": 1e-4}, False, "replay_capacity", 60_000, 84 * 84),
         ({}, True, "num_labels", 100_000, 4 * 8),
     ],
 )
@@ -37,15 +36,17 @@ def test_a_replay_fits_into_memory(
     monkeypatch: pytest.MonkeyPatch, change: dict, labels: bool, field: str, rows: int, size: int
 ) -> None:
     config = evaluate.get_config()
+    config.head = "dqn"
     config.dqn.encoder_learning_rate = change.pop("trained", 0.0)
     config.update(change)
     c = check_config(config, FIELDS)
-    subject = Subject(random_features(num_features=8), "Pong", "a")
+    learner = new_learner(c, Subject(random_features(num_features=8), "Pong", "a"), 6, 32)
     monkeypatch.setattr("pvn.agent.usable_memory", lambda: rows * size)
-    check_memory(c, subject, labels)
+    check_memory(c, learner, labels)
     monkeypatch.setattr("pvn.agent.usable_memory", lambda: rows * size - 1)
-    with pytest.raises(UserError, match=rf"^config\.{field}: a replay of {rows:,} interactions"):
-        check_memory(c, subject, labels)
+    said = rf"^config\.{field}: to learn from a replay of {rows:,} interactions takes"
+    with pytest.raises(UserError, match=said):
+        check_memory(c, learner, labels)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=[path.stem for path in CONFIGS])

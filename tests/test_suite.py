@@ -16,7 +16,7 @@ from pvn.suite.plan import read_plan
 from pvn.suite.process import last_progress
 from pvn.suite.record import check_same_command, log_file, read_record
 
-ROOT = Path(__file__).parents[1]
+SUITES = sorted((Path(__file__).parents[1] / "configs").glob("suite_*.py"))
 CONFIG = """
 import ml_collections
 
@@ -151,7 +151,7 @@ def _settings(cell: Cell) -> tuple[str, ...]:
     return (cell.command[0], *(word for word in cell.command if word.startswith("--config")))
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("suite_*.py")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", SUITES, ids=[path.stem for path in SUITES])
 def test_shipped_commands_lack_nothing_but_data(path: Path, run: Callable, tmp_path: Path) -> None:
     plan = importlib.import_module(f"configs.{path.stem}").get_config().to_dict()
     cells = expand(read_plan(plan | {"games": plan["games"][:1], "seeds": (0,)}), str(tmp_path))
@@ -163,4 +163,5 @@ def test_shipped_commands_lack_nothing_but_data(path: Path, run: Callable, tmp_p
     assert commands
     for module, *arguments in commands.values():
         (line,) = run(module, *arguments).stderr.splitlines()
-        assert line.startswith("error: ") and f"{tmp_path}/" in line, line
+        assert line.startswith("error: "), line
+        assert f"{tmp_path}/" in line

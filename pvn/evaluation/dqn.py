@@ -97,6 +97,11 @@ class DqnLearner:
             return FrameBuffer(capacity, num_envs, self._context.observation)
         return FeatureBuffer(capacity, num_envs, self._context.num_features)
 
+    def replay_bytes(self, rows: int) -> int:
+        """The frames, or the features."""
+        c = self._context
+        return rows * (c.observation.frame_bytes if self._trains_encoder else 4 * c.num_features)
+
     def learn(self, replay: Replay, agent_step: int) -> Mapping[str, float]:
         """Dispatches the updates that are due; they run while the emulators step.
 

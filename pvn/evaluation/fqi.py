@@ -46,6 +46,12 @@ class FqiLearner(LinearLearner):
         self._fits = Heads(np.zeros(shape), np.zeros((*shape[:2], shape[3])))  # oldest first
         self._moments = self._no_moments()
 
+    def replay_bytes(self, rows: int) -> int:
+        """The features, a fit's copy of all and of the held-out ones, its columns and moments."""
+        c, groups = self._context, self._halves * self._context.num_actions
+        of_row = 4 * c.num_features * (2 + self._settings.held_out) + 100 + 8 * groups
+        return int(rows * of_row) + 2 * 8 * groups * c.num_features**2
+
     def state(self) -> State:
         """The last fits, and when they were made. There is no random number generator.
 

@@ -103,6 +103,10 @@ class FitRows:
             ]
         )
 
+    def values_taken(self, heads: Heads) -> np.ndarray:
+        """Q of every row's own action, float32 [H, N]."""
+        return np.take_along_axis(self.values(heads), self.action[None, :, None], 2)[..., 0]
+
 
 def _check_squares(features: np.ndarray) -> None:
     """Raises `UserError` unless the squares of the features have a finite sum in float32."""
@@ -138,12 +142,15 @@ def fit_fqi(rows: FitRows, plan: Plan, previous: Heads) -> FqiFit:
         targets = np.clip(targets, -plan.bound, plan.bound)
         fitted = targets
         if number and plan.max_residual:
-            own = np.take_along_axis(rows.values(heads), rows.action[None, :, None], 2)[..., 0]
+            own = rows.values_taken(heads)
             step = np.clip(targets - own, -plan.max_residual, plan.max_residual)
             fitted = own + step
         heads, error, penalty = _regress(rows, plan, heads, fitted)
     assert targets is not None
     mean, held_out = targets.mean(axis=0), np.concatenate(rows.held_out)
+    if fitted is not targets and len(held_out):  # R^2 of the targets, not of the steps to them
+        own = rows.values_taken(heads).mean(axis=0)
+        error = float(np.mean(np.square(own[held_out] - mean[held_out])))
     kernel, bias = rows.ridges.to_raw(*heads)
     finite = bool(np.isfinite(kernel).all() and np.isfinite(bias).all())
     variance = float(np.var(mean[held_out])) if len(held_out) else 0.0
@@ -169,7 +176,7 @@ def _bootstrap(returns: Returns, value: np.ndarray) -> np.ndarray:
 def _monte_carlo_targets(rows: FitRows, plan: Plan, heads: Heads) -> np.ndarray:
     """[H, N]: returns to the end of the episode."""
     returns = compute_returns(rows.rows, plan.discount, None)
-    values = np.take_along_axis(rows.values(heads), rows.action[None, :, None], 2)[..., 0]
+    values = rows.values_taken(heads)
     return np.stack([_bootstrap(returns, value) for value in values])
 
 

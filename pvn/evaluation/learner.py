@@ -88,6 +88,10 @@ class Learner(Protocol):
         """An empty buffer for what the replay keeps of `capacity` timesteps of E environments."""
         ...
 
+    def replay_bytes(self, rows: int) -> int:
+        """About the bytes that a replay of so many rows takes, with what learning from it adds."""
+        ...
+
     def learn(self, replay: Replay, agent_step: int) -> Mapping[str, float]:
         """Makes the updates, or the fit, that are due.
 

@@ -97,6 +97,10 @@ class SuccessorLearner(LinearLearner):
         """A buffer of cumulants."""
         return FeatureBuffer(capacity, num_envs, len(self._tasks))
 
+    def replay_bytes(self, rows: int) -> int:
+        """The cumulants, and the copies that a fit makes of them and of the next states'."""
+        return rows * (4 * len(self._tasks) * 6 + 100)
+
     def _fit(self, replay: Replay) -> Mapping[str, float]:
         time, env = replay.starts()
         batch = replay.gather(time, env)

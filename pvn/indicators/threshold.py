@@ -43,16 +43,19 @@ def empirical_bias(responses: np.ndarray, proportion: float) -> np.ndarray:
     responses: float32 [M, T]. proportion: p.
     """
     chex.assert_rank(responses, 2)
-    count = len(responses)
+    count, inf = len(responses), np.float32(np.inf)
     wanted = round(proportion * count)
     biases = np.empty(responses.shape[1], np.float32)
     for task, column in enumerate(_sorted_columns(responses)):
-        edge = column[count - wanted] if wanted else np.float32(np.inf)
+        edge = column[count - wanted] if wanted else inf
         first, last = np.searchsorted(column, edge, "left"), np.searchsorted(column, edge, "right")
         # `first`: on for responses that equal or exceed the edge. `last`: only for those above it.
         on_from = first if abs(count - first - wanted) <= abs(count - last - wanted) else last
-        below = column[on_from - 1] if on_from > 0 else column[0] - 1
-        above = column[on_from] if on_from < count else column[-1] + 1
+        # From 2^24 on, 1 less or more is the same float.
+        lowest = min(column[0] - 1, np.nextafter(column[0], -inf))
+        highest = max(column[-1] + 1, np.nextafter(column[-1], inf))
+        below = column[on_from - 1] if on_from > 0 else lowest
+        above = column[on_from] if on_from < count else highest
         middle = np.float32(below + (above - below) / 2)
         # Adjacent floats have no middle; with `below` as threshold, `below` is off and `above` on.
         biases[task] = -(middle if middle < above else below)

@@ -189,6 +189,12 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
         reuse=c.data_reuse,
     )
     check_together(c, indicator, schedule, on_device, len(devices), len(dataset.paths))
+    if (needed := returns_bytes(c, transitions)) > host:
+        raise UserError(
+            f"config.loss: monte_carlo keeps returns of {c.num_tasks:,} tasks, which take "
+            f"{needed / 2**30:,.3g} GiB, and a process may use {host / 2**30:,.3g}; expected fewer "
+            "tasks or less data"
+        )
     if observation.stack < indicator.stack:
         raise UserError(
             f"config.{family}: its tasks compare {indicator.stack} frames, expected tasks of one: "
@@ -213,6 +219,11 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
             transitions, schedule, response_bytes=_response_bytes(c, indicator), memory=memory
         ),
     )
+
+
+def returns_bytes(c: ml_collections.FrozenConfigDict, transitions: Transitions) -> int:
+    """Bytes of Monte Carlo returns, with the cumulants they are made of; 0 for other losses."""
+    return 2 * transitions.num_rows * 4 * c.num_tasks if c.loss == "monte_carlo" else 0
 
 
 def _response_bytes(c: ml_collections.FrozenConfigDict, indicator: Indicator) -> int:

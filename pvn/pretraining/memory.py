@@ -15,7 +15,7 @@ from pvn.indicators.packed import packed, response_columns
 from pvn.indicators.tasks import RATE_STATES, fit_states
 from pvn.learning.diagnostics import PROBE_TRANSITIONS, diagnostics_function
 from pvn.learning.feed import Resident, to_transition
-from pvn.pretraining.experiment import Experiment
+from pvn.pretraining.experiment import Experiment, returns_bytes
 from pvn.pretraining.training import Optimizers, objective_of, step_function, steps_together
 from pvn.types import FrameBatch
 
@@ -121,14 +121,12 @@ def host_memory(e: Experiment) -> HostMemory:
     """The memory of a process."""
     schedule, size, rows = e.schedule, e.observation.frame_bytes, _buffer_rows(e)
     gathered = steps_together(e, 0) * _gathered(e) * (e.observation.stack + 1)
-    num_tasks = e.indicator.num_tasks
     # As `make_schedule` plans: blocks in the queue, one in the reader, one being copied.
     ahead = (AHEAD + 2) * (rows - 1) // schedule.num_buffered if schedule.moves else 0
     return HostMemory(
         frames=0 if e.on_device else rows * size,
         responses=(rows - 1) * e.response_bytes,
-        # With the cumulants that they are made of.
-        returns=2 * e.transitions.num_rows * 4 * num_tasks * (e.config.loss == "monte_carlo"),
+        returns=returns_bytes(e.config, e.transitions),
         columns=e.transitions.nbytes,
         read_ahead=ahead * (size + e.response_bytes),
         batches=0 if e.on_device else KEPT * gathered * size,

@@ -70,6 +70,8 @@ def _map_rows(
     for start in range(0, len(index), _BATCH):
         batch = index[start : start + _BATCH]
         found = np.asarray(features(transitions.observations(batch)))
+        if found.dtype.name in ("float16", "bfloat16"):  # their sums would overflow
+            found = found.astype(np.float32)
         if found.ndim != 2 or len(found) != len(batch) or found.dtype.kind != "f":
             raise UserError(
                 f"probe: the features of {len(batch)} states are {found.dtype} "

@@ -84,6 +84,8 @@ def slow_fit(rows, half, actions, plan, head):
             error = np.mean(np.square(predicted - goals)[held_out])
             tried.append((error, penalty, (kernel, bias)))
         error, chosen, head = min(tried, key=lambda t: t[0])
+    predicted = np.take_along_axis(q(head, x), action[..., None], 2)[..., 0]
+    error = np.mean(np.square(predicted - targets)[held_out])
     return head, 1 - error / targets[held_out].var(), chosen
 
 

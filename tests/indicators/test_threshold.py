@@ -62,6 +62,14 @@ def test_ties_take_the_nearest_attainable_rate() -> None:
     assert np.ptp(np.asarray(indicator(jnp.array(empirical_bias(constant, 0.2)), constant))) == 0
 
 
+@pytest.mark.parametrize("size", [2.0**24, -(2.0**25), 1e30])
+def test_all_states_or_none_at_any_size(size: float) -> None:
+    responses = np.full((4, 1), size, np.float32)
+    for proportion, on in ((0.9, 1), (0.1, 0)):
+        bias = jnp.array(empirical_bias(responses, proportion))
+        assert np.all(np.asarray(indicator(bias, responses)) == on)
+
+
 @settings(deadline=None, derandomize=True, max_examples=100)
 @given(
     st.lists(st.floats(-1e3, 1e3, width=32), min_size=1, max_size=60),

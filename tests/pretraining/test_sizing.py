@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 
+from pvn.errors import UserError
 from pvn.indicators.random_network import RandomNetwork
 from pvn.learning.checkpoint import save_checkpoint
 from pvn.learning.objectives import successor_objective
@@ -196,6 +197,19 @@ def test_options_change_the_sizes(dataset: Path) -> None:
     returns = size_run(experiment(dataset, loss="monte_carlo"))
     assert (returns.host.returns, returns.flop.target) == (2 * 3000 * T * 4, 0)
     assert returns.device.batch == base.device.batch + 32 * 4 * T
+
+
+def test_returns_that_do_not_fit_are_refused(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = 2 * 3000 * 2000 * 4
+    assert needed > 2 * 3000 * FRAME  # so the frames fit
+    fields = {"loss": "monte_carlo", "num_tasks": 2000}
+    monkeypatch.setattr("pvn.pretraining.experiment.usable_memory", lambda: needed)
+    experiment(dataset, **fields)
+    monkeypatch.setattr("pvn.pretraining.experiment.usable_memory", lambda: needed - 1)
+    with pytest.raises(UserError, match=r"^config\.loss: monte_carlo keeps returns of 2,000 tasks"):
+        experiment(dataset, **fields)
 
 
 def test_a_device_that_draws_computes_its_share_of_the_batch(minatar: Path) -> None:

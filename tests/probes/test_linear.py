@@ -1,3 +1,4 @@
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.metrics import r2_score
@@ -213,6 +214,18 @@ def test_features_too_large_for_their_squares():
             assert -np.inf < r2(result) < -1e30
             outcomes.add(result.num_test_episodes)
     assert outcomes == {True, 4}
+
+
+@pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16])
+def test_sums_of_half_precision_do_not_overflow(dtype):
+    rows = some_episodes(20)
+    values = 1e4 * values_of(rows)  # their sums are beyond 65,504, the largest of float16
+    noise = np.random.default_rng(1).normal(size=(len(values), 3))
+    table = np.column_stack([values / 1e4, noise]).astype(dtype)
+    known = np.isfinite(values)
+    exact = probe(looked_up(table.astype(np.float32)), rows, np.where(known, values, 0), known)
+    half = probe(looked_up(table), rows, np.where(known, values, 0), known)
+    assert r2(half) == r2(exact) > 0.99
 
 
 @pytest.mark.parametrize(

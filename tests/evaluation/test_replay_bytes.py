@@ -1,0 +1,66 @@
+"""What a learner says about its memory, against what NumPy allocates."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from pvn.evaluation.fqi import FqiLearner, FqiSettings
+from pvn.evaluation.learner import Learner, LearnerContext
+from pvn.evaluation.replay import Replay
+from pvn.evaluation.successor import SuccessorLearner, SuccessorSettings
+from pvn.features import random_features
+from pvn.types import ATARI
+
+NUM_FEATURES, NUM_ACTIONS, NUM_TASKS = 256, 6, 200
+
+
+class Heads:
+    """T tasks with one discount."""
+
+    head_kernel = np.zeros((NUM_FEATURES, NUM_TASKS, NUM_ACTIONS), np.float32)
+    head_bias = np.zeros((NUM_TASKS, NUM_ACTIONS), np.float32)
+    discount = np.full(NUM_TASKS, np.float32(0.9))
+
+
+def fqi(**settings: bool) -> Learner:
+    features = random_features(num_features=NUM_FEATURES)
+    context = LearnerContext(features, NUM_ACTIONS, 4, 0.9, 1, True, 0, 0, ATARI)
+    return FqiLearner(context, FqiSettings(**settings))
+
+
+def successor() -> Learner:
+    features = random_features(num_features=NUM_FEATURES)
+    features.__dict__["successor"] = Heads()  # in place of those that are read from a directory
+    context = LearnerContext(features, NUM_ACTIONS, 4, 0.9, 1, True, 0, 0, ATARI)
+    return SuccessorLearner(context, SuccessorSettings())
+
+
+@pytest.mark.parametrize(
+    ("learner", "width"),
+    [(fqi(), NUM_FEATURES), (fqi(double=True), NUM_FEATURES), (successor(), NUM_TASKS)],
+    ids=["fqi", "fqi double", "successor"],
+)
+def test_a_replay_and_a_fit_take_the_memory_that_the_learner_says(
+    learner: Learner, width: int
+) -> None:
+    length, num_envs, random = 5_000, 4, np.random.default_rng(0)
+    no = np.zeros(num_envs, bool)
+    tracemalloc.start()
+    try:
+        states = learner.state_buffer(length, num_envs)
+        replay = Replay(length, num_envs, states, n_step=1, discount=0.9)
+        for _ in range(length):
+            replay.add(
+                random.random((num_envs, width), np.float32),
+                random.integers(NUM_ACTIONS, size=num_envs),
+                random.random(num_envs),
+                random.random(num_envs) < 0.01,
+                no,
+            )
+        learner.finish(replay, length * num_envs)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert learner.num_fits == 1
+    assert 0.9 < peak / learner.replay_bytes(length * num_envs) < 1.1
