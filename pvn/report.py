@@ -139,12 +139,15 @@ def contents(numbers: Numbers, inputs: Sequence[str]) -> list[Part]:
     learning = game_charts(
         curves["learning"], styles, "learning_curves", "return of training episodes", True
     )
-    drawn = any(series.published for chart in learning for series in chart.series)
+    drawn = [chart.title for chart in learning if any(each.published for each in chart.series)]
     note = over.CURVES_NOTE + (f" {over.PUBLISHED_NOTE}" if drawn else "")
+    note += over.screens_note(drawn)
     parts += _section("Learning curves", note, learning)
     if numbers.windows:
         table = over.windows_table(numbers.windows, anchors)
-        parts += [Heading("Beside published returns"), table, Note(over.WINDOWS_NOTE)]
+        parts += [Heading("Beside published returns"), table]
+        shown = [each.game for each in numbers.windows]
+        parts += [Note(over.WINDOWS_NOTE + over.screens_note(shown))]
     labelled = game_charts(
         curves["label_efficiency"], styles, "label_efficiency", "return of evaluation episodes"
     )

@@ -1,12 +1,12 @@
 """The tables of comparisons over games, beside published returns, and of probes beside scores."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from pvn.statistics.intervals import NUM_RESAMPLES
 from pvn.statistics.over_games import STATISTICS, Aggregate, Improvement, ProbeCorrelation
 from pvn.statistics.page import Cell, Table
-from pvn.statistics.published import PUBLISHED, WINDOW
+from pvn.statistics.published import OTHER_SCREENS, PUBLISHED, WINDOW
 from pvn.statistics.summary import Estimate
 from pvn.statistics.tables import (
     Anchors,
@@ -68,6 +68,17 @@ CORRELATION_NOTE = (
     "better probe means a better score. In a chart, a point is a cell, its whisker the interval "
     "of the score."
 )
+
+
+def screens_note(games: Iterable[str]) -> str:
+    """Which of these games their agents probably saw otherwise; empty if none."""
+    other = sorted(OTHER_SCREENS & {*games})
+    if not other:
+        return ""
+    return (
+        " The emulator package of that time has another ROM, with other screens, of "
+        f"{', '.join(other)}: compare with care."
+    )
 
 
 def aggregate_table(aggregates: Sequence[Aggregate], anchors: Anchors) -> Table:

@@ -17,6 +17,17 @@ PUBLISHED = {
 }
 """Name of a published agent -> its label."""
 
+OTHER_SCREENS = frozenset(
+    (
+        *("Amidar", "Assault", "BankHeist", "BattleZone", "Berzerk", "Carnival", "Centipede"),
+        *("DoubleDunk", "Gopher", "IceHockey", "Krull", "NameThisGame", "Pitfall"),
+        *("Pooyan", "Riverraid", "RoadRunner", "Skiing", "Tennis", "Tutankham", "VideoPinball"),
+        "WizardOfWor",
+    )
+)
+"""Games whose ROM in the emulator package of that time, atari-py 0.2.6, shows other screens than that
+of ale-py (results/end_to_end/roms.py)."""
+
 _FILE = Path(__file__).with_name("dopamine_curves.csv")
 
 

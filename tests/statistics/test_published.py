@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from pvn.statistics.published import PUBLISHED, comparable, published_curves
+from pvn.statistics.over_games_tables import screens_note
+from pvn.statistics.published import OTHER_SCREENS, PUBLISHED, comparable, published_curves
 from pvn.statistics.windows import windows
 from tests.statistics.rows import episode
 
@@ -21,6 +22,12 @@ def test_published_curves():
     assert curve.agent_step[:2].tolist() == [125_000, 375_000]
     assert all(np.isfinite(c.mean).all() and (c.deviation >= 0).all()
                for agents in curves.values() for c in agents.values())  # fmt: skip
+
+
+def test_a_note_names_the_games_with_other_screens():
+    assert published_curves().keys() >= OTHER_SCREENS
+    assert screens_note(["Breakout", "Pong"]) == ""
+    assert " of Assault, Tennis: " in screens_note(["Tennis", "Breakout", "Assault", "Assault"])
 
 
 def test_curves_are_drawn_as_far_as_training_goes():
