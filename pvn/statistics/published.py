@@ -25,8 +25,10 @@ OTHER_SCREENS = frozenset(
         "WizardOfWor",
     )
 )
-"""Games whose ROM in the emulator package of that time, atari-py 0.2.6, shows other screens than that
-of ale-py (results/end_to_end/roms.py)."""
+"""Games whose ROM in the emulator package of that time, atari-py 0.2.6, shows other screens.
+
+results/end_to_end/roms.py compares them with those of ale-py.
+"""
 
 _FILE = Path(__file__).with_name("dopamine_curves.csv")
 
