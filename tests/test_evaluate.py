@@ -217,7 +217,7 @@ def test_random_play_is_the_known_one(run: Callable, tmp_path: Path) -> None:
                 *("--features=random", "--game=Pong", "--config.num_steps=1000000000000"),
                 "--config.replay_capacity=1000000000000",
             ],
-            "error: config.replay_capacity: a replay of 1,000,000,000,000 interactions ta",
+            "error: config.replay_capacity: to learn from a replay of 1,000,000,000,000 int",
         ),
         (["--features=none", "--config.head=dueling"], "error: config.head: 'dueling', expected"),
         (

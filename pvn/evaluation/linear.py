@@ -39,9 +39,9 @@ class LinearLearner(ABC):
         """A buffer of features."""
         return FeatureBuffer(capacity, num_envs, self._context.num_features)
 
-    @abstractmethod
     def replay_bytes(self, rows: int) -> int:
-        """About the bytes that a replay of so many rows and a fit to it take."""
+        """The features, and a fit's copy of them."""
+        return 2 * 4 * rows * self._context.num_features
 
     def learn(self, replay: Replay, agent_step: int) -> Mapping[str, float]:
         """Makes a fit if one is due: at `learn_after`, and at multiples of `refit_every`."""
