@@ -323,6 +323,37 @@ def test_bad_input(
     assert not workdir.exists()
 
 
+def test_an_own_indicator_that_cannot_be_exported(
+    run: Callable, minatar: Path, tmp_path: Path
+) -> None:
+    file, workdir = tmp_path / "mine.py", tmp_path / "run"
+    file.write_text("""
+import jax
+from typing import NamedTuple
+from pvn.indicators.indicator import Indicator
+
+class Own(NamedTuple):
+    def indicator(self, num_tasks):
+        def response(key, observation):
+            return jax.random.normal(key, (num_tasks,))[None] * observation.mean((1, 2, 3))[:, None]
+        return Indicator(num_tasks, lambda key, _: (key, ()), response, lambda _, values: values)
+""")
+    arguments = _arguments(
+        *(minatar, workdir, "--config.num_steps=10", f"--config.indicator={file}:Own"),
+        "--config.heads_bias=zero",
+    )
+    result = run(*arguments)
+    assert result.returncode == 1
+    assert result.stderr == (
+        f"error: features: parameter frozen of indicator {file}:Own is key<fry>, expected NumPy's "
+        "numbers; --config.export_successor=False leaves the heads out\n"
+    )
+    assert not workdir.exists()
+    result = run(*arguments, "--config.export_successor=False")
+    assert result.returncode == 0, result.stderr
+    assert not (workdir / "features" / "successor.safetensors").exists()
+
+
 def test_tasks_that_cannot_be_drawn(run: Callable, dataset: Path, tmp_path: Path) -> None:
     workdir = tmp_path / "run"
     flags = ("--config.indicator=local_network", "--config.num_tasks=8000")

@@ -125,29 +125,35 @@ class Successor:
         Raises:
           UserError: a parameter of a user's own indicator is not an array of numbers.
         """
-        found = {"heads.kernel": self.head_kernel, "heads.bias": self.head_bias}
-        for kind in ("frozen", "fitted"):
-            for name, leaf in _named(kind, getattr(self, kind)).items():
-                found[name] = self._array(name, leaf)
-        return found
-
-    def _array(self, name: str, leaf: Any) -> np.ndarray:
-        kind = getattr(leaf, "dtype", None)
-        is_key = kind is not None and jnp.issubdtype(kind, jax.dtypes.prng_key)
-        array = np.asarray("" if is_key else leaf, order="C")
-        if array.dtype.kind not in "biuf":
-            raise UserError(
-                f"features: parameter {name} of indicator {self.task.indicator} is "
-                f"{kind or type(leaf).__name__}, expected numbers; "
-                "--config.export_successor=False leaves the heads out"
-            )
-        return array
+        check_numbers(self.task.indicator, self.frozen, self.fitted)
+        params = _named("frozen", self.frozen) | _named("fitted", self.fitted)
+        found = {name: np.asarray(leaf, order="C") for name, leaf in params.items()}
+        return {"heads.kernel": self.head_kernel, "heads.bias": self.head_bias} | found
 
     def description(self) -> dict[str, Any]:
         """The entry `successor` of features.json."""
         _, num_tasks, num_actions = self.head_kernel.shape
         shape = {"num_tasks": num_tasks, "num_actions": num_actions}
         return shape | self.task._asdict() | {"indicators_version": INDICATORS_VERSION}
+
+
+def check_numbers(indicator: str, frozen: Any, fitted: Any) -> None:
+    """Checks that the parameters of an indicator can be written.
+
+    Args:
+      indicator: name of the family, for the message.
+      frozen, fitted: its parameters, or their shapes and dtypes.
+
+    Raises:
+      UserError: one is not an array of numbers.
+    """
+    for name, leaf in (_named("frozen", frozen) | _named("fitted", fitted)).items():
+        dtype = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
+        if jnp.issubdtype(dtype, jax.dtypes.prng_key) or dtype.kind not in "biuf":
+            raise UserError(
+                f"features: parameter {name} of indicator {indicator} is {dtype}, expected "
+                "NumPy's numbers; --config.export_successor=False leaves the heads out"
+            )
 
 
 def load_successor(path: str | Path, sha256: str | None = None) -> Successor:

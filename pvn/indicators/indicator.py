@@ -77,5 +77,9 @@ def shapes_of(indicator: Indicator, example: jax.Array, own: bool) -> tuple[Para
     """
     if not own:
         return jax.eval_shape(indicator.init, jax.random.key(0), example)
-    drawn = jax.tree.map(np.asarray, indicator.init(jax.random.key(0), example))
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), drawn)
+
+    def shape(leaf: Any) -> jax.ShapeDtypeStruct:
+        array = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)  # keys stay jax's
+        return jax.ShapeDtypeStruct(array.shape, array.dtype)
+
+    return jax.tree.map(shape, indicator.init(jax.random.key(0), example))

@@ -11,6 +11,7 @@ from pvn.data.schedule import Schedule, make_schedule
 from pvn.data.store import Dataset, read_attributes, unfinished
 from pvn.data.transitions import Transitions
 from pvn.errors import UserError
+from pvn.features.successor import check_numbers
 from pvn.fields import (
     SEED,
     choice,
@@ -110,6 +111,13 @@ class Experiment(NamedTuple):
         return self.cached and self.indicator.binary
 
     @property
+    def exports_successor(self) -> bool:
+        """Whether heads and tasks are saved beside the features: those of shuffled states mean
+        nothing."""
+        c = self.config
+        return c.export_successor and self.indicator.num_tasks > 0 and c.next_states == "real"
+
+    @property
     def response_bytes(self) -> int:
         """Bytes of the cached response to a state; 0 if none is cached."""
         return _response_bytes(self.config, self.indicator)
@@ -200,8 +208,6 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
             f"config.{family}: its tasks compare {indicator.stack} frames, expected tasks of one: "
             f"an observation of {dataset.attributes['game']} has {observation.stack}"
         )
-    example = jnp.zeros((1, *observation.shape), jnp.uint8)
-    shapes_of(indicator, example, own=is_plugin(c.indicator))  # raises what the family does
     num_actions = dataset.attributes["num_actions"]
     network = (
         make_inverse_network(encoder, num_actions)
@@ -210,7 +216,7 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
     )
     # Monte Carlo returns of many tasks are larger than the frames: they stay on the host.
     uniform = not c.dataset_weights and c.loss != "monte_carlo"
-    return Experiment(
+    e = Experiment(
         *(c, family, devices, dataset, transitions, schedule, encoder, network, indicator),
         on_device=on_device,
         device_draws=on_device
@@ -219,6 +225,10 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
             transitions, schedule, response_bytes=_response_bytes(c, indicator), memory=memory
         ),
     )
+    params = shapes_of(indicator, e.example, own=is_plugin(c.indicator))  # raises what it does
+    if e.exports_successor:
+        check_numbers(c.indicator, *params)
+    return e
 
 
 def returns_bytes(c: ml_collections.FrozenConfigDict, transitions: Transitions) -> int:

@@ -177,12 +177,9 @@ def export(e: Experiment, state: TrainState, fingerprint: str, workdir: Path) ->
 
 
 def _successor_of(e: Experiment, state: TrainState) -> Successor | None:
-    """The heads of a train state and the tasks they predict.
-
-    None: the config leaves them out, or they hold no values.
-    """
+    """The heads of a train state and the tasks they predict. None: they are not exported."""
     c = e.config
-    if not c.export_successor or not e.indicator.num_tasks or c.next_states == "shuffled":
+    if not e.exports_successor:
         return None
     heads = jax.device_get(state.params["heads"])
     return Successor(

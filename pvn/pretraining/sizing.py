@@ -182,7 +182,7 @@ def size_run(e: Experiment) -> Sizes:
             responses=num_states * e.response_bytes,
             threshold_fit=threshold_fit_bytes(e) if e.packed else 0,
             features=num_bytes(params["encoder"]),
-            successor=num_bytes((params["heads"], frozen, fitted)) * c.export_successor * has_tasks,
+            successor=num_bytes((params["heads"], frozen, fitted)) if e.exports_successor else 0,
         ),
         datasets=_draws(e),
     )

@@ -206,8 +206,8 @@ def test_parameters_that_are_not_numbers(small, tmp_path):
     with pytest.raises(UserError) as caught:
         save_features(tmp_path / "f", features, successor=made)
     assert str(caught.value) == (
-        "features: parameter frozen.key of indicator random_hash is key<fry>, expected numbers; "
-        "--config.export_successor=False leaves the heads out"
+        "features: parameter frozen.key of indicator random_hash is key<fry>, expected NumPy's "
+        "numbers; --config.export_successor=False leaves the heads out"
     )
     assert not (tmp_path / "f" / "features.json").exists()
 
