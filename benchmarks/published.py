@@ -79,6 +79,7 @@ def plain(network: Network) -> ProtoValueNetwork:
         action_values,
         mean_over_actions=lambda params: params,
         mean_values=lambda params, observation: jnp.mean(network.apply(params, observation), -1),
+        max_values=lambda params, observation: jnp.max(network.apply(params, observation), -1),
     )
 
 

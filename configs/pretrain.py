@@ -75,7 +75,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.discount = (0.95,)  # gamma; of several, task t has the one at t modulo their number
     config.heads_bias = "zero"  # at first; or fixed_point: mean / (1 - gamma), with raw cumulants
     config.next_states = "real"  # real, shuffled (a control: those of other transitions)
-    config.target_policy = "uniform"  # uniform, behaviour (the next action in the dataset)
+    # uniform, behaviour (the next action in the dataset), greedy (each task's own best action)
+    config.target_policy = "uniform"
     config.target_update = "average"  # average, periodic
     config.target_decay = 0.99  # average: share of the target network kept in each step
     config.target_period = 2000  # periodic: steps between copies to the target network

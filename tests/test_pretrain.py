@@ -175,6 +175,7 @@ def test_a_finished_run_is_left_alone_and_can_be_extended(
             "--config.next_states=shuffled",
             *("--config.feature_norm=layer_norm", "--config.feature_activation=tanh"),
         ],
+        ["--config.target_policy=greedy", "--config.target_update=periodic"],
         ["--config.loss=inverse_dynamics", "--config.cumulants=standardised"],
         [
             "--config.target_update=periodic",

@@ -77,7 +77,8 @@ class SuccessorLearner(LinearLearner):
     def __init__(self, context: LearnerContext, settings: SuccessorSettings):
         """
         Raises:
-          UserError: the features have no heads and tasks, or n_step is not 1.
+          UserError: the features have no heads and tasks, or heads of several policies, or n_step
+            is not 1.
         """
         super().__init__(context, settings.refit_every)
         if context.n_step != 1:
@@ -86,6 +87,12 @@ class SuccessorLearner(LinearLearner):
             )
         self._settings, self.num_fits = settings, 0
         self._successor: Successor = context.features.successor
+        if (policy := self._successor.task.target_policy) == "greedy":
+            raise UserError(
+                f"config.head: successor, expected another: the features were pretrained with "
+                f"target_policy={policy}, so that each task has a policy of its own, and sums of "
+                "their values are not values"
+            )
         discount = self._successor.discount
         self._tasks = np.flatnonzero(discount == discount.max())
 

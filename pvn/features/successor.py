@@ -6,7 +6,8 @@
     q += successor.head_bias[None]  # [N, T, A]
 
 Rewards that the cumulants express, r ~ sum_t w_t c_t(s), have the values sum_t w_t Q_t(s, a)
-(Dayan 1993; Barreto et al. 2017): a policy without learning from rewards over time.
+(Dayan 1993; Barreto et al. 2017): a policy without learning from rewards over time. This holds if
+all Q_t are of one policy, so not with the target policy `greedy`.
 
 successor.safetensors holds `heads.kernel`, `heads.bias`, and the parameters of the indicator under
 `frozen.` and `fitted.`; the entry `successor` of features.json holds its family and settings.

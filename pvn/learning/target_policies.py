@@ -32,4 +32,10 @@ TARGET_POLICIES = {
         keep=lambda network, params: params,
         value=lambda network, kept, s_t, a_t: network.action_values(kept, s_t, a_t),
     ),
+    # Q-learning: each task's own best action (as the auxiliary control tasks of Jaderberg et al.
+    # 2017).
+    "greedy": TargetPolicy(
+        keep=lambda network, params: params,
+        value=lambda network, kept, s_t, a_t: network.max_values(kept, s_t),
+    ),
 }

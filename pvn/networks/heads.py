@@ -1,9 +1,12 @@
 """Linear heads on features: values of T tasks and A actions. None is computed that nobody reads.
 
 The parameters are {"kernel": float32 [A, F, T], "bias": float32 [A, T]}, the bias optional. The
-learning network needs the values of one action in each state, its target those of one action or
-their mean over actions. Heads compute in float32, because their values are sums over a horizon.
+learning network needs the values of one action in each state, its target those of one action, or
+their mean or maximum over actions. Heads compute in float32, because their values are sums over a
+horizon.
 """
+
+import functools
 
 import chex
 import jax
@@ -55,3 +58,11 @@ def mean_values(mean_heads: Heads, features: jax.Array) -> jax.Array:
     """
     values = features @ mean_heads["kernel"]
     return values + mean_heads["bias"][None] if "bias" in mean_heads else values
+
+
+def max_values(heads: Heads, features: jax.Array) -> jax.Array:
+    """Largest values over actions: float32 [B, T], of features [B, F]."""
+    # One action after the other: [B, A, T] would be A times the memory.
+    bias = heads.get("bias", jnp.zeros((len(heads["kernel"]), 1)))
+    values = (features @ kernel + b[None] for kernel, b in zip(heads["kernel"], bias, strict=True))
+    return functools.reduce(jnp.maximum, values)

@@ -25,6 +25,9 @@ class ProtoValueNetwork(NamedTuple):
     mean_values: Callable[[Params, jax.Array], jax.Array]
     """(parameters of `mean_over_actions`, observation) -> mean values over actions [B, T]."""
 
+    max_values: Callable[[Params, jax.Array], jax.Array]
+    """(parameters, observation) -> largest values over actions, of each task its own [B, T]."""
+
 
 def make_proto_value_network(
     encoder: Network, num_tasks: int, num_actions: int, *, use_bias: bool = True
@@ -59,6 +62,9 @@ def make_proto_value_network(
             "heads": heads.mean_over_actions(params["heads"]),
         },
         mean_values=lambda params, observation: heads.mean_values(
+            params["heads"], features(params, observation)
+        ),
+        max_values=lambda params, observation: heads.max_values(
             params["heads"], features(params, observation)
         ),
     )

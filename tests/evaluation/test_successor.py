@@ -6,6 +6,7 @@ from pvn.evaluation.held_out import choose_held_out
 from pvn.evaluation.learner import LearnerContext
 from pvn.evaluation.replay import Replay
 from pvn.evaluation.successor import SuccessorLearner, SuccessorSettings, fit_reward
+from pvn.features.successor import Task
 from pvn.types import ATARI
 from tests.evaluation.pixels import pixel_features
 
@@ -17,13 +18,18 @@ class Heads:
     head_bias = np.array([[1.0, 2], [3, 4], [5, 7]], np.float32)
     discount = np.float32([0.9, 0.9, 0.9])
 
+    def __init__(self, target_policy):
+        self.task = Task("random_network", {}, [0.9], "td", target_policy)
+
     def cumulants(self, observation):
         return (observation[:, 0, :3, -1] > 127).astype(np.float32)
 
 
-def learner(**settings):
+def learner(target_policy="uniform", **settings):
     features = pixel_features(3)
-    features.__dict__["successor"] = Heads()  # in place of those that are read from a directory
+    features.__dict__["successor"] = Heads(
+        target_policy
+    )  # in place of those that are read from a directory
     context = LearnerContext(features, 2, 1, 0.9, settings.pop("n_step", 1), True, 50, 0, ATARI)
     return SuccessorLearner(context, SuccessorSettings(refit_every=100, **settings))
 
@@ -77,6 +83,11 @@ def test_the_head_is_the_weighted_sum_of_the_heads(reward_of):
 def test_several_rewards_in_one_are_refused():
     with pytest.raises(UserError, match=r"^config.n_step: 5, expected 1 with config.head=succ"):
         learner(n_step=5)
+
+
+def test_values_of_several_policies_are_refused():
+    with pytest.raises(UserError, match=r"^config.head: successor, .* target_policy=greedy, so"):
+        learner("greedy")
 
 
 def test_groups_are_held_out_as_a_whole():

@@ -21,6 +21,7 @@ def test_values_of_the_next_states_by_hand() -> None:
     }
     np.testing.assert_allclose(found["uniform"], [[3, 1], [4, 9]])
     np.testing.assert_allclose(found["behaviour"], [[6, 0], [4, 9]])
+    np.testing.assert_allclose(found["greedy"], [[6, 3], [4, 9]])  # each task has its own best
 
 
 @pytest.mark.parametrize("name", sorted(TARGET_POLICIES))

@@ -10,6 +10,7 @@ from pvn.networks.heads import (
     Heads,
     action_values,
     init_heads,
+    max_values,
     mean_over_actions,
     mean_values,
 )
@@ -52,8 +53,10 @@ def test_values_and_gradients_are_those_of_the_plain_form(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-5), found, expected
         )
     mean = mean_values(mean_over_actions(heads), features)
-    expected = all_values(heads, features).mean(axis=1)
-    np.testing.assert_allclose(mean, expected, rtol=1e-6, atol=1e-5)
+    values = all_values(heads, features)
+    np.testing.assert_allclose(mean, values.mean(axis=1), rtol=1e-6, atol=1e-5)
+    largest = max_values(heads, features)
+    np.testing.assert_allclose(largest, values.max(axis=1), rtol=1e-6, atol=1e-5)
 
 
 def test_values_by_hand() -> None:
@@ -65,6 +68,7 @@ def test_values_by_hand() -> None:
     np.testing.assert_array_equal(
         mean_values(mean_over_actions(heads), features), [[12, 8], [14, 11]]
     )
+    np.testing.assert_array_equal(max_values(heads, features), [[23, 12], [26, 14]])
 
 
 @pytest.mark.parametrize("num_features", [64, 400])

@@ -30,6 +30,9 @@ def test_network_is_heads_on_the_features_of_the_encoder():
     got = jax.jit(network.mean_values)(kept, observation)
     assert (got.shape, got.dtype) == ((5, 3), jnp.float32)
     np.testing.assert_allclose(got, q.mean(axis=1), rtol=1e-5, atol=1e-5)
+    got = jax.jit(network.max_values)(params, observation)
+    assert (got.shape, got.dtype) == ((5, 3), jnp.float32)
+    np.testing.assert_allclose(got, q.max(axis=1), rtol=1e-5, atol=1e-5)
     assert float(features.std()) > 0
 
 

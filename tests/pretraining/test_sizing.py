@@ -94,6 +94,8 @@ def test_flop_of_a_step() -> None:
     assert step_flop(nature(None), 32) == (flop.online, 0, 0)
     behaviour = step_flop(nature(TARGET_POLICIES["behaviour"]), 32)
     assert behaviour == (flop.online, 32 * (features + 2 * F * T * A + 2 * T * A), 0)
+    greedy = step_flop(nature(TARGET_POLICIES["greedy"]), 32)
+    assert greedy == (flop.online, 32 * (features + 2 * F * T * A), 0)
 
 
 def test_temporary_memory() -> None:
