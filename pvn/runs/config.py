@@ -3,7 +3,9 @@
 import difflib
 import re
 import sys
+import traceback
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any
 
 import ml_collections
@@ -148,11 +150,23 @@ def _file_error(argv: Sequence[str]) -> str | None:
     except OSError as error:
         reason = str(error.__cause__ or error).splitlines()[-1].strip()
     except Exception as error:  # whatever the file raises
-        reason = repr(error)
+        reason = _reason(error, file)
     return (
         f"--config={file}: cannot be loaded ({reason}), expected a Python file whose get_config() "
         "returns an ml_collections.ConfigDict"
     )
+
+
+def _reason(error: BaseException, file: str) -> str:
+    """An error of a config file, with the line of the file that raised it."""
+    while "Error whilst parsing config file" in str(error) and error.__context__:
+        error = error.__context__  # ml_collections raises another, whose message is the traceback
+    lines = [
+        line
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if Path(frame.f_code.co_filename).resolve() == Path(file).resolve()
+    ]
+    return f"line {lines[-1]}: {error!r}" if lines else repr(error)
 
 
 def check_has_effect(sections: Collection[str], used: str, because: str) -> None:

@@ -1,7 +1,7 @@
 """Prints tables of the episode returns that a study of MinAtar has committed.
 
 python -m results.minatar.tables results/minatar base first_default gamma_0 untrained
-python -m results.minatar.tables results/minatar/greedy greedy uniform gamma_0 untrained
+python -m results.minatar.tables results/minatar_greedy greedy uniform gamma_0 untrained
 
 The directory holds seed_S/scores.jsonl and random/scores.jsonl (random play). The first name is the
 agent that the others are compared with; NAME_online is the one that learned by interaction.
@@ -15,41 +15,35 @@ the first agent.
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from pvn.statistics.aggregates import interquartile_mean
-from pvn.statistics.intervals import bootstrap_interval, stratified_bootstrap
+from pvn.statistics.aggregates import interquartile_mean, mean
+from pvn.statistics.intervals import stratified_bootstrap
 
 ONLINE = "_online"
-Runs = dict[tuple[str, str, int], dict[str, list[float]]]
-"""(game, agent, agent step) -> game -> the mean return of each seed."""
+Runs = dict[str, np.ndarray]
+"""Game -> the mean return of each seed, float64 [seeds]."""
 
 
-def read(place: Path) -> dict[tuple[str, int], dict[str, np.ndarray]]:
-    """(agent, agent step) -> game -> the mean return of each seed, float64 [seeds]."""
+def read(place: Path) -> dict[tuple[str, int], Runs]:
+    """(agent, agent step) -> its runs."""
     episodes = defaultdict(list)
     for file in sorted(place.glob("*/scores.jsonl")):
         for line in file.read_text().splitlines():
             row = json.loads(line)
-            key = row["agent"], row["agent_step"], row["game"].removeprefix("MinAtar/")
-            episodes[key, row["seed"]].append(row["episode_return"])
-    found = defaultdict(lambda: defaultdict(list))
-    for ((agent, step, game), _), returns in sorted(episodes.items()):
-        found[agent, step][game].append(np.mean(returns))
+            game = row["game"].removeprefix("MinAtar/")
+            episodes[row["agent"], row["agent_step"], game, row["seed"]].append(
+                row["episode_return"]
+            )
+    means: dict[tuple[str, int], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for (agent, step, game, _), returns in sorted(episodes.items()):
+        means[agent, step][game].append(float(np.mean(returns)))
     return {
-        key: {game: np.array(means) for game, means in games.items()}
-        for key, games in found.items()
-    }
-
-
-def normalised(games: dict[str, np.ndarray], zero: dict, one: dict) -> dict[str, np.ndarray]:
-    """Scores of each game, 0 for random play and 1 for the mean of `one`."""
-    return {
-        game: (runs - zero[game].mean()) / (one[game].mean() - zero[game].mean())
-        for game, runs in games.items()
+        key: {game: np.array(each) for game, each in games.items()} for key, games in means.items()
     }
 
 
@@ -59,50 +53,51 @@ def difference(games: Sequence[np.ndarray]) -> np.ndarray:
     return interquartile_mean(games[:half]) - interquartile_mean(games[half:])
 
 
-def words(value: float, interval: Sequence[float]) -> str:
-    low, high = (f"{float(bound):.2f}" for bound in interval)
-    return f"{value:.2f} [{low}, {high}]"
+def words(strata: Mapping[Any, np.ndarray], statistic: Callable[..., np.ndarray]) -> str:
+    """A statistic with its 95 % stratified bootstrap interval."""
+    low, high = stratified_bootstrap(strata, statistic)
+    return f"{statistic(list(strata.values())):.2f} [{low:.2f}, {high:.2f}]"
 
 
-def print_table(title: str, agents: list[str], found: list[dict[str, np.ndarray]], random, one):
-    """One measure: a row for each game, the IQM, and the difference from the first agent."""
-    print(f"\n| {title} |" + "".join(f" {agent} |" for agent in agents))
-    print("|---|" + "---:|" * len(agents))
-    for game in sorted(random):
-        cells = [words(runs[game].mean(), bootstrap_interval(runs[game])) for runs in found]
-        print(f"| {game} | {' | '.join(cells)} |")
-    scores = [normalised(runs, random, one) for runs in found]
-    iqm = [
-        words(interquartile_mean(list(each.values())), stratified_bootstrap(each, interquartile_mean))
-        for each in scores
-    ]
-    print(f"| IQM | {' | '.join(iqm)} |")
-    below = ["" for _ in scores]
-    for index, each in enumerate(scores[1:], 1):
-        strata = dict(enumerate([*each.values(), *scores[0].values()]))
-        below[index] = words(difference(list(strata.values())), stratified_bootstrap(strata, difference))
-    print(f"| IQM minus that of {agents[0]} | {' | '.join(below)} |")
+def print_table(title: str, found: dict[str, Runs], zero: Runs, one: Runs) -> None:
+    """One measure: a row for each game, the IQM, and the difference from the first agent.
+
+    found: agent -> its runs. zero, one: runs whose means are the scores 0 and 1.
+    """
+
+    def scores(runs: Runs) -> dict[str, np.ndarray]:
+        return {
+            game: (runs[game] - zero[game].mean()) / (one[game].mean() - zero[game].mean())
+            for game in sorted(zero)
+        }
+
+    def print_row(name: str, cells: Iterable[str]) -> None:
+        print(f"| {name} | {' | '.join(cells)} |")
+
+    (name, first), *others = found.items()
+    print()
+    print_row(title, found)
+    print("|---|" + "---:|" * len(found))
+    for game in sorted(zero):
+        print_row(game, (words({game: runs[game]}, mean) for runs in found.values()))
+    print_row("IQM", (words(scores(runs), interquartile_mean) for runs in found.values()))
+    both = [[*scores(runs).values(), *scores(first).values()] for _, runs in others]
+    minus = [words(dict(enumerate(strata)), difference) for strata in both]
+    print_row(f"IQM minus that of {name}", ["", *minus])
 
 
 def main() -> None:
     place, agents = Path(sys.argv[1]), sys.argv[2:]
     found = read(place)
-    random = next(games for (agent, _), games in found.items() if agent == "random_policy")
-    steps = sorted({step for agent, step in found if agent == agents[0]})
-    online = {agent: found[agent + ONLINE, 100_000] for agent in agents if (agent + ONLINE, 100_000) in found}
-    for step in steps:
-        print_table(
-            f"{step:,} labels",
-            agents,
-            [found[agent, step] for agent in agents],
-            random,
-            online[agents[0]],
-        )
+    zero, one = found["random_policy", 0], found[agents[0] + ONLINE, 100_000]
+    for step in sorted(step for agent, step in found if agent == agents[0]):
+        runs = {agent: found[agent, step] for agent in agents if (agent, step) in found}
+        print_table(f"{step:,} labels", runs, zero, one)
+    online = {agent: found.get((agent + ONLINE, 100_000)) for agent in agents}
     print_table(
-        "100,000 interactions", list(online), list(online.values()), random, online[agents[0]]
+        "100,000 interactions", {agent: runs for agent, runs in online.items() if runs}, zero, one
     )
-    seeds = {game: len(runs) for game, runs in online[agents[0]].items()}
-    print(f"\nseeds: {seeds}")
+    print("\nseeds:", {game: len(means) for game, means in one.items()})
 
 
 if __name__ == "__main__":

@@ -116,7 +116,11 @@ def test_lines_for_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     ("text", "reason"),
     [
         ("x = 1", "AttributeError(\"module 'config_config' has no attribute 'get_config'\")"),
-        ("import nonexisting", "ModuleNotFoundError(\"No module named 'nonexisting'\")"),
+        ("import nonexisting", "line 1: ModuleNotFoundError(\"No module named 'nonexisting'\")"),
+        (
+            "def get_config():\n    return fields()\ndef fields():\n    raise KeyError('a')",
+            "line 4: KeyError('a')",
+        ),
         ("get_config = dict", "AttributeError(\"'dict' object has no attribute 'to_dict'\")"),
         ("get_config = lambda: open('/no')", "[Errno 2] No such file or directory: '/no'"),
     ],
