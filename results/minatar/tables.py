@@ -1,7 +1,7 @@
 """Prints tables of the episode returns that a study of MinAtar has committed.
 
 python -m results.minatar.tables results/minatar base first_default gamma_0 untrained
-python -m results.minatar.tables results/minatar_greedy greedy uniform gamma_0 untrained
+python -m results.minatar.tables results/minatar_greedy greedy untrained ceiling
 
 The directory holds seed_S/scores.jsonl and random/scores.jsonl (random play). The first name is the
 agent that the others are compared with; NAME_online is the one that learned by interaction.
@@ -9,7 +9,8 @@ agent that the others are compared with; NAME_online is the one that learned by 
 For each measure: the mean return of a game over seeds with its 95 % bootstrap interval; then over
 games the IQM of returns normalised within the game, 0 for random play and 1 for the first agent's
 mean with interaction, with a 95 % stratified bootstrap interval, and that of the difference from
-the first agent.
+the first agent. With `untrained` and `ceiling` among the names, also how much of the distance
+between these two the first agent makes good.
 """
 
 import json
@@ -53,6 +54,12 @@ def difference(games: Sequence[np.ndarray]) -> np.ndarray:
     return interquartile_mean(games[:half]) - interquartile_mean(games[half:])
 
 
+def share(games: Sequence[np.ndarray]) -> np.ndarray:
+    """(agent - untrained) / (ceiling - untrained), of the means of these three strata."""
+    agent, untrained, ceiling = (runs.mean(axis=-1) for runs in games)
+    return np.asarray((agent - untrained) / (ceiling - untrained))
+
+
 def words(strata: Mapping[Any, np.ndarray], statistic: Callable[..., np.ndarray]) -> str:
     """A statistic with its 95 % stratified bootstrap interval."""
     low, high = stratified_bootstrap(strata, statistic)
@@ -84,6 +91,11 @@ def print_table(title: str, found: dict[str, Runs], zero: Runs, one: Runs) -> No
     both = [[*scores(runs).values(), *scores(first).values()] for _, runs in others]
     minus = [words(dict(enumerate(strata)), difference) for strata in both]
     print_row(f"IQM minus that of {name}", ["", *minus])
+    if "untrained" in found and "ceiling" in found:
+        three = [first, found["untrained"], found["ceiling"]]
+        print(f"\nShare of the gap to the ceiling that {name} closes:")
+        for game in sorted(zero):
+            print(f"{game} {words(dict(enumerate(runs[game] for runs in three)), share)}")
 
 
 def main() -> None:
