@@ -3,12 +3,12 @@
     python -m pvn.suite --config=configs/suite_atari_development.py \
         --workdir=results/atari_development
 
-`policies/atari.py` is a file of yours with a class for each game that plays well
-(docs/extending.md); results/atari_development/README.md says whose agents we used. Each variant is
-pretrained on 105,000 transitions: a third each of that policy with epsilon 0.05, of the same with
-0.3, and of random play. Probes are on other data of the same three kinds. A linear head is fitted
-to the Monte Carlo values of 30,000 and 100,000 labels of the data, and plays. docs/suite.md
-explains the fields.
+`policies/Breakout` and `policies/Pong` are policies that play well: directories that pvn loads.
+results/atari_development/README.md says whose agents we used; `ceiling` is their last layer. Each
+variant is pretrained on 105,000 transitions: a third each of that policy with epsilon 0.05, of the
+same with 0.3, and of random play. Probes are on other data of the same three kinds. A linear head
+is fitted to the Monte Carlo values of 30,000 and 100,000 labels of the data, and plays.
+docs/suite.md explains the fields.
 """
 
 from typing import Any
@@ -23,6 +23,7 @@ LOCAL: dict[str, Any] = {
     "feature_norm": "layer_norm",
     "learning_rate": 3e-4,
 }
+LOCAL_P_0_2 = LOCAL | {"local_network": {"tasks_per_network": 500, "proportion": 0.2}}
 VARIANTS: dict[str, dict[str, Any]] = {
     # The recipe of configs/pretrain.py in November 2026.
     "whole_screen": {
@@ -33,10 +34,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "learning_rate": 1e-3,
     },
     "local": LOCAL,
-    "local_p_0_2": LOCAL | {"local_network": {"tasks_per_network": 500, "proportion": 0.2}},
+    "local_p_0_2": LOCAL_P_0_2,
     "local_behaviour": LOCAL | {"target_policy": "behaviour"},
+    # Each task's best action: with the discount and the learning rate of
+    # configs/suite_minatar_greedy.py, and with those of the others here.
+    "greedy": LOCAL_P_0_2 | {"target_policy": "greedy", "discount": (0.98,), "learning_rate": 1e-3},
+    "greedy_0_95": LOCAL_P_0_2 | {"target_policy": "greedy"},
 }
-POLICY = "policies/atari.py:{game}"
+POLICY = "policies/{game}"
 KINDS: dict[str, dict[str, Any]] = {
     "good": {"policy": POLICY, "epsilon": 0.05},
     "medium": {"policy": POLICY, "epsilon": 0.3},
@@ -76,6 +81,7 @@ def get_config() -> ml_collections.ConfigDict:
             {
                 "untrained": {"features": "random", "like": "whole_screen"},
                 "untrained_norm": {"features": "random", "like": "local_p_0_2"},  # LayerNorm
+                "ceiling": {"features": POLICY},
             }
             | {name: {"features": name} for name in VARIANTS}
         ).items()

@@ -49,7 +49,7 @@ def save_policy(path: Path, policy: Policy, metadata: dict[str, Any]) -> None:
     (path / "policy.json").unlink(missing_ok=True)  # of an earlier head: not valid from here on
     save_features(path / "features", policy.features)
     tensors = {
-        f"{number}.{name}": np.asarray(value)
+        f"{number}.{name}": np.asarray(value, order="C")  # safetensors ignores strides
         for number, layer in enumerate(policy.head)
         for name, value in layer._asdict().items()
     }

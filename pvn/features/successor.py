@@ -127,9 +127,9 @@ class Successor:
           UserError: a parameter of a user's own indicator is not an array of numbers.
         """
         check_numbers(self.task.indicator, self.frozen, self.fitted)
-        params = _named("frozen", self.frozen) | _named("fitted", self.fitted)
-        found = {name: np.asarray(leaf, order="C") for name, leaf in params.items()}
-        return {"heads.kernel": self.head_kernel, "heads.bias": self.head_bias} | found
+        found = {"heads.kernel": self.head_kernel, "heads.bias": self.head_bias}
+        found |= _named("frozen", self.frozen) | _named("fitted", self.fitted)
+        return {name: np.asarray(leaf, order="C") for name, leaf in found.items()}
 
     def description(self) -> dict[str, Any]:
         """The entry `successor` of features.json."""

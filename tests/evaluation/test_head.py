@@ -93,8 +93,8 @@ def test_act_is_traced_once_for_all_heads_and_observations(monkeypatch):
 def test_a_saved_policy_plays_the_same(tmp_path, kind):
     features = random_features(num_features=8)
     random = np.random.default_rng(0)
-    head = jax.tree.map(
-        lambda x: random.normal(size=x.shape).astype(np.float32) * (x.ndim == 2),
+    head = jax.tree.map(  # safetensors would save memory that is in another order as it is
+        lambda x: np.asfortranarray(random.normal(size=x.shape).astype(np.float32) * (x.ndim == 2)),
         init_head(8, 4 * kind.num_outputs, (6,)),
     )
     save_policy(tmp_path, Policy(features, head, kind, 4), {"game": "Breakout", "head": "x"})
