@@ -10,6 +10,7 @@ from pvn.evaluation.learner import Learner, LearnerContext
 from pvn.evaluation.replay import Replay
 from pvn.evaluation.successor import SuccessorLearner, SuccessorSettings
 from pvn.features import random_features
+from pvn.features.successor import Task
 from pvn.types import ATARI
 
 NUM_FEATURES, NUM_ACTIONS, NUM_TASKS = 256, 6, 200
@@ -21,6 +22,7 @@ class Heads:
     head_kernel = np.zeros((NUM_FEATURES, NUM_TASKS, NUM_ACTIONS), np.float32)
     head_bias = np.zeros((NUM_TASKS, NUM_ACTIONS), np.float32)
     discount = np.full(NUM_TASKS, np.float32(0.9))
+    task = Task("random_network", {}, [0.9], "td", "uniform")
 
 
 def fqi(**settings: bool) -> Learner:
