@@ -113,6 +113,33 @@ def test_own_indicator(make, run, tmp_path):
     assert last["step"] == 20
 
 
+CUMULANT = "(responses > threshold[None]).astype(jnp.float32)"
+
+
+def test_own_cumulants_may_be_booleans(make):
+    example = make("indicator")
+    rows = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
+    threshold = np.array([3, 3, 3], np.float32)
+    code = example.file.read_text().replace(CUMULANT, "responses > threshold[None]")
+    example.file.write_text(code)
+    indicator = make_indicator(example.name, find_family(example.name)[1](), 3)
+    given = indicator.cumulant(threshold, rows)
+    assert given.dtype == np.float32
+    np.testing.assert_array_equal(given, [[0, 0, 0], [1, 1, 1]])
+
+
+def test_own_cumulants_of_another_shape_are_one_line(make):
+    example = make("indicator")
+    code = example.file.read_text().replace(CUMULANT, f"{CUMULANT}.mean(axis=1)")
+    example.file.write_text(code)
+    indicator = make_indicator(example.name, find_family(example.name)[1](), 3)
+    with pytest.raises(UserError) as raised:
+        jax.jit(indicator.cumulant)(np.zeros(3, np.float32), np.zeros((2, 3), np.float32))
+    assert str(raised.value) == (
+        f"indicator {example.name}: cumulant gave an array [2], expected [2, 3]: 2 states, 3 tasks"
+    )
+
+
 def test_own_policy(make, run, tmp_path):
     example = make("policy")
     done = run(example.module, *example.arguments)

@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import Any, Protocol
 
+import jax
+import jax.numpy as jnp
+
 from pvn.errors import UserError
 from pvn.indicators.hashing import RandomHash
-from pvn.indicators.indicator import Indicator
+from pvn.indicators.indicator import Indicator, Params
 from pvn.indicators.local_network import LocalNetwork
 from pvn.indicators.random_network import RandomCumulant, RandomNetwork
 from pvn.indicators.standardised import standardised
@@ -88,4 +91,15 @@ def _checked(name: str, family: Family, num_tasks: int) -> Indicator:
         for key, value in indicator._asdict().items()
         if callable(value)
     }
-    return indicator._replace(**functions)
+    cumulant = functions["cumulant"]
+
+    def checked_cumulant(fitted: Params, response: jax.Array) -> jax.Array:
+        values = jnp.asarray(cumulant(fitted, response), jnp.float32)  # from booleans too
+        if values.shape != (len(response), num_tasks):
+            raise UserError(
+                f"indicator {name}: cumulant gave an array {list(values.shape)}, expected "
+                f"{[len(response), num_tasks]}: {len(response)} states, {num_tasks} tasks"
+            )
+        return values
+
+    return indicator._replace(**functions | {"cumulant": checked_cumulant})
