@@ -24,14 +24,13 @@ from configs import suite_minatar
 POLICY = "results/minatar_greedy/dqn/{game}"
 RECIPE: dict[str, Any] = suite_minatar.BASE | {
     "target_policy": "greedy",
-    "discount": (0.98,),
     "learning_rate": 1e-3,
+    "num_steps": 20_000,
 }
 VARIANTS: dict[str, dict[str, Any]] = {
     "greedy": RECIPE,
     "uniform": RECIPE | {"target_policy": "uniform"},
     "gamma_0": RECIPE | {"discount": (0.0,)},
-    "base": suite_minatar.BASE,
 }
 
 
