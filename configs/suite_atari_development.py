@@ -36,8 +36,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "local": LOCAL,
     "local_p_0_2": LOCAL_P_0_2,
     "local_behaviour": LOCAL | {"target_policy": "behaviour"},
-    # Each task's best action: with what was best on MinAtar after 5,000 steps, and with the discount
-    # and the learning rate of the others here.
+    # Each task's best action: with the discount and the learning rate that were best on MinAtar
+    # after 5,000 steps, and with those of the others here.
     "greedy": LOCAL_P_0_2 | {"target_policy": "greedy", "discount": (0.98,), "learning_rate": 1e-3},
     "greedy_0_95": LOCAL_P_0_2 | {"target_policy": "greedy"},
 }

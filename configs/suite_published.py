@@ -20,6 +20,7 @@ GAMES = (
     *("Solaris", "SpaceInvaders", "StarGunner", "Tennis", "TimePilot", "Tutankham", "UpNDown"),
     *("Venture", "VideoPinball", "WizardOfWor", "YarsRevenge", "Zaxxon"),
 )
+SAME_INTERACTIONS = {"num_steps": 1_000_000}  # as configs/evaluate_published.py
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -47,8 +48,16 @@ def get_config() -> ml_collections.ConfigDict:
             "like": "pvn",
             "config": "configs/evaluate_published.py",
         },
-        "pvn_finetuned": {"features": "pvn", "config": "configs/evaluate_finetuned.py"},
-        "end_to_end": {"features": "random", "config": "configs/evaluate_end_to_end.py"},
+        "pvn_finetuned": {
+            "features": "pvn",
+            "config": "configs/evaluate_finetuned.py",
+            "overrides": SAME_INTERACTIONS,
+        },
+        "end_to_end": {
+            "features": "random",
+            "config": "configs/evaluate_end_to_end.py",
+            "overrides": SAME_INTERACTIONS,
+        },
         # The ceiling: what the features of the agent above give to the same linear head.
         "end_to_end_features": {
             "features": "agent:end_to_end",

@@ -25,6 +25,7 @@ import functools
 import json
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -178,6 +179,21 @@ def by_labels(e: Evaluation, saved: Checkpoint | None, dataset: Dataset) -> Outc
     return outcome_of(e, rollout, learner)
 
 
+def read_mean(summary: Path) -> float:
+    """The mean episode return in the summary of a complete evaluation.
+
+    Raises:
+      UserError: the file is damaged.
+    """
+    try:
+        return float(json.loads(read_text(summary))["episode_return"])
+    except (ValueError, KeyError, TypeError):
+        raise UserError(
+            f"{summary}: is damaged, expected an episode_return; delete the file, and evaluate "
+            "again"
+        ) from None
+
+
 def counted(e: Evaluation, rollout: Rollout) -> list[PlayedEpisode]:
     """The evaluation episodes of a rollout."""
     return counted_episodes(rollout, e.config.eval_episodes)
@@ -245,7 +261,7 @@ def evaluate(
     if summary.is_file():
         check_kept()
         run.delete(CHECKPOINTS)  # the command may have been killed here
-        mean = json.loads(read_text(summary))["episode_return"]
+        mean = read_mean(summary)
         console.say(f"{run.name}: complete, mean episode return {mean:.2f}")
         return 0
 

@@ -9,6 +9,8 @@ The owner of some settings declares them once, as a NamedTuple with a `Field` in
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 from pvn.errors import UserError
 from pvn.storage.paths import normalise_paths
 
@@ -63,12 +65,13 @@ def positives() -> Field:
 
 
 def discounts() -> Field:
-    """A discount in [0, 1), or a tuple of them. It becomes a tuple."""
+    """A discount in [0, 1), or a tuple of them. It becomes a tuple. In float32 it must be below 1
+    too."""
 
     def holds(given: Any) -> bool:
         numbers = given if isinstance(given, tuple) else (given,)
         real = all(isinstance(x, int | float) and not isinstance(x, bool) for x in numbers)
-        return bool(numbers) and real and all(0 <= x < 1 for x in numbers)
+        return bool(numbers) and real and all(x >= 0 and np.float32(x) < 1 for x in numbers)
 
     def convert(given: Any, place: str) -> tuple[float, ...]:
         return tuple(float(x) for x in (given if isinstance(given, tuple) else (given,)))

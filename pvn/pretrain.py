@@ -9,7 +9,8 @@ result has the bits of a run without interruption. The command does this:
 
 1. It checks each field of the config, then the fields against each other. Nothing is written yet.
 2. It opens the run directory. It refuses a run with another config.
-3. It reads the cached responses of the tasks, or continues to compute them.
+3. It reads the cached responses of the tasks, or continues to compute them (also of a run that is
+   complete).
 4. It restores the newest checkpoint that verifies. If there is none, it initialises from the seed.
 5. It deletes metrics of later steps, and trains for the remaining steps.
 6. If the run is already complete, it only writes the features again: the command may have been

@@ -40,7 +40,7 @@ class Ridge:
     def __init__(self, features: np.ndarray):
         """Factorises the smaller matrix in O(M F min(M, F) + min(M, F)^3).
 
-        It is computed in the dtype of the features, everything after it in float64.
+        Products with the features are computed in their dtype, everything else in float64.
 
         Args:
           features: float [M, F].

@@ -113,31 +113,61 @@ def test_own_indicator(make, run, tmp_path):
     assert last["step"] == 20
 
 
+def changed_indicator(make, old, new):
+    """(name, the page's family as a class), with a piece of its code replaced."""
+    example = make("indicator")
+    code = example.file.read_text()
+    assert code.count(old) == 1
+    example.file.write_text(code.replace(old, new))
+    return example.name, find_family(example.name)[1]
+
+
 CUMULANT = "(responses > threshold[None]).astype(jnp.float32)"
+CORNERS = "return jax.vmap(brightness, out_axes=1)(corners)"
 
 
 def test_own_cumulants_may_be_booleans(make):
-    example = make("indicator")
+    name, family = changed_indicator(make, CUMULANT, "responses > threshold[None]")
     rows = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
-    threshold = np.array([3, 3, 3], np.float32)
-    code = example.file.read_text().replace(CUMULANT, "responses > threshold[None]")
-    example.file.write_text(code)
-    indicator = make_indicator(example.name, find_family(example.name)[1](), 3)
-    given = indicator.cumulant(threshold, rows)
+    given = make_indicator(name, family(), 3).cumulant(np.array([3, 3, 3], np.float32), rows)
     assert given.dtype == np.float32
     np.testing.assert_array_equal(given, [[0, 0, 0], [1, 1, 1]])
 
 
-def test_own_cumulants_of_another_shape_are_one_line(make):
-    example = make("indicator")
-    code = example.file.read_text().replace(CUMULANT, f"{CUMULANT}.mean(axis=1)")
-    example.file.write_text(code)
-    indicator = make_indicator(example.name, find_family(example.name)[1](), 3)
-    with pytest.raises(UserError) as raised:
-        jax.jit(indicator.cumulant)(np.zeros(3, np.float32), np.zeros((2, 3), np.float32))
-    assert str(raised.value) == (
-        f"indicator {example.name}: cumulant gave an array [2], expected [2, 3]: 2 states, 3 tasks"
-    )
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        (CUMULANT, f"{CUMULANT}.mean(1)", "cumulant gave an array [2], expected [2, 3]: 2 states,"),
+        (CORNERS, f"{CORNERS}[:, :1]", "response gave an array [2, 1], expected [2, 3]: 2 states,"),
+        ("return corners, ", "return ", "init gave no pair, expected (frozen, fitted)"),
+        (
+            "fit, binary=True",
+            "fit, lambda fitted, response: response.sum(1)",
+            "loss gave an array [2], expected a scalar",
+        ),
+    ],
+)
+def test_own_functions_that_return_something_else_are_one_line(make, old, new, text):
+    name, family = changed_indicator(make, old, new)
+    indicator = make_indicator(name, family(), 3)
+    observation = np.zeros((2, 84, 84, 4), np.uint8)
+    with pytest.raises(UserError, match="^" + re.escape(f"indicator {name}: {text}")):
+        frozen, fitted = indicator.init(jax.random.key(0), observation[:1])
+        response = jax.jit(indicator.response)(frozen, observation)
+        jax.jit(indicator.cumulant)(fitted, response)
+        jax.jit(indicator.loss)(fitted, response)
+
+
+@pytest.mark.parametrize(
+    ("new", "text"),
+    [
+        ("side: int = 12", ": TypeError: BrightPatches.side: expected Annotated[type, Field]"),
+        ("side: Annotated[int, whole(1, 84)]", ": its setting side has no default"),
+    ],
+)
+def test_own_settings_that_are_not_declared_are_one_line(make, new, text):
+    with pytest.raises(UserError, match=re.escape(text)):
+        changed_indicator(make, "side: Annotated[int, whole(1, 84)] = 12", new)
 
 
 def test_own_policy(make, run, tmp_path):

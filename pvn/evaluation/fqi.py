@@ -47,10 +47,14 @@ class FqiLearner(LinearLearner):
         self._moments = self._no_moments()
 
     def replay_bytes(self, rows: int) -> int:
-        """The features, a fit's copy of all and of the held-out ones, its columns and moments."""
+        """The features and a fit's copy of them; and three copies of its moments while they are
+        factorised, or two with the held-out features and the columns, whichever is more."""
         c, groups = self._context, self._halves * self._context.num_actions
-        of_row = 4 * c.num_features * (2 + self._settings.held_out) + 100 + 8 * groups
-        return int(rows * of_row) + 2 * 8 * groups * c.num_features**2
+        square = 8 * c.num_features**2
+        factorising = (3 * groups + 4) * square  # with the work space of one group
+        later = rows * (4 * c.num_features * self._settings.held_out + 8 * groups + 100)
+        fitting = 2 * groups * square + int(later)
+        return 2 * 4 * rows * c.num_features + max(factorising, fitting)
 
     def state(self) -> State:
         """The last fits, and when they were made. There is no random number generator.
@@ -86,10 +90,8 @@ class FqiLearner(LinearLearner):
         plan = self._plan(rows)
         half, moments = self._split(replay.oldest, rows["truncated"])
         groups = FitRows(rows, half, self._context.num_actions, moments, replay.oldest)
-        shape = (self._halves, self._context.num_features, self._context.num_actions)
-        previous = Heads(np.zeros(shape), np.zeros((shape[0], shape[2])))
-        if len(self._fits.kernel):
-            previous = Heads(self._fits.kernel[-1], self._fits.bias[-1])
+        kernels, biases = self._fits
+        previous = Heads(kernels[-1], biases[-1]) if len(kernels) else None
         fit = fit_fqi(groups, plan, previous)
         if fit.diverged:
             self.diverged_fits += 1

@@ -94,6 +94,11 @@ class FitRows:
         ]
         self.z_held_out = [self.z[at] for at in self.held_out]
 
+    def zeros(self) -> Heads:
+        """Heads whose values are 0."""
+        shape = (self.num_halves, self.z.shape[1], self.num_actions)
+        return Heads(np.zeros(shape), np.zeros((shape[0], shape[2])))
+
     def values(self, heads: Heads) -> np.ndarray:
         """Q of every row, float32 [H, N, A]."""
         return np.stack(
@@ -120,22 +125,27 @@ def _check_squares(features: np.ndarray) -> None:
         )
 
 
-def fit_fqi(rows: FitRows, plan: Plan, previous: Heads) -> FqiFit:
+def fit_fqi(rows: FitRows, plan: Plan, previous: Heads | None) -> FqiFit:
     """Fits heads to the rows as planned. For many plans, call it with the same `rows`.
 
     The Monte Carlo return of an episode that has not ended is unknown. It is the sum of the rewards
     so far, plus gamma^k Q(s, a) by the previous heads at the last row (s, a), k timesteps later.
-    There is no maximum in it, so it is a value of the policy that played.
+    There is no maximum in it, so it is a value of the policy that played. The first fit has no
+    previous heads: it regresses the sums alone, and then again with the values of these heads.
 
     Args:
-      previous: the heads of the last fit, for the features as they are; or zeros.
+      previous: the heads of the last fit, for the features as they are; None for the first fit.
     """
-    heads = Heads(*rows.ridges.from_raw(*previous))
+    heads = rows.zeros() if previous is None else Heads(*rows.ridges.from_raw(*previous))
     targets: np.ndarray | None = None
     for number in range(0 if plan.start == "monte_carlo" else 1, plan.sweeps + 1):
         last = targets
         if number == 0:
             targets = _monte_carlo_targets(rows, plan, heads)
+            if previous is None:
+                bounded_sums = np.clip(targets, -plan.bound, plan.bound)
+                of_sums, *_ = _regress(rows, plan, heads, bounded_sums)
+                targets = _monte_carlo_targets(rows, plan, of_sums)
         else:
             targets = _sweep_targets(rows, plan, heads)
         bounded = float(np.mean(np.abs(targets[:, rows.usable]) > plan.bound))

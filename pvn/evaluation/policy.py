@@ -21,6 +21,7 @@ from pvn.storage.paths import make_folder
 
 FORMAT = "pvn-policy"
 VERSION = 2
+_REQUIRED = ("game", "num_actions", "head_sha256", "features_sha256")
 
 
 class GreedyPolicy:
@@ -87,9 +88,7 @@ def _load_local(path: Path, place: str) -> GreedyPolicy:
             f"policy {path}: no policy.json there or in its policy/; expected `random` or the "
             "workdir of a finished python -m pvn.evaluate run with features"
         )
-    metadata = json.loads(read_text(folder / "policy.json"))
-    if metadata.get("format") != FORMAT or metadata.get("version") != VERSION:
-        raise UserError(f"policy {folder}: is not a {FORMAT} of version {VERSION}")
+    metadata = _read_description(folder / "policy.json")
     file = folder / "head.safetensors"
     features = load_features(folder / "features")
     digests = {"head_sha256": sha256(file), "features_sha256": features.metadata["sha256"]}
@@ -104,6 +103,18 @@ def _load_local(path: Path, place: str) -> GreedyPolicy:
     settings = dict(metadata["values"])
     kind = VALUES[settings.pop("kind")](**settings)
     return GreedyPolicy(Policy(features, head, kind, metadata["num_actions"]), metadata, place)
+
+
+def _read_description(file: Path) -> dict[str, Any]:
+    try:
+        metadata: dict[str, Any] = dict(json.loads(read_text(file)))
+        known = metadata["format"] == FORMAT and metadata["version"] == VERSION
+        _ = [metadata[name] for name in _REQUIRED], metadata["values"]["kind"]
+    except (ValueError, KeyError, TypeError):
+        known = False
+    if not known:
+        raise UserError(f"policy {file}: is not a {FORMAT} of version {VERSION}")
+    return metadata
 
 
 def _layers(tensors: dict[str, np.ndarray]) -> Head:

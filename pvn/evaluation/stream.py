@@ -86,9 +86,9 @@ class EpisodeStore:
 
     def add(self, step: PlayedStep) -> None:
         """Adds a timestep; writes the episodes that have ended, if they are many."""
-        for env, row in enumerate(zip(*step, strict=True)):
-            self._running[env].append((*row, False, 0))
-            if row[3] or row[4]:
+        for env, (frame, *row) in enumerate(zip(*step, strict=True)):
+            self._running[env].append((frame.copy(), *row, False, 0))  # not all E frames
+            if row[2] or row[3]:
                 self._end(env)
         if len(self._ended) >= _COMMIT_ROWS:
             self.flush()

@@ -14,7 +14,7 @@ from pvn.storage import remote
 from pvn.types import ATARI
 
 _FILES = ("features.json", "encoder.py", "encoder", "features")
-_KEPT = (*ENCODER, "observation_shape", "protocol", "game", "num_actions")
+_KEPT = (*ENCODER, "observation_shape", "protocol", "game")
 
 
 def random_features(

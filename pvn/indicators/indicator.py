@@ -31,10 +31,12 @@ class Indicator(NamedTuple):
     """fitted, response [B, T] -> float32 [B, T]."""
 
     fit: Callable[[np.ndarray], Params] | None = None
-    """responses to M states of the dataset, float32 [M, T] -> fitted. None: `init` gives them."""
+    """responses to M states of the dataset, float32 [M, T] -> fitted, with the tree structure and
+    the shapes of those of `init`. None: `init` gives them."""
 
     loss: Callable[[Params, jax.Array], jax.Array] | None = None
-    """fitted, response [B, T] -> scalar, minimised over `fitted`. None: they stay as they are."""
+    """fitted, response [B, T] -> scalar, a mean over the batch (each device has a part of it),
+    minimised over `fitted`. None: they stay as they are."""
 
     raw_cumulant: Callable[[Params, jax.Array], jax.Array] | None = None
     """fitted, response [B, T] -> [B, T], before standardisation. None: the same as `cumulant`."""
@@ -43,8 +45,7 @@ class Indicator(NamedTuple):
     """fitted, raw cumulants [B, T] -> cumulants [B, T]. None: they are the same."""
 
     binary: bool = False
-    """Whether raw cumulants are 0 or 1, and known before training: there is no `loss`, and `fit`
-    returns parameters with the tree structure of those of `init`."""
+    """Whether raw cumulants are 0 or 1, and known before training: there is no `loss`."""
 
     packed: bool = False
     """Whether a response is not float32 [B, T] but the bits of T raw cumulants, uint8 [B, T / 8]

@@ -6,11 +6,13 @@ the 32 of the number that a threshold was compared with: 50 million states and 1
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pvn.errors import UserError
 from pvn.indicators.indicator import Indicator, Params
 
 _ROWS = 4096  # that `pack_rows` packs at a time
@@ -21,17 +23,33 @@ def response_columns(num_tasks: int, packed: bool) -> tuple[int, np.dtype]:
     return (math.ceil(num_tasks / 8), np.dtype("u1")) if packed else (num_tasks, np.dtype("f4"))
 
 
-def _packer(indicator: Indicator) -> Callable[[Params, jax.Array | np.ndarray], jax.Array]:
-    """fitted, responses float32 [B, T] -> their bits uint8 [B, T / 8]. Compiled."""
+def _packer(indicator: Indicator) -> Callable[[Params, Any], tuple[jax.Array, jax.Array]]:
+    """fitted, responses float32 [B, T] -> (their bits uint8 [B, T / 8], whether all raw cumulants
+    are 0 or 1). Compiled."""
     raw = indicator.raw_cumulant or indicator.cumulant
-    return jax.jit(lambda fitted, response: jnp.packbits(raw(fitted, response) > 0, axis=1))
+
+    @jax.jit
+    def pack(fitted: Params, response: jax.Array) -> tuple[jax.Array, jax.Array]:
+        values = raw(fitted, response)
+        return jnp.packbits(values > 0, axis=1), jnp.all((values == 0) | (values == 1))
+
+    return pack
 
 
 def pack_rows(indicator: Indicator, fitted: Params, responses: np.ndarray) -> np.ndarray:
-    """The bits uint8 [M, T / 8] of responses float32 [M, T] to a binary indicator."""
+    """The bits uint8 [M, T / 8] of responses float32 [M, T] to a binary indicator.
+
+    Raises:
+      UserError: a raw cumulant is neither 0 nor 1.
+    """
     pack = _packer(indicator)
-    parts = range(0, len(responses), _ROWS)
-    return np.concatenate([pack(fitted, responses[at : at + _ROWS]) for at in parts])
+    parts = [pack(fitted, responses[at : at + _ROWS]) for at in range(0, len(responses), _ROWS)]
+    if not all(binary for _, binary in parts):
+        raise UserError(
+            "config.indicator: is binary, and has cumulants other than 0 and 1, expected "
+            "binary=False"
+        )
+    return np.concatenate([bits for bits, _ in parts])
 
 
 def packed(indicator: Indicator, fitted: Params) -> Indicator:
@@ -44,7 +62,7 @@ def packed(indicator: Indicator, fitted: Params) -> Indicator:
     pack = _packer(indicator)
 
     def response(frozen: Params, observation: jax.Array) -> jax.Array:
-        return pack(fitted, indicator.response(frozen, observation))
+        return pack(fitted, indicator.response(frozen, observation))[0]
 
     def raw_cumulant(_: Params, bits: jax.Array) -> jax.Array:
         return jnp.unpackbits(bits, axis=1, count=indicator.num_tasks).astype(jnp.float32)

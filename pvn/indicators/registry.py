@@ -3,16 +3,15 @@
 from pathlib import Path
 from typing import Any, Protocol
 
-import jax
-import jax.numpy as jnp
-
 from pvn.errors import UserError
+from pvn.fields import fields_of
 from pvn.indicators.hashing import RandomHash
-from pvn.indicators.indicator import Indicator, Params
+from pvn.indicators.indicator import Indicator
 from pvn.indicators.local_network import LocalNetwork
+from pvn.indicators.own import own_indicator
 from pvn.indicators.random_network import RandomCumulant, RandomNetwork
 from pvn.indicators.standardised import standardised
-from pvn.plugins import guarded, is_plugin, load_plugin
+from pvn.plugins import is_plugin, load_plugin, plugin_errors
 
 # The version of what a seed draws. 1: random networks in floats. 2: in whole numbers. A run that
 # began with another version cannot be resumed.
@@ -46,7 +45,8 @@ def find_family(name: str, folder: str | Path = ".") -> tuple[str, type]:
       folder: that relative paths start from.
 
     Raises:
-      UserError: there is no such family, or it is not a NamedTuple with a method `indicator`.
+      UserError: there is no such family, or it is not a NamedTuple with a method `indicator`; a
+        setting has no default, or its annotation does not say which values are valid.
     """
     if name in INDICATORS:
         return name, INDICATORS[name]
@@ -56,6 +56,11 @@ def find_family(name: str, folder: str | Path = ".") -> tuple[str, type]:
             f"indicator {name}: expected a NamedTuple of settings with a method "
             "indicator(self, num_tasks)"
         )
+    with plugin_errors("indicator", name, folder):
+        fields_of(family)
+    defaults = getattr(family, "_field_defaults", {})
+    if missing := [each for each in getattr(family, "_fields", ()) if each not in defaults]:
+        raise UserError(f"indicator {name}: its setting {missing[0]} has no default")
     return family.__name__, family
 
 
@@ -73,33 +78,6 @@ def make_indicator(name: str, family: Family, num_tasks: int, cumulants: str = "
         tasks cannot be standardised.
     """
     indicator = (
-        _checked(name, family, num_tasks) if is_plugin(name) else family.indicator(num_tasks)
+        own_indicator(name, family, num_tasks) if is_plugin(name) else family.indicator(num_tasks)
     )
     return standardised(indicator) if cumulants == "standardised" else indicator
-
-
-def _checked(name: str, family: Family, num_tasks: int) -> Indicator:
-    indicator = guarded("indicator", name, family.indicator)(num_tasks)
-    if not (isinstance(indicator, Indicator) and indicator.num_tasks == num_tasks):
-        given = getattr(indicator, "num_tasks", type(indicator).__name__)
-        raise UserError(
-            f"indicator {name}: gave {given}, expected a pvn.indicators.indicator.Indicator of "
-            f"{num_tasks} tasks"
-        )
-    functions: dict[str, Any] = {
-        key: guarded("indicator", name, value)
-        for key, value in indicator._asdict().items()
-        if callable(value)
-    }
-    cumulant = functions["cumulant"]
-
-    def checked_cumulant(fitted: Params, response: jax.Array) -> jax.Array:
-        values = jnp.asarray(cumulant(fitted, response), jnp.float32)  # from booleans too
-        if values.shape != (len(response), num_tasks):
-            raise UserError(
-                f"indicator {name}: cumulant gave an array {list(values.shape)}, expected "
-                f"{[len(response), num_tasks]}: {len(response)} states, {num_tasks} tasks"
-            )
-        return values
-
-    return indicator._replace(**functions | {"cumulant": checked_cumulant})

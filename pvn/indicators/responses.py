@@ -230,17 +230,20 @@ def stored_responses(
 def load_fitted(cache: Cache, like: Params) -> Params | None:
     """What `keep_fitted` has kept; None if there is nothing, or it is corrupt.
 
-    like: parameters with the same tree structure.
+    like: parameters with the same tree structure and shapes.
     """
     found = _done(cache.path, "cannot be read", _store(cache.path).read(_FITTED))
     if found.state != "value":
         return None
     try:
         with np.load(io.BytesIO(found.value)) as file:
-            leaves = [file[name] for name in file.files]
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile):
+            leaves = [file[f"arr_{number}"] for number in range(len(file.files))]
+    except (ValueError, OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile):
+        return None  # RuntimeError: an encrypted or an unknown kind of zip
+    expected, structure = jax.tree.flatten(like)
+    if [leaf.shape for leaf in leaves] != [np.shape(leaf) for leaf in expected]:
         return None
-    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+    return jax.tree.unflatten(structure, leaves)
 
 
 def keep_fitted(cache: Cache, fitted: Params) -> None:

@@ -64,8 +64,12 @@ def tasks_of_states(indicator: Indicator, key: jax.Array, observation: Any) -> T
 
 
 def check_varies(tasks: Tasks) -> None:
-    """Raises `UserError` if every task has the same cumulant in all states of the sample."""
-    if not np.ptp(tasks.activations(tasks.fitted), axis=0).any():
+    """Raises `UserError` if every task has the same cumulant in all states of the sample, or if a
+    cumulant is not finite."""
+    cumulants = tasks.activations(tasks.fitted)
+    if not np.isfinite(cumulants).all():
+        raise UserError("config.indicator: a task has a cumulant that is NaN or infinite")
+    if not np.ptp(cumulants, axis=0).any():
         raise UserError(
             f"config.indicator: all {tasks.indicator.num_tasks} tasks are the same in every state; "
             "expected another proportion, or more states"
@@ -142,18 +146,6 @@ def _packed_tasks(
             cache, indicator, frozen, transitions, index=fit_on, on_progress=on_progress
         )[:]
         fitted = _fit(indicator, initial, real)
-        structure: Any = jax.tree.structure(fitted)
-        if structure != jax.tree.structure(initial):
-            raise UserError(
-                "config.indicator: is binary, and `fit` returns other parameters than `init`, "
-                "expected the same tree structure"
-            )
-        raw = indicator.raw_cumulant or indicator.cumulant
-        if not np.isin(raw(fitted, jnp.asarray(real[:256])), (0, 1)).all():
-            raise UserError(
-                "config.indicator: is binary, and has cumulants other than 0 and 1, expected "
-                "binary=False"
-            )
         known = fit_on, pack_rows(indicator, fitted, real)
         del real  # it is large
     indicator = packed(indicator, fitted)
@@ -165,4 +157,18 @@ def _packed_tasks(
 
 
 def _fit(indicator: Indicator, fitted: Params, sample: np.ndarray) -> Params:
-    return fitted if indicator.fit is None else indicator.fit(sample)
+    """fitted: of `init`, for a family without `fit`."""
+    if indicator.fit is None:
+        return fitted
+    found = indicator.fit(sample)
+    if _shapes(found) != _shapes(fitted):
+        raise UserError(
+            "config.indicator: `fit` returns other parameters than `init`, expected the same tree "
+            "structure and shapes"
+        )
+    return found
+
+
+def _shapes(params: Params) -> tuple[Any, list[tuple[int, ...]]]:
+    leaves, structure = jax.tree.flatten(params)
+    return structure, [np.shape(leaf) for leaf in leaves]

@@ -196,10 +196,10 @@ class Feed:
         return writes, self._parallel.split(self._buffer.places(step), axis=axis)
 
     def __iter__(self) -> Iterator[Any]:
-        self._filled = True
         if self._device_draws:
             seed = split_seed(self._buffer.sampler.seed)
             self._drawn = self._parallel.replicate((*self._buffer.everything(), seed))
+        self._filled = True
         for writes, batch in self._prefetch.__enter__():
             for write in writes:
                 assert self._device

@@ -22,8 +22,6 @@ AXIS_NAME = "devices"
 class Parallel(NamedTuple):
     """Functions that run steps on the devices of a run."""
 
-    num_devices: int  # D, of all processes
-
     num_local: int  # devices of this process
 
     compile: Callable[..., Callable[..., Any]]
@@ -100,7 +98,6 @@ def make_parallel(devices: Sequence[jax.Device]) -> tuple[Parallel, str | None]:
         add = jax.jit(lambda step, flag: flag + 0 * step)
         return (
             Parallel(
-                num_devices=1,
                 num_local=1,
                 compile=lambda step, donate=True: jax.jit(step, donate_argnums=0 if donate else ()),
                 replicate=lambda tree: jax.device_put(tree, device),
@@ -136,7 +133,6 @@ def make_parallel(devices: Sequence[jax.Device]) -> tuple[Parallel, str | None]:
         devices=devices,
     )
     parallel = Parallel(
-        num_devices=count,
         num_local=local,
         compile=lambda step, donate=True: jax.pmap(
             step,

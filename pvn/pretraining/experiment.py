@@ -64,7 +64,7 @@ FIELDS = {
     "target_policy": choice(*TARGET_POLICIES),
     "target_update": choice("average", "periodic"),
     "target_decay": real(0, 1, closed="[)"),
-    "target_period": whole(1),
+    "target_period": whole(1, 2**31 - 1),
     "num_steps": whole(1),
     "batch_size": whole(1),
     "optimizer": choice(*OPTIMIZERS),

@@ -22,7 +22,15 @@ from pvn.runs import console
 from pvn.runs.metrics import MetricsWriter, read_metrics
 from pvn.runs.run_directory import Run, command_line, versions
 
-_DEAD_SHARE = 0.2  # share of dead units above which there is a warning
+_DEAD_SHARE = 0.2  # share of dead units, or tasks, above which there is a warning
+DEAD_UNITS = (
+    f"units are dead (0 in all of {PROBE_TRANSITIONS} states); a lower learning rate, or more "
+    "varied data, may help"
+)
+DEAD_TASKS = (
+    "tasks are dead (the same in all states of a sample); another proportion, or more varied data, "
+    "may help"
+)
 
 
 class Recorder:
@@ -62,9 +70,13 @@ class Recorder:
         batch = transitions.batch(transitions.start[drawn], tasks.responses, returns)
         self._probe = jax.jit(to_transition, static_argnums=0)(e.observation, (), batch)
         self._metrics = MetricsWriter(run.workdir, start)
-        self._warn = DeadUnits(e.config.num_features)
+        self._warnings = {
+            "dead_units": Dead(e.config.num_features, DEAD_UNITS),
+            "dead_tasks": Dead(e.indicator.num_tasks, DEAD_TASKS),
+        }
         for row in read_metrics(run.workdir / "metrics.jsonl"):  # a resumed run does not repeat it
-            self._warn.at(int(row["step"] or 0), int(row.get("dead_units") or 0))
+            for name, warning in self._warnings.items():
+                warning.at(int(row["step"] or 0), int(row.get(name) or 0))
         self._thread = ThreadPoolExecutor(1)
         self._pending: Future[None] | None = None
 
@@ -77,8 +89,9 @@ class Recorder:
         values |= activation_metrics(tasks.activations(event.state.fitted))
         values |= self._diagnose(event.state, tasks.frozen, self._probe)
         self._metrics.write(event.step, values)
-        if warning := self._warn.at(event.step, int(values["dead_units"])):
-            console.say(warning)
+        for name, warning in self._warnings.items():
+            if text := warning.at(event.step, int(values.get(name, 0))):
+                console.say(text)
         return _summary(values)
 
     def save(self, step: int, state: TrainState) -> None:
@@ -107,16 +120,17 @@ class Recorder:
         self._metrics.close()
 
 
-class DeadUnits:
-    """Decides when to warn of dead units: once above a fifth, and again if the number doubles.
+class Dead:
+    """Decides when to warn of dead units or tasks: once above a fifth, and again at twice as many.
 
-    Not while the number falls, or in the first row: training may revive units that were dead before
-    it.
+    Not while the number falls, or in the first row unless all are dead: training may revive those
+    that were dead before it.
     """
 
-    def __init__(self, num_features: int):
-        self._num_features = self._before = num_features
-        self._above = num_features * _DEAD_SHARE
+    def __init__(self, total: int, text: str):
+        """total: number of units or tasks. text: what is dead, and what may help."""
+        self._total = self._before = total
+        self._text, self._above = text, total * _DEAD_SHARE
 
     def at(self, step: int, dead: int) -> str:
         """The warning of a step; empty if there is none."""
@@ -124,10 +138,7 @@ class DeadUnits:
         if dead <= self._above or falling:
             return ""
         self._above = 2 * dead - 1
-        return (
-            f"warning: step {step}: {dead} of {self._num_features} units are dead (0 in all of "
-            f"{PROBE_TRANSITIONS} states); a lower learning rate, or more varied data, may help"
-        )
+        return f"warning: step {step}: {dead} of {self._total} {self._text}"
 
 
 def _summary(values: Mapping[str, float]) -> str:

@@ -95,7 +95,10 @@ class Question(NamedTuple):
             )
             scores["r2_pooled"], _ = bootstrap(pooled, self.episode.num_episodes, seed=self.seed)
         if own is not None:
-            scores |= self._own_scores(own, varies, fits)
+            more = self._own_scores(own, varies, fits)
+            if taken := sorted(scores.keys() & more.keys()):
+                raise UserError(f"target: its score {taken[0]!r} is one of pvn's own; rename it")
+            scores |= more
         penalty = fits.penalty.tolist()
         return ProbeResult(
             scores=scores,

@@ -1,5 +1,6 @@
 """The questions that several targets ask of features, on the same rows where possible."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -82,8 +83,7 @@ def ask_all(
             question = _ask(target, dataset, folder, max_rows, seed)
         except UserError as error:
             raise _named(error, "probe: ", target.name) from None
-        described = dict(getattr(target.target, "described", {}))
-        asked.append(Asked(target._replace(settings=target.settings | described), question))
+        asked.append(Asked(target._replace(settings=_settings(target)), question))
     diagnosed = np.empty(0, np.int64)
     if diagnostics:
         diagnosed = draw_rows(has_stack(dataset.rows), min(DIAGNOSED, max_rows), seed)
@@ -97,6 +97,21 @@ def _ask(
         return named.target.ask(dataset.rows, max_rows=max_rows, seed=seed)
     values, known, names = targets_of(named, dataset, folder)
     return ask(dataset.rows, values, known, names=names, max_rows=max_rows, seed=seed)
+
+
+def _settings(named: NamedTarget) -> dict[str, Any]:
+    """The settings of a target that has run, which rows of results hold as JSON."""
+    with plugin_errors("target", named.source):
+        settings = named.settings | dict(getattr(named.target, "described", {}))
+    for name, value in settings.items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError):
+            raise UserError(
+                f"target {named.name}: its setting {name} is a {type(value).__name__}, expected "
+                "numbers, text, lists or dicts"
+            ) from None
+    return settings
 
 
 def _named(error: UserError, beginning: str, name: str) -> UserError:

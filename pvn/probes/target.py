@@ -154,6 +154,9 @@ def targets_of(target: NamedTarget, dataset: Dataset, folder: Path) -> Outputs:
         raise UserError(
             f"target {target.name}: gave {len(names)} names of {values.shape[1]} outputs"
         )
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"target {target.name}: two outputs have the name {twice!r}")
     if not names and values.shape[1] > 1:
         names = tuple(map(str, range(values.shape[1])))
     return Outputs(values, known, names)

@@ -36,9 +36,9 @@ IMPROVEMENT_NOTE = (
     "ties count as half. 0.5: neither is better. It does not say by how much."
 )
 EFFICIENCY_NOTE = (
-    "Interquartile mean over games of the human-normalised return of training episodes, with "
-    "pointwise 95 % intervals. A run's score in a bin is the mean return of the episodes that end "
-    "there, or its previous score if none does."
+    "Interquartile mean over games of the human-normalised return, with pointwise 95 % intervals. "
+    "A run's score in a bin of training episodes is the mean return of those that end there, or "
+    "its previous score if none does."
 )
 LABEL_NOTE = (
     "Return of evaluation episodes against the agent steps with rewards that the head has learned "

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pvn.evaluation.fqi import FqiLearner, FqiSettings
-from pvn.evaluation.fqi_fit import HELD_OUT, FitRows, Heads, Plan, fit_fqi
+from pvn.evaluation.fqi_fit import HELD_OUT, FitRows, Plan, fit_fqi
 from pvn.evaluation.gram import ReplayMoments
 from pvn.evaluation.learner import LearnerContext
 from pvn.evaluation.replay import FeatureBuffer, Replay
@@ -172,7 +172,6 @@ def test_a_learners_fit_is_that_of_its_plan():
     rows = replay.rows(0)
     half, _ = one._split(0, rows["truncated"])
     plan = Plan(4, "monte_carlo", "previous", 0.7, discount=0.8, n_step=3, bound=5.0)
-    heads = Heads(np.zeros((1, 3, 2)), np.zeros((1, 2)))
-    fit = fit_fqi(FitRows(rows, half, 2, ReplayMoments(2, 3, 4), 0), plan, heads)
+    fit = fit_fqi(FitRows(rows, half, 2, ReplayMoments(2, 3, 4), 0), plan, None)
     np.testing.assert_allclose(one.head.kernel, fit.heads.kernel[0], rtol=1e-6)
     np.testing.assert_allclose(one.head.bias, fit.heads.bias[0], rtol=1e-6)

@@ -200,6 +200,18 @@ def test_an_episode_that_has_not_ended_goes_on_as_the_previous_heads_say():
     np.testing.assert_allclose(value[0], 1 + 0.5 * 6, rtol=1e-5)
 
 
+def test_the_first_fit_values_an_episode_that_has_not_ended_by_itself():
+    # In the second environment, state 2 ends the game with 6.
+    rows = one_hot_game([[(1, 0, 1.0), (2, 0, 4.0)], [(2, 0, 6.0)], [(1, 0, 1.0)]], 3)
+    rows["terminal"][1, 0] = False
+    half = np.array([[0, 0, HELD_OUT]] * 2)
+    for previous, tail in ((None, 0.5 * 6), (zeros(1, 3, 1), 0)):
+        plan = Plan(sweeps=0, discount=0.5, penalties=TINY)
+        fit = fit_fqi(factorise(rows, half, 1), plan, previous)
+        value = q((fit.heads.kernel[0], fit.heads.bias[0]), np.eye(3)[1])
+        np.testing.assert_allclose(value[0], 1 + tail, rtol=1e-5)
+
+
 # In state 1, both actions end the game. Half 0 saw rewards 2 and -2, half 1 saw -1 and 1.
 # State 0 leads to state 1 without a reward.
 HALVES = [

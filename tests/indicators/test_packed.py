@@ -102,6 +102,10 @@ def test_only_what_is_missing_or_corrupt_is_computed(
         raw[len(raw) // 2] ^= 1
         (tmp_path / name).write_bytes(raw)
 
+    def rename(name: str, old: bytes, new: bytes) -> None:
+        raw = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(raw.replace(old, new))
+
     num_fit = len(transitions.start)
     assert num_fit < 1300
     for change, count in (
@@ -111,6 +115,7 @@ def test_only_what_is_missing_or_corrupt_is_computed(
         (lambda: flip("c/5/0"), 20),
         (kill_before_fitted, num_fit),
         (lambda: flip("fitted.npz"), num_fit),
+        (lambda: rename("fitted.npz", b"arr_0", b"arr_2"), num_fit),
     ):
         change()
         found, done = prepared(tmp_path, transitions, tasks)
@@ -192,14 +197,21 @@ def test_processes_share_one_computation(transitions: Transitions, tmp_path: Pat
 def test_what_is_not_binary(transitions: Transitions, tmp_path: Path) -> None:
     tasks = brightness(5)._replace(fit=lambda found: (empirical_bias(found, 0.2),))
     tasks = tasks._replace(cumulant=lambda fitted, found: indicator(fitted[0], found))
-    with pytest.raises(UserError, match=r"is binary, and `fit` returns other parameters than"):
+    with pytest.raises(UserError, match=r"`fit` returns other parameters than `init`"):
+        prepared(tmp_path, transitions, tasks)
+    tasks = brightness(5)._replace(fit=lambda found: empirical_bias(found, 0.2)[:3], binary=False)
+    with pytest.raises(UserError, match=r"`fit` returns other parameters than `init`"):
         prepared(tmp_path, transitions, tasks)
     tasks = brightness(5)._replace(loss=lambda fitted, found: found.sum())
     with pytest.raises(UserError, match="is binary, and has a loss"):
         prepared(tmp_path, transitions, tasks)
-    tasks = brightness(5)._replace(cumulant=lambda fitted, found: found)
-    with pytest.raises(UserError, match="is binary, and has cumulants other than 0 and 1"):
-        prepared(tmp_path, transitions, tasks)
+    for cumulant in (
+        lambda fitted, found: found,
+        lambda fitted, found: jnp.where(found == found.max(), 2, indicator(fitted, found)),
+    ):
+        tasks = brightness(5)._replace(cumulant=cumulant)
+        with pytest.raises(UserError, match="is binary, and has cumulants other than 0 and 1"):
+            prepared(tmp_path, transitions, tasks)
 
 
 def test_which_families_are_binary() -> None:

@@ -1,8 +1,8 @@
-from pvn.pretraining.recorder import DeadUnits
+from pvn.pretraining.recorder import DEAD_TASKS, DEAD_UNITS, Dead
 
 
 def test_dead_units_are_reported_once_and_again_when_they_double() -> None:
-    warn = DeadUnits(50)
+    warn = Dead(50, DEAD_UNITS)
     dead = [0, 10, 11, 12, 5, 21, 22, 30, 43, 44, 50, 50]
     said = {step: text for step, count in enumerate(dead) if (text := warn.at(step, count))}
     # More than a fifth: 11 of 50; then 22, then 44.
@@ -15,7 +15,13 @@ def test_dead_units_are_reported_once_and_again_when_they_double() -> None:
 
 
 def test_units_that_come_to_life_are_no_reason_to_warn() -> None:
-    warn = DeadUnits(50)
+    warn = Dead(50, DEAD_UNITS)
     assert [bool(warn.at(step, dead)) for step, dead in enumerate([20, 19, 12, 0])] == [False] * 4
     assert warn.at(4, 12)
-    assert DeadUnits(50).at(0, 50)  # all of them
+    assert Dead(50, DEAD_UNITS).at(0, 50)  # all of them
+
+
+def test_dead_tasks_are_reported_in_the_second_row() -> None:
+    warn = Dead(100, DEAD_TASKS)
+    assert [bool(warn.at(step, 21)) for step in range(4)] == [False, True, False, False]
+    assert Dead(100, DEAD_TASKS).at(0, 100).startswith("warning: step 0: 100 of 100 tasks are dead")

@@ -63,8 +63,23 @@ def test_details_are_no_scores(tmp_path):
         ("return {'x': 'much'}", "scores(values, predictions) gave {'x': 'much'}, expected a "),
         ("return {'x': values}", "scores(values, predictions) gave {'x': array("),
         ("return {f'x{len(values)}{values.sum()}': 0.5}", "its score 'x40"),
+        ("return {'r2': 0.5}", "its score 'r2' is one of pvn's own; rename it"),
     ],
 )
 def test_wrong_scores_are_one_line(scores, text, tmp_path):
     with pytest.raises(UserError, match="^" + re.escape(f"target {tmp_path}/own.py:Own: {text}")):
         asked(scores, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("described", "text"),
+    [
+        ("None", "{}/own.py:Own: TypeError: 'NoneType' object is not iterable"),
+        ("{'x': np.zeros(3)}", "Own: its setting x is a ndarray, expected numbers, text, lists or"),
+    ],
+)
+def test_settings_that_rows_cannot_hold_are_one_line(described, text, tmp_path, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.OWN", OWN.replace('{"found": 3}', described))
+    text = f"target {text.replace('{}', str(tmp_path))}"
+    with pytest.raises(UserError, match="^" + re.escape(text)):
+        asked("return {}", tmp_path)

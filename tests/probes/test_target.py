@@ -126,6 +126,9 @@ def test_several_outputs_and_their_names(tmp_path):
     own.names = ("a", "b", "c")
     with pytest.raises(UserError, match=r"^target Own: gave 3 names of 2 outputs$"):
         targets_of(named, dataset, tmp_path)
+    own.names = ("a", "a")
+    with pytest.raises(UserError, match=r"^target Own: two outputs have the name 'a'$"):
+        targets_of(named, dataset, tmp_path)
     own.names = ()
     assert targets_of(named, dataset, tmp_path).names == ("0", "1")
 
