@@ -3,8 +3,8 @@
     python -m pvn.suite --config=configs/suite_published.py --workdir=results/published --list
 
 Seed s uses run s + 1 of the DQN replay data (docs/data.md), expected in data/dqn_replay. This
-config is for a cluster: 300 pretrainings of 1.5 million steps at 6.4 TFLOP each (docs/clusters.md
-says how to size them). `--config.games=Pong,Breakout` takes fewer games.
+config is for a cluster: 300 pretrainings of 1.5 million steps at 6.4 TFLOP each, that is 28 hours
+each at 100 TFLOP/s (computed, not measured; docs/clusters.md says how to size them). `--config.games=Pong,Breakout` takes fewer games.
 """
 
 import ml_collections
