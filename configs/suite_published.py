@@ -4,7 +4,8 @@
 
 Seed s uses run s + 1 of the DQN replay data (docs/data.md), expected in data/dqn_replay. This
 config is for a cluster: 300 pretrainings of 1.5 million steps at 6.4 TFLOP each, that is 28 hours
-each at 100 TFLOP/s (computed, not measured; docs/clusters.md says how to size them). `--config.games=Pong,Breakout` takes fewer games.
+each at 100 TFLOP/s (computed, not measured; docs/clusters.md says how to size them).
+`--config.games=Pong,Breakout` takes fewer games.
 """
 
 import ml_collections
