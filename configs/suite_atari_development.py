@@ -24,6 +24,7 @@ LOCAL: dict[str, Any] = {
     "learning_rate": 3e-4,
 }
 LOCAL_P_0_2 = LOCAL | {"local_network": {"tasks_per_network": 500, "proportion": 0.2}}
+LONG = {"learning_rate": 1e-3, "num_steps": 20_000}
 VARIANTS: dict[str, dict[str, Any]] = {
     # The recipe of configs/pretrain.py in November 2026.
     "whole_screen": {
@@ -40,6 +41,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     # after 5,000 steps, and with those of the others here.
     "greedy": LOCAL_P_0_2 | {"target_policy": "greedy", "discount": (0.98,), "learning_rate": 1e-3},
     "greedy_0_95": LOCAL_P_0_2 | {"target_policy": "greedy"},
+    # As many steps as in configs/suite_minatar_greedy.py.
+    "greedy_long": LOCAL_P_0_2 | LONG | {"target_policy": "greedy"},
+    "uniform_long": LOCAL_P_0_2 | LONG,
 }
 POLICY = "policies/{game}"
 KINDS: dict[str, dict[str, Any]] = {
@@ -71,7 +75,7 @@ def get_config() -> ml_collections.ConfigDict:
         name: {
             "dataset": ",".join(KINDS),
             "config": "configs/pretrain.py",
-            "overrides": changes | {"num_steps": 4_500},
+            "overrides": {"num_steps": 4_500} | changes,
         }
         for name, changes in VARIANTS.items()
     }
