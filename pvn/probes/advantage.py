@@ -20,6 +20,7 @@ import hashlib
 import io
 import json
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +29,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 
 from pvn.data.store import Dataset
+from pvn.errors import UserError
 from pvn.fields import SEED, flag, real, whole
 from pvn.probes.rollouts import Branching, branch_dataset, check_collected, draw_branch_points
 from pvn.storage.files import Lock, Locked, write_whole
@@ -69,7 +71,8 @@ class AdvantageTarget(AdvantageSettings):
           folder: an existing folder.
 
         Raises:
-          UserError: the dataset has another origin, or the emulator does not repeat its games.
+          UserError: the dataset has another origin, the emulator does not repeat its games, or the
+            file of the returns is damaged.
         """
         check_collected(dataset)
         settings = self._asdict() | {"version": _VERSION, "dataset": dataset.compute_fingerprint()}
@@ -171,8 +174,13 @@ def _load(file: Path, shape: tuple[int, ...]) -> np.ndarray:
     """The returns in a file; NaN where it has none."""
     if not file.exists():
         return np.full(shape, np.nan)
-    with np.load(file) as stored:
-        return np.asarray(stored["returns"])
+    try:
+        with np.load(io.BytesIO(file.read_bytes())) as stored:
+            return np.asarray(stored["returns"])
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile):
+        raise UserError(
+            f"{file}: is damaged; delete it, and its rollouts are played again"
+        ) from None
 
 
 @contextlib.contextmanager

@@ -83,6 +83,10 @@ def test_equals_slow_steps_and_is_kept(dataset: Path, tmp_path: Path, monkeypatc
     assert shown == [(len(called[0]), "states", "rollouts"), len(called[0])]
     again.targets(found, tmp_path)
     assert len(called) == 1
+    (file,) = tmp_path.glob("*.npz")
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(UserError, match=rf"^{file}: is damaged; delete it, and its rollouts are"):
+        again.targets(found, tmp_path)
 
 
 def test_two_at_once_compute_the_rollouts_once(
