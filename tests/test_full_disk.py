@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import pvn
-from tests.output import without_dead_units
+from tests.output import without_dead
 
 TINY = [
     "--config.num_features=32",
@@ -63,7 +63,7 @@ def test_pretraining_stops_in_one_line_and_resumes(
     result = run(*command)
     assert result.returncode == 1
     assert f"{workdir}/{file}: " in result.stderr, result.stderr
-    stderr = without_dead_units(result.stderr)
+    stderr = without_dead(result.stderr)
     assert stderr.endswith(": No space left on device\n"), result.stderr
     assert stderr.count("\n") == 1, result.stderr
     assert not list(workdir.glob("checkpoints/*"))
@@ -91,7 +91,7 @@ def test_a_disk_that_fills_while_metrics_are_written(
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.05)
     fill(disk, 0)
-    stderr = without_dead_units(process.communicate(timeout=60)[1])
+    stderr = without_dead(process.communicate(timeout=60)[1])
     assert process.returncode == 1
     assert stderr.count("\n") == 1, stderr
     assert stderr.startswith(f"error: {workdir}/"), stderr

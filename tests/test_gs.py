@@ -18,7 +18,7 @@ from pvn.runs.run_directory import lock_workdir, open_run
 from pvn.storage.files import write_whole
 from pvn.storage.lease import Lease
 from tests.gcs import BUCKET, Server
-from tests.output import without_dead_units
+from tests.output import without_dead
 from tests.test_processes import free_port
 
 DATA, RUN, GAME = "gs://bucket/data", "gs://bucket/runs/pong", "MinAtar/Breakout"
@@ -40,8 +40,8 @@ console.run(pretrain.main)
 
 
 def lines(stderr: str) -> list[str]:
-    """Lines of stderr, without tensorstore's about the service account and those of dead units."""
-    said = without_dead_units(stderr).splitlines()
+    """Lines of stderr, without tensorstore's of the account and those of dead units and tasks."""
+    said = without_dead(stderr).splitlines()
     return [line for line in said if "google_auth_provider" not in line]
 
 

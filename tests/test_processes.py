@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.output import without_dead_units
+from tests.output import without_dead
 
 # About 1,200 of 3,000 rows are buffered, in two lanes: each process reads one of them.
 TINY = [
@@ -56,7 +56,7 @@ def processes(start: Callable, dataset: Path) -> Iterator[Callable]:
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     """The exit status and what pvn said on stderr."""
     _, stderr = process.communicate(timeout=200)
-    said = without_dead_units(stderr).splitlines()
+    said = without_dead(stderr).splitlines()
     lines = [line for line in said if line and not line.startswith("[Gloo]")]
     return process.returncode, "\n".join(lines)
 

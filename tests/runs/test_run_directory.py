@@ -19,7 +19,7 @@ from pvn.learning.checkpoint import save_checkpoint
 from pvn.runs.machine import machine
 from pvn.runs.metrics import MetricsWriter
 from pvn.runs.run_directory import open_run, versions
-from tests.output import without_dead_units
+from tests.output import without_dead
 
 TINY = [
     "--config.num_features=32",
@@ -93,7 +93,7 @@ def test_a_job_whose_run_was_taken_away_stops(
     _take_away(workdir, how)
     _, stderr = at_work.communicate(timeout=60)
     assert at_work.returncode == 1
-    assert without_dead_units(stderr) == f"error: {_gone(workdir)}\n"
+    assert without_dead(stderr) == f"error: {_gone(workdir)}\n"
     if how == "replaced":
         assert {path.name for path in workdir.iterdir()} == {"config.json", "run.json"}
     else:
