@@ -139,8 +139,7 @@ def learn_from_labels(e: Evaluation, dataset: Dataset, num_labels: int) -> Learn
         )
     with console.progress(num_labels, "labels", f"learn {c.head}") as bar:
         for label in range(0, num_labels, _CHUNK) if learner.gradual else ():
-            if numbers := learner.learn(replay, label):
-                e.metrics.write(label, numbers)
+            learner.learn(replay, label)
             bar.update(min(_CHUNK, num_labels - label))
             if e.stop:
                 return None
