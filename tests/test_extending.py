@@ -137,8 +137,16 @@ def test_own_cumulants_may_be_booleans(make):
 @pytest.mark.parametrize(
     ("old", "new", "text"),
     [
-        (CUMULANT, f"{CUMULANT}.mean(1)", "cumulant gave an array [2], expected [2, 3]: 2 states,"),
-        (CORNERS, f"{CORNERS}[:, :1]", "response gave an array [2, 1], expected [2, 3]: 2 states,"),
+        (
+            CUMULANT,
+            f"{CUMULANT}.mean(1)",
+            "cumulant gave an array [2], expected [2, 3] (states, tasks)",
+        ),
+        (
+            CORNERS,
+            f"{CORNERS}[:, :1]",
+            "response gave an array [2, 1], expected [2, 3] (states, tasks)",
+        ),
         ("return corners, ", "return ", "init gave no pair, expected (frozen, fitted)"),
         (
             "fit, binary=True",
@@ -156,6 +164,19 @@ def test_own_functions_that_return_something_else_are_one_line(make, old, new, t
         response = jax.jit(indicator.response)(frozen, observation)
         jax.jit(indicator.cumulant)(fitted, response)
         jax.jit(indicator.loss)(fitted, response)
+
+
+def test_own_responses_are_checked_before_anything_is_written(make, run, tmp_path):
+    example = make("indicator")
+    code = example.file.read_text()
+    example.file.write_text(code.replace(CORNERS, f"{CORNERS}[:, :1]"))
+    done = run(example.module, *example.arguments)
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"error: indicator {example.name}: response gave an array [1, 1], expected [1, 6] (states, "
+        "tasks)\n",
+    )
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(

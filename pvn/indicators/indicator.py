@@ -71,10 +71,10 @@ def shapes_of(indicator: Indicator, example: jax.Array, own: bool) -> tuple[Para
       indicator: of the tasks.
       example: an observation, uint8 [1, H, W, C].
       own: whether the family is a user's own. It is run, because it may draw with NumPy, which
-        cannot be traced.
+        cannot be traced; and so are its responses and cumulants, to find errors early.
 
     Raises:
-      UserError: the tasks cannot be drawn for such observations.
+      UserError: the tasks cannot be drawn for such observations, or a user's own family fails.
     """
     if not own:
         return jax.eval_shape(indicator.init, jax.random.key(0), example)
@@ -83,4 +83,6 @@ def shapes_of(indicator: Indicator, example: jax.Array, own: bool) -> tuple[Para
         array = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)  # keys stay jax's
         return jax.ShapeDtypeStruct(array.shape, array.dtype)
 
-    return jax.tree.map(shape, indicator.init(jax.random.key(0), example))
+    frozen, fitted = indicator.init(jax.random.key(0), example)
+    indicator.cumulant(fitted, indicator.response(frozen, example))
+    return jax.tree.map(shape, (frozen, fitted))

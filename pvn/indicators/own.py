@@ -47,7 +47,7 @@ def own_indicator(name: str, family: Any, num_tasks: int) -> Indicator:
             if values.shape != (len(states), num_tasks):
                 raise UserError(
                     f"indicator {name}: {key} gave an array {list(values.shape)}, expected "
-                    f"{[len(states), num_tasks]}: {len(states)} states, {num_tasks} tasks"
+                    f"{[len(states), num_tasks]} (states, tasks)"
                 )
             return values
 
