@@ -57,7 +57,8 @@ def difference(games: Sequence[np.ndarray]) -> np.ndarray:
 def share(games: Sequence[np.ndarray]) -> np.ndarray:
     """(agent - untrained) / (ceiling - untrained), of the means of these three strata."""
     agent, untrained, ceiling = (runs.mean(axis=-1) for runs in games)
-    return np.asarray((agent - untrained) / (ceiling - untrained))
+    with np.errstate(invalid="ignore", divide="ignore"):  # a ceiling that is no better: no share
+        return np.asarray((agent - untrained) / (ceiling - untrained))
 
 
 def words(strata: Mapping[Any, np.ndarray], statistic: Callable[..., np.ndarray]) -> str:
