@@ -24,9 +24,7 @@ checkpoint first; the exit status is then 143 or 130. A finished evaluation dele
 import functools
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import ml_collections
@@ -39,7 +37,6 @@ from pvn.agent import (
     check_labels,
     check_memory,
     check_together,
-    last_step,
     new_learner,
     settings_of,
 )
@@ -53,22 +50,14 @@ from pvn.evaluation.learner import Learner
 from pvn.evaluation.recorder import CHECKPOINTS, Recorder
 from pvn.evaluation.records import EpisodeRow
 from pvn.evaluation.registry import trains_encoder
-from pvn.evaluation.rollout import PlayedEpisode, Rollout, counted_episodes
-from pvn.evaluation.stream import EpisodeStore, Position, check_free, stream_attributes
+from pvn.evaluation.stream import EpisodeStore, check_free, stream_attributes
 from pvn.evaluation.subject import (
     Subject,
     check_features_fit,
     features_identity,
     resolve_subject,
 )
-from pvn.phases import (
-    Evaluation,
-    draw_videos,
-    learn_by_interaction,
-    learn_from_labels,
-    play_episodes,
-    save_head,
-)
+from pvn.phases import Evaluation, OpenStore, Outcome, by_interaction, by_labels
 from pvn.runs import config as cfg
 from pvn.runs import console
 from pvn.runs.metrics import MetricsWriter
@@ -113,72 +102,6 @@ MAY_CHANGE = ("features", "like", "dataset", "save_dataset", "checkpoint_every")
 RESULTS = ("metrics.jsonl", "tensorboard", "policy", "videos", "scores.jsonl", "summary.json")
 
 
-OpenStore = Callable[[Position], EpisodeStore]
-"""Opens the dataset of --save_dataset, of which so much is stored already."""
-
-
-class Outcome(NamedTuple):
-    """The result of an evaluation."""
-
-    returns: list[float]  # of the evaluation episodes
-    diverged_fits: int  # fits that diverged and were not used
-
-
-def by_interaction(
-    e: Evaluation, learner: Learner | None, saved: Checkpoint | None, open_store: OpenStore | None
-) -> Outcome | None:
-    """Learns from interaction, and plays. Returns None after a stop.
-
-    Args:
-      e: the evaluation.
-      learner: None for uniformly random play.
-      saved: where it resumes.
-      open_store: opens the dataset that keeps what is played while it learns; None: not kept.
-    """
-    learned_at = last_step(e.config) if learner else 0
-    if learner and saved:
-        learner.restore(saved.learner)
-    in_eval = saved if saved and saved.phase == "eval" else None
-    if learner and not in_eval:
-        store = open_store(saved.stored if saved else Position()) if open_store else None
-        if not learn_by_interaction(e, learner, saved, store):
-            return None
-        if store:
-            store.close()
-    if learner:
-        e.record.check_held()
-        save_head(e, learner, learned_at)
-    rollout = play_episodes(e, learner, learned_at, in_eval)
-    return outcome_of(e, rollout, learner)
-
-
-def by_labels(e: Evaluation, saved: Checkpoint | None, dataset: Dataset) -> Outcome | None:
-    """Learns from each number of labels, and plays. Returns the outcome with the most labels.
-
-    Returns None after a stop.
-    """
-    rollout, learner = None, None
-    for num_labels in e.config.num_labels:
-        if saved and num_labels < saved.learned_at:
-            continue
-        if saved and num_labels == saved.learned_at:
-            learner = new_learner(e.config, e.subject, e.envs.num_actions, num_envs=1)
-            learner.restore(saved.learner)
-        else:
-            learner = learn_from_labels(e, dataset, num_labels)
-            if learner is None:
-                return None
-            saved = None
-        e.record.check_held()
-        save_head(e, learner, num_labels)
-        rollout = play_episodes(e, learner, num_labels, saved)
-        if rollout is None:
-            return None
-        mean = np.mean([each.episode_return for each in counted(e, rollout)])
-        console.say(f"{num_labels:,} labels: mean episode return {mean:.2f}")
-    return outcome_of(e, rollout, learner)
-
-
 def read_mean(summary: Path) -> float:
     """The mean episode return in the summary of a complete evaluation.
 
@@ -192,19 +115,6 @@ def read_mean(summary: Path) -> float:
             f"{summary}: is damaged, expected an episode_return; delete the file, and evaluate "
             "again"
         ) from None
-
-
-def counted(e: Evaluation, rollout: Rollout) -> list[PlayedEpisode]:
-    """The evaluation episodes of a rollout."""
-    return counted_episodes(rollout, e.config.eval_episodes)
-
-
-def outcome_of(e: Evaluation, rollout: Rollout | None, learner: Learner | None) -> Outcome | None:
-    """The outcome, after the videos are drawn. None after a stop, which also gives no rollout."""
-    if rollout is None or (e.config.videos and not draw_videos(e, rollout)):
-        return None
-    returns = [episode.episode_return for episode in counted(e, rollout)]
-    return Outcome(returns, learner.diverged_fits if learner else 0)
 
 
 def recorder(
@@ -291,13 +201,22 @@ def evaluate(
         at = f"{record.saved_at:,}"
         console.say(f"{run.name}: stopped, saved at agent step {at}; the same command resumes")
         return stop.status
-    # The file has another name until it is complete: the first episodes that end are short, so an
-    # incomplete file would be biased.
+    finish(run, subject, record.file, outcome)
+    return 0
+
+
+def finish(run: Run, subject: Subject, scores: Path, outcome: Outcome) -> None:
+    """Writes scores.jsonl and summary.json, and deletes the checkpoints.
+
+    scores: the rows of all episodes. The file has another name until it is complete: the first
+    episodes that end are short, so an incomplete file would be biased.
+    """
     run.check_held()
-    os.replace(record.file, workdir / "scores.jsonl")
+    os.replace(scores, run.workdir / "scores.jsonl")
     (returns, diverged), mean = outcome, float(np.mean(outcome.returns))
     write_json(
-        summary, {"episode_return": mean, "episodes": len(returns), "diverged_fits": diverged}
+        run.workdir / "summary.json",
+        {"episode_return": mean, "episodes": len(returns), "diverged_fits": diverged},
     )
     run.push(*RESULTS)
     run.delete(CHECKPOINTS)
@@ -306,7 +225,6 @@ def evaluate(
         f"{len(returns)} episodes"
         + (f"; {diverged} fits diverged and were not used" if diverged else "")
     )
-    return 0
 
 
 def main() -> int:

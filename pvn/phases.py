@@ -1,6 +1,7 @@
 """The phases of an evaluation: an agent learns, from interaction or from labels, and plays."""
 
 from collections import deque
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import ml_collections
@@ -20,13 +21,14 @@ from pvn.evaluation.recorder import Recorder
 from pvn.evaluation.replay import FeatureBuffer, Replay
 from pvn.evaluation.rollout import (
     PlayedEpisode,
+    PlayedStep,
     Rollout,
     counted_episodes,
     interact,
     play,
     remember,
 )
-from pvn.evaluation.stream import EpisodeStore
+from pvn.evaluation.stream import EpisodeStore, Position
 from pvn.evaluation.subject import Subject
 from pvn.evaluation.video import MAX_FRAMES, best_and_median, clip_frames
 from pvn.runs import console
@@ -47,6 +49,76 @@ class Evaluation(NamedTuple):
     record: Recorder
     metrics: MetricsWriter
     stop: console.Stop
+
+    def counted(self, rollout: Rollout) -> list[PlayedEpisode]:
+        """The evaluation episodes of a rollout."""
+        return counted_episodes(rollout, self.config.eval_episodes)
+
+
+OpenStore = Callable[[Position], EpisodeStore]
+"""Opens the dataset of --save_dataset, of which so much is stored already."""
+
+
+class Outcome(NamedTuple):
+    """The result of an evaluation."""
+
+    returns: list[float]  # of the evaluation episodes
+    diverged_fits: int  # fits that diverged and were not used
+
+
+def by_interaction(
+    e: Evaluation, learner: Learner | None, saved: Checkpoint | None, open_store: OpenStore | None
+) -> Outcome | None:
+    """Learns from interaction, and plays. Returns None after a stop.
+
+    Args:
+      e: the evaluation.
+      learner: None for uniformly random play.
+      saved: where it resumes.
+      open_store: opens the dataset that keeps what is played while it learns; None: not kept.
+    """
+    learned_at = last_step(e.config) if learner else 0
+    if learner and saved:
+        learner.restore(saved.learner)
+    in_eval = saved if saved and saved.phase == "eval" else None
+    if learner and not in_eval:
+        store = open_store(saved.stored if saved else Position()) if open_store else None
+        if not learn_by_interaction(e, learner, saved, store):
+            return None
+        if store:
+            store.close()
+    if learner:
+        e.record.check_held()
+        save_head(e, learner, learned_at)
+    rollout = play_episodes(e, learner, learned_at, in_eval)
+    return _outcome(e, rollout, learner)
+
+
+def by_labels(e: Evaluation, saved: Checkpoint | None, dataset: Dataset) -> Outcome | None:
+    """Learns from each number of labels, and plays. Returns the outcome with the most labels.
+
+    Returns None after a stop.
+    """
+    rollout, learner = None, None
+    for num_labels in e.config.num_labels:
+        if saved and num_labels < saved.learned_at:
+            continue
+        if saved and num_labels == saved.learned_at:
+            learner = new_learner(e.config, e.subject, e.envs.num_actions, num_envs=1)
+            learner.restore(saved.learner)
+        else:
+            learner = learn_from_labels(e, dataset, num_labels)
+            if learner is None:
+                return None
+            saved = None
+        e.record.check_held()
+        save_head(e, learner, num_labels)
+        rollout = play_episodes(e, learner, num_labels, saved)
+        if rollout is None:
+            return None
+        mean = np.mean([each.episode_return for each in e.counted(rollout)])
+        console.say(f"{num_labels:,} labels: mean episode return {mean:.2f}")
+    return _outcome(e, rollout, learner)
 
 
 def learn_by_interaction(
@@ -69,15 +141,13 @@ def learn_by_interaction(
     of_frames = not isinstance(replay.states, FeatureBuffer)
     if saved:
         restore_replay(replay, saved.replay)
-        with console.progress(saved.rollout["actions"].size, "steps", "emulators") as bar:
-            for step in rollout.restore(saved.rollout):
-                if of_frames:  # a replay of frames is not in the checkpoint
-                    remember(replay, step.frame, step, c.clip_rewards)
-                if store:
-                    store.add(step)
-                bar.update(c.num_envs)
-                if e.stop:
-                    return False
+        for step in _restore(e, rollout, saved):
+            if of_frames:  # a replay of frames is not in the checkpoint
+                remember(replay, step.frame, step, c.clip_rewards)
+            if store:
+                store.add(step)
+        if e.stop:
+            return False
     steps = interact(
         rollout,
         learner,
@@ -109,6 +179,16 @@ def learn_by_interaction(
                 if e.stop:
                     return False
     return True
+
+
+def _restore(e: Evaluation, rollout: Rollout, saved: Checkpoint) -> Iterator[PlayedStep]:
+    """Repeats the actions of a checkpoint; ends early at a stop. Yields the timesteps."""
+    with console.progress(saved.rollout["actions"].size, "steps", "emulators") as bar:
+        for step in rollout.restore(saved.rollout):
+            yield step
+            bar.update(e.config.num_envs)
+            if e.stop:
+                return
 
 
 def learn_from_labels(e: Evaluation, dataset: Dataset, num_labels: int) -> Learner | None:
@@ -193,18 +273,17 @@ def play_episodes(
     """
     c, rollout = e.config, Rollout(e.envs, 2 * e.config.seed + 1)
     if saved:
-        with console.progress(saved.rollout["actions"].size, "steps", "emulators") as bar:
-            for _ in rollout.restore(saved.rollout):
-                bar.update(c.num_envs)
-                if e.stop:
-                    return None
+        for _ in _restore(e, rollout, saved):
+            pass
+        if e.stop:
+            return None
         before = saved.agent_step - rollout.agent_step
     else:
-        # Later than the checkpoints so far: with several numbers of labels they count on.
+        # With several numbers of labels all checkpoints share one count, which must rise.
         before = max(learned_at, e.record.saved_at + 1)
         e.record.save("eval", before, rollout, learner, learned_at=learned_at)
     act = learner.act if learner else None
-    played, limit = counted_episodes(rollout, c.eval_episodes), time_limit(e.subject.game)
+    played, limit = e.counted(rollout), time_limit(e.subject.game)
     with console.progress(c.eval_episodes, "episodes", "evaluate", len(played)) as bar:
         for episodes in play(rollout, act, num_episodes=c.eval_episodes, epsilon=c.eval_epsilon):
             e.record.write("eval", learned_at, episodes)
@@ -223,7 +302,7 @@ def draw_videos(e: Evaluation, rollout: Rollout) -> bool:
     """Draws the best and the median evaluation episode to videos/. Returns False after a stop."""
     folder = e.record.workdir / "videos"
     make_folder(folder, "videos")
-    clips = best_and_median(counted_episodes(rollout, e.config.eval_episodes))
+    clips = best_and_median(e.counted(rollout))
     total = sum(min(clip.stop, clip.start + MAX_FRAMES) for clip in clips.values())
     with console.progress(total, "steps", "videos") as bar:
         for name, clip in clips.items():
@@ -236,6 +315,14 @@ def draw_videos(e: Evaluation, rollout: Rollout) -> bool:
                     return False
             write_whole(folder / f"{name}.gif", to_gif(frames))
     return True
+
+
+def _outcome(e: Evaluation, rollout: Rollout | None, learner: Learner | None) -> Outcome | None:
+    """The outcome, after the videos are drawn. None after a stop, which also gives no rollout."""
+    if rollout is None or (e.config.videos and not draw_videos(e, rollout)):
+        return None
+    returns = [episode.episode_return for episode in e.counted(rollout)]
+    return Outcome(returns, learner.diverged_fits if learner else 0)
 
 
 def _state_of_play(played: list[PlayedEpisode], longest: int, limit: int) -> str:
