@@ -16,7 +16,6 @@ import gzip
 import io
 import itertools
 import json
-import os
 import struct
 import tempfile
 import time
@@ -44,6 +43,7 @@ from pvn.formats.rlds_record import decode_frames
 from pvn.formats.tfrecord import Example, masked_crc
 from pvn.learning.feed import Feed, draw, take, to_transition
 from pvn.learning.parallel import make_parallel
+from pvn.machine import usable_cores
 from pvn.runs import console
 from pvn.types import ATARI
 
@@ -224,7 +224,7 @@ def sampling(path: str, share: float | None, on_device: bool, draws: bool = Fals
         buffer.__enter__()  # until the process ends
         steps = iter(range(2**62))
         return lambda: [buffer.batch(next(steps)) for _ in range(BATCHES_A_CALL)]
-    parallel, _ = make_parallel(jax.devices()[:1])
+    parallel = make_parallel(jax.devices()[:1])
     feed = Feed(
         buffer, parallel, start=0, num_steps=2**62, on_device=True, device_draws=draws
     ).__enter__()
@@ -271,7 +271,7 @@ def decoding(path: str) -> Call:
 
 
 def main() -> int:
-    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(len(usable_cores())) as pool:
         folder = Path(name)
         path = str(folder / "dataset")
         run_command(

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pvn.errors import UserError
-from pvn.runs.machine import machine as machine_of_run
+from pvn.machine import machine as machine_of_run
 
 Call = Callable[[], object]
 

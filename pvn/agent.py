@@ -14,7 +14,7 @@ from pvn.evaluation.registry import LEARNERS, SECTIONS, make_learner
 from pvn.evaluation.replay import Replay
 from pvn.evaluation.subject import Subject
 from pvn.fields import SEED, Fields, choice, flag, real, whole, wholes
-from pvn.runs.machine import usable_memory
+from pvn.machine import usable_memory
 
 FIELDS: Fields = {
     "seed": SEED,

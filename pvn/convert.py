@@ -24,7 +24,6 @@ from pvn.data.store import dataset_exists, open_dataset
 from pvn.data.writer import DatasetWriter, check_same, delete_dataset
 from pvn.envs.games import find_game
 from pvn.envs.protocol import PROTOCOL
-from pvn.envs.workers import num_cores
 from pvn.errors import UserError
 from pvn.formats import rlds
 from pvn.formats.appender import Appender, append_file
@@ -33,6 +32,7 @@ from pvn.formats.dopamine import find_windows
 from pvn.formats.dopamine_writer import plan_windows, write_window
 from pvn.formats.findings import Findings
 from pvn.formats.inputs import CorruptError, InputFile, Inputs, Selection
+from pvn.machine import usable_cores
 from pvn.runs import config as cfg
 from pvn.runs import console
 from pvn.types import ATARI
@@ -64,7 +64,7 @@ _NUM_ACTIONS = flags.DEFINE_integer(
     "num_actions", 0, "Number of actions. 0: the minimal action set of the game.", lower_bound=0
 )
 _THREADS = flags.DEFINE_integer(
-    "num_threads", 0, "Threads that decode RLDS frames. 0: one for each core.", 0
+    "num_threads", 0, "Threads that decode RLDS frames. 0: one for each core, at least 2.", 0
 )
 _CAPACITY = flags.DEFINE_integer(
     "capacity", 1_000_000, "Rows of a Dopamine window; use the same number in Dopamine.", 100
@@ -179,7 +179,7 @@ def find_inputs(game: str) -> Inputs:
         raw=_SOURCE.value == "rlds_raw",
         last_row=_LAST_ROW.value,
         skip_corrupt=_SKIP_CORRUPT.value,
-        num_threads=_THREADS.value or max(2, num_cores()),
+        num_threads=_THREADS.value or max(2, len(usable_cores())),
     )
     return rlds.find_files(selection, options)
 

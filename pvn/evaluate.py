@@ -182,7 +182,7 @@ def evaluate(
             check_kept()
         console.say(f"{run.name}: resumes at agent step {saved.agent_step:,}")
         run.warn_of_changes()
-        # A checkpoint while it learns is older than the metrics of its agent step.
+        # A checkpoint while it learns precedes the updates of its step: the row is written again.
         start = saved.agent_step - 1 if saved.phase == "train" else saved.learned_at
     head_name = c.head if subject.features is not None else "none"
     row = EpisodeRow(subject.game, subject.agent, head_name, c.seed, "", 0, 0.0, 0)

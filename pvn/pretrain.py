@@ -199,9 +199,9 @@ def pretrain(
             )
 
         # ------------------------------------------------------------ the objective
-        parallel, axis_name = make_parallel(e.devices)
+        parallel = make_parallel(e.devices)
         optimizers = optimizers_of(c)
-        objective = objective_of(e, tasks.indicator, axis_name)
+        objective = objective_of(e, tasks.indicator, parallel.axis_name)
         # ------------------------------------------------------------ resuming
         params = initial_params(e, params_key, tasks)
         state = init_train_state(objective, params, tasks.fitted, *optimizers)
@@ -220,9 +220,7 @@ def pretrain(
 
         # ------------------------------------------------------------ the loop
         together = steps_together(e, start)
-        step = compile_step(
-            e, tasks.indicator, objective, optimizers, parallel, axis_name, together
-        )
+        step = compile_step(e, tasks.indicator, objective, optimizers, parallel, together)
         frozen = parallel.replicate(tasks.frozen)
         stop = stack.enter_context(console.orderly_stop())
         feed = stack.enter_context(feed_of(e, tasks, returns, parallel, start, together))
@@ -288,14 +286,14 @@ def restore(run: Run, state: TrainState) -> TrainState | None:
     Raises:
       UserError: as `restore_checkpoint`.
     """
-    restored = restore_checkpoint(
+    restored: TrainState | None = restore_checkpoint(
         run.workdir / "checkpoints",
         state,
         run.identity,
         lambda line: console.say(run.named(line)),
         fetch=lambda name: run.pull(f"checkpoints/{name}"),
     )
-    return restored[0] if restored else None
+    return restored
 
 
 def fill(feed: Feed, stop: console.Stop, *, hidden: bool) -> None:

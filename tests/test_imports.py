@@ -20,10 +20,11 @@ COMMANDS = (
 )
 
 # room -> what its modules may import from pvn, besides their own room.
-BASE = ("types", "errors", "fields", "plugins", "storage")
+BASE = ("types", "errors", "machine", "fields", "plugins", "storage")
 ROOMS = {
     "types": (),
     "errors": (),
+    "machine": (),
     "storage": ("errors",),
     "fields": ("errors", "storage"),
     "neighbours": (),
@@ -34,18 +35,18 @@ ROOMS = {
     "envs": BASE,
     "indicators": ("networks", "data", *BASE),
     "features": ("indicators", "networks", "neighbours", *BASE),
-    "learning": ("indicators", "networks", "envs", "features", "data", *BASE),
+    "learning": ("indicators", "networks", "data", *BASE),
     "ridge": ("errors",),
     "probes": ("ridge", "evaluation", "envs", "data", *BASE),
-    "evaluation": ("ridge", "indicators", "networks", "envs", "features", "data", *BASE),
+    "evaluation": ("ridge", "networks", "envs", "features", "data", *BASE),
     "statistics": ("evaluation", *BASE),
     "tabular": ("learning", "indicators", "networks", "data", *BASE),
     "suite": ("evaluation", "envs", "data", *BASE),
     # Shared by the commands. "": pvn itself, for its version.
-    "runs": ("errors", "fields", "storage", ""),
+    "runs": ("errors", "machine", "fields", "storage", ""),
     "pretraining": ("runs", "learning", "features", "indicators", "networks", "data", *BASE),
     "play": ("envs", "data", "errors"),
-    "agent": ("runs", "evaluation", "envs", "data", *BASE),
+    "agent": ("evaluation", "envs", "data", *BASE),
     "phases": ("agent", "runs", "evaluation", "envs", "data", *BASE),
     "card_results": ("runs", "evaluation", "features", "statistics", *BASE),
     "": ("features",),

@@ -153,7 +153,7 @@ class DatasetWriter:
         start, stop = self.num_written, self.num_written + len(rows.action)
         columns = {name: getattr(rows, name) for name in self._arrays}
         # The metadata must grow before the chunks are written. All arrays grow at the same time, so
-        # that this waits for the disk once and not seven times.
+        # that this waits for the disk once, not once for each.
         grown = {
             name: self._arrays[name].resize(exclusive_max=[stop, *values.shape[1:]])
             for name, values in columns.items()

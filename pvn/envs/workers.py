@@ -9,16 +9,12 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing.connection import wait
 from typing import ParamSpec, TypeVar
 
+from pvn.machine import usable_cores
+
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 _SIGNALS = {signal.SIGINT, signal.SIGTERM}
-
-
-def num_cores() -> int:
-    """Number of cores that this process may use; a job may have fewer than the machine."""
-    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _end_with_parent() -> None:
@@ -39,7 +35,7 @@ class Workers:
 
     def __init__(self) -> None:
         self._pool = ProcessPoolExecutor(
-            num_cores(),
+            len(usable_cores()),
             # A forked process may hang, because threads of its parent held locks.
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_end_with_parent,

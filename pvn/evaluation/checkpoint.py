@@ -21,7 +21,7 @@ import numpy as np
 
 from pvn.errors import UserError
 from pvn.evaluation.replay import Replay
-from pvn.evaluation.state import State
+from pvn.evaluation.state import State, with_prefix, without_prefix
 from pvn.evaluation.stream import Position
 from pvn.fields import differing_fields
 from pvn.storage.files import naming, sha256
@@ -71,8 +71,8 @@ def save_checkpoint(
             files[name] = _write_arrays(folder / name, replay.rows(first))
     name = f"step_{checkpoint.agent_step:010d}"
     arrays = {"scores": np.frombuffer(checkpoint.scores, np.uint8)}
-    arrays |= {f"rollout/{key}": value for key, value in checkpoint.rollout.items()}
-    arrays |= {f"learner/{key}": value for key, value in checkpoint.learner.items()}
+    arrays |= with_prefix("rollout/", checkpoint.rollout)
+    arrays |= with_prefix("learner/", checkpoint.learner)
     files[f"{name}.npz"] = _write_arrays(folder / f"{name}.npz", arrays)
     body = {
         "format": FORMAT,
@@ -124,8 +124,8 @@ def restore_checkpoint(
                 body["agent_step"],
                 body["learned_at"],
                 arrays["scores"].tobytes(),
-                _part(arrays, "rollout/"),
-                _part(arrays, "learner/"),
+                without_prefix("rollout/", arrays),
+                without_prefix("learner/", arrays),
                 Position(*body["stored"]),
                 tuple(folder / name for name in _pieces(body["files"])),
             )
@@ -152,10 +152,6 @@ def _write_arrays(file: Path, arrays: State) -> str:
     finally:
         partial.unlink(missing_ok=True)
     return digest
-
-
-def _part(arrays: State, prefix: str) -> State:
-    return {k.removeprefix(prefix): arrays[k] for k in arrays if k.startswith(prefix)}
 
 
 def _manifests(folder: Path) -> list[Path]:

@@ -27,7 +27,13 @@ from pvn.evaluation.q_learning import (
 )
 from pvn.evaluation.replay import FeatureBuffer, FrameBuffer, Replay, StateBuffer
 from pvn.evaluation.sampling import Draw, Priorities, draw_uniform
-from pvn.evaluation.state import State, generator_state, restore_generator
+from pvn.evaluation.state import (
+    State,
+    generator_state,
+    restore_generator,
+    with_prefix,
+    without_prefix,
+)
 from pvn.evaluation.values import Values
 from pvn.features import Features
 from pvn.features.description import ENCODER
@@ -48,7 +54,7 @@ class DqnLearner:
     """One gradient update every `update_every` agent steps."""
 
     gradual = True
-    diverged_fits = 0  # a run ends at once when its head diverges
+    diverged_fits = 0  # an update that diverges ends the run, at the next row of metrics
 
     def __init__(self, context: LearnerContext, settings: DqnSettings, kind: Values):
         """kind: what the outputs of the head mean."""
@@ -182,7 +188,7 @@ class DqnLearner:
         priorities = self._priorities.state() if self._priorities else self._saved_priorities or {}
         return {
             **{jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves},
-            **{f"priorities/{name}": value for name, value in priorities.items()},
+            **with_prefix("priorities/", priorities),
             "random": generator_state(self._random),
             "logged": np.array([self._logged_at, self._logged_fits]),
             "num_fits": np.array(self.num_fits),
@@ -193,9 +199,7 @@ class DqnLearner:
         self.train_state = jax.tree_util.tree_map_with_path(
             lambda path, _: jnp.asarray(state[jax.tree_util.keystr(path)]), self.train_state
         )
-        prefix = "priorities/"
-        saved = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        self._saved_priorities = saved or None
+        self._saved_priorities = without_prefix("priorities/", state) or None
         restore_generator(self._random, state["random"])
         self._logged_at, self._logged_fits = (int(x) for x in state["logged"])
         self.num_fits = int(state["num_fits"])

@@ -54,7 +54,7 @@ class FqiLearner(LinearLearner):
         factorising = (3 * groups + 4) * square  # with the work space of one group
         later = rows * (4 * c.num_features * self._settings.held_out + 8 * groups + 100)
         fitting = 2 * groups * square + int(later)
-        return 2 * 4 * rows * c.num_features + max(factorising, fitting)
+        return super().replay_bytes(rows) + max(factorising, fitting)
 
     def state(self) -> State:
         """The last fits, and when they were made. There is no random number generator.

@@ -1,7 +1,7 @@
 """The interface of a learner: it learns to play from a replay while the agent plays.
 
-A learner is one file with two classes. The settings are a NamedTuple; its annotations say which
-values are valid. The learner is made from a `LearnerContext` and its settings.
+A learner is made from a `LearnerContext` and its settings, a NamedTuple whose annotations say which
+values are valid.
 `pvn.evaluation.registry` lists all learners.
 """
 
@@ -56,7 +56,8 @@ class Acted(NamedTuple):
 class Learner(Protocol):
     """Learns to play.
 
-    `learn` is called before every timestep, as soon as the replay holds a whole interaction.
+    `learn` is called before every timestep, as soon as the replay holds a whole interaction; from
+    labels it is called for every few of them if the learner is `gradual`, and else not at all.
     `finish` is called once, after the last timestep. Both return the metrics to log by name; the
     mapping may be empty. Both raise `UserError` if learning cannot continue.
     """

@@ -8,7 +8,7 @@ from pvn.evaluation.fqi import FqiLearner, FqiSettings
 from pvn.evaluation.learner import Learner, LearnerContext
 from pvn.evaluation.q_learning import DqnSettings
 from pvn.evaluation.successor import SuccessorLearner, SuccessorSettings
-from pvn.evaluation.values import C51, ActionValue, HlGauss
+from pvn.evaluation.values import VALUES
 
 
 class Entry(NamedTuple):
@@ -26,9 +26,7 @@ class Entry(NamedTuple):
 SECTIONS: dict[str, type[Any]] = {
     "fqi": FqiSettings,
     "dqn": DqnSettings,
-    "value": ActionValue,
-    "c51": C51,
-    "hl_gauss": HlGauss,
+    **VALUES,
     "successor": SuccessorSettings,
 }
 """The sections of a config that belong to learners, and the class of each one's settings."""

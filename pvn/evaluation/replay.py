@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from pvn.evaluation.returns import sum_rewards
 from pvn.evaluation.state import State
 from pvn.types import Interaction, ObservationSpec
 
@@ -202,23 +203,18 @@ class Replay:
         from the state of that row with discount gamma^k, because the row's next state is not
         stored.
         """
-        count = len(time)
-        total, scale = np.zeros(count, np.float32), np.ones(count, np.float32)
-        ended, going = np.zeros(count, bool), np.ones(count, bool)
-        steps = np.zeros(count, np.int64)
-        for k in range(self.n_step):
-            at = (time + k) % self.capacity
-            going &= ~self._truncated[at, env]
-            total += np.where(going, scale * self._reward[at, env], 0)
-            scale = np.where(going, scale * np.float32(self._discount), scale)
-            steps += going
-            ended |= going & self._terminal[at, env]
-            going &= ~ended
+
+        def after(k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            at = (time + k) % self.capacity, env
+            return self._reward[at], self._terminal[at], self._truncated[at]
+
+        zeros = np.zeros(len(time), np.float32)
+        sums = sum_rewards(map(after, range(self.n_step)), zeros, self._discount)
         start = time % self.capacity
         return Interaction(
             s_tm1=self.states.take(start, env),
             a_tm1=self._action[start, env],
-            r_t=total,
-            discount_t=np.where(ended, 0, scale).astype(np.float32),
-            s_t=self.states.take((time + steps) % self.capacity, env),
+            r_t=sums.reward,
+            discount_t=sums.discount,
+            s_t=self.states.take((time + sums.num_rewards) % self.capacity, env),
         )

@@ -1,6 +1,7 @@
 """Returns of all rows of a replay: the n-step return, and the return to the end of the episode."""
 
 import itertools
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -66,16 +67,45 @@ def _sum_steps(
 ) -> Returns:
     length, num_envs = reward.shape
     start, env = np.arange(length)[:, None], np.arange(num_envs)[None]
-    total, scale = np.zeros(reward.shape), np.ones(reward.shape)
-    at = np.repeat(start, num_envs, axis=1)
-    going = np.ones(reward.shape, bool)
-    ended = np.zeros(reward.shape, bool)
-    for k in range(min(n_step, length)):
+
+    def after(k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         now = np.minimum(start + k, length - 1)
-        going &= ~stops[now, env] & (start + k < length)
-        total += np.where(going, scale * reward[now, env], 0)
-        scale = np.where(going, scale * discount, scale)
-        ended |= going & terminal[now, env]
+        return reward[now, env], terminal[now, env], stops[now, env] | (start + k >= length)
+
+    sums = sum_rewards(map(after, range(min(n_step, length))), np.zeros(reward.shape), discount)
+    # A sum that ends with the game stops at its last row, and else at the row it bootstraps from.
+    return Returns(sums.reward, sums.discount, start + sums.num_rewards - sums.ended)
+
+
+class Sums(NamedTuple):
+    """Discounted sums of rewards, up to the end of the game or of what is known. Arrays [...]."""
+
+    reward: np.ndarray  # of the dtype that was asked for
+    discount: np.ndarray  # the same dtype, gamma^num_rewards, or 0 where the game ended
+    num_rewards: np.ndarray  # int64
+    ended: np.ndarray  # bool, whether the game ended
+
+
+def sum_rewards(
+    steps: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], zeros: np.ndarray, discount: float
+) -> Sums:
+    """Sums rewards until the game ends, or before a timestep whose next state is not known.
+
+    Args:
+      steps: (reward, whether the game ends, whether the next state is unknown) of one timestep
+        after the other.
+      zeros: the shape and dtype of the sums.
+      discount: gamma.
+    """
+    total, scale = zeros.copy(), np.ones_like(zeros)
+    gamma = zeros.dtype.type(discount)
+    ended, going = np.zeros(zeros.shape, bool), np.ones(zeros.shape, bool)
+    count = np.zeros(zeros.shape, np.int64)
+    for reward, terminal, stops in steps:
+        going &= ~stops
+        total += np.where(going, scale * reward, 0)
+        scale = np.where(going, scale * gamma, scale)
+        count += going
+        ended |= going & terminal
         going &= ~ended
-        at += going
-    return Returns(total, np.where(ended, 0, scale), at)
+    return Sums(total, np.where(ended, zeros.dtype.type(0), scale), count, ended)

@@ -151,4 +151,4 @@ def _cross_entropy(target: jax.Array, outputs: jax.Array) -> jax.Array:
 
 
 VALUES: dict[str, type[Any]] = {"value": ActionValue, "c51": C51, "hl_gauss": HlGauss}
-"""All kinds by name, for saved policies."""
+"""All kinds, by the names of their sections in a config."""

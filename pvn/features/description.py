@@ -40,7 +40,7 @@ _OPTIONAL: dict[str, type] = {
     },
     **{key: dict for key in ("successor", "protocol", "dataset", "pretraining", "versions")},
 }
-_KINDS = {str: "text", int: "a whole number", float: "a number", list: "a list", dict: "an object"}
+_KINDS = {str: "text", int: "a whole number", list: "a list", dict: "an object"}
 
 
 def read_description(path: str | Path) -> tuple[Path, dict[str, Any]]:
@@ -88,13 +88,12 @@ def version_of(metadata: Mapping[str, Any]) -> int:
 def check_types(file: Path, fields: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
     """Raises `UserError` unless each field is there and of its kind. JSON may hold anything.
 
-    kinds: str, int, float (which accepts int), list or dict, by the name of the field.
+    kinds: str, int, list or dict, by the name of the field.
     """
     for key, kind in kinds.items():
         if key not in fields:
             raise UserError(f"features {file}: lacks the field {key!r}")
-        accepted = (int, float) if kind is float else kind
-        if not isinstance(fields[key], accepted) or isinstance(fields[key], bool):
+        if not isinstance(fields[key], kind) or isinstance(fields[key], bool):
             text = json.dumps(fields[key])
             text = text if len(text) <= 40 else text[:40] + "..."
             raise UserError(f"features {file}: field {key!r} is {text}, expected {_KINDS[kind]}")

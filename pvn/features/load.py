@@ -39,9 +39,7 @@ def _load_local(path: Path, source: str | Path) -> Features:
     file = folder / "model.safetensors"
     params = read_tensors(file, read_verified(file, metadata["sha256"]))
     network = encoder_of(metadata, folder)
-    expected = flatten(
-        jax.eval_shape(lambda: init_encoder(network, 0, shape_of(metadata))), leaf=lambda x: x
-    )
+    expected = flatten(jax.eval_shape(lambda: init_encoder(network, 0, shape_of(metadata))))
     for name in sorted(params.keys() | expected.keys()):
         shapes = [tree[name].shape if name in tree else None for tree in (params, expected)]
         if shapes[0] != shapes[1]:

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from safetensors.numpy import save as save_tensors
 
 from pvn.errors import UserError
@@ -57,7 +58,7 @@ def save_features(
     metadata: dict[str, Any] = {"format": FORMAT, "version": version_of(kept), **kept}
     metadata["observation_shape"] = list(features.observation_shape)
     metadata |= _copy_code(folder, "encoder", kept["encoder"], features.folder)
-    files = {"model.safetensors": save_tensors(flatten(features.params))}
+    files = {"model.safetensors": _model_bytes(features)}
     files[sample.FILE] = save_tensors(sample.sample_tensors(features))
     metadata["sha256"], metadata["sample_sha256"] = map(_digest, files.values())
     name = "successor.safetensors"
@@ -92,7 +93,12 @@ def _has_card(folder: Path, metadata: dict[str, Any]) -> bool:
 
 def weights_sha256(features: Features) -> str:
     """SHA-256 of the file model.safetensors, in hexadecimal. The file need not exist."""
-    return features.metadata.get("sha256") or _digest(save_tensors(flatten(features.params)))
+    return features.metadata.get("sha256") or _digest(_model_bytes(features))
+
+
+def _model_bytes(features: Features) -> bytes:
+    params = flatten(features.params)
+    return save_tensors({name: np.asarray(x, order="C") for name, x in params.items()})
 
 
 def _digest(raw: bytes) -> str:

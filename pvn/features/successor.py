@@ -25,7 +25,7 @@ import numpy as np
 from pvn.errors import UserError
 from pvn.features.description import check_types, read_description
 from pvn.features.observation import check_observation, shape_of
-from pvn.features.tensors import load_arrays, read_verified
+from pvn.features.tensors import flatten, load_arrays, read_verified
 from pvn.fields import check_field, choice, discounts, fields_of, whole
 from pvn.indicators.discounts import discounts_of_tasks
 from pvn.indicators.indicator import Indicator, shapes_of
@@ -128,7 +128,7 @@ class Successor:
         """
         check_numbers(self.task.indicator, self.frozen, self.fitted)
         found = {"heads.kernel": self.head_kernel, "heads.bias": self.head_bias}
-        found |= _named("frozen", self.frozen) | _named("fitted", self.fitted)
+        found |= flatten(self.frozen, "frozen") | flatten(self.fitted, "fitted")
         return {name: np.asarray(leaf, order="C") for name, leaf in found.items()}
 
     def description(self) -> dict[str, Any]:
@@ -148,7 +148,7 @@ def check_numbers(indicator: str, frozen: Any, fitted: Any) -> None:
     Raises:
       UserError: one is not an array of numbers.
     """
-    for name, leaf in (_named("frozen", frozen) | _named("fitted", fitted)).items():
+    for name, leaf in (flatten(frozen, "frozen") | flatten(fitted, "fitted")).items():
         dtype = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
         if jnp.issubdtype(dtype, jax.dtypes.prng_key) or dtype.kind not in "biuf":
             raise UserError(
@@ -206,7 +206,7 @@ def _read(folder: Path, metadata: Mapping[str, Any], entry: Mapping[str, Any]) -
     }
     example = jnp.zeros((1, *shape_of(metadata)), jnp.uint8)
     frozen, fitted = shapes_of(indicator, example, own=is_plugin(task.indicator))
-    expected = heads | _named("frozen", frozen) | _named("fitted", fitted)
+    expected = heads | flatten(frozen, "frozen") | flatten(fitted, "fitted")
     for name in sorted(tensors.keys() | expected.keys()):
         kinds = [
             f"{tree[name].dtype} {list(tree[name].shape)}" if name in tree else "none"
@@ -217,7 +217,7 @@ def _read(folder: Path, metadata: Mapping[str, Any], entry: Mapping[str, Any]) -
 
     def filled(kind: str, tree: Any) -> Any:
         return jax.tree.unflatten(
-            jax.tree.structure(tree), [tensors[n] for n in _named(kind, tree)]
+            jax.tree.structure(tree), [tensors[n] for n in flatten(tree, kind)]
         )
 
     return Successor(
@@ -249,11 +249,3 @@ def _family(described: Path, task: Task) -> Any:
         check_field(place, value, known[name])
         settings[name] = value
     return family(**settings)
-
-
-def _named(kind: str, tree: Any) -> dict[str, Any]:
-    """The leaves of a tree as {"kind.path": leaf}, in the order of `jax.tree.leaves`."""
-    return {
-        ".".join(filter(None, (kind, jax.tree_util.keystr(path, simple=True, separator=".")))): leaf
-        for path, leaf in jax.tree.leaves_with_path(tree)
-    }

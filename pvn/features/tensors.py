@@ -1,10 +1,11 @@
 """Parameters as the tensors of a safetensors file. Reading one never runs code from it."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import load
@@ -61,23 +62,20 @@ def load_arrays(file: Path, raw: bytes) -> dict[str, np.ndarray]:
         raise UserError(f"features {file}: holds a dtype that NumPy lacks ({error})") from None
 
 
-def flatten(
-    params: Mapping[str, Any],
-    prefix: str = "",
-    leaf: Callable[[Any], Any] = lambda x: np.asarray(x, order="C"),
-) -> dict[str, Any]:
-    """Nested parameters as {"a.b.c": leaf}. Names of modules contain no dot."""
-    flat: dict[str, Any] = {}
-    for key, value in params.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.", leaf)
-        else:
-            flat[prefix + key] = leaf(value)
+def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """The leaves of a tree as {"prefix.a.b": leaf}, in the order of `jax.tree.leaves`.
+
+    Names of modules contain no dot.
+    """
+    flat = {}
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        flat[".".join(filter(None, (prefix, name)))] = leaf
     return flat
 
 
 def unflatten(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The inverse of `flatten`."""
+    """The inverse of `flatten`, for nested dictionaries."""
     nested: dict[str, Any] = {}
     for name, value in flat.items():
         *parents, leaf = name.split(".")

@@ -1,7 +1,7 @@
 """The indicator families by the names that configs use."""
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from pvn.errors import UserError
 from pvn.fields import fields_of
@@ -51,7 +51,8 @@ def find_family(name: str, folder: str | Path = ".") -> tuple[str, type]:
     if name in INDICATORS:
         return name, INDICATORS[name]
     family = load_plugin("indicator", name, INDICATORS, folder)
-    if not (isinstance(family, type) and hasattr(family, "_fields") and _makes(family)):
+    makes = callable(getattr(family, "indicator", None))
+    if not (makes and isinstance(family, type) and hasattr(family, "_fields")):
         raise UserError(
             f"indicator {name}: expected a NamedTuple of settings with a method "
             "indicator(self, num_tasks)"
@@ -62,10 +63,6 @@ def find_family(name: str, folder: str | Path = ".") -> tuple[str, type]:
     if missing := [each for each in getattr(family, "_fields", ()) if each not in defaults]:
         raise UserError(f"indicator {name}: its setting {missing[0]} has no default")
     return family.__name__, family
-
-
-def _makes(family: Any) -> bool:
-    return callable(getattr(family, "indicator", None))
 
 
 def make_indicator(name: str, family: Family, num_tasks: int, cumulants: str = "raw") -> Indicator:

@@ -100,8 +100,8 @@ def restore_checkpoint(
     identity: Mapping[str, Any],
     say: Callable[[str], object],
     fetch: Callable[[str], object] = lambda name: None,
-) -> tuple[Any, int] | None:
-    """(state, step) of the newest checkpoint under `path` that verifies; None if there are none.
+) -> Any | None:
+    """The state of the newest checkpoint under `path` that verifies; None if there are none.
 
     Args:
       path: the folder of all checkpoints.
@@ -134,7 +134,7 @@ def restore_checkpoint(
                 "checkpoints away, or name another --workdir"
             )
         try:
-            return restore_tree(folder / _STATE, skeleton), int(manifest["step"])
+            return restore_tree(folder / _STATE, skeleton)
         except ValueError as error:
             raise UserError(
                 f"checkpoint {folder}: its state is not that of this run: {error}"

@@ -73,8 +73,8 @@ def train(
       save_every: steps between two `CheckpointDue`; None: never.
       save_seconds: most seconds between two `CheckpointDue`.
       together: steps of a dispatch; it divides `log_every`, `save_every` and the remaining steps.
-      stop: called after each dispatch; true to yield a last `CheckpointDue` and end, one later.
-        It is enough that it is true in one process: all processes end after the same step.
+      stop: called after each dispatch; true to yield a last `CheckpointDue` and end, one dispatch
+        later. It is enough that it is true in one process: all processes end after the same step.
 
     Raises:
       UserError: the loss or its gradient is not finite. Only `Stepped` was yielded for that step

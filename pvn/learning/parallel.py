@@ -23,6 +23,7 @@ class Parallel(NamedTuple):
     """Functions that run steps on the devices of a run."""
 
     num_local: int  # devices of this process
+    axis_name: str | None  # over which a step must reduce; None: one device
 
     compile: Callable[..., Callable[..., Any]]
     """compile(function, donate=True): a pure function of trees, compiled for the devices.
@@ -88,25 +89,23 @@ def wait_for_all() -> None:
     from_first(np.zeros(1, np.uint8))
 
 
-def make_parallel(devices: Sequence[jax.Device]) -> tuple[Parallel, str | None]:
-    """(functions for these devices, axis name over which a step must reduce or None).
+def make_parallel(devices: Sequence[jax.Device]) -> Parallel:
+    """The functions for these devices.
 
     devices: of one process, or all devices of all processes.
     """
     if len(devices) == 1:
         device = devices[0]
         add = jax.jit(lambda step, flag: flag + 0 * step)
-        return (
-            Parallel(
-                num_local=1,
-                compile=lambda step, donate=True: jax.jit(step, donate_argnums=0 if donate else ()),
-                replicate=lambda tree: jax.device_put(tree, device),
-                unreplicate=lambda tree: tree,
-                rows=slice,
-                split=lambda batch, axis=0: batch,
-                agree=lambda step, flag: add(step, np.int32(flag)),
-            ),
-            None,
+        return Parallel(
+            num_local=1,
+            axis_name=None,
+            compile=lambda step, donate=True: jax.jit(step, donate_argnums=0 if donate else ()),
+            replicate=lambda tree: jax.device_put(tree, device),
+            unreplicate=lambda tree: tree,
+            rows=slice,
+            split=lambda batch, axis=0: batch,
+            agree=lambda step, flag: add(step, np.int32(flag)),
         )
 
     count, me = len(devices), jax.process_index()
@@ -132,8 +131,9 @@ def make_parallel(devices: Sequence[jax.Device]) -> tuple[Parallel, str | None]:
         axis_name=AXIS_NAME,
         devices=devices,
     )
-    parallel = Parallel(
+    return Parallel(
         num_local=local,
+        axis_name=AXIS_NAME,
         compile=lambda step, donate=True: jax.pmap(
             step,
             axis_name=AXIS_NAME,
@@ -147,4 +147,3 @@ def make_parallel(devices: Sequence[jax.Device]) -> tuple[Parallel, str | None]:
         split=split,
         agree=lambda step, flag: unreplicate(total(step, np.full(local, flag, np.int32))),
     )
-    return parallel, AXIS_NAME

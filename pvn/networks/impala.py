@@ -38,7 +38,7 @@ class Impala(nn.Module):
     initialised Xavier-uniform.
     """
 
-    num_features: int = 512
+    num_features: int
     width: int = 1
     dtype: Any = jnp.float32
     feature_norm: str = "none"

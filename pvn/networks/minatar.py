@@ -16,7 +16,7 @@ class MinAtar(nn.Module):
     F (`feature_layer`) follows. A relu follows the convolution.
     """
 
-    num_features: int = 128
+    num_features: int
     width: int = 1
     dtype: Any = jnp.float32
     feature_norm: str = "none"

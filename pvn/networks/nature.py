@@ -17,7 +17,7 @@ class Nature(nn.Module):
     `kernel_init` draws the first kernels: LeCun-normal, or as in Dopamine Xavier-uniform.
     """
 
-    num_features: int = 512
+    num_features: int
     width: int = 1
     dtype: Any = jnp.float32
     feature_norm: str = "none"

@@ -31,6 +31,7 @@ from pvn.indicators.standardised import CUMULANTS
 from pvn.learning.optimizers import OPTIMIZERS
 from pvn.learning.parallel import check_divides
 from pvn.learning.target_policies import TARGET_POLICIES
+from pvn.machine import usable_memory
 from pvn.networks.encoders import ARCHITECTURE, DEFAULT_LAST_LAYER, make_encoder
 from pvn.networks.network import Network
 from pvn.networks.proto_value import (
@@ -39,10 +40,9 @@ from pvn.networks.proto_value import (
     make_proto_value_network,
 )
 from pvn.plugins import is_plugin
-from pvn.pretraining.residency import device_memory, devices_draw, frames_on_device
+from pvn.pretraining.residency import devices_draw, frames_on_device, memory_of_device
 from pvn.runs import console
 from pvn.runs.cluster import processes_here
-from pvn.runs.machine import usable_memory
 from pvn.types import ObservationSpec
 
 FIELDS = {
@@ -178,7 +178,7 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
         if what := unfinished(read_attributes(path)):
             console.say(f"warning: dataset {path}: {what}")
     transitions = transitions_of(dataset, max(c.discount) if c.loss == "monte_carlo" else None)
-    memory = device_memory(jax.local_devices()[0])
+    memory = memory_of_device(jax.local_devices()[0])
     on_device = frames_on_device(
         c.data_residency,
         devices[0].platform,
@@ -225,7 +225,8 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
             transitions, schedule, response_bytes=_response_bytes(c, indicator), memory=memory
         ),
     )
-    params = shapes_of(indicator, e.example, own=is_plugin(c.indicator))  # raises what it does
+    # Raises if the tasks cannot be drawn.
+    params = shapes_of(indicator, e.example, own=is_plugin(c.indicator))
     if e.exports_successor:
         check_numbers(c.indicator, *params)
     return e

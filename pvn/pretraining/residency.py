@@ -44,6 +44,6 @@ def devices_draw(
     return not schedule.moves and count <= MOST_ITEMS and fits
 
 
-def device_memory(device: jax.Device) -> int:
+def memory_of_device(device: jax.Device) -> int:
     """Bytes of a device's memory that JAX may use; 0 if it does not say."""
     return (device.memory_stats() or {}).get("bytes_limit", 0)

@@ -179,7 +179,6 @@ def compile_step(
     objective: Objective,
     optimizers: Optimizers,
     parallel: Parallel,
-    axis_name: str | None,
     together: int = 1,
 ) -> Callable[[int, Any, Any, Any], Any]:
     """A compiled function: (step, state, (frozen, arrays), batch) -> state, see `step_function`.
@@ -190,7 +189,7 @@ def compile_step(
     warmup, training = (
         parallel.compile(
             step_function(
-                *(e, indicator, objective, optimizers, axis_name),
+                *(e, indicator, objective, optimizers, parallel.axis_name),
                 batch_size=e.config.batch_size,
                 together=together,
                 warmup=warmup,

@@ -18,17 +18,12 @@ class Split(NamedTuple):
     test: np.ndarray  # bool [M]
 
 
-def draw_order(num_rows: int, seed: int) -> np.ndarray:
-    """A random order of the rows, int64 [N]. Each draw takes the first rows that it may use.
-
-    So draws with one seed share as many rows as they can, and their features are computed once.
-    """
-    return np.random.default_rng([seed, 1]).permutation(num_rows)
-
-
 def draw_rows(usable: np.ndarray, max_rows: int, seed: int) -> np.ndarray:
-    """At most `max_rows` of the rows where bool [N] is true, without replacement, ascending."""
-    order = draw_order(len(usable), seed)
+    """At most `max_rows` of the rows where bool [N] is true, without replacement, ascending.
+
+    Draws with one seed share as many rows as they can, and their features are computed once.
+    """
+    order = np.random.default_rng([seed, 1]).permutation(len(usable))
     return np.sort(order[usable[order]][:max_rows])
 
 

@@ -2,8 +2,8 @@
 
 A target is a class that can be called without arguments. Its method `targets(dataset, folder)`
 returns, for each row of a dataset, what to predict and whether it is known. If the class is a
-NamedTuple, its fields are its settings. `pvn/probes/next_features.py` says what differs for the one
-target that needs the features.
+NamedTuple, its fields are its settings. `NextFeatures` has no `targets`, because what it predicts
+are the features; its `ask` draws the rows.
 """
 
 from collections.abc import Mapping

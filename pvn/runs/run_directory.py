@@ -18,8 +18,8 @@ from typing import Any
 
 from pvn.errors import UserError
 from pvn.fields import differing_fields
+from pvn.machine import machine
 from pvn.runs import console
-from pvn.runs.machine import machine
 from pvn.storage.files import Lock, Locked, read_text, write_json
 from pvn.storage.lease import Lease
 from pvn.storage.mirror import Mirror

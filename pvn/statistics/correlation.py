@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pvn.statistics.intervals import bootstrap_interval
+from pvn.statistics.intervals import nested_bootstrap
 
 
 class Correlation(NamedTuple):
@@ -105,5 +105,5 @@ def within_groups(pairs: Mapping[str, Sequence[tuple[float, float]]]) -> Within:
         x, y = (np.array(each) for each in zip(*group, strict=True))
         if len(group) >= 3 and np.ptp(x) > 0 and np.ptp(y) > 0:
             found.append(_pearson(_ranks(x), _ranks(y)))
-    interval = bootstrap_interval(found) if len(found) >= _MIN_GROUPS else None
+    interval = nested_bootstrap([found]) if len(found) >= _MIN_GROUPS else None
     return Within(len(found), float(np.mean(found)) if found else None, interval)

@@ -37,28 +37,6 @@ def _percentiles(statistics: np.ndarray, confidence: float) -> tuple[np.ndarray,
     return low, high
 
 
-def bootstrap_interval(
-    values: ArrayLike,
-    *,
-    confidence: float = CONFIDENCE,
-    num_resamples: int = NUM_RESAMPLES,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Interval of the mean of independent values [N], for example the returns of N episodes.
-
-    A single value gives an interval of width 0, which carries no information.
-
-    Returns:
-      (low, high), in the unit of the values.
-
-    Raises:
-      ValueError: there are no values.
-    """
-    return nested_bootstrap(
-        [_sample(values)], confidence=confidence, num_resamples=num_resamples, seed=seed
-    )
-
-
 def nested_bootstrap(
     groups: Sequence[ArrayLike],
     *,
@@ -69,7 +47,8 @@ def nested_bootstrap(
     """Interval of the mean of the groups' means, for example of the episodes of several seeds.
 
     Draws groups with replacement, then values within each drawn group. The interval so includes the
-    variation between seeds and between episodes. With one group it equals `bootstrap_interval`.
+    variation between seeds and between episodes. A single value gives an interval of width 0, which
+    carries no information.
 
     Args:
       groups: one vector for each seed. Lengths may differ; every group has the same weight.

@@ -24,7 +24,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import ml_collections
 from absl import flags
 from rich.console import Console
 from rich.live import Live
@@ -53,11 +52,6 @@ _MINUTES = flags.DEFINE_float(
 )
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the cells and an estimate of their time.")
 _LIST = flags.DEFINE_bool("list", False, "Write lists of jobs, one a stage; run nothing.")
-
-
-def plan_of(config: ml_collections.ConfigDict) -> Plan:
-    """The checked plan of the flag --config."""
-    return read_plan(cfg.values_of(config))
 
 
 def print_dry_run(plan: Plan, cells: Sequence[Cell], workdir: str, num_jobs: int) -> None:
@@ -185,7 +179,7 @@ def run_suite(cells: Sequence[Cell], workdir: str, num_jobs: int, minutes: float
 
 
 def main() -> int:
-    plan, workdir = plan_of(_CONFIG.value), _WORKDIR.value
+    plan, workdir = read_plan(cfg.values_of(_CONFIG.value)), _WORKDIR.value
     if "," in workdir:
         raise UserError(f"--workdir={workdir}: has a comma, which separates the report's inputs")
     cells = expand(plan, workdir)

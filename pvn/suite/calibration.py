@@ -199,7 +199,7 @@ def _fit_labels(cell: Cell) -> Estimate:
         return Estimate(cell.kind, None, "its overrides have no num_labels")
     began = time.monotonic()
     few = (f"--config.num_labels=({_STEPS},)", f"--config.learn_after={_STEPS // 2}")
-    # A tuple that is given twice is one long tuple.
+    # ml_collections joins the tuples of a flag that is given twice.
     rest = (word for word in cell.command if not word.startswith("--config.num_labels="))
     bars, failure = _watch(cell._replace(command=(*rest, *few)), "episodes")
     if failure:

@@ -1,7 +1,6 @@
 """Runs the cells of a suite: in order, a bounded number at a time, until a time or a signal."""
 
 import itertools
-import os
 import signal
 import sys
 import time
@@ -9,6 +8,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from pvn.machine import usable_cores
 from pvn.storage.files import Locked
 from pvn.suite.cells import Cell
 from pvn.suite.process import Process, error_line, start
@@ -56,7 +56,7 @@ def shares_of_cores(num_jobs: int) -> list[tuple[int, ...]]:
 
     Small networks do not gain from threads that wait for each other's cores.
     """
-    cores = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
+    cores = usable_cores() if sys.platform == "linux" else []
     if len(cores) < num_jobs:
         return [()] * num_jobs
     edges = [len(cores) * job // num_jobs for job in range(num_jobs + 1)]

@@ -166,7 +166,7 @@ def learn(
         objective=objective,
         target_update=target_update,
     )
-    parallel, _ = make_parallel(jax.devices()[:1])
+    parallel = make_parallel(jax.devices()[:1])
     run = parallel.compile(lambda state, batch: step_once(state, (), batch))
     params = jax.jit(network.init)(jax.random.key(seed), jnp.asarray(problem.observation[:1]))
     events = train(

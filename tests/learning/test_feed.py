@@ -36,7 +36,7 @@ def transitions() -> Transitions:
 @pytest.mark.parametrize("num_devices", [1, 4])
 def test_frames_on_devices_are_an_array_on_the_host(num_devices: int) -> None:
     random = np.random.default_rng(0)
-    parallel, _ = make_parallel(jax.devices()[:num_devices])
+    parallel = make_parallel(jax.devices()[:num_devices])
     device, host = DeviceFrames(parallel, 50, 30, (84, 84)), np.zeros((51, 84, 84), np.uint8)
     for at, count in ((0, 20), (20, 30), (7, 5), (49, 1)):
         frames = random.integers(0, 256, (count, 84, 84)).astype(np.uint8)
@@ -68,7 +68,7 @@ def test_a_batch_is_stacked_by_hand() -> None:
 def test_a_feed_is_a_plain_gather(
     transitions: Transitions, num_devices: int, on_device: bool, budget_rows: int | None
 ) -> None:
-    parallel, _ = make_parallel(jax.devices()[:num_devices])
+    parallel = make_parallel(jax.devices()[:num_devices])
     budget = None if budget_rows is None else 7056 * budget_rows + transitions.nbytes
     schedule = make_schedule(
         0, transitions, batch_size=8, row_bytes=7056, budget=budget, memory=2**60, reuse=1.0
@@ -105,7 +105,7 @@ def test_a_feed_is_a_plain_gather(
 def test_batches_of_several_steps_are_those_of_each(
     transitions: Transitions, num_devices: int, on_device: bool
 ) -> None:
-    parallel, _ = make_parallel(jax.devices()[:num_devices])
+    parallel = make_parallel(jax.devices()[:num_devices])
     budget = None if on_device else 7056 * 700 + transitions.nbytes
     schedule = make_schedule(
         0, transitions, batch_size=8, row_bytes=7056, budget=budget, memory=2**60, reuse=1.0
@@ -135,7 +135,7 @@ def test_a_device_draws_the_batches_of_the_host(
 ) -> None:
     if cut:
         transitions = find_transitions(transitions.rows, np.array([0, cut, 960]))
-    parallel, axis_name = make_parallel(jax.devices()[:num_devices])
+    parallel = make_parallel(jax.devices()[:num_devices])
     schedule = make_schedule(
         0, transitions, batch_size=8, row_bytes=7056, budget=None, memory=2**60, reuse=1.0
     )
@@ -146,7 +146,7 @@ def test_a_device_draws_the_batches_of_the_host(
     )  # fmt: skip
 
     def two_steps(step: jax.Array, data: Resident) -> Any:
-        batches = [take(data, draw(data, at, 8, axis_name)) for at in (step, step + 1)]
+        batches = [take(data, draw(data, at, 8, parallel.axis_name)) for at in (step, step + 1)]
         return step, [to_transition(ATARI, data.frames, batch) for batch in batches]
 
     compiled = parallel.compile(two_steps, donate=False)

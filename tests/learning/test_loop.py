@@ -50,7 +50,7 @@ def step_once(state: TrainState, batch: jax.Array) -> TrainState:
 
 
 def events(start: int, num_steps: int, num_devices: int = 1, **settings: Any) -> Any:
-    parallel, _ = make_parallel(jax.devices()[:num_devices])
+    parallel = make_parallel(jax.devices()[:num_devices])
     compiled = parallel.compile(chex.assert_max_traces(step_once, 1))
     return train(
         lambda step, state, arrays, batch: compiled(state, batch),
@@ -85,7 +85,7 @@ def test_what_is_yielded_by_hand(num_devices: int) -> None:
 def test_steps_together() -> None:
     """Two steps are one dispatch, with one batch, whose number stands for both."""
     chex.clear_trace_counter()
-    parallel, _ = make_parallel(jax.devices()[:1])
+    parallel = make_parallel(jax.devices()[:1])
     compiled = parallel.compile(lambda state, batch: step_once(step_once(state, batch), batch))
     dispatched = []
 

@@ -70,8 +70,8 @@ def test_shuffled_next_states_are_those_of_the_next_transition() -> None:
 
 def test_shuffled_next_states_cross_devices() -> None:
     batch = _batch(16)
-    parallel, axis_name = make_parallel(jax.devices()[:8])
-    run = parallel.compile(lambda b: _target(b, axis_name, shuffled=True), donate=False)
+    parallel = make_parallel(jax.devices()[:8])
+    run = parallel.compile(lambda b: _target(b, parallel.axis_name, shuffled=True), donate=False)
     found = np.asarray(run(parallel.split(batch))).reshape(16, 3)
     np.testing.assert_array_equal(found, _target(batch, shuffled=True))
 

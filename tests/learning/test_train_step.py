@@ -216,8 +216,8 @@ def _frame_batch(step: int) -> FrameBatch:
 def test_eight_devices_give_the_numbers_of_one() -> None:
     results = {}
     for count in (1, 8):
-        parallel, axis_name = make_parallel(jax.devices()[:count])
-        state, frozen, step = _real_step(axis_name)
+        parallel = make_parallel(jax.devices()[:count])
+        state, frozen, step = _real_step(parallel.axis_name)
         run = parallel.compile(
             lambda state, frozen, batch, step=step: step(
                 state, frozen, to_transition(ATARI, (), batch)
@@ -251,7 +251,7 @@ def test_eight_devices_give_the_numbers_of_one() -> None:
 
 
 def test_rows_of_the_batch_go_to_the_devices_in_order() -> None:
-    parallel, _ = make_parallel(jax.devices())
+    parallel = make_parallel(jax.devices())
     assert parallel.split(np.arange(16)).tolist() == [[2 * d, 2 * d + 1] for d in range(8)]
 
 

@@ -56,7 +56,7 @@ def test_data_in_device_memory_need_not_fit_on_the_host(
     dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pvn.pretraining.experiment.frames_on_device", lambda *_, **__: True)
-    monkeypatch.setattr("pvn.pretraining.experiment.device_memory", lambda _: 2**30)
+    monkeypatch.setattr("pvn.pretraining.experiment.memory_of_device", lambda _: 2**30)
     monkeypatch.setattr("pvn.pretraining.experiment.usable_memory", lambda: 2**20)
     counted = []  # it waits for all processes, so no process may leave it out
     monkeypatch.setattr("pvn.pretraining.experiment.processes_here", lambda: counted.append(1) or 1)

@@ -16,7 +16,7 @@ import pytest
 from pvn.errors import UserError
 from pvn.evaluation.records import EpisodeRow, to_json
 from pvn.learning.checkpoint import save_checkpoint
-from pvn.runs.machine import machine
+from pvn.machine import machine
 from pvn.runs.metrics import MetricsWriter
 from pvn.runs.run_directory import open_run, versions
 from tests.output import without_dead

@@ -17,8 +17,13 @@ def machine() -> dict[str, str]:
     with contextlib.suppress(OSError):
         found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
         processor = found.group(1) if found else processor
-    usable = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
-    return {"processor": processor, "cores": str(len(usable))}
+    return {"processor": processor, "cores": str(len(usable_cores()))}
+
+
+def usable_cores() -> list[int]:
+    """The cores that this process may use; a job may have fewer than the machine."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
+    return sorted(affinity(0)) if affinity else list(range(os.cpu_count() or 1))
 
 
 def usable_memory() -> int:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from pvn.runs.machine import group_limits, usable_memory
+from pvn.machine import group_limits, usable_memory
 
 
 def write(file: Path, text: str) -> None:
