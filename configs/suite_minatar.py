@@ -66,6 +66,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "inverse_dynamics": {"loss": "inverse_dynamics"},
     "wide": {"num_features": 4_096, "num_steps": 1},  # for the untrained network of this width
 }
+DATA = "random,mixed"
 LABELS = {
     "num_labels": (1_000, 10_000, 99_000),
     "learn_after": 500,
@@ -82,6 +83,17 @@ def _overrides(changes: dict[str, Any]) -> dict[str, Any]:
     if fields["indicator"] != "local_network":
         del fields["local_network"]
     return fields
+
+
+def heads_on(subjects: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Two heads on each subject: NAME learns from labels, NAME_online from its interactions."""
+    labels = {
+        name: subject | {"dataset": DATA, "overrides": LABELS} for name, subject in subjects.items()
+    }
+    online = {
+        f"{name}_online": subject | {"overrides": ONLINE} for name, subject in subjects.items()
+    }
+    return labels | online
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -103,7 +115,7 @@ def get_config() -> ml_collections.ConfigDict:
     }
     config.pretrainings = {
         name: {
-            "dataset": "random,mixed",
+            "dataset": DATA,
             "config": "configs/pretrain_minatar.py",
             "overrides": _overrides(changes),
         }
@@ -114,22 +126,14 @@ def get_config() -> ml_collections.ConfigDict:
         "untrained": {"features": "random", "like": "base"},
         "untrained_4096": {"features": "random", "like": "wide"},
     }
-    labels = {
-        name: subject | {"dataset": "random,mixed", "overrides": LABELS}
-        for name, subject in subjects.items()
-    }
-    online = {
-        f"{name}_online": subject | {"overrides": ONLINE} for name, subject in subjects.items()
-    }
     successor = {
         f"{name}_successor": {
             "features": name,
-            "dataset": "random,mixed",
+            "dataset": DATA,
             "config": "configs/evaluate_successor.py",
             "overrides": {"num_labels": (99_000,), "eval_episodes": 50, "videos": False},
         }
         for name in ("base", "raw", "tasks_1000")
     }
-    config.agents = labels | online | successor
-    config.probes = {}
+    config.agents = heads_on(subjects) | successor
     return config

@@ -45,11 +45,5 @@ def get_config() -> ml_collections.ConfigDict:
         "untrained": {"features": "random", "like": "greedy"},
         "ceiling": {"features": f"{POLICY}/policy"},
     }
-    config.agents = {
-        name: subject | {"dataset": "random,mixed", "overrides": suite_minatar.LABELS}
-        for name, subject in subjects.items()
-    } | {
-        f"{name}_online": subject | {"overrides": suite_minatar.ONLINE}
-        for name, subject in subjects.items()
-    }
+    config.agents = suite_minatar.heads_on(subjects)
     return config

@@ -20,7 +20,6 @@ FEATURES = 256  # of width 1
 
 def get_config() -> ml_collections.ConfigDict:
     config = suite_minatar.get_config()
-    data = config.pretrainings["base"]["dataset"]
 
     def pretraining(width: int, num_steps: int) -> dict:
         size = {
@@ -30,7 +29,7 @@ def get_config() -> ml_collections.ConfigDict:
             "local_network": {"tasks_per_network": 1_000, "proportion": 0.2},
         }
         return {
-            "dataset": data,
+            "dataset": suite_minatar.DATA,
             "config": "configs/pretrain_minatar.py",
             "overrides": suite_minatar.BASE | size,
         }
@@ -44,11 +43,5 @@ def get_config() -> ml_collections.ConfigDict:
         f"untrained_width_{width}": {"features": "random", "like": f"size_{width}"}
         for width in WIDTHS
     }
-    config.agents = {
-        name: subject | {"dataset": data, "overrides": suite_minatar.LABELS}
-        for name, subject in subjects.items()
-    } | {
-        f"{name}_online": subject | {"overrides": suite_minatar.ONLINE}
-        for name, subject in subjects.items()
-    }
+    config.agents = suite_minatar.heads_on(subjects)
     return config
