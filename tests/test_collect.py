@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pvn.data.store import read_attributes, read_dataset
+from pvn.data.store import read_attributes
 from pvn.envs.atari import AtariEnvs
 from pvn.envs.streams import replayed_ram, stream_seeds, stream_starts
 from pvn.errors import UserError
 from pvn.play import check_same_play
+from tests.datasets import read_dataset
 
 
 def _files(path: Path) -> dict[str, bytes]:

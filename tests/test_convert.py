@@ -18,11 +18,12 @@ import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from pvn.data.layout import Rows
-from pvn.data.store import open_dataset, read_attributes, read_dataset
+from pvn.data.store import open_dataset, read_attributes
 from pvn.data.transitions import transition_rows
 from pvn.errors import UserError
 from pvn.formats.dopamine import log_file
 from pvn.formats.tfrecord import read_records
+from tests.datasets import read_dataset
 
 FIXTURES = Path(__file__).parent / "fixtures"
 LOGS = "Breakout/1/replay_logs"

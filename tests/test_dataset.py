@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 from pvn.data.layout import Rows
-from pvn.data.store import fingerprint, open_dataset, read_dataset
+from pvn.data.store import fingerprint, open_dataset
 from pvn.data.writer import DatasetWriter
 from pvn.dataset import contact_sheet
+from tests.datasets import read_dataset
 
 
 def lines(text: str) -> dict[str, str]:

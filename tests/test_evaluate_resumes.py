@@ -9,7 +9,7 @@ from time import sleep
 import numpy as np
 import pytest
 
-from pvn.data.store import read_dataset
+from tests.datasets import read_dataset
 
 TINY = [
     "--game=Breakout",

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from pvn.data import layout
 from pvn.data.layout import Rows
-from pvn.data.store import fingerprint, open_dataset, read_attributes, read_dataset
+from pvn.data.store import fingerprint, open_dataset, read_attributes
 from pvn.data.writer import DatasetWriter, check_same, delete_dataset
 from pvn.errors import UserError
 from pvn.types import ObservationSpec
+from tests.datasets import read_dataset
 
 GAME = {"game": "Pong", "num_actions": 6, "protocol": {"sticky": 0.25}, "source": {"kind": "test"}}
 MADE = GAME | {"ram": True}

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pvn.data.store import read_dataset
 from pvn.data.transitions import Transitions, find_transitions
 from pvn.errors import UserError
 from pvn.indicators import responses
@@ -21,6 +20,7 @@ from pvn.indicators.responses import ALONE, Cache, Share
 from pvn.indicators.standardised import standardised
 from pvn.indicators.tasks import Tasks, tasks_of_dataset, tasks_of_states
 from pvn.indicators.threshold import empirical_bias, indicator
+from tests.datasets import read_dataset
 
 KEY = jax.random.key(0)
 

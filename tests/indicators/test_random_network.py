@@ -3,7 +3,6 @@ import numpy as np
 import optax
 import pytest
 
-from pvn.data.store import read_dataset
 from pvn.data.transitions import find_transitions
 from pvn.indicators.random_network import RandomCumulant, RandomNetwork
 from pvn.indicators.responses import (
@@ -23,6 +22,7 @@ from pvn.learning.train_step import (
 from pvn.networks.encoders import make_encoder
 from pvn.networks.proto_value import make_proto_value_network
 from pvn.types import ATARI
+from tests.datasets import read_dataset
 from tests.indicators.integers import LARGE, SMALL, last_sums
 from tests.observations import EXAMPLE
 

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pvn.data.store import read_dataset
 from pvn.data.transitions import Transitions, find_transitions
 from pvn.errors import UserError
 from pvn.indicators import responses
@@ -22,6 +21,7 @@ from pvn.indicators.responses import (
     open_cache,
     stored_responses,
 )
+from tests.datasets import read_dataset
 
 T = 3
 
