@@ -8,9 +8,8 @@ import numpy as np
 
 from pvn.evaluation.records import EpisodeRow
 from pvn.statistics.aggregates import interquartile_mean
-from pvn.statistics.intervals import stratified_bootstrap
 from pvn.statistics.references import human_normalised, reference_scores
-from pvn.statistics.summary import by_seed, estimate, grouped
+from pvn.statistics.summary import by_seed, estimate, grouped, interval_of_runs
 
 
 class Curve(NamedTuple):
@@ -96,9 +95,7 @@ def _iqm_curve(
     for k in range(x.size):
         here = {game: runs[:, k] for game, runs in scores.items()}
         value = interquartile_mean(list(here.values()))
-        spread = min(runs.size for runs in here.values()) > 1
-        interval = stratified_bootstrap(here, interquartile_mean) if spread else (np.nan, np.nan)
-        points.append((value, *interval))
+        points.append((value, *(interval_of_runs(here, interquartile_mean) or (np.nan, np.nan))))
     value, low, high = np.array(points).T
     return Curve("", *pair, x, value, low, high, num_games=len(games))
 
