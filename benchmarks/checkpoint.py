@@ -9,7 +9,7 @@ without checkpoints, seconds that a checkpoint costs, its bytes, and the share o
 config's `checkpoint_every`.
 """
 
-import json
+import math
 import statistics
 import tempfile
 from pathlib import Path
@@ -18,6 +18,7 @@ from absl import flags
 
 from benchmarks.measure import print_row, run_command
 from pvn.runs import console
+from pvn.runs.metrics import read_metrics
 
 _DATASET = flags.DEFINE_string("dataset", None, "A dataset. Default: one that is collected.")
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "Runs of each kind.")
@@ -35,9 +36,9 @@ def seconds_of_steps(dataset: str, workdir: Path, every: int) -> list[float]:
         *(f"--config.num_steps={_NUM_STEPS.value}", f"--config.log_every={_EVERY.value}"),
         *(f"--config.checkpoint_every={every}", *_FLAGS.value),
     )
-    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    rows = read_metrics(workdir / "metrics.jsonl")
     # The last rows' checkpoint is that of the end of the run, which both kinds write.
-    return [_EVERY.value / row["steps_per_second"] for row in rows[1:-1]]
+    return [_EVERY.value / (row["steps_per_second"] or math.nan) for row in rows[1:-1]]
 
 
 def main() -> int:
