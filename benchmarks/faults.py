@@ -337,10 +337,10 @@ def bad_shard(c: Campaign, workdir: Path) -> Outcome:
 
 
 @contextlib.contextmanager
-def small_disk(workdir: Path, mib: int = 24) -> Iterator[Path]:
-    """A tmpfs at `workdir`."""
+def small_disk(workdir: Path) -> Iterator[Path]:
+    """A tmpfs of 24 MiB at `workdir`."""
     workdir.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={mib}m", "tmpfs", str(workdir)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(workdir)]
     try:
         done = subprocess.run(mount, capture_output=True, text=True, check=False)
     except FileNotFoundError:
