@@ -24,14 +24,12 @@ _OURS = ("format", "version", "requires", "sha256", "sample_sha256", "successor"
 
 
 def save_features(
-    path: str | Path,
-    features: Features,
-    card: str | None = None,
-    successor: "Successor | None" = None,
+    path: str | Path, features: Features, successor: "Successor | None" = None
 ) -> str:
     """Writes a features directory. `features.json` is written last: it holds the checksums.
 
-    A directory that is written again is corrupt until then.
+    A directory that is written again is corrupt until then. A model card that is there already and
+    belongs to the same weights stays: it may hold results.
 
     A user's own encoder or indicator from a file is copied, together with the files beside it that
     it imports.
@@ -39,8 +37,6 @@ def save_features(
     Args:
       path: the directory; made if it does not exist.
       features: the features to save; `metadata` should hold game, dataset and so on.
-      card: the model card as Markdown; None for one from `metadata`. A card that is there already
-        and belongs to the same weights stays: it may hold results.
       successor: the heads and tasks of pretraining, for successor.safetensors; None: no such file.
 
     Returns:
@@ -70,8 +66,8 @@ def save_features(
         metadata["successor"] = entry | {"sha256": _digest(files[name])}
     for name, raw in files.items():
         write_whole(folder / name, raw)
-    if card or not _has_card(folder, metadata):
-        write_whole(folder / "README.md", card or model_card(metadata))
+    if not _has_card(folder, metadata):
+        write_whole(folder / "README.md", model_card(metadata))
     write_json(folder / "features.json", metadata)
     return requires(metadata)
 

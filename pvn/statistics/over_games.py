@@ -120,9 +120,10 @@ def improvements(episodes: Sequence[EpisodeRow]) -> list[Improvement]:
 
 
 _LARGEST = 8.0  # human-normalised; profiles end here
+_NUM_POINTS = 101  # of a profile
 
 
-def profiles(scores: Scores, num_points: int = 101) -> list[Curve]:
+def profiles(scores: Scores) -> list[Curve]:
     """Performance profiles: the share of runs that score above a threshold.
 
     The thresholds are evenly spaced between the lowest and the highest score of all runs, at most
@@ -132,14 +133,14 @@ def profiles(scores: Scores, num_points: int = 101) -> list[Curve]:
         return []
     pooled = np.concatenate([runs for games in scores.values() for runs in games.values()])
     low, high = min(float(pooled.min()), 0.0), min(float(pooled.max()), _LARGEST)
-    thresholds = np.linspace(low, max(high, low + 1e-3), num_points)
+    thresholds = np.linspace(low, max(high, low + 1e-3), _NUM_POINTS)
 
     def statistic(games: Sequence[np.ndarray]) -> np.ndarray:
         return aggregates.score_distribution(games, thresholds)
 
     curves = []
     for pair, runs in scores.items():
-        nothing = np.full(num_points, np.nan)
+        nothing = np.full(_NUM_POINTS, np.nan)
         band = interval_of_runs(runs, statistic) or (nothing, nothing)
         value = statistic(list(runs.values()))
         curves.append(Curve("", *pair, thresholds, value, *band, len(runs)))
