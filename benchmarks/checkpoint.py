@@ -17,6 +17,7 @@ from pathlib import Path
 from absl import flags
 
 from benchmarks.measure import print_row, run_command
+from configs import pretrain
 from pvn.runs import console
 from pvn.runs.metrics import read_metrics
 
@@ -25,8 +26,6 @@ _ROUNDS = flags.DEFINE_integer("rounds", 3, "Runs of each kind.")
 _EVERY = flags.DEFINE_integer("every", 50, "Steps between checkpoints, in the runs with them.")
 _NUM_STEPS = flags.DEFINE_integer("num_steps", 500, "Steps of a run.")
 _FLAGS = flags.DEFINE_multi_string("flag", [], "Further flags of pvn.pretrain.")
-
-_DEFAULT_EVERY = 2500  # configs/pretrain.py
 
 
 def seconds_of_steps(dataset: str, workdir: Path, every: int) -> list[float]:
@@ -60,7 +59,7 @@ def main() -> int:
         step_ms=1000 * plain / _EVERY.value,
         checkpoint_seconds=cost,
         checkpoint_bytes=size,
-        share=cost / (_DEFAULT_EVERY * plain / _EVERY.value),
+        share=cost / (pretrain.get_config().checkpoint_every * plain / _EVERY.value),
     )
     return 0
 

@@ -9,7 +9,7 @@ from safetensors.numpy import save as save_tensors
 from pvn.errors import UserError
 from pvn.features import sample
 from pvn.features.card import model_card
-from pvn.features.description import FORMAT, read_description, requires, version_of
+from pvn.features.description import FORMAT, SUCCESSOR_FILE, read_description, requires, version_of
 from pvn.features.features import Features
 from pvn.features.tensors import flatten
 from pvn.neighbours import read_source
@@ -56,14 +56,13 @@ def save_features(
     files = {"model.safetensors": save_tensors(flatten(features.params))}
     files[sample.FILE] = save_tensors(sample.sample_tensors(features))
     metadata["sha256"], metadata["sample_sha256"] = map(_digest, files.values())
-    name = "successor.safetensors"
     if successor is None:
-        (folder / name).unlink(missing_ok=True)
+        (folder / SUCCESSOR_FILE).unlink(missing_ok=True)
     else:
-        files[name] = save_tensors(successor.tensors())
+        files[SUCCESSOR_FILE] = save_tensors(successor.tensors())
         entry = successor.description()
         entry |= _copy_code(folder, "indicator", entry["indicator"], successor.folder)
-        metadata["successor"] = entry | {"sha256": _digest(files[name])}
+        metadata["successor"] = entry | {"sha256": _digest(files[SUCCESSOR_FILE])}
     for name, raw in files.items():
         write_whole(folder / name, raw)
     if not _has_card(folder, metadata):
