@@ -29,11 +29,6 @@ from tests.observations import EXAMPLE
 FAMILY = RandomNetwork(proportion=0.1, tasks_per_network=3)
 
 
-@pytest.fixture(scope="module")
-def states() -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (5, 84, 84, 4), dtype=np.uint8)
-
-
 def _in_integers(
     params: dict, observation: np.ndarray, layers: tuple[tuple, ...] = LARGE
 ) -> np.ndarray:
