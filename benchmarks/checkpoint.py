@@ -9,7 +9,7 @@ without checkpoints, seconds that a checkpoint costs, its bytes, and the share o
 config's `checkpoint_every`.
 """
 
-import json
+import math
 import statistics
 import tempfile
 from pathlib import Path
@@ -17,15 +17,15 @@ from pathlib import Path
 from absl import flags
 
 from benchmarks.measure import print_row, run_command
+from configs import pretrain
 from pvn.runs import console
+from pvn.runs.metrics import read_metrics
 
 _DATASET = flags.DEFINE_string("dataset", None, "A dataset. Default: one that is collected.")
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "Runs of each kind.")
 _EVERY = flags.DEFINE_integer("every", 50, "Steps between checkpoints, in the runs with them.")
 _NUM_STEPS = flags.DEFINE_integer("num_steps", 500, "Steps of a run.")
 _FLAGS = flags.DEFINE_multi_string("flag", [], "Further flags of pvn.pretrain.")
-
-_DEFAULT_EVERY = 2500  # configs/pretrain.py
 
 
 def seconds_of_steps(dataset: str, workdir: Path, every: int) -> list[float]:
@@ -35,9 +35,9 @@ def seconds_of_steps(dataset: str, workdir: Path, every: int) -> list[float]:
         *(f"--config.num_steps={_NUM_STEPS.value}", f"--config.log_every={_EVERY.value}"),
         *(f"--config.checkpoint_every={every}", *_FLAGS.value),
     )
-    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    rows = read_metrics(workdir / "metrics.jsonl")
     # The last rows' checkpoint is that of the end of the run, which both kinds write.
-    return [_EVERY.value / row["steps_per_second"] for row in rows[1:-1]]
+    return [_EVERY.value / (row["steps_per_second"] or math.nan) for row in rows[1:-1]]
 
 
 def main() -> int:
@@ -59,7 +59,7 @@ def main() -> int:
         step_ms=1000 * plain / _EVERY.value,
         checkpoint_seconds=cost,
         checkpoint_bytes=size,
-        share=cost / (_DEFAULT_EVERY * plain / _EVERY.value),
+        share=cost / (pretrain.get_config().checkpoint_every * plain / _EVERY.value),
     )
     return 0
 

@@ -38,6 +38,8 @@ _NUM_ENVS = flags.DEFINE_integer("num_envs", 32, "Number of environments.", lowe
 _END_TO_END = flags.DEFINE_bool("end_to_end", False, "Time DQN from pixels.")
 _NUM_STEPS = flags.DEFINE_integer("num_steps", 60_000, "Agent steps a case.", lower_bound=100)
 
+_UPDATES = 100  # of which `update_seconds` is the mean
+
 
 def emulator_speed(envs: Environments, num_steps: int) -> float:
     """Agent steps/s of random play, with the restarts of ended episodes."""
@@ -78,16 +80,16 @@ def learn(
     return time.perf_counter() - began, learner, replay
 
 
-def update_seconds(learner: DqnLearner, replay: Replay, count: int = 100) -> float:
+def update_seconds(learner: DqnLearner, replay: Replay) -> float:
     """Seconds of one update on a batch that is on the device: the matrix work alone."""
     draw = draw_uniform(replay, np.random.default_rng(0), 32)
     batch = jax.device_put(replay.gather(draw.time, draw.env))
     state = learner.train_state
     began = time.perf_counter()
-    for _ in range(count):
+    for _ in range(_UPDATES):
         state, _ = learner.update(state, batch, draw.weight)
     jax.block_until_ready(state)
-    return (time.perf_counter() - began) / count
+    return (time.perf_counter() - began) / _UPDATES
 
 
 def main() -> int:

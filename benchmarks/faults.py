@@ -19,7 +19,6 @@ libfaketime; without them these faults are left out, and the report says so.
 """
 
 import contextlib
-import json
 import os
 import random
 import re
@@ -39,6 +38,7 @@ from absl import flags
 
 from benchmarks.measure import print_row
 from pvn.runs import console
+from pvn.runs.metrics import read_metrics
 
 _KILLS = flags.DEFINE_integer("kills", 50, "Number of SIGKILLs at random instants.")
 _TRIALS = flags.DEFINE_integer("trials", 5, "Number of trials of each other fault.")
@@ -191,12 +191,11 @@ def arrays_of(workdir: Path) -> dict[str, np.ndarray]:
 
 def last_step(workdir: Path) -> int:
     """The step of the last whole row of metrics.jsonl; 0 if there is none."""
-    steps = [0]
-    with contextlib.suppress(OSError):
-        for line in (workdir / "metrics.jsonl").read_text().splitlines():
-            with contextlib.suppress(ValueError):
-                steps.append(json.loads(line)["step"])
-    return steps[-1]
+    try:
+        rows = read_metrics(workdir / "metrics.jsonl")
+    except OSError:
+        return 0
+    return int(rows[-1]["step"] or 0) if rows else 0
 
 
 def newest_checkpoint(workdir: Path) -> Path:
@@ -338,10 +337,10 @@ def bad_shard(c: Campaign, workdir: Path) -> Outcome:
 
 
 @contextlib.contextmanager
-def small_disk(workdir: Path, mib: int = 24) -> Iterator[Path]:
-    """A tmpfs at `workdir`."""
+def small_disk(workdir: Path) -> Iterator[Path]:
+    """A tmpfs of 24 MiB at `workdir`."""
     workdir.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={mib}m", "tmpfs", str(workdir)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(workdir)]
     try:
         done = subprocess.run(mount, capture_output=True, text=True, check=False)
     except FileNotFoundError:

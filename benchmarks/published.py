@@ -18,6 +18,8 @@ from pvn.networks.nature import Nature
 from pvn.networks.network import Network, Params, as_network
 from pvn.networks.proto_value import ProtoValueNetwork
 
+TASKS_PER_NETWORK = 10
+
 
 class PlainImpala(nn.Module):
     """Impala with `nn.max_pool`: uint8 [B, 84, 84, 4] to features [B, F]."""
@@ -83,17 +85,15 @@ def plain(network: Network) -> ProtoValueNetwork:
     )
 
 
-def published_indicator(
-    num_tasks: int, proportion: float, tasks_per_network: int = 10
-) -> Indicator:
+def published_indicator(num_tasks: int, proportion: float) -> Indicator:
     """T tasks from stacked random networks with a final ReLU, biases by quantile regression.
 
-    num_tasks: T, a multiple of `tasks_per_network`.
+    num_tasks: T, a multiple of `TASKS_PER_NETWORK`.
     """
-    network = as_network(Nature(num_features=tasks_per_network), "random")
+    network = as_network(Nature(num_features=TASKS_PER_NETWORK), "random")
 
     def init(key: jax.Array, observation: jax.Array) -> tuple[Params, jax.Array]:
-        keys = jax.random.split(key, num_tasks // tasks_per_network)
+        keys = jax.random.split(key, num_tasks // TASKS_PER_NETWORK)
         return jax.vmap(lambda k: network.init(k, observation))(keys), jnp.zeros(num_tasks)
 
     def response(frozen: Params, observation: jax.Array) -> jax.Array:

@@ -11,7 +11,6 @@ that of the case's own process, which includes JAX itself. `--end_to_end` also r
 """
 
 import functools
-import json
 import tempfile
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from absl import flags
 from benchmarks.measure import MATMUL_GFLOP, matrix_product, measure, print_row, run_command
 from benchmarks.steps import NUM_ACTIONS, NUM_FEATURES, ours, published
 from pvn.runs import console
+from pvn.runs.metrics import read_metrics
 
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each case, of 4 timed steps.", lower_bound=1)
 _BATCH = flags.DEFINE_integer("batch_size", 32, "Batch size.", lower_bound=1)
@@ -74,9 +74,7 @@ def end_to_end(batch_size: int) -> None:
             *("--config.num_steps=800", "--config.log_every=100", "--config.checkpoint_every=800"),
             f"--config.batch_size={batch_size}",
         )
-        rows = [
-            json.loads(line) for line in (Path(workdir) / "metrics.jsonl").read_text().splitlines()
-        ]
+        rows = read_metrics(Path(workdir) / "metrics.jsonl")
     after = measure(bare, 25)["bare"].seconds
     speed = float(np.median([row["steps_per_second"] for row in rows[1:]]))
     bare_speed = 2 / (before + after)

@@ -54,6 +54,9 @@ class ObservationSpec(NamedTuple):
 ATARI = ObservationSpec((84, 84))
 """The observations of `pvn.envs.protocol` and of public Atari datasets."""
 
+SMALL_SIDE = 36
+"""Observations with fewer pixels of height or width, such as MinAtar's, get small networks."""
+
 
 class FrameBatch(NamedTuple):
     """A batch of transitions before their frames are joined; no frame is stored twice.

@@ -10,15 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pvn.data.store import read_attributes, read_dataset
+from pvn.data.store import read_attributes
 from pvn.envs.atari import AtariEnvs
 from pvn.envs.streams import replayed_ram, stream_seeds, stream_starts
 from pvn.errors import UserError
 from pvn.play import check_same_play
-
-
-def _files(path: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()}
+from tests.datasets import read_dataset
+from tests.files import contents
 
 
 def test_what_is_stored(dataset: Path) -> None:
@@ -76,7 +74,7 @@ def test_any_number_of_environments_stores_the_same(
         "pvn.collect", "--game=Breakout", "--num_steps=3000", f"--dataset={other}", "--num_envs=3"
     )
     assert result.returncode == 0
-    assert _files(other) == _files(dataset)
+    assert contents(other) == contents(dataset)
 
 
 def test_another_seed_stores_something_else(run: Callable, dataset: Path, tmp_path: Path) -> None:
@@ -117,7 +115,7 @@ def test_interrupted_and_completed(
         shorter.frame, read_dataset(whole).rows.frame[: len(shorter.action)]
     )
     assert run(*LONG, f"--dataset={broken}").returncode == 0
-    assert _files(broken) == _files(whole)
+    assert contents(broken) == contents(whole)
 
 
 def test_a_larger_number_of_steps_extends(run: Callable, dataset: Path, tmp_path: Path) -> None:
@@ -125,7 +123,7 @@ def test_a_larger_number_of_steps_extends(run: Callable, dataset: Path, tmp_path
     for steps in (700, 3000):
         result = run("pvn.collect", "--game=Breakout", f"--num_steps={steps}", f"--dataset={grown}")
         assert result.returncode == 0
-    assert _files(grown) == _files(dataset)
+    assert contents(grown) == contents(dataset)
 
 
 @pytest.mark.parametrize(
@@ -150,21 +148,21 @@ def test_bad_input(run: Callable, tmp_path: Path, arguments: list[str], message:
 
 
 def test_a_dataset_made_otherwise_does_not_change(run: Callable, dataset: Path) -> None:
-    before = _files(dataset)
+    before = contents(dataset)
     result = run("pvn.collect", "--game=Pong", "--num_steps=5000", f"--dataset={dataset}")
     assert result.returncode == 1
     assert "was made with another game (Breakout, now Pong)" in result.stderr
-    assert _files(dataset) == before
+    assert contents(dataset) == before
 
 
 def test_overwrite_deletes_nothing_if_the_rest_is_wrong(
     run: Callable, dataset: Path, tmp_path: Path
 ) -> None:
-    before = _files(dataset)
+    before = contents(dataset)
     for wrong in ("--game=Braekout", "--policy=/nowhere", "--policy=math:sqrt2"):
         result = run("pvn.collect", f"--dataset={dataset}", "--overwrite", wrong)
         assert result.returncode == 1
-        assert _files(dataset) == before
+        assert contents(dataset) == before
 
 
 def test_what_is_stored_is_what_the_emulator_showed(dataset: Path) -> None:
@@ -239,7 +237,7 @@ def test_probabilities_of_a_users_own_policy(run: Callable, tmp_path: Path) -> N
             *arguments, "--num_steps=2500", f"--num_envs={num_envs}", f"--dataset={tmp_path / name}"
         )
         assert result.returncode == 0, result.stderr
-    assert _files(tmp_path / "a") == _files(tmp_path / "b")
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
     rows = read_dataset(tmp_path / "a").rows
     share = np.bincount(rows.action, minlength=4) / len(rows.action)
     assert share[2] == 0

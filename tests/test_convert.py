@@ -1,7 +1,6 @@
 """Converted public data agree with the records of the programs that played."""
 
 import gzip
-import io
 import json
 import shlex
 import shutil
@@ -18,11 +17,13 @@ import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from pvn.data.layout import Rows
-from pvn.data.store import open_dataset, read_attributes, read_dataset
+from pvn.data.store import open_dataset, read_attributes
 from pvn.data.transitions import transition_rows
 from pvn.errors import UserError
 from pvn.formats.dopamine import log_file
 from pvn.formats.tfrecord import read_records
+from tests.datasets import read_dataset
+from tests.files import contents, flip, load_npy_gz, save_npy_gz
 
 FIXTURES = Path(__file__).parent / "fixtures"
 LOGS = "Breakout/1/replay_logs"
@@ -39,20 +40,6 @@ def convert(run: Callable, source: str, path: Path, dataset: Path, *more: str) -
     )
     assert result.returncode == 0, result.stderr
     return result.stderr
-
-
-def contents(path: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()}
-
-
-def save(file: Path, array: np.ndarray) -> None:
-    stream = io.BytesIO()
-    np.save(stream, array)
-    file.write_bytes(gzip.compress(stream.getvalue(), 1))
-
-
-def load(file: Path) -> np.ndarray:
-    return np.load(io.BytesIO(gzip.decompress(file.read_bytes())))
 
 
 def assert_is_the_truth(rows: Rows, source: str) -> None:
@@ -133,8 +120,8 @@ def long_logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     columns["reward"][[50, 7000]] = np.nan
     for number in range(4):
         for name, array in columns.items():
-            save(log_file(folder, name, number), array)
-        save(log_file(folder, "add_count", number), np.array((number + 1) * 12_000 - 1))
+            save_npy_gz(log_file(folder, name, number), array)
+        save_npy_gz(log_file(folder, "add_count", number), np.array((number + 1) * 12_000 - 1))
     return path
 
 
@@ -198,9 +185,7 @@ def test_interrupted_and_started_again_it_is_the_same_byte_for_byte(
 def test_a_bad_window_is_left_out(run: Callable, long_logs: Path, tmp_path: Path) -> None:
     shutil.copytree(long_logs, tmp_path / "logs")
     file = log_file(tmp_path / "logs" / LOGS, "observation", 1)
-    raw = bytearray(file.read_bytes())
-    raw[-5] ^= 1  # in gzip's checksum, which is read after all rows
-    file.write_bytes(raw)
+    flip(file, -5)  # in gzip's checksum, which is read after all rows
     arguments = [
         "--source=dopamine", f"--path={tmp_path / 'logs'}", "--game=Breakout",
         f"--dataset={tmp_path / 'd'}",
@@ -279,7 +264,7 @@ def test_round_trip_through_dopamine_logs(run: Callable, dataset: Path, tmp_path
     assert out.returncode == 0, out.stderr
     folder = tmp_path / "Breakout" / "2" / "replay_logs"
     assert len(list(folder.iterdir())) % 7 == 0
-    assert load(log_file(folder, "observation", 0)).shape == (1000, 84, 84)
+    assert load_npy_gz(log_file(folder, "observation", 0)).shape == (1000, 84, 84)
     convert(run, "dopamine", tmp_path, tmp_path / "back", "--runs=2")
     rows, back = read_dataset(dataset).rows, read_dataset(tmp_path / "back").rows
     for name in (*rows.columns, "frame"):

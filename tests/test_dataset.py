@@ -10,9 +10,11 @@ import pytest
 from PIL import Image
 
 from pvn.data.layout import Rows
-from pvn.data.store import fingerprint, open_dataset, read_dataset
+from pvn.data.store import fingerprint, open_dataset
 from pvn.data.writer import DatasetWriter
 from pvn.dataset import contact_sheet
+from tests.datasets import read_dataset
+from tests.files import flip
 
 
 def lines(text: str) -> dict[str, str]:
@@ -75,9 +77,7 @@ def test_verify_names_every_broken_file_and_rule(run: Callable, tmp_path: Path) 
     writer.commit(rows)
     for shard in (0, 2):
         file = tmp_path / "frame" / "c" / str(shard) / "0" / "0"
-        raw = bytearray(file.read_bytes())
-        raw[100] ^= 1
-        file.write_bytes(raw)
+        flip(file, 100)
     result = run("pvn.dataset", "verify", str(tmp_path))
     assert (result.returncode, result.stdout) == (1, "")
     found = [

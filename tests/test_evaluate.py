@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from pvn.data.store import read_dataset
 from pvn.storage.files import sha256
+from tests.datasets import read_dataset
 
 ROOT = Path(__file__).parents[1]
 

@@ -9,7 +9,8 @@ from time import sleep
 import numpy as np
 import pytest
 
-from pvn.data.store import read_dataset
+from tests.datasets import read_dataset
+from tests.files import contents
 
 TINY = [
     "--game=Breakout",
@@ -28,8 +29,7 @@ PARTIAL = "scores.jsonl.partial"
 
 def results(workdir: Path) -> dict[str, bytes]:
     """The contents of all files but those that tell of the command, or where they do."""
-    files = [file for file in workdir.rglob("*") if file.is_file()]
-    found = {str(file.relative_to(workdir)): file.read_bytes() for file in files}
+    found = contents(workdir)
     if described := found.get("policy/features/features.json"):
         found["policy/features/features.json"] = json.dumps(
             json.loads(described) | {"command": ""}

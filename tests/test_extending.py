@@ -18,8 +18,8 @@ from pvn.indicators.registry import find_family, make_indicator
 from pvn.networks.encoders import make_encoder
 from pvn.plugins import load_plugin
 from pvn.probes.target import load_target, targets_of
+from tests.datasets import as_dataset
 from tests.observations import EXAMPLE
-from tests.probes.rows import as_dataset
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
 

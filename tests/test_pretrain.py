@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import pvn
+from tests.files import contents, flip, metrics
 
 WORKDIR_FILES = {
     "checkpoints", "config.json", "features", "metrics.jsonl", "responses", "run.json",
@@ -23,12 +24,6 @@ TINY = [
     "--config.log_every=10",
     "--config.checkpoint_every=20",
 ]
-TIMING = ("steps_per_second", "transitions_per_second", "data_wait_share")
-
-
-def _metrics(workdir: Path) -> list[dict[str, float]]:
-    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k not in TIMING} for row in rows]
 
 
 def _on_atari(dataset: Path, workdir: Path, *more: str) -> list[str]:
@@ -99,7 +94,7 @@ def test_what_a_run_leaves(on_atari: Path, dataset: Path) -> None:
 
 
 def _assert_same(workdir: Path, whole: Path) -> None:
-    assert _metrics(workdir) == _metrics(whole)
+    assert metrics(workdir) == metrics(whole)
     first, second = (load_file(w / "features" / "model.safetensors") for w in (workdir, whole))
     for name, value in second.items():
         np.testing.assert_array_equal(first[name], value)
@@ -146,16 +141,16 @@ def test_a_finished_run_is_left_alone_and_can_be_extended(
     assert run(*_arguments(minatar, workdir, "--config.num_steps=30")).returncode == 0
     shutil.rmtree(workdir / "features")  # as after a kill: they are written again
     checkpoints = workdir / "checkpoints"
-    before = {path: path.read_bytes() for path in checkpoints.rglob("*") if path.is_file()}
+    before = contents(checkpoints)
     again = run(*_arguments(minatar, workdir, "--config.num_steps=30"))
     assert again.returncode == 0
     assert "complete at step 30" in again.stderr
     assert pvn.load_features(workdir).metadata["step"] == 30
-    assert {path: path.read_bytes() for path in checkpoints.rglob("*") if path.is_file()} == before
+    assert contents(checkpoints) == before
     shutil.copytree(minatar, moved)  # moved data are the same data
     assert run(*_arguments(moved, workdir, "--config.num_steps=60")).returncode == 0
     assert pvn.load_features(workdir).metadata["dataset"]["path"] == str(moved)
-    assert _metrics(workdir) == _metrics(whole)
+    assert metrics(workdir) == metrics(whole)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +182,7 @@ def test_a_finished_run_is_left_alone_and_can_be_extended(
 def test_options_run(run: Callable, minatar: Path, tmp_path: Path, changes: list[str]) -> None:
     result = run(*_arguments(minatar, tmp_path / "run", "--config.num_steps=10", *changes))
     assert result.returncode == 0, result.stderr
-    assert np.isfinite(_metrics(tmp_path / "run")[0]["loss"])
+    assert np.isfinite(metrics(tmp_path / "run")[0]["loss"])
 
 
 def test_changes_of_units_run(run: Callable, dataset: Path, tmp_path: Path) -> None:
@@ -199,7 +194,7 @@ def test_changes_of_units_run(run: Callable, dataset: Path, tmp_path: Path) -> N
     )
     result = run(*_on_atari(dataset, tmp_path / "run", "--config.num_steps=10", *changes))
     assert result.returncode == 0, result.stderr
-    assert np.isfinite(_metrics(tmp_path / "run")[0]["loss"])
+    assert np.isfinite(metrics(tmp_path / "run")[0]["loss"])
 
 
 def test_quantile_regression_reaches_the_proportion(
@@ -222,7 +217,7 @@ def test_quantile_regression_reaches_the_proportion(
         )
     )
     assert result.returncode == 0, result.stderr
-    assert _metrics(tmp_path / "run")[-1]["activation_mean"] == pytest.approx(0.05, rel=0.1)
+    assert metrics(tmp_path / "run")[-1]["activation_mean"] == pytest.approx(0.05, rel=0.1)
 
 
 def test_a_persons_own_encoder(run: Callable, minatar: Path, tmp_path: Path) -> None:
@@ -389,9 +384,7 @@ def test_a_flipped_bit_in_a_shard_is_named(run: Callable, dataset: Path, tmp_pat
     broken = tmp_path / "broken"
     shutil.copytree(dataset, broken)
     shard = broken / "frame" / "c" / "0" / "0" / "0"
-    raw = bytearray(shard.read_bytes())
-    raw[len(raw) // 3] ^= 16
-    shard.write_bytes(raw)
+    flip(shard, shard.stat().st_size // 3)
     result = run(*_on_atari(broken, tmp_path / "run", "--config.num_steps=10"))
     assert result.returncode == 1
     assert result.stderr.startswith(f"error: dataset {broken}: array frame cannot be read")
@@ -439,9 +432,7 @@ def test_broken_checkpoints(run: Callable, minatar: Path, whole: Path, tmp_path:
     def spoil(step: int) -> None:
         folder = workdir / "checkpoints" / f"step_{step:010d}"
         largest = max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
-        raw = bytearray(largest.read_bytes())
-        raw[len(raw) // 2] ^= 1
-        largest.write_bytes(raw)
+        flip(largest)
 
     spoil(60)
     result = run(*more)
@@ -459,11 +450,11 @@ def test_broken_checkpoints(run: Callable, minatar: Path, whole: Path, tmp_path:
 def test_overwrite_deletes_only_a_run_of_its_own_kind(
     run: Callable, minatar: Path, whole: Path
 ) -> None:
-    before = {p: p.read_bytes() for p in whole.rglob("*") if p.is_file()}
+    before = contents(whole)
     result = run("pvn.evaluate", f"--features={whole}", f"--workdir={whole}", "--overwrite")
     assert result.returncode == 1
     assert "holds a run of pvn.pretrain; name another --workdir" in result.stderr
-    assert {p: p.read_bytes() for p in whole.rglob("*") if p.is_file()} == before
+    assert contents(whole) == before
 
 
 def test_a_run_with_another_version_of_the_indicators_is_refused(

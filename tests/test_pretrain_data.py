@@ -1,6 +1,5 @@
 """Pretraining on several datasets, on data larger than memory, and on data in device memory."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import pvn
+from tests.files import metrics
 
 TINY = [
     "--config.num_features=32",
@@ -19,7 +19,6 @@ TINY = [
     # 3,000 and 800 rows are 26 MiB. About 1,200 are buffered at a time, in blocks of 64.
     "--config.data_memory_gib=0.0105",
 ]
-TIMING = ("steps_per_second", "transitions_per_second", "data_wait_share")
 
 
 @pytest.fixture(scope="module")
@@ -29,14 +28,6 @@ def other(run: Callable, tmp_path_factory: pytest.TempPathFactory) -> Path:
     arguments = ("--game=Breakout", "--num_steps=800", "--seed=1", f"--dataset={path}")
     assert run("pvn.collect", *arguments).returncode == 0
     return path
-
-
-Rows = list[dict[str, float]]
-
-
-def metrics(workdir: Path) -> Rows:
-    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k not in TIMING} for row in rows]
 
 
 def test_resumed_and_on_the_device_it_is_the_same_run(
@@ -69,7 +60,9 @@ def test_resumed_and_on_the_device_it_is_the_same_run(
 def test_all_in_device_memory_is_the_same_on_several_devices(
     run: Callable, minatar: Path, tmp_path: Path
 ) -> None:
-    def steps(name: str, residency: str, together: int, num_steps: int = 40) -> Rows:
+    def steps(
+        name: str, residency: str, together: int, num_steps: int = 40
+    ) -> list[dict[str, float]]:
         result = run(
             "pvn.pretrain",
             f"--config.dataset={minatar}",

@@ -13,9 +13,9 @@ block is buffered at exactly W positions, so each transition is drawn equally of
 This holds from whichever step a run resumes. If all the data fit, there is one block, W = n = 1,
 and the position never moves.
 
-The W slots are dealt to L lanes, and each row of a batch draws from the slots of one lane. So a
-process that gathers a part of each batch's rows reads and keeps the blocks of these lanes only. L
-depends on W and the batch size, not on the number of processes.
+The W slots, q mod W for position q, are dealt to L lanes, and each row of a batch draws from the
+slots of one lane. So a process that gathers a part of each batch's rows reads and keeps the blocks
+of these lanes only. L depends on W and the batch size, not on the number of processes.
 """
 
 import math
@@ -54,10 +54,6 @@ class Schedule(NamedTuple):
     def position(self, step: int, batch_size: int) -> int:
         """The position at a step (counted from 0) of a run with this batch size."""
         return step * batch_size // self.draws_per_move if self.moves else 0
-
-    def buffered(self, position: int) -> np.ndarray:
-        """int64 [W], the blocks buffered at a position; that at position q has slot q mod W."""
-        return self.order[np.arange(position, position + self.num_buffered) % self.num_blocks]
 
 
 def block_rows(start: np.ndarray, edges: np.ndarray, stack: int) -> tuple[np.ndarray, np.ndarray]:

@@ -266,18 +266,6 @@ def open_dataset(path: str | Path) -> Dataset:
     return Dataset((str(path),), attributes, rows, np.array([0, num_rows]))
 
 
-def read_dataset(path: str | Path) -> Dataset:
-    """Reads the whole dataset into memory (Atari: 7,056 bytes a frame), with all checksums.
-
-    Raises:
-      UserError: as `open_dataset`.
-    """
-    dataset = open_dataset(path)
-    rows = dataset.rows
-    ram = None if rows.ram is None else rows.ram[:]
-    return dataset._replace(rows=rows._replace(frame=rows.frame[:], ram=ram))
-
-
 def dataset_exists(path: str | Path) -> bool:
     """Whether `path` has a zarr.json; it need not be that of a dataset."""
     return bool(_read_group(path).state == "value")

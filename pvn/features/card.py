@@ -4,14 +4,14 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pvn.features.description import requires
+from pvn.features.description import SUCCESSOR_FILE, requires
 from pvn.features.observation import shape_of
 
 _FILES = {
     "model.safetensors": "weights of the encoder, float32",
     "features.json": "architecture, protocol, origin, SHA-256 of the files",
     "sample.safetensors": "two observations and their features, to check another port",
-    "successor.safetensors": "heads Q_t(s, a) and the tasks that they predict (optional)",
+    SUCCESSOR_FILE: "heads Q_t(s, a) and the tasks that they predict (optional)",
 }
 
 WITHOUT_PVN = """\
@@ -83,7 +83,7 @@ def _files(metadata: Mapping[str, Any]) -> str:
     digests = {
         "model.safetensors": metadata.get("sha256"),
         "sample.safetensors": metadata.get("sample_sha256"),
-        "successor.safetensors": metadata.get("successor", {}).get("sha256"),
+        SUCCESSOR_FILE: metadata.get("successor", {}).get("sha256"),
     }
     rows = [
         (f"`{name}`", what, f"`{digests[name]}`" if name in digests else "")

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pvn.errors import UserError
-from pvn.features import sample, successor
-from pvn.features.description import read_description
+from pvn.features import sample
+from pvn.features.description import SUCCESSOR_FILE, read_description
 from pvn.features.features import Features
 from pvn.features.load import load_features
 from pvn.features.tensors import flatten, read_verified
@@ -77,13 +77,13 @@ def _sample(folder: Path, metadata: dict[str, Any], features: Features) -> str:
 
 def _successor(folder: Path, metadata: dict[str, Any], features: Features) -> str:
     if metadata.get("successor") is None:
-        if (file := folder / successor.FILE).exists():
+        if (file := folder / SUCCESSOR_FILE).exists():
             raise UserError(f"features {file}: features.json lacks its entry, 'successor'")
-        return f"heads: none (there is no {successor.FILE})"
+        return f"heads: none (there is no {SUCCESSOR_FILE})"
     found = features.successor
-    _check_finite(folder / successor.FILE, found.tensors())
+    _check_finite(folder / SUCCESSOR_FILE, found.tensors())
     cumulants = found.cumulants(sample.sample_observation(features.observation_shape))
-    _check_finite(folder / successor.FILE, {"cumulants of the sample": cumulants})
+    _check_finite(folder / SUCCESSOR_FILE, {"cumulants of the sample": cumulants})
     _, num_tasks, num_actions = found.head_kernel.shape
     discounts = ", ".join(map(str, found.task.discount))
     return (

@@ -21,6 +21,11 @@ FORMAT = "pvn-features"
 VERSION = 2
 """Version 2 may have another last layer than `DEFAULT_LAST_LAYER`; version 1 has that one."""
 
+FILES = ("features.json", "encoder.py", "encoder", "features")
+"""What describes an encoder in a run directory or features directory."""
+
+SUCCESSOR_FILE = "successor.safetensors"
+
 ENCODER = ("encoder", *ARCHITECTURE)
 """The fields that `encoder_of` needs, besides `observation_shape`."""
 

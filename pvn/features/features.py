@@ -16,6 +16,8 @@ from pvn.networks.network import Network, Params
 if TYPE_CHECKING:
     from pvn.features.successor import Successor
 
+_BATCH = 128  # observations in each call of the encoder
+
 
 class Features:
     """A frozen encoder: a callable from uint8 [N, H, W, C], for any N, to float32 [N, F].
@@ -32,7 +34,6 @@ class Features:
         params: Params,
         metadata: Mapping[str, Any],
         folder: str | Path = ".",
-        batch_size: int = 128,
         source: str | Path | None = None,
     ):
         """Features of an encoder and its weights.
@@ -43,14 +44,13 @@ class Features:
           metadata: the architecture (encoder, width, num_features, dtype, observation_shape), and
             other fields to save.
           folder: the folder that a relative file name in `metadata["encoder"]` starts from.
-          batch_size: number of observations in each call of the encoder.
           source: the directory that they were loaded from; None: not from a directory.
         """
         self.params, self.apply = params, encoder.apply
         self.metadata = dict(metadata)
         self.folder = Path(folder)
         self._jitted = jax.jit(self.apply)
-        self._batch_size, self._source = batch_size, source
+        self._source = source
 
     @property
     def num_features(self) -> int:
@@ -94,7 +94,7 @@ class Features:
             functools.partial(self._jitted, self.device_params),
             states.__getitem__,
             np.arange(len(states)),
-            self._batch_size,
+            _BATCH,
         ):
             out[start : start + len(part)] = part
             start += len(part)

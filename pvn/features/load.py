@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 
 from pvn.errors import UserError
-from pvn.features.description import encoder_of, read_description
+from pvn.features.description import FILES, encoder_of, read_description
 from pvn.features.features import Features
 from pvn.features.observation import shape_of
 from pvn.features.tensors import flatten, read_tensors, read_verified, unflatten
@@ -14,9 +14,6 @@ from pvn.features.untrained import random_features
 from pvn.networks.encoders import init_encoder
 from pvn.storage import remote
 from pvn.types import ATARI
-
-FILES = ("features.json", "model.safetensors", "encoder.py", "encoder", "features")
-"""What loading reads of a run directory or features directory."""
 
 
 def load_features(path: str | Path) -> Features:
@@ -30,7 +27,7 @@ def load_features(path: str | Path) -> Features:
       UserError: there are no features, their format is newer, the weights are corrupt or do not fit
         the architecture, or the user's own encoder does not load; the server of `gs://` refuses.
     """
-    with remote.reading(path, *FILES) as local:
+    with remote.reading(path, *FILES, "model.safetensors") as local:
         return _load_local(local, path)
 
 

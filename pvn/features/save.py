@@ -10,7 +10,7 @@ from safetensors.numpy import save as save_tensors
 from pvn.errors import UserError
 from pvn.features import sample
 from pvn.features.card import model_card
-from pvn.features.description import FORMAT, read_description, requires, version_of
+from pvn.features.description import FORMAT, SUCCESSOR_FILE, read_description, requires, version_of
 from pvn.features.features import Features
 from pvn.features.tensors import flatten
 from pvn.neighbours import read_source
@@ -25,14 +25,12 @@ _OURS = ("format", "version", "requires", "sha256", "sample_sha256", "successor"
 
 
 def save_features(
-    path: str | Path,
-    features: Features,
-    card: str | None = None,
-    successor: "Successor | None" = None,
+    path: str | Path, features: Features, successor: "Successor | None" = None
 ) -> str:
     """Writes a features directory. `features.json` is written last: it holds the checksums.
 
-    A directory that is written again is corrupt until then.
+    A directory that is written again is corrupt until then. A model card that is there already and
+    belongs to the same weights stays: it may hold results.
 
     A user's own encoder or indicator from a file is copied, together with the files beside it that
     it imports.
@@ -40,8 +38,6 @@ def save_features(
     Args:
       path: the directory; made if it does not exist.
       features: the features to save; `metadata` should hold game, dataset and so on.
-      card: the model card as Markdown; None for one from `metadata`. A card that is there already
-        and belongs to the same weights stays: it may hold results.
       successor: the heads and tasks of pretraining, for successor.safetensors; None: no such file.
 
     Returns:
@@ -61,18 +57,17 @@ def save_features(
     files = {"model.safetensors": _model_bytes(features)}
     files[sample.FILE] = save_tensors(sample.sample_tensors(features))
     metadata["sha256"], metadata["sample_sha256"] = map(_digest, files.values())
-    name = "successor.safetensors"
     if successor is None:
-        (folder / name).unlink(missing_ok=True)
+        (folder / SUCCESSOR_FILE).unlink(missing_ok=True)
     else:
-        files[name] = save_tensors(successor.tensors())
+        files[SUCCESSOR_FILE] = save_tensors(successor.tensors())
         entry = successor.description()
         entry |= _copy_code(folder, "indicator", entry["indicator"], successor.folder)
-        metadata["successor"] = entry | {"sha256": _digest(files[name])}
+        metadata["successor"] = entry | {"sha256": _digest(files[SUCCESSOR_FILE])}
     for name, raw in files.items():
         write_whole(folder / name, raw)
-    if card or not _has_card(folder, metadata):
-        write_whole(folder / "README.md", card or model_card(metadata))
+    if not _has_card(folder, metadata):
+        write_whole(folder / "README.md", model_card(metadata))
     write_json(folder / "features.json", metadata)
     return requires(metadata)
 

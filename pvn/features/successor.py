@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pvn.errors import UserError
-from pvn.features.description import check_types, read_description
+from pvn.features.description import SUCCESSOR_FILE, check_types, read_description
 from pvn.features.observation import check_observation, shape_of
 from pvn.features.tensors import flatten, load_arrays, read_verified
 from pvn.fields import check_field, choice, discounts, fields_of, whole
@@ -35,15 +35,13 @@ from pvn.networks.mapping import map_states
 from pvn.plugins import is_plugin
 from pvn.storage import remote
 
-FILE = "successor.safetensors"
-
 _BATCH = 256
 _ENTRY: dict[str, type] = {
     **{"indicators_version": int, "num_tasks": int, "num_actions": int},
     **{"indicator": str, "settings": dict, "discount": list, "loss": str, "target_policy": str},
     "cumulants": str,
 }
-_LOCAL = ("features.json", FILE, "indicator.py", "indicator")
+_LOCAL = ("features.json", SUCCESSOR_FILE, "indicator.py", "indicator")
 _READ = (*_LOCAL, *(f"features/{name}" for name in _LOCAL))
 
 
@@ -174,7 +172,7 @@ def load_successor(path: str | Path, sha256: str | None = None) -> Successor:
         entry = metadata.get("successor")
         if entry is None:
             raise UserError(
-                f"features {folder}: have no {FILE} with heads and tasks; "
+                f"features {folder}: have no {SUCCESSOR_FILE} with heads and tasks; "
                 "python -m pvn.pretrain --config.export_successor=True writes it"
             )
         if sha256 not in (None, metadata["sha256"]):
@@ -183,7 +181,7 @@ def load_successor(path: str | Path, sha256: str | None = None) -> Successor:
 
 
 def _read(folder: Path, metadata: Mapping[str, Any], entry: Mapping[str, Any]) -> Successor:
-    file = folder / FILE
+    file = folder / SUCCESSOR_FILE
     raw = read_verified(file, entry.get("sha256"))
     described = file.with_name("features.json")
     check_types(described, entry, _ENTRY)

@@ -5,15 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pvn.features.description import ENCODER, encoder_of, read_description
+from pvn.features.description import ENCODER, FILES, encoder_of, read_description
 from pvn.features.features import Features
 from pvn.features.observation import shape_of
 from pvn.fields import check_seed
 from pvn.networks.encoders import init_encoder
 from pvn.storage import remote
-from pvn.types import ATARI
+from pvn.types import ATARI, SMALL_SIDE
 
-_FILES = ("features.json", "encoder.py", "encoder", "features")
 _KEPT = (*ENCODER, "observation_shape", "protocol", "game")
 
 
@@ -46,11 +45,12 @@ def random_features(
     folder: Path = Path(".")
     metadata: dict[str, Any]
     if like is not None:
-        with remote.reading(like, *_FILES) as local:
+        with remote.reading(like, *FILES) as local:
             folder, metadata = read_description(local)
         metadata = {key: metadata[key] for key in _KEPT if key in metadata}
     else:
-        default = ("minatar", 256) if min(observation_shape[:2]) < 36 else ("nature", 512)
+        small = min(observation_shape[:2]) < SMALL_SIDE
+        default = ("minatar", 256) if small else ("nature", 512)
         metadata = dict(
             encoder=encoder or default[0],
             width=width,

@@ -14,11 +14,12 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
+from pvn.types import SMALL_SIDE
+
 _LARGE = ((32, 8, 4, 128, 9), (64, 4, 2, 32, 8), (64, 3, 1, 28, 8))
 """(channels, kernel, stride, largest weight, right shift), chosen so that no sum exceeds 2^24."""
 _SMALL = ((16, 3, 1, 512, 1),)
-"""The same for observations below `_SIDE` pixels, of zeros and ones."""
-_SIDE = 36
+"""The same for observations below `SMALL_SIDE` pixels, of zeros and ones."""
 _MAX_ACTIVATION = 1023  # of a hidden layer; the input has pixels up to 255
 
 
@@ -35,7 +36,7 @@ def convolutions(observation: jax.Array, *, activate_last: bool) -> jax.Array:
     not, its sums are returned; they are at most 2^24.
     """
     x = observation.astype(jnp.float32)
-    layers = _SMALL if min(observation.shape[1:3]) < _SIDE else _LARGE
+    layers = _SMALL if min(observation.shape[1:3]) < SMALL_SIDE else _LARGE
     for number, (channels, size, stride, most, bits) in enumerate(layers, 1):
         layer = hk.Conv2D(channels, size, stride, with_bias=False, w_init=whole_weights(most))
         # With + 0.5, `floor` tolerates the rounding errors of fast convolution algorithms.

@@ -20,7 +20,6 @@ class RamTarget:
 
     def __init__(self) -> None:
         self.names: tuple[str, ...] = ()  # of the K outputs, once `targets` has run
-        self.constant: tuple[str, ...] = ()  # variables that are left out, because they never vary
 
     def targets(self, dataset: Dataset, folder: Path = Path()) -> tuple[np.ndarray, np.ndarray]:
         """The variables, float32 [N, K] from 0 to 255; all are known, bool [N, K].
@@ -46,7 +45,6 @@ class RamTarget:
         varies = np.any(values != values[:1], axis=0)
         if not varies.any():
             raise UserError(f"target ram: no variable varies in dataset {dataset.path}")
-        names = np.array(list(variables))
-        self.names, self.constant = tuple(names[varies].tolist()), tuple(names[~varies].tolist())
+        self.names = tuple(np.array(list(variables))[varies].tolist())
         values = values[:, varies].astype(np.float32)
         return values, np.ones(values.shape, bool)

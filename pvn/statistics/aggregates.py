@@ -37,9 +37,9 @@ def mean(games: Games) -> np.ndarray:
     return np.asarray(_game_means(games).mean(axis=-1))
 
 
-def optimality_gap(games: Games, gamma: float = 1.0) -> np.ndarray:
-    """How far scores fall short of `gamma`: mean of gamma - min(score, gamma). Less is better."""
-    return mean([gamma - np.minimum(runs, gamma) for runs in games])
+def optimality_gap(games: Games) -> np.ndarray:
+    """How far scores fall short of 1: mean of 1 - min(score, 1). Less is better."""
+    return mean([1 - np.minimum(runs, 1) for runs in games])
 
 
 def score_distribution(games: Games, thresholds: np.ndarray) -> np.ndarray:

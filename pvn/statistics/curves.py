@@ -8,9 +8,10 @@ import numpy as np
 
 from pvn.evaluation.records import EpisodeRow
 from pvn.statistics.aggregates import interquartile_mean
-from pvn.statistics.intervals import stratified_bootstrap
 from pvn.statistics.references import human_normalised, reference_scores
-from pvn.statistics.summary import by_seed, estimate, grouped
+from pvn.statistics.summary import by_seed, estimate, grouped, interval_of_runs
+
+_NUM_BINS = 20  # of a curve of training returns, at most
 
 
 class Curve(NamedTuple):
@@ -26,16 +27,16 @@ class Curve(NamedTuple):
     num_games: int = 1
 
 
-def learning_curves(episodes: Sequence[EpisodeRow], max_bins: int = 20) -> list[Curve]:
+def learning_curves(episodes: Sequence[EpisodeRow]) -> list[Curve]:
     """Training returns against agent steps, in bins of equal width.
 
-    There are at most `max_bins` bins, and fewer if a bin would hold fewer than five episodes on
-    average. Empty bins are left out. Means and intervals are computed as in `summarise`. Curves are
-    sorted by game, agent and head.
+    There are at most 20 bins, and fewer if a bin would hold fewer than five episodes on average.
+    Empty bins are left out. Means and intervals are computed as in `summarise`. Curves are sorted
+    by game, agent and head.
     """
     curves = []
     for key, trained in grouped(episodes, "train").items():
-        num_bins = min(max(len(trained) // 5, 1), max_bins)
+        num_bins = min(max(len(trained) // 5, 1), _NUM_BINS)
         width = max(episode.agent_step for episode in trained) / num_bins
         bins: defaultdict[int, list[EpisodeRow]] = defaultdict(list)
         for episode in trained:
@@ -96,18 +97,16 @@ def _iqm_curve(
     for k in range(x.size):
         here = {game: runs[:, k] for game, runs in scores.items()}
         value = interquartile_mean(list(here.values()))
-        spread = min(runs.size for runs in here.values()) > 1
-        interval = stratified_bootstrap(here, interquartile_mean) if spread else (np.nan, np.nan)
-        points.append((value, *interval))
+        points.append((value, *(interval_of_runs(here, interquartile_mean) or (np.nan, np.nan))))
     value, low, high = np.array(points).T
     return Curve("", *pair, x, value, low, high, num_games=len(games))
 
 
-def sample_efficiency(episodes: Sequence[EpisodeRow], num_bins: int = 20) -> list[Curve]:
+def sample_efficiency(episodes: Sequence[EpisodeRow]) -> list[Curve]:
     """IQM over games of human-normalised training returns, for each (agent, head).
 
-    The steps up to which all runs have training episodes are divided into equal bins. The score of
-    a run in a bin is the mean return of the episodes that ended in the bin, or, if none did, its
+    The steps up to which all runs have training episodes are divided into 20 equal bins. The score
+    of a run in a bin is the mean return of the episodes that ended in the bin, or, if none did, its
     score in the previous bin. Bins before the first episode of some run are left out. `x` is the
     end of a bin.
     """
@@ -115,7 +114,7 @@ def sample_efficiency(episodes: Sequence[EpisodeRow], num_bins: int = 20) -> lis
     for pair, games in _by_pair(episodes, "train").items():
         runs = {game: _runs(rows) for game, rows in games.items()}
         end = min(run[-1][0] for each in runs.values() for run in each)
-        ends = np.linspace(0, end, num_bins + 1)[1:]
+        ends = np.linspace(0, end, _NUM_BINS + 1)[1:]
         binned = {game: [_binned(run, ends) for run in each] for game, each in runs.items()}
         rows = np.array([row for each in binned.values() for row in each])
         kept = np.isfinite(rows).all(axis=0)

@@ -2,14 +2,13 @@
 
 A run is one seed in one game. Its score is the mean return of its evaluation episodes,
 human-normalised. Games without a reference are left out, except from the probability of
-improvement, which needs no normalisation. An interval needs two runs of every game: a game with a
-single run does not vary under resampling, so the interval would be too narrow.
+improvement, which needs no normalisation. An interval needs two runs of every game.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,9 +16,15 @@ from pvn.evaluation.records import EpisodeRow
 from pvn.statistics import aggregates
 from pvn.statistics.correlation import Correlation, Within, spearman, within_groups
 from pvn.statistics.curves import Curve
-from pvn.statistics.intervals import stratified_bootstrap
 from pvn.statistics.references import human_normalised
-from pvn.statistics.summary import Estimate, ProbeKind, Result, probe_order, run_returns
+from pvn.statistics.summary import (
+    Estimate,
+    ProbeKind,
+    Result,
+    interval_of_runs,
+    probe_order,
+    run_returns,
+)
 
 Scores = dict[tuple[str, str], dict[str, np.ndarray]]
 
@@ -61,8 +66,13 @@ class ProbeCorrelation(NamedTuple):
     within: Within  # games, over agents
 
 
-def _spread(runs: Mapping[str, np.ndarray]) -> bool:
-    return min(scores.size for scores in runs.values()) > 1
+def _estimate(
+    runs: Mapping[Any, np.ndarray], statistic: Callable[[Sequence[np.ndarray]], np.ndarray]
+) -> Estimate:
+    """A statistic of the scores [R] of the runs of each stratum."""
+    ends = interval_of_runs(runs, statistic)
+    interval = None if ends is None else (float(ends[0]), float(ends[1]))
+    return Estimate(float(statistic(list(runs.values()))), interval)
 
 
 def run_scores(episodes: Sequence[EpisodeRow]) -> Scores:
@@ -83,13 +93,7 @@ def aggregate(scores: Scores) -> list[Aggregate]:
     """The four aggregates of each (agent, head), with 95 % stratified bootstrap intervals."""
     found = []
     for pair, runs in scores.items():
-        estimates = {}
-        for name, statistic in STATISTICS.items():
-            interval = None
-            if _spread(runs):
-                low, high = stratified_bootstrap(runs, statistic)
-                interval = (float(low), float(high))
-            estimates[name] = Estimate(float(statistic(list(runs.values()))), interval)
+        estimates = {name: _estimate(runs, statistic) for name, statistic in STATISTICS.items()}
         count = sum(each.size for each in runs.values())
         found.append(Aggregate(*pair, tuple(runs), count, estimates))
     return found
@@ -111,19 +115,15 @@ def improvements(episodes: Sequence[EpisodeRow]) -> list[Improvement]:
         def statistic(samples: Sequence[np.ndarray], count: int = len(games)) -> np.ndarray:
             return aggregates.probability_of_improvement(samples[:count], samples[count:])
 
-        interval = None
-        if min(runs.size for runs in strata.values()) > 1:
-            low, high = stratified_bootstrap(strata, statistic)
-            interval = (float(low), float(high))
-        value = float(statistic(list(strata.values())))
-        found.append(Improvement(ours, theirs, tuple(games), Estimate(value, interval)))
+        found.append(Improvement(ours, theirs, tuple(games), _estimate(strata, statistic)))
     return found
 
 
 _LARGEST = 8.0  # human-normalised; profiles end here
+_NUM_POINTS = 101  # of a profile
 
 
-def profiles(scores: Scores, num_points: int = 101) -> list[Curve]:
+def profiles(scores: Scores) -> list[Curve]:
     """Performance profiles: the share of runs that score above a threshold.
 
     The thresholds are evenly spaced between the lowest and the highest score of all runs, at most
@@ -133,15 +133,15 @@ def profiles(scores: Scores, num_points: int = 101) -> list[Curve]:
         return []
     pooled = np.concatenate([runs for games in scores.values() for runs in games.values()])
     low, high = min(float(pooled.min()), 0.0), min(float(pooled.max()), _LARGEST)
-    thresholds = np.linspace(low, max(high, low + 1e-3), num_points)
+    thresholds = np.linspace(low, max(high, low + 1e-3), _NUM_POINTS)
 
     def statistic(games: Sequence[np.ndarray]) -> np.ndarray:
         return aggregates.score_distribution(games, thresholds)
 
     curves = []
     for pair, runs in scores.items():
-        nothing = np.full(num_points, np.nan)
-        band = stratified_bootstrap(runs, statistic) if _spread(runs) else (nothing, nothing)
+        nothing = np.full(_NUM_POINTS, np.nan)
+        band = interval_of_runs(runs, statistic) or (nothing, nothing)
         value = statistic(list(runs.values()))
         curves.append(Curve("", *pair, thresholds, value, *band, len(runs)))
     return curves

@@ -2,13 +2,13 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from pvn.evaluation.records import DIAGNOSTICS, EpisodeRow, ProbeRow
-from pvn.statistics.intervals import nested_bootstrap
+from pvn.statistics.intervals import nested_bootstrap, stratified_bootstrap
 from pvn.statistics.references import human_normalised
 
 AGENTS = {
@@ -177,3 +177,15 @@ def run_returns(
             seed: float(values.mean()) for seed, values in by_seed(played).items()
         }
     return {pair: runs[pair] for pair in sorted(runs, key=agent_order)}
+
+
+def interval_of_runs(
+    runs: Mapping[Any, np.ndarray], statistic: Callable[[Sequence[np.ndarray]], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """As `stratified_bootstrap`; None unless every stratum has two runs.
+
+    A stratum with a single run does not vary under resampling: the interval would be too narrow.
+    """
+    if min(scores.size for scores in runs.values()) < 2:
+        return None
+    return stratified_bootstrap(runs, statistic)

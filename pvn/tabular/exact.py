@@ -48,13 +48,6 @@ def exact_action_values(transition: np.ndarray, cumulants: np.ndarray, gamma: fl
     return cumulants[:, :, None] + gamma * np.einsum("asz,zt->sta", transition, values)
 
 
-def stationary_distribution(policy_transition: np.ndarray) -> np.ndarray:
-    """xi, float64 [S], with xi P = xi, sum 1. P must have only one such distribution."""
-    size = len(policy_transition)
-    equations = np.vstack([policy_transition.T - np.eye(size), np.ones(size)])
-    return np.linalg.lstsq(equations, np.append(np.zeros(size), 1.0), rcond=None)[0]
-
-
 def _gaps(spectrum: np.ndarray) -> np.ndarray:
     """Indices after which the descending `spectrum` drops, int64; the last is its length."""
     return np.append(np.flatnonzero(-np.diff(spectrum) > DEGENERATE) + 1, len(spectrum))

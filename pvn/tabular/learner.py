@@ -36,19 +36,10 @@ class Triples(NamedTuple):
     probability: np.ndarray  # float64 [M], sums to 1
 
 
-def enumerate_triples(
-    transition: np.ndarray, state_distribution: np.ndarray | None = None
-) -> Triples:
-    """The triples of an MDP, with uniformly random actions.
-
-    transition: [A, S, S]. state_distribution: [S], of s; None: uniform.
-    """
-    num_actions, num_states, _ = transition.shape
-    if state_distribution is None:
-        state_distribution = np.full(num_states, 1 / num_states)
-    joint = transition * state_distribution[None, :, None] / num_actions
-    action, state, next_state = np.nonzero(joint)
-    probability = joint[action, state, next_state]
+def enumerate_triples(transition: np.ndarray) -> Triples:
+    """The triples of an MDP, with uniformly random states and actions. transition: [A, S, S]."""
+    action, state, next_state = np.nonzero(transition)
+    probability = transition[action, state, next_state]
     return Triples(state, action.astype(np.int32), next_state, probability / probability.sum())
 
 

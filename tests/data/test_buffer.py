@@ -15,6 +15,7 @@ from pvn.data.prefetch import DEPTH
 from pvn.data.sampler import Sampler, uniform_indices
 from pvn.data.schedule import make_schedule
 from pvn.data.transitions import find_transitions
+from tests.data.schedules import buffered
 
 B = 32
 RESPONSE = np.array([1.0, -2.0], np.float32)  # the response of a row is its number times this
@@ -112,7 +113,7 @@ def test_with_a_moving_buffer_it_is_a_plain_gather_of_buffered_rows(rows, split)
             assert_same(batch, expected_at(transitions, index))
             number = np.searchsorted(valid, index)
             np.testing.assert_array_equal(valid[number], index)
-            here = schedule.buffered(schedule.position(step, B))
+            here = buffered(schedule, schedule.position(step, B))
             held = [
                 np.any((schedule.edges[:, here] <= n) & (n < schedule.edges[:, here + 1]))
                 for n in number

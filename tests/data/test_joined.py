@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from pvn.data.joined import open_datasets, transitions_of
 from pvn.data.layout import Rows
-from pvn.data.store import fingerprint, read_dataset
+from pvn.data.store import fingerprint
 from pvn.data.writer import DatasetWriter
 from pvn.errors import UserError
+from tests.datasets import read_dataset
 
 MADE = {"game": "Pong", "num_actions": 6, "protocol": {"sticky": 0.25}, "source": {"kind": "test"}}
 LENGTHS = (70, 5, 130)

@@ -7,6 +7,7 @@ from pvn.data.layout import Rows
 from pvn.data.schedule import AHEAD, BLOCK, LANES, block_rows, make_schedule
 from pvn.data.transitions import Transitions
 from pvn.errors import UserError
+from tests.data.schedules import buffered
 
 GIB = 2**30
 
@@ -63,9 +64,9 @@ def test_each_block_is_buffered_equally_often_in_a_pass(sizes, affordable, posit
         return
     counts = np.zeros(schedule.num_blocks, int)
     for at in range(position, position + schedule.num_blocks):
-        buffered = schedule.buffered(at)
-        assert len(np.unique(buffered)) == schedule.num_buffered
-        counts[buffered] += 1
+        blocks = buffered(schedule, at)
+        assert len(np.unique(blocks)) == schedule.num_buffered
+        counts[blocks] += 1
     assert set(counts) == {schedule.num_buffered}
     # The blocks hold each transition once. Their sizes in one dataset differ by at most 1.
     for size, start, edges in zip(sizes, np.cumsum([0, *sizes[:-1]]), schedule.edges, strict=True):

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from pvn.data import layout
 from pvn.data.layout import Rows
-from pvn.data.store import fingerprint, open_dataset, read_attributes, read_dataset
+from pvn.data.store import fingerprint, open_dataset, read_attributes
 from pvn.data.writer import DatasetWriter, check_same, delete_dataset
 from pvn.errors import UserError
 from pvn.types import ObservationSpec
+from tests.datasets import read_dataset
+from tests.files import contents, flip
 
 GAME = {"game": "Pong", "num_actions": 6, "protocol": {"sticky": 0.25}, "source": {"kind": "test"}}
 MADE = GAME | {"ram": True}
@@ -48,10 +50,6 @@ def write(path, rows, **attributes):
     writer = DatasetWriter(path, MADE)
     writer.commit(rows, **attributes)
     return writer
-
-
-def contents(path):
-    return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()}
 
 
 def assert_rows_equal(got, expected):
@@ -123,9 +121,7 @@ def test_frames_on_disk_are_the_frames_in_memory(tmp_path):
     at = np.array([[149, 3, 3], [64, 63, 0]])
     np.testing.assert_array_equal(frames[at], rows.frame[at], strict=True)
     np.testing.assert_array_equal(frames[60:70], rows.frame[60:70], strict=True)
-    raw = bytearray((tmp_path / FILES[0]).read_bytes())
-    raw[40] ^= 1  # in the first chunk
-    (tmp_path / FILES[0]).write_bytes(raw)
+    flip(tmp_path / FILES[0], 40)  # in the first chunk
     frames = open_dataset(tmp_path).rows.frame
     np.testing.assert_array_equal(frames[64:], rows.frame[64:])
     with pytest.raises(UserError, match=r"array frame cannot be read: .*frame/c/0/0/0"):
@@ -432,9 +428,7 @@ def test_a_flipped_bit_is_an_error_that_names_the_array(sound, data):
 def test_a_flipped_bit_in_the_middle_never_goes_unnoticed(sound, name):
     path, _ = sound
     raw = (path / name).read_bytes()
-    damaged = bytearray(raw)
-    damaged[len(raw) // 3] ^= 1
-    (path / name).write_bytes(damaged)
+    flip(path / name, len(raw) // 3)
     try:
         with pytest.raises(UserError, match=str(path / name)):
             read_dataset(path)

@@ -3,32 +3,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pvn.data.layout import Rows
 from pvn.data.transitions import episode_spans, find_transitions, transition_rows
 from pvn.types import ATARI
+from tests.datasets import make_rows
 
 SIDE = 2  # of a frame; gathering does not depend on it
 ENDS = ("terminal", "truncated", "cut")  # cut: neither flag; another episode follows
 
 
-def make_rows(episodes, numbers=None):
+def rows_of(episodes, numbers=None):
     """Rows of (length, end) episodes. All frames differ, and none is zeros."""
-    lengths = [length for length, _ in episodes]
+    lengths, ends = zip(*episodes, strict=True)
     total = sum(lengths)
-    last = np.cumsum(lengths) - 1
-    terminal, truncated = np.zeros(total, bool), np.zeros(total, bool)
-    terminal[last] = [end == "terminal" for _, end in episodes]
-    truncated[last] = [end == "truncated" for _, end in episodes]
     pixel = np.arange(total)
     frame = np.stack([pixel // 255 + 1, pixel % 255 + 1, pixel % 7, pixel % 11], -1)
-    return Rows(
+    return make_rows(lengths, np.zeros(total), ends, numbers)._replace(
         frame=frame.reshape(total, SIDE, SIDE).astype(np.uint8),
         action=np.random.default_rng(total).integers(1, 18, total).astype(np.int32),
-        reward=np.zeros(total, np.float32),
-        terminal=terminal,
-        truncated=truncated,
-        cut_start=np.zeros(total, bool),
-        episode=np.repeat(numbers or range(len(episodes)), lengths).astype(np.int32),
     )
 
 
@@ -39,7 +30,7 @@ def datasets(draw):
     )
     # Episode numbers are unique, but need not ascend or begin at 0.
     numbers = draw(st.permutations(range(-2, len(episodes) - 2)))
-    rows = make_rows(episodes, numbers)
+    rows = rows_of(episodes, numbers)
     starts = np.cumsum([0, *(length for length, _ in episodes[:-1])])
     rows.cut_start[starts] = draw(
         st.lists(st.booleans(), min_size=len(starts), max_size=len(starts))
@@ -80,7 +71,7 @@ def slow_transitions(rows):
 
 
 def test_by_hand():
-    rows = make_rows([(1, "terminal"), (5, "truncated"), (2, "terminal")])
+    rows = rows_of([(1, "terminal"), (5, "truncated"), (2, "terminal")])
     rows.frame[:] = np.arange(1, 9)[:, None, None]
     np.testing.assert_array_equal(episode_spans(rows.episode), [[0, 1, 6], [1, 6, 8]])
     transitions = find_transitions(rows)
@@ -119,7 +110,7 @@ def test_by_hand():
 
 
 def test_groups_and_a_choice_of_rows():
-    rows = make_rows([(4, "terminal"), (3, "truncated"), (5, "terminal")])
+    rows = rows_of([(4, "terminal"), (3, "truncated"), (5, "terminal")])
     transitions = find_transitions(rows, np.array([0, 7, 12]))
     assert transitions.start.tolist() == [0, 1, 2, 3, 4, 5, 7, 8, 9, 10, 11]
     assert transitions.groups.tolist() == [0, 6, 11]
@@ -131,7 +122,7 @@ def test_groups_and_a_choice_of_rows():
 
 
 def test_one_row():
-    rows = make_rows([(1, "cut")])
+    rows = rows_of([(1, "cut")])
     assert [list(edge) for edge in episode_spans(rows.episode)] == [[0], [1]]
     assert transition_rows(rows).size == 0
     stack = find_transitions(rows).observations(np.array([0]))
@@ -140,7 +131,7 @@ def test_one_row():
 
 
 def test_gathering_leaves_the_rows_as_they_are():
-    rows = make_rows([(2, "terminal"), (3, "terminal")])
+    rows = rows_of([(2, "terminal"), (3, "terminal")])
     before = [column.copy() for column in rows[:-1]]  # without RAM
     find_transitions(rows).batch(np.arange(5))
     for column, copy in zip(rows[:-1], before, strict=True):
@@ -225,7 +216,7 @@ def test_batches(case):
 
 @pytest.mark.parametrize("end", ENDS)
 def test_the_end_of_the_dataset(end):
-    rows = make_rows([(3, "terminal"), (2, end)])
+    rows = rows_of([(3, "terminal"), (2, end)])
     last = [4] if end == "terminal" else []
     assert transition_rows(rows).tolist() == [0, 1, 2, 3, *last]
 

@@ -16,6 +16,7 @@ from pvn.evaluation.checkpoint import (
 )
 from pvn.evaluation.replay import FeatureBuffer, Replay
 from pvn.evaluation.stream import Position
+from tests.files import flip
 
 ENVS, FEATURES, CAPACITY = 2, 3, 6
 IDENTITY = {"seed": 1, "fqi": {"iterations": 5}}
@@ -137,12 +138,6 @@ def test_nothing_was_saved(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"of a process that was killed before the manifest")
     assert restored(tmp_path) is None
     assert names(tmp_path) == []
-
-
-def flip(file: Path) -> None:
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pvn.data.store import read_dataset
 from pvn.data.verify import problems
 from pvn.envs.atari import AtariEnvs
 from pvn.envs.protocol import PROTOCOL
 from pvn.evaluation import stream
 from pvn.evaluation.rollout import Rollout
 from pvn.evaluation.stream import EpisodeStore, Position
+from tests.datasets import read_dataset
 
 ATTRIBUTES = {"game": "Breakout", "num_actions": 4, "protocol": PROTOCOL, "source": {"seed": 1}}
 

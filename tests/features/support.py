@@ -59,7 +59,7 @@ def make_features(encoder, num_features, **metadata):
         jax.eval_shape(network.init, jax.random.key(0), shape),
     )
     metadata |= {"encoder": encoder, "width": 1, "num_features": num_features, "dtype": "float32"}
-    return Features(network, params, metadata, batch_size=4)
+    return Features(network, params, metadata)
 
 
 def assert_same_tree(one, other):

@@ -12,24 +12,26 @@ import pytest
 import pvn
 from pvn.errors import UserError
 from pvn.features import Features, load_features, random_features
+from pvn.features import features as module
 from tests.features.support import make_features, observations
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def in_fours():
+def nature():
     return make_features("nature", 16)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 8, 11])
-def test_any_number_of_observations(in_fours, count):
+def test_any_number_of_observations(nature, count, monkeypatch):
+    monkeypatch.setattr(module, "_BATCH", 4)
     seen = observations(11)
-    whole = jax.jit(in_fours.apply)(in_fours.params, seen)
-    rows = in_fours(seen[:count])
+    whole = jax.jit(nature.apply)(nature.params, seen)
+    rows = nature(seen[:count])
     assert (rows.shape, rows.dtype) == ((count, 16), np.float32)
     np.testing.assert_allclose(rows, whole[:count], rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(rows, in_fours(seen)[:count])
+    np.testing.assert_array_equal(rows, nature(seen)[:count])
 
 
 @pytest.mark.parametrize("count", [0, 1, 127, 128, 129])

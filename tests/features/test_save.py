@@ -29,7 +29,7 @@ def test_round_trip_bit_for_bit(tmp_path):
     save_features(tmp_path, features)
     loaded = load_features(tmp_path)
     assert_same_tree(loaded.params, features.params)
-    again = Features(Network(None, features.apply), loaded.params, loaded.metadata, batch_size=4)
+    again = Features(Network(None, features.apply), loaded.params, loaded.metadata)
     rows = features(observations(4))
     assert (rows.shape, rows.dtype, loaded.num_features) == ((4, 24), np.float32, 24)
     assert rows.any()
@@ -69,9 +69,8 @@ def test_what_a_features_directory_says(tmp_path):
     assert "# Features of Pong" in card
     assert digests[0] in card
 
-    # Loaded features can be saved: with the same weights and another card.
-    save_features(tmp_path / "copy", loaded, card="# Mine\n")
-    assert (tmp_path / "copy" / "README.md").read_text() == "# Mine\n"
+    # Loaded features can be saved.
+    save_features(tmp_path / "copy", loaded)
     assert load_features(tmp_path / "copy").metadata == expected | last_layer
 
 

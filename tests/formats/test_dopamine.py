@@ -18,6 +18,7 @@ from pvn.formats.dopamine_writer import plan_windows, write_window
 from pvn.formats.episode import TIME_LIMIT
 from pvn.formats.findings import Findings
 from pvn.formats.inputs import CorruptError, Selection
+from tests.files import load_npy_gz, save_npy_gz
 
 JUNK = {"action": 2143289344, "reward": np.nan, "terminal": 171}
 PAD = (-1, -1)
@@ -65,13 +66,7 @@ class Replay:
             invalid = (cursor - 1 + np.arange(5)) % self.capacity
             extra = {"add_count": np.array(add_count), "invalid_range": invalid}
             for name, array in (columns | extra).items():
-                save(log_file(folder, name, number), array)
-
-
-def save(file, array):
-    stream = io.BytesIO()
-    np.save(stream, array)
-    file.write_bytes(gzip.compress(stream.getvalue(), 1))
+                save_npy_gz(log_file(folder, name, number), array)
 
 
 def frame_of(episode, step):
@@ -247,10 +242,10 @@ def test_a_broken_file_is_named(logs, name):
 
 
 def test_arrays_that_do_not_fit(logs):
-    save(log_file(logs, "observation", 0), np.zeros((40, 64, 64), np.uint8))
+    save_npy_gz(log_file(logs, "observation", 0), np.zeros((40, 64, 64), np.uint8))
     with pytest.raises(CorruptError, match=r"holds uint8 \[40, 64, 64\], expected uint8 \[40, 84"):
         read(logs)
-    save(log_file(logs, "action", 0), np.zeros(39, np.int32))
+    save_npy_gz(log_file(logs, "action", 0), np.zeros(39, np.int32))
     with pytest.raises(CorruptError, match=r"window 0 has \[39\] actions, \[40\] rewards and \[40"):
         read(logs)
 
@@ -274,22 +269,22 @@ def test_fewer_frames_than_the_header_says(logs):
     ],
 )
 def test_foreign_arrays(logs, name, array, message):
-    save(log_file(logs, name, 0), array)
+    save_npy_gz(log_file(logs, name, 0), array)
     with pytest.raises(CorruptError, match=message):
         read(logs)
 
 
 @pytest.mark.parametrize("action", [-1, 2**31])
 def test_impossible_actions(logs, action):
-    stored = np.load(io.BytesIO(gzip.decompress(log_file(logs, "action", 0).read_bytes())))
+    stored = load_npy_gz(log_file(logs, "action", 0))
     actions = stored.astype(np.int64)
     actions[5] = action
-    save(log_file(logs, "action", 0), actions)
+    save_npy_gz(log_file(logs, "action", 0), actions)
     with pytest.raises(CorruptError, match=rf"action_ckpt.0.gz: row 5 holds the action {action}$"):
         read(logs)
     # Rows after the cursor may hold anything.
     actions[5], actions[38] = 1, action
-    save(log_file(logs, "action", 0), actions)
+    save_npy_gz(log_file(logs, "action", 0), actions)
     assert [episode.num_rows for episode in read(logs)[0]] == [5, 8, 9]
 
 
@@ -323,7 +318,7 @@ def test_cut_episodes_that_a_cut_off_file_loses(tmp_path):
 
 @pytest.mark.parametrize("added", [-5, 40, 80, 130])
 def test_a_buffer_that_has_wrapped_around_is_no_log(logs, added):
-    save(log_file(logs, "add_count", 0), np.array(added))
+    save_npy_gz(log_file(logs, "add_count", 0), np.array(added))
     with pytest.raises(
         CorruptError, match=f"{added} rows were added to a buffer of 40, expected 39"
     ):
@@ -331,7 +326,7 @@ def test_a_buffer_that_has_wrapped_around_is_no_log(logs, added):
 
 
 def test_pickles_are_not_read(logs):
-    save(log_file(logs, "action", 0), np.array([{"evil": 1}] * 40, object))
+    save_npy_gz(log_file(logs, "action", 0), np.array([{"evil": 1}] * 40, object))
     with pytest.raises(CorruptError, match=r"is broken, or no \.npy in gzip"):
         read(logs)
 
@@ -339,7 +334,7 @@ def test_pickles_are_not_read(logs):
 def test_whole_episodes_before_a_cut_off_are_kept(logs):
     file = log_file(logs, "observation", 0)
     stream = io.BytesIO()
-    np.save(stream, np.load(io.BytesIO(gzip.decompress(file.read_bytes()))))
+    np.save(stream, load_npy_gz(file))
     # The stream is stored uncompressed, so that a cut leaves a known number of whole rows.
     stored = gzip.compress(stream.getvalue(), 0)  # headers take 5 bytes for each 64 KiB
     file.write_bytes(stored[: 128 + 7056 * 20 + 500])
@@ -446,7 +441,7 @@ def test_what_is_written_has_the_same_transitions(tmp_path_factory, episodes, ca
     for number, window in enumerate(windows):
         write_window(folder, number, window, rows, capacity)
         stored = {
-            name: np.load(io.BytesIO(gzip.decompress(log_file(folder, name, number).read_bytes())))
+            name: load_npy_gz(log_file(folder, name, number))
             for name in (
                 "observation",
                 "action",

@@ -10,11 +10,6 @@ from tests.indicators.integers import LARGE, SMALL, last_sums
 from tests.observations import EXAMPLE
 
 
-@pytest.fixture(scope="module")
-def states() -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (5, 84, 84, 4), dtype=np.uint8)
-
-
 def _pooled(maps: np.ndarray, side: int) -> np.ndarray:
     """int64 [N, U]: sums over neighbourhoods."""
     windows = np.lib.stride_tricks.sliding_window_view(maps, (side, side), axis=(1, 2))

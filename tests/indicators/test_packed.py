@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pvn.data.store import read_dataset
 from pvn.data.transitions import Transitions, find_transitions
 from pvn.errors import UserError
 from pvn.indicators import responses
@@ -21,6 +20,8 @@ from pvn.indicators.responses import ALONE, Cache, Share
 from pvn.indicators.standardised import standardised
 from pvn.indicators.tasks import Tasks, tasks_of_dataset, tasks_of_states
 from pvn.indicators.threshold import empirical_bias, indicator
+from tests.datasets import read_dataset
+from tests.files import flip
 
 KEY = jax.random.key(0)
 
@@ -97,11 +98,6 @@ def test_only_what_is_missing_or_corrupt_is_computed(
     def kill_before_fitted() -> None:
         (tmp_path / "fitted.npz").unlink()
 
-    def flip(name: str) -> None:
-        raw = bytearray((tmp_path / name).read_bytes())
-        raw[len(raw) // 2] ^= 1
-        (tmp_path / name).write_bytes(raw)
-
     def rename(name: str, old: bytes, new: bytes) -> None:
         raw = (tmp_path / name).read_bytes()
         (tmp_path / name).write_bytes(raw.replace(old, new))
@@ -112,9 +108,9 @@ def test_only_what_is_missing_or_corrupt_is_computed(
         (lambda: None, 1300),
         (lambda: None, 0),
         (lambda: (tmp_path / "c" / "2" / "0").unlink(), 256),
-        (lambda: flip("c/5/0"), 20),
+        (lambda: flip(tmp_path / "c" / "5" / "0"), 20),
         (kill_before_fitted, num_fit),
-        (lambda: flip("fitted.npz"), num_fit),
+        (lambda: flip(tmp_path / "fitted.npz"), num_fit),
         (lambda: rename("fitted.npz", b"arr_0", b"arr_2"), num_fit),
     ):
         change()

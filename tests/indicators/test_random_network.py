@@ -3,7 +3,6 @@ import numpy as np
 import optax
 import pytest
 
-from pvn.data.store import read_dataset
 from pvn.data.transitions import find_transitions
 from pvn.indicators.random_network import RandomCumulant, RandomNetwork
 from pvn.indicators.responses import (
@@ -23,15 +22,11 @@ from pvn.learning.train_step import (
 from pvn.networks.encoders import make_encoder
 from pvn.networks.proto_value import make_proto_value_network
 from pvn.types import ATARI
+from tests.datasets import read_dataset
 from tests.indicators.integers import LARGE, SMALL, last_sums
 from tests.observations import EXAMPLE
 
 FAMILY = RandomNetwork(proportion=0.1, tasks_per_network=3)
-
-
-@pytest.fixture(scope="module")
-def states() -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (5, 84, 84, 4), dtype=np.uint8)
 
 
 def _in_integers(

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pvn.data.store import read_dataset
 from pvn.data.transitions import Transitions, find_transitions
 from pvn.errors import UserError
 from pvn.indicators import responses
@@ -22,6 +21,8 @@ from pvn.indicators.responses import (
     open_cache,
     stored_responses,
 )
+from tests.datasets import read_dataset
+from tests.files import flip
 
 T = 3
 
@@ -94,12 +95,6 @@ def test_only_what_is_missing_or_corrupt_or_of_another_key_is_computed(
     found, _ = store(tmp_path, transitions, key={"seed": 1})
     assert computed == [1300]
     assert {path.name for path in tmp_path.iterdir()} == {"c", "key.json", "zarr.json"}
-
-
-def flip(file: Path, at: int) -> None:
-    raw = bytearray(file.read_bytes())
-    raw[at] ^= 1
-    file.write_bytes(raw)
 
 
 def test_rows_are_those_of_the_array_and_corruption_is_an_error(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pvn.errors import UserError
 from pvn.learning.checkpoint import restore_checkpoint, save_checkpoint
+from tests.files import flip
 
 IDENTITY = {"seed": 7, "dqn": {"rate": 0.5}, "counts": (1, 2)}
 
@@ -27,12 +28,6 @@ def path(tmp_path: Path) -> Path:
     for step in (10, 20, 30):
         save_checkpoint(tmp_path, step, _state(step), IDENTITY, keep=2)
     return tmp_path
-
-
-def _flip(file: Path, position: int, bit: int = 0) -> None:
-    raw = bytearray(file.read_bytes())
-    raw[position % len(raw)] ^= 1 << bit
-    file.write_bytes(raw)
 
 
 def test_round_trip_and_only_the_newest_are_kept(path: Path) -> None:
@@ -62,7 +57,7 @@ def test_a_flipped_bit_anywhere_falls_back(path: Path, data: st.DataObject) -> N
     position = data.draw(st.integers(0, file.stat().st_size - 1))
     bit = data.draw(st.integers(0, 7))
     whole = file.read_bytes()
-    _flip(file, position, bit)
+    flip(file, position, bit)
     said: list[str] = []
     restored = restore_checkpoint(path, _state(0), IDENTITY, said.append)
     file.write_bytes(whole)

@@ -14,7 +14,7 @@ from pvn.probes.split import Split
 from pvn.probes.table import FeatureTable
 from pvn.probes.target import NamedTarget
 from pvn.ridge import PENALTIES
-from tests.probes.rows import looked_up, make_rows
+from tests.datasets import looked_up, make_rows
 
 NUM_ROWS = 300
 

@@ -7,7 +7,7 @@ from pvn.errors import UserError
 from pvn.probes.linear import probe
 from pvn.probes.value import ValueTarget
 from pvn.ridge import PENALTIES
-from tests.probes.rows import as_dataset, looked_up, make_rows
+from tests.datasets import as_dataset, looked_up, make_rows
 
 DISCOUNT = 0.8
 

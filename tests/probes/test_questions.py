@@ -10,7 +10,7 @@ from pvn.probes.questions import ask_all
 from pvn.probes.results import Origin, probe_rows
 from pvn.probes.table import FeatureTable
 from pvn.probes.target import load_target
-from tests.probes.rows import as_dataset, make_rows
+from tests.datasets import as_dataset, make_rows
 
 OWN = """
 import numpy as np

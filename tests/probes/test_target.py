@@ -6,7 +6,7 @@ import pytest
 from pvn.errors import UserError
 from pvn.probes.target import NamedTarget, load_target, targets_of
 from pvn.probes.value import ValueTarget
-from tests.probes.rows import as_dataset, make_rows
+from tests.datasets import as_dataset, make_rows
 
 OWN = """
 from typing import NamedTuple

@@ -17,8 +17,8 @@ from pvn.probes.action import ActionTarget
 from pvn.probes.next_features import NextFeatures
 from pvn.probes.reward import RewardTarget
 from pvn.probes.table import FeatureTable
+from tests.datasets import as_dataset, make_rows
 from tests.evaluation.pixels import linear_head
-from tests.probes.rows import as_dataset, make_rows
 
 
 def test_reward():

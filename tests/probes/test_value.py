@@ -3,7 +3,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pvn.probes.value import ValueTarget
-from tests.probes.rows import as_dataset, make_rows
+from tests.datasets import as_dataset, make_rows
 
 
 def slow_returns(rows, discount, clip):

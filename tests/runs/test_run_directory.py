@@ -34,10 +34,6 @@ def arguments(dataset: Path, workdir: Path, *more: str) -> list[str]:
     return ["pvn.pretrain", f"--config.dataset={dataset}", f"--workdir={workdir}", *TINY, *more]
 
 
-def files(folder: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 @pytest.fixture
 def at_work(start: Callable, dataset: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A long run with seed 0 in tmp_path/run that has saved a checkpoint."""

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from pvn.statistics import curves
 from pvn.statistics.curves import (
     label_efficiency,
     label_efficiency_over_games,
@@ -14,7 +15,7 @@ def train(episode_return, step, **fields):
     return episode(episode_return, phase="train", step=step, **fields)
 
 
-def test_learning_curve_by_hand():
+def test_learning_curve_by_hand(monkeypatch):
     # Ten episodes give two bins of 500 steps. The last step is in the last bin.
     played = [train(float(i), 100 * (i + 1)) for i in range(10)]
     (curve,) = learning_curves(played)
@@ -22,7 +23,8 @@ def test_learning_curve_by_hand():
     np.testing.assert_allclose(curve.x, [250, 750])
     np.testing.assert_allclose(curve.value, [1.5, 6.5])
     assert np.all((curve.low < curve.value) & (curve.value < curve.high))
-    assert learning_curves(played, max_bins=1)[0].value == [4.5]
+    monkeypatch.setattr(curves, "_NUM_BINS", 1)
+    assert learning_curves(played)[0].value == [4.5]
 
 
 def test_learning_curve_of_few_episodes():
@@ -51,14 +53,15 @@ def normalised(game, scores):
     return [random + score * (human - random) for score in scores]
 
 
-def test_sample_efficiency_by_hand():
+def test_sample_efficiency_by_hand(monkeypatch):
+    monkeypatch.setattr(curves, "_NUM_BINS", 4)
     played = []
     for game, scores in (("Pong", (0, 1, 2)), ("Breakout", (1, 3, 5))):
         for step, value in zip((50, 100, 200), normalised(game, scores), strict=True):
             played.append(train(value, step, game=game))
     played.append(train(9.0, 100, agent="one_game"))
     played.append(train(9.0, 100, game="AirRaid"))  # has no reference
-    (curve,) = sample_efficiency(played, num_bins=4)
+    (curve,) = sample_efficiency(played)
     # Bins end at 50, 100, 150, 200. None ends in the third: it has the value of the second.
     assert curve.x.tolist() == [50, 100, 150, 200]
     assert curve.value.tolist() == pytest.approx([0.5, 2, 2, 3.5])
@@ -66,12 +69,13 @@ def test_sample_efficiency_by_hand():
     assert (curve.game, curve.num_games) == ("", 2)
 
 
-def test_sample_efficiency_begins_and_ends_where_all_runs_have_episodes():
+def test_sample_efficiency_begins_and_ends_where_all_runs_have_episodes(monkeypatch):
+    monkeypatch.setattr(curves, "_NUM_BINS", 4)
     pong, breakout = normalised("Pong", [1])[0], normalised("Breakout", [1])[0]
     played = [train(pong, step, seed=seed) for seed in (0, 1) for step in (50, 100, 400)]
     played += [train(breakout, step, game="Breakout", seed=seed)
                for seed in (0, 1) for step in (90, 200)]  # fmt: skip
-    (curve,) = sample_efficiency(played, num_bins=4)
+    (curve,) = sample_efficiency(played)
     # The shortest run ends at 200. In the first bin, up to 50, Breakout has no episode.
     assert curve.x.tolist() == [100, 150, 200]
     for values in (curve.value, curve.low, curve.high):

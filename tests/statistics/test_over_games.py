@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from pvn.statistics import over_games
 from pvn.statistics.over_games import (
     aggregate,
     improvements,
@@ -48,8 +49,9 @@ def test_a_score_is_that_of_the_last_evaluation():
     assert run_scores(played) == {("pvn", "dqn"): {"Breakout": [1], "Pong": [1]}}
 
 
-def test_profile_by_hand():
-    (curve,) = profiles(run_scores(PLAYED), num_points=5)
+def test_profile_by_hand(monkeypatch):
+    monkeypatch.setattr(over_games, "_NUM_POINTS", 5)
+    (curve,) = profiles(run_scores(PLAYED))
     assert curve.x.tolist() == pytest.approx([0, 0.5, 1, 1.5, 2])
     # A score of 1 is not above 1, nor is 0 above 0. Rounding may decide, so those are left out.
     assert curve.value[[1, 3, 4]].tolist() == [0.75, 0.25, 0]

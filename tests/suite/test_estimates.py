@@ -21,10 +21,7 @@ from pvn.suite.process import Progress, error_line, last_progress
 from pvn.suite.record import log_file, write_record
 from pvn.suite.scheduler import Scheduler
 from pvn.suite.table import cells_table, counts, eta, table
-
-
-def _cell(root: Path, name: str, *needs: str) -> Cell:
-    return Cell(name, ("pvn.evaluate", f"--workdir={root}/{name}"), needs, f"{root}/{name}")
+from tests.suite.cells import make_cell
 
 
 def _log(cell: Cell, text: str) -> None:
@@ -33,7 +30,7 @@ def _log(cell: Cell, text: str) -> None:
 
 
 def test_the_last_progress_and_the_error_of_the_last_start(tmp_path: Path) -> None:
-    cell = _cell(tmp_path, "Pong/0/evaluate/pvn")
+    cell = make_cell(tmp_path, "Pong/0/evaluate/pvn")
     assert last_progress(cell) is None
     bar = "learn fqi:  12%|█▏        | 7200/60000 [00:05<00:38, 1370.11 steps/s, recent returns 2]"
     _log(cell, f"== 2026 command\nerror: old\n== 2026 command\n\r{bar[:9]}\r{bar}")
@@ -80,8 +77,8 @@ def test_extrapolation_by_hand() -> None:
 
 
 def test_measured_times_replace_calibrated_ones(tmp_path: Path) -> None:
-    one, two = (_cell(tmp_path, f"Pong/{seed}/evaluate/pvn") for seed in (0, 1))
-    other = _cell(tmp_path, "Pong/0/probe/value-pvn")
+    one, two = (make_cell(tmp_path, f"Pong/{seed}/evaluate/pvn") for seed in (0, 1))
+    other = make_cell(tmp_path, "Pong/0/probe/value-pvn")
     estimates = Estimates({"evaluate/pvn": 100.0})
     assert estimates.total([one, two, other]) == (200.0, 1)
     for cell, parts in ((one, [(10.0, False), (20.0, True)]), (two, [(50.0, True)])):
@@ -90,7 +87,7 @@ def test_measured_times_replace_calibrated_ones(tmp_path: Path) -> None:
             write_record(cell, seconds, complete)
     estimates.add([one, two])
     assert estimates.seconds(two) == 40.0
-    stopped = _cell(tmp_path, "Pong/2/evaluate/pvn")
+    stopped = make_cell(tmp_path, "Pong/2/evaluate/pvn")
     assert estimates.left(stopped) == 40.0
     log_file(stopped).parent.mkdir(parents=True)
     write_record(stopped, 15.0, False)
@@ -144,8 +141,8 @@ def test_a_fit_to_labels_is_calibrated_with_fewer_labels(monkeypatch: pytest.Mon
 
 
 def test_the_table(tmp_path: Path) -> None:
-    first, second = (_cell(tmp_path, f"MinAtar/Asterix/{seed}/evaluate/pvn") for seed in (0, 1))
-    probe = _cell(tmp_path, "MinAtar/Asterix/0/probe/value-pvn", first.name)
+    first, second = (make_cell(tmp_path, f"MinAtar/Asterix/{seed}/evaluate/pvn") for seed in (0, 1))
+    probe = make_cell(tmp_path, "MinAtar/Asterix/0/probe/value-pvn", first.name)
     cells = [first, second, probe]
     scheduler = Scheduler(cells, num_jobs=2, is_complete=lambda cell: cell is first)
     estimates = Estimates({"evaluate/pvn": 100.0})

@@ -4,20 +4,16 @@ import shlex
 import subprocess
 from pathlib import Path
 
-from pvn.suite.cells import Cell
 from pvn.suite.lists import job_line, lists_of, stages, submission
+from tests.suite.cells import make_cell
 
 ROOT = Path(__file__).parents[2]
 
 
-def _cell(workdir: str, name: str, *needs: str) -> Cell:
-    return Cell(name, ("pvn.evaluate", f"--workdir={workdir}/{name}"), needs, f"{workdir}/{name}")
-
-
 def test_lists_are_those_of_the_launch_scripts(tmp_path: Path) -> None:
     workdir = f"{tmp_path}/with 'quotes' and blanks"
-    cells = [_cell(workdir, "a"), _cell(workdir, "d"), _cell(workdir, "b", "a")]
-    cells.append(_cell(workdir, "c", "d", "b"))
+    cells = [make_cell(workdir, "a"), make_cell(workdir, "d"), make_cell(workdir, "b", "a")]
+    cells.append(make_cell(workdir, "c", "d", "b"))
     found = stages(cells)
     assert [[cell.name for cell in stage] for stage in found] == [["a", "d"], ["b"], ["c"]]
     assert shlex.split(job_line(cells[0])) == list(cells[0].command)
@@ -35,9 +31,9 @@ def test_lists_are_those_of_the_launch_scripts(tmp_path: Path) -> None:
 
 
 def test_a_stage_is_split_into_arrays_that_slurm_takes(tmp_path: Path) -> None:
-    cells = [_cell("w", f"a{n}") for n in range(2001)]
-    cells += [_cell("w", f"b{n}", "a0") for n in range(1000)]
-    cells += [_cell("w", "c", "b0")]
+    cells = [make_cell("w", f"a{n}") for n in range(2001)]
+    cells += [make_cell("w", f"b{n}", "a0") for n in range(1000)]
+    cells += [make_cell("w", "c", "b0")]
     found = lists_of(cells)
     sizes = [{name: len(listed) for name, listed in stage.items()} for stage in found]
     assert sizes == [

@@ -9,7 +9,6 @@ from pvn.tabular.exact import (
     largest_dimension,
     left_singular_vectors,
     proto_value_functions,
-    stationary_distribution,
     successor_measure,
     td_subspace,
     uniform_policy_transition,
@@ -47,14 +46,6 @@ def test_action_values_solve_the_bellman_equation() -> None:
     for action in range(2):
         backup = cumulants + 0.9 * GARNET.transition[action] @ q.mean(axis=2)
         np.testing.assert_allclose(q[:, :, action], backup, atol=1e-12)
-
-
-def test_stationary_distribution() -> None:
-    policy = uniform_policy_transition(GARNET.transition)
-    stationary = stationary_distribution(policy)
-    np.testing.assert_allclose(stationary, np.linalg.matrix_power(policy, 2000)[7], atol=1e-12)
-    hand = stationary_distribution(np.array([[0.5, 0.5], [1.0, 0.0]]))
-    np.testing.assert_allclose(hand, [2 / 3, 1 / 3])
 
 
 def test_eigenvalues_of_a_torus_are_cosines() -> None:

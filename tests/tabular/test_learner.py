@@ -28,12 +28,12 @@ from pvn.tabular.exact import (
     learned_subspace,
     left_singular_vectors,
     proto_value_functions,
-    stationary_distribution,
     successor_measure,
     uniform_policy_transition,
 )
 from pvn.tabular.learner import (
     TabularProblem,
+    Triples,
     enumerate_triples,
     expected_batch,
     features_of,
@@ -67,6 +67,21 @@ def chain_of(mdp: Mdp) -> np.ndarray:
     return uniform_policy_transition(mdp.transition)[None]
 
 
+def stationary_distribution(policy_transition: np.ndarray) -> np.ndarray:
+    """xi, float64 [S], with xi P = xi, sum 1. P must have only one such distribution."""
+    size = len(policy_transition)
+    equations = np.vstack([policy_transition.T - np.eye(size), np.ones(size)])
+    return np.linalg.lstsq(equations, np.append(np.zeros(size), 1.0), rcond=None)[0]
+
+
+def stationary_triples(transition: np.ndarray) -> Triples:
+    """The triples of an MDP [A, S, S], with states of the stationary distribution."""
+    triples = enumerate_triples(transition)
+    stationary = stationary_distribution(uniform_policy_transition(transition))
+    probability = triples.probability * stationary[triples.state]
+    return triples._replace(probability=probability / probability.sum())
+
+
 def learned(problem: TabularProblem, encoder: Network, **changes: Any) -> Any:
     """The last train state on `problem`, by default with `expected_batch`."""
     settings: dict[str, Any] = {
@@ -97,11 +112,19 @@ def cosines(
 # Batches.
 
 
+def test_stationary_distribution() -> None:
+    policy = uniform_policy_transition(garnet(20, 2, 2, seed=2).transition)
+    stationary = stationary_distribution(policy)
+    np.testing.assert_allclose(stationary, np.linalg.matrix_power(policy, 2000)[7], atol=1e-12)
+    hand = stationary_distribution(np.array([[0.5, 0.5], [1.0, 0.0]]))
+    np.testing.assert_allclose(hand, [2 / 3, 1 / 3])
+
+
 def test_triples_are_all_that_can_happen() -> None:
     transition = np.array([[[0.25, 0.75], [0, 1]], [[1.0, 0], [1, 0]]])
-    triples = enumerate_triples(transition, np.array([0.4, 0.6]))
-    found = {(int(s), int(a), int(z)): p for s, a, z, p in zip(*triples, strict=True)}
-    expected = {(0, 0, 0): 0.05, (0, 0, 1): 0.15, (1, 0, 1): 0.3, (0, 1, 0): 0.2, (1, 1, 0): 0.3}
+    triples = enumerate_triples(transition)
+    found = {(int(s), int(a), int(z)): 16 * p for s, a, z, p in zip(*triples, strict=True)}
+    expected = {(0, 0, 0): 1, (0, 0, 1): 3, (1, 0, 1): 4, (0, 1, 0): 4, (1, 1, 0): 4}
     assert found == pytest.approx(expected)
 
 
@@ -167,7 +190,7 @@ def test_expected_gradient_of_the_td_loss_is_the_closed_form() -> None:
         state = state._replace(
             target_params=jax.tree.map(jnp.asarray, params_of(old_features, old_heads.mean(axis=2)))
         )
-        triples = enumerate_triples(mdp.transition, stationary)
+        triples = stationary_triples(mdp.transition)
         one = np.eye(9)
         alone = Transition(  # batches of one
             s_tm1=one[triples.state][:, None],
@@ -350,7 +373,7 @@ def test_thresholds_on_the_stationary_distribution() -> None:
     )
     frozen, _ = tasks.init(jax.random.key(0), EXAMPLE)
     response = np.asarray(tasks.response(frozen, render(mdp.coordinates)))
-    triples = enumerate_triples(mdp.transition, stationary)
+    triples = stationary_triples(mdp.transition)
     problem = problem_of(mdp.transition)._replace(tasks=tasks_with(response))
     sample = sampled_batch(problem, triples, 0, 0, 50_000).response_tm1
     assert tasks.fit is not None

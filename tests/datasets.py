@@ -1,9 +1,19 @@
-"""Small datasets whose frames encode the number of their row."""
+"""Datasets of tests: read whole, or small and in memory."""
+
+from pathlib import Path
 
 import numpy as np
 
 from pvn.data.layout import Rows
-from pvn.data.store import Dataset
+from pvn.data.store import Dataset, open_dataset
+
+
+def read_dataset(path: Path | str) -> Dataset:
+    """Reads the whole dataset into memory, with all checksums."""
+    dataset = open_dataset(path)
+    rows = dataset.rows
+    ram = None if rows.ram is None else rows.ram[:]
+    return dataset._replace(rows=rows._replace(frame=rows.frame[:], ram=ram))
 
 
 def make_rows(lengths, reward, ends=None, numbers=None):
