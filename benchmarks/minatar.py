@@ -31,6 +31,7 @@ def main() -> int:
                 pretrain_steps,
                 (
                     *("--config=configs/pretrain_minatar.py", f"--config.dataset={data}"),
+                    "--config.batch_size=64",
                     *(f"--config.num_steps={pretrain_steps}", f"--workdir={run}"),
                 ),
             ),

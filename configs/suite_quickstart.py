@@ -19,7 +19,11 @@ def get_config() -> ml_collections.ConfigDict:
         "pvn": {
             "dataset": "random",
             "config": "configs/pretrain_minatar.py",
-            "overrides": {"batch_size": 32, "num_steps": 5_000},
+            "overrides": {
+                "target_policy": "uniform",
+                "learning_rate": 3e-4,
+                "num_steps": 5_000,
+            },
         }
     }
     head = {"num_steps": 100_000, "eval_episodes": 50, "videos": False}
