@@ -19,11 +19,7 @@ def get_config() -> ml_collections.ConfigDict:
         "pvn": {
             "dataset": "random",
             "config": "configs/pretrain_minatar.py",
-            "overrides": {
-                "target_policy": "uniform",
-                "learning_rate": 3e-4,
-                "num_steps": 5_000,
-            },
+            "overrides": {"num_steps": 5_000},  # more are worse on random play
         }
     }
     head = {"num_steps": 100_000, "eval_episodes": 50, "videos": False}
