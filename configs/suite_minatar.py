@@ -1,70 +1,42 @@
-"""Which settings of pretraining help a linear head, on five games of MinAtar with ten seeds.
+"""Learned against untrained features, on five games of MinAtar with ten seeds.
 
-One factor at a time around `BASE`. The policies that play the dataset `mixed` come first:
+The policies that play the dataset `mixed` come first; each is a DQN agent after a million frames:
 
     for game in Asterix Breakout Freeway Seaquest SpaceInvaders; do
         python -m pvn.evaluate --config=configs/evaluate_minatar_dqn.py --features=random \
-            --game=MinAtar/$game --workdir=results/minatar/dqn/MinAtar/$game
+            --config.num_steps=1_000_000 --game=MinAtar/$game \
+            --workdir=results/minatar_greedy/dqn/MinAtar/$game
     done
-    python -m pvn.suite --config=configs/suite_minatar.py --workdir=results/minatar --jobs=2
+    python -m pvn.suite --config=configs/suite_minatar.py --workdir=results/minatar_greedy --jobs=2
 
 Each variant is pretrained on 50,000 transitions of random play and 50,000 of the policy with
 epsilon 0.3. A linear head is then fitted to rewards in two ways: NAME to 1,000, 10,000 and 99,000
 labels of the same data (Monte Carlo values, no sweep), NAME_online to 100,000 interactions of its
-own. NAME_successor fits the reward to the tasks of pretraining instead. docs/suite.md explains the
-fields.
+own. `ceiling` is the last layer of the policy itself. docs/suite.md explains the fields.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
 
-BASE: dict[str, Any] = {
+POLICY = "results/minatar_greedy/dqn/{game}"
+RECIPE: dict[str, Any] = {
     "indicator": "local_network",
     "local_network": {"tasks_per_network": 100, "proportion": 0.2},
     "num_tasks": 100,
     "cumulants": "standardised",
     "discount": (0.95,),
-    "target_policy": "uniform",
+    "target_policy": "greedy",
     "feature_norm": "layer_norm",
-    "learning_rate": 3e-4,
+    "learning_rate": 1e-3,
     "batch_size": 32,
-    "num_steps": 5_000,
+    "num_steps": 20_000,
 }
 VARIANTS: dict[str, dict[str, Any]] = {
-    "base": {},
-    # The tasks.
-    "whole_screen": {"indicator": "random_network", "random_network": {"proportion": 0.2}},
-    "real_valued": {"indicator": "random_cumulant", "cumulants": "raw"},
-    "p_0_05": {"local_network": {"tasks_per_network": 100, "proportion": 0.05}},
-    "p_0_5": {"local_network": {"tasks_per_network": 100, "proportion": 0.5}},
-    "pool_3": {"local_network": {"tasks_per_network": 100, "proportion": 0.2, "pool": 3}},
-    "tasks_10": {"num_tasks": 10},
-    "tasks_1000": {"num_tasks": 1_000},
-    "raw": {"cumulants": "raw"},
-    "raw_fixed_point": {"cumulants": "raw", "heads_bias": "fixed_point"},
-    # The values.
-    "gamma_0_9": {"discount": (0.9,)},
-    "gamma_0_98": {"discount": (0.98,)},
-    "gammas": {"discount": (0.9, 0.95, 0.98)},
-    "behaviour": {"target_policy": "behaviour"},
-    "monte_carlo": {"loss": "monte_carlo"},
-    # The network.
-    "no_norm": {"feature_norm": "none"},
-    "tanh": {"feature_activation": "tanh"},
-    "rate_1e_3": {"learning_rate": 1e-3},
-    # The recipe of configs/pretrain.py in November 2026: whole-screen tasks, raw, no norm.
-    "first_default": {
-        "indicator": "random_network",
-        "cumulants": "raw",
-        "feature_norm": "none",
-        "learning_rate": 1e-3,
-    },
-    # Controls.
+    "greedy": {},
+    "uniform": {"target_policy": "uniform"},
     "gamma_0": {"discount": (0.0,)},
-    "shuffled": {"next_states": "shuffled"},
-    "inverse_dynamics": {"loss": "inverse_dynamics"},
-    "wide": {"num_features": 4_096, "num_steps": 1},  # for the untrained network of this width
 }
 DATA = "random,mixed"
 LABELS = {
@@ -77,15 +49,15 @@ LABELS = {
 ONLINE = {"num_steps": 100_000, "eval_episodes": 50, "videos": False}
 
 
-def _overrides(changes: dict[str, Any]) -> dict[str, Any]:
-    """`BASE` with changes, without the settings of a family of tasks that is not used."""
-    fields = BASE | changes
-    if fields["indicator"] != "local_network":
-        del fields["local_network"]
-    return fields
+def pretraining(changes: dict[str, Any]) -> dict[str, Any]:
+    """`RECIPE` with changes, without the settings of a family of tasks that is not used."""
+    overrides = RECIPE | changes
+    if overrides["indicator"] != "local_network":
+        del overrides["local_network"]
+    return {"dataset": DATA, "config": "configs/pretrain_minatar.py", "overrides": overrides}
 
 
-def heads_on(subjects: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def heads_on(subjects: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Two heads on each subject: NAME learns from labels, NAME_online from its interactions."""
     labels = {
         name: subject | {"dataset": DATA, "overrides": LABELS} for name, subject in subjects.items()
@@ -105,35 +77,12 @@ def get_config() -> ml_collections.ConfigDict:
     config.seeds = tuple(range(10))
     config.datasets = {
         "random": {"flags": {"num_steps": 50_000}},
-        "mixed": {
-            "flags": {
-                "num_steps": 50_000,
-                "policy": "results/minatar/dqn/{game}",
-                "epsilon": 0.3,
-            }
-        },
+        "mixed": {"flags": {"num_steps": 50_000, "policy": POLICY, "epsilon": 0.3}},
     }
-    config.pretrainings = {
-        name: {
-            "dataset": DATA,
-            "config": "configs/pretrain_minatar.py",
-            "overrides": _overrides(changes),
-        }
-        for name, changes in VARIANTS.items()
+    config.pretrainings = {name: pretraining(changes) for name, changes in VARIANTS.items()}
+    subjects = {name: {"features": name} for name in VARIANTS} | {
+        "untrained": {"features": "random", "like": "greedy"},
+        "ceiling": {"features": f"{POLICY}/policy"},
     }
-    # name -> what pvn.evaluate starts from.
-    subjects = {name: {"features": name} for name in VARIANTS if name != "wide"} | {
-        "untrained": {"features": "random", "like": "base"},
-        "untrained_4096": {"features": "random", "like": "wide"},
-    }
-    successor = {
-        f"{name}_successor": {
-            "features": name,
-            "dataset": DATA,
-            "config": "configs/evaluate_successor.py",
-            "overrides": {"num_labels": (99_000,), "eval_episodes": 50, "videos": False},
-        }
-        for name in ("base", "raw", "tasks_1000")
-    }
-    config.agents = heads_on(subjects) | successor
+    config.agents = heads_on(subjects)
     return config

@@ -58,7 +58,7 @@ Try next, in $PWD:
   $python_in_shell -m pvn.pretrain --config=configs/pretrain_minatar.py --config.num_tasks=1000 \\
     --config.dataset=$in_shell/MinAtar/SpaceInvaders/0/data/random --workdir=runs/tasks_1000
   # which settings matter, one factor at a time (its first lines make the policies that it needs)
-  $python_in_shell -m pvn.suite --config=configs/suite_minatar.py --workdir=runs/minatar --dry_run
+  $python_in_shell -m pvn.suite --config=configs/suite_minatar_ablation.py --workdir=runs/minatar --dry_run
 EOF
 }
 

@@ -48,6 +48,14 @@ def read(place: Path) -> dict[tuple[str, int], Runs]:
     }
 
 
+def normalised(runs: Runs, zero: Runs, one: Runs) -> Runs:
+    """Scores: 0 is the mean return of `zero` in a game, 1 that of `one`."""
+    return {
+        game: (means - zero[game].mean()) / (one[game].mean() - zero[game].mean())
+        for game, means in sorted(runs.items())
+    }
+
+
 def difference(games: Sequence[np.ndarray]) -> np.ndarray:
     """The IQM of the first half of the strata minus that of the second."""
     half = len(games) // 2
@@ -73,11 +81,8 @@ def print_table(title: str, found: dict[str, Runs], zero: Runs, one: Runs) -> No
     found: agent -> its runs. zero, one: runs whose means are the scores 0 and 1.
     """
 
-    def scores(runs: Runs) -> dict[str, np.ndarray]:
-        return {
-            game: (runs[game] - zero[game].mean()) / (one[game].mean() - zero[game].mean())
-            for game in sorted(zero)
-        }
+    def scores(runs: Runs) -> Runs:
+        return normalised(runs, zero, one)
 
     def print_row(name: str, cells: Iterable[str]) -> None:
         print(f"| {name} | {' | '.join(cells)} |")
