@@ -41,9 +41,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     # after 5,000 steps, and with those of the others here.
     "greedy": LOCAL_P_0_2 | {"target_policy": "greedy", "discount": (0.98,), "learning_rate": 1e-3},
     "greedy_0_95": LOCAL_P_0_2 | {"target_policy": "greedy"},
-    # As many steps as in configs/suite_minatar_greedy.py.
+    # As many steps as in configs/suite_minatar.py.
     "greedy_long": LOCAL_P_0_2 | LONG | {"target_policy": "greedy"},
     "uniform_long": LOCAL_P_0_2 | LONG,
+    "behaviour_long": LOCAL_P_0_2 | LONG | {"target_policy": "behaviour"},
 }
 POLICY = "policies/{game}"
 KINDS: dict[str, dict[str, Any]] = {
