@@ -26,7 +26,7 @@ LOCAL: dict[str, Any] = {
 LOCAL_P_0_2 = LOCAL | {"local_network": {"tasks_per_network": 500, "proportion": 0.2}}
 LONG = {"learning_rate": 1e-3, "num_steps": 20_000}
 VARIANTS: dict[str, dict[str, Any]] = {
-    # The recipe of configs/pretrain.py in November 2026.
+    # The recipe of configs/pretrain.py until 2026-11-29.
     "whole_screen": {
         "indicator": "random_network",
         "num_tasks": 100,

@@ -12,7 +12,9 @@ The policies that play the dataset `mixed` come first; each is a DQN agent after
 Each variant is pretrained on 50,000 transitions of random play and 50,000 of the policy with
 epsilon 0.3. A linear head is then fitted to rewards in two ways: NAME to 1,000, 10,000 and 99,000
 labels of the same data (Monte Carlo values, no sweep), NAME_online to 100,000 interactions of its
-own. `ceiling` is the last layer of the policy itself. docs/suite.md explains the fields.
+own. `ceiling` is the last layer of the policy itself. The policies are read from the place above
+whatever --workdir is; results/minatar_greedy/README.md makes the tables. docs/suite.md explains the
+fields.
 """
 
 from collections.abc import Mapping

@@ -4,8 +4,9 @@
         --workdir=results/minatar_greedy --jobs=2
 
 Games, seeds, data and evaluations are those of `configs/suite_minatar.py`, which says how to make
-the policies that come first; with its workdir, the data are shared. Its variants `greedy` (the
-recipe), `uniform`, `gamma_0` and `untrained` belong to this comparison.
+the policies that come first; with its workdir, the data are shared. Compare with its `greedy` (the
+recipe), `uniform`, `gamma_0` and `untrained`. `untrained_4096` is untrained with 4,096 features.
+results/minatar_greedy/ablation.md says how.
 """
 
 from typing import Any

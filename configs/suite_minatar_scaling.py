@@ -7,6 +7,7 @@ Games, seeds, data and evaluations are those of `configs/suite_minatar.py`, whic
 the policies that come first; with its workdir, the data are shared. `width_W-num_tasks=T` has W
 times the channels and features of its `greedy` and a quarter of its steps; `untrained_width_W` is
 the same network with random weights. The number of steps and the learning rate do not scale.
+results/minatar_greedy/scaling.md says what is compared.
 """
 
 from typing import Any
