@@ -4,12 +4,12 @@
         --workdir=runs/pong/eval_published
 
 The values are those of the published code of Farebrother et al. (2023), but that plays without
-sticky actions (NoFrameskip-v4), and acts with epsilon 0.01 from the first step (here the first 2,000
-steps are random). Their abstract says
-about four million interactions. The replay takes 2 GiB with F = 512, and 16 GiB with the published
-F = 4,096; checkpoints take as much disk. `python -m benchmarks.evaluate` measures the agent steps a
-second. On Pong, with a squared loss and a target period of 2,000, the agent learned nothing in the
-first 120,000 interactions: if you only have minutes, use configs/evaluate.py.
+sticky actions (NoFrameskip-v4), and acts with epsilon 0.01 from the first step (here the first
+2,000 steps are random). Their abstract says about four million interactions. The replay takes 2 GiB
+with F = 512, and 16 GiB with the published F = 4,096; checkpoints take as much disk. `python -m
+benchmarks.evaluate` measures the agent steps a second. On Pong, with a squared loss and a target
+period of 2,000, the agent learned nothing in the first 120,000 interactions: if you only have
+minutes, use configs/evaluate.py.
 """
 
 import ml_collections

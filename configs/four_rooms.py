@@ -19,7 +19,8 @@ def get_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
 
     # The MDP.
-    config.mdp = "four_rooms"  # four_rooms, open_grid, torus, chain, garnet, or an .npz file (docs/tabular.md)
+    # four_rooms, open_grid, torus, chain, garnet, or an .npz file (docs/tabular.md)
+    config.mdp = "four_rooms"
     config.size = 4  # side of a room or grid; number of states of a chain or Garnet
     config.num_actions = 4  # of a Garnet
     config.branching = 3  # of a Garnet: next states of a state and action
