@@ -14,7 +14,7 @@ from pvn.suite.cells import Cell, expand
 from pvn.suite.complete import is_complete
 from pvn.suite.plan import read_plan
 from pvn.suite.process import last_progress
-from pvn.suite.record import check_same_command, log_file, read_record
+from pvn.suite.record import check_same_commands, log_file, read_record
 
 SUITES = sorted((Path(__file__).parents[1] / "configs").glob("suite_*.py"))
 CONFIG = """
@@ -129,7 +129,7 @@ def test_what_completeness_depends_on(suite: tuple) -> None:
 def test_another_command_in_the_same_place_is_refused(suite: tuple) -> None:
     workdir, cells, _ = suite
     cell = next(cell for cell in cells if cell.kind == "evaluate/pvn")
-    check_same_command(cell)
+    check_same_commands(cells)
     record = read_record(cell)
     assert record is not None
     assert str(workdir) not in " ".join(record.command)  # the directory may move
@@ -137,7 +137,7 @@ def test_another_command_in_the_same_place_is_refused(suite: tuple) -> None:
         command=tuple(word.replace("num_steps=400", "num_steps=800") for word in cell.command)
     )
     with pytest.raises(UserError) as caught:
-        check_same_command(changed)
+        check_same_commands([changed])
     assert "was started with --config.num_steps=400, the config now says " in str(caught.value)
     assert "--config.num_steps=800; name another --workdir" in str(caught.value)
 

@@ -24,7 +24,8 @@ AGGREGATE_NOTE = (
     "mean of 1 - min(score, 1), how far runs fall short of a human; less is better. Brackets hold "
     f"95 % stratified bootstrap intervals ({NUM_RESAMPLES:,} resamples of runs within each game): "
     "how much other seeds would change the number, not other games. A row without an interval has "
-    "a game with a single run. Compare only rows that cover the same games."
+    "a game with a single run. Compare only rows that cover the same games with as many runs of "
+    "each: in the IQM, a game with more runs counts more."
 )
 PROFILE_NOTE = (
     "Share of runs that score above a threshold, mean over games: a curve further up is better. "

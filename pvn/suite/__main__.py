@@ -40,7 +40,7 @@ from pvn.suite.estimate import Estimates, format_time
 from pvn.suite.lists import job_line, lists_of, submission
 from pvn.suite.plan import Plan, read_plan
 from pvn.suite.process import error_line, start, wait
-from pvn.suite.record import check_same_command
+from pvn.suite.record import check_same_commands, write_listed
 from pvn.suite.scheduler import Event, Failed, Finished, Scheduler, Stopped
 from pvn.suite.table import cells_table, counts, eta, table
 
@@ -79,8 +79,14 @@ def print_dry_run(plan: Plan, cells: Sequence[Cell], workdir: str, num_jobs: int
 
 
 def write_lists(cells: Sequence[Cell], workdir: str) -> None:
-    """Writes the lists of all stages into WORKDIR and prints the commands that submit them."""
+    """Writes the lists of all stages into WORKDIR and prints the commands that submit them.
+
+    Raises:
+      UserError: another command works in `workdir`, or a cell there was made by another command.
+    """
     with lock_workdir(workdir) as place:
+        check_same_commands(cells)
+        write_listed(cells)
         files = []
         for lists in lists_of(cells):
             files.append({name: str(place.workdir / f"{name}.txt") for name in lists})
@@ -156,8 +162,7 @@ def run_suite(cells: Sequence[Cell], workdir: str, num_jobs: int, minutes: float
         command.
     """
     with lock_workdir(workdir), console.orderly_stop() as stop:
-        for cell in cells:
-            check_same_command(cell)
+        check_same_commands(cells)
         estimates = Estimates(read_calibration(workdir, cells))
         scheduler = Scheduler(
             cells,

@@ -4,6 +4,8 @@ The directory of a cell is WORKDIR/GAME/SEED/KIND/NAME. It depends on nothing bu
 cells that ran on several machines can be copied into one WORKDIR.
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -28,6 +30,21 @@ class Cell(NamedTuple):
     command: tuple[str, ...]  # "pvn.collect", "--game=Pong", ...
     needs: tuple[str, ...]  # names of the cells that must be complete before
     workdir: str  # its directory: a run directory, or a dataset
+    inputs: str = ""  # a digest of the commands of the cells that it needs, directly or not
+
+    @property
+    def root(self) -> str:
+        """The directory of the suite."""
+        return self.workdir.removesuffix(f"/{self.name}")
+
+    @property
+    def movable_command(self) -> tuple[str, ...]:
+        """The command with {workdir} for the suite's directory where that leads to a cell."""
+        places = (f"{self.name.rpartition('/')[0]}/", *self.needs)
+        words = self.command
+        for place in places:
+            words = tuple(x.replace(f"{self.root}/{place}", f"{{workdir}}/{place}") for x in words)
+        return words
 
     @property
     def kind(self) -> str:
@@ -55,7 +72,17 @@ def expand(plan: Plan, workdir: str) -> list[Cell]:
                         f"differ in {' '.join(differ)}"
                     )
     _check_probes(found.values())
-    return list(found.values())
+    return _with_inputs(found.values())
+
+
+def _with_inputs(cells: Iterable[Cell]) -> list[Cell]:
+    """The cells with their `inputs`. cells: needed cells come before the cells that need them."""
+    done: dict[str, Cell] = {}
+    for cell in cells:
+        needed = [(done[name].movable_command, done[name].inputs) for name in cell.needs]
+        digest = hashlib.sha256(json.dumps(needed).encode()).hexdigest() if needed else ""
+        done[cell.name] = cell._replace(inputs=digest)
+    return list(done.values())
 
 
 def _check_probes(cells: Iterable[Cell]) -> None:

@@ -1,10 +1,12 @@
 """What a suite writes beside the directory of a cell: its log, its command, its time, its lock.
 
-The command is stored with {workdir} instead of the suite's directory, which may move.
+The command is stored with {workdir} instead of the suite's directory, which may move. Commands that
+were only listed, and ran elsewhere, are in WORKDIR/listed.json.
 """
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,11 +14,14 @@ from pvn.errors import UserError
 from pvn.storage.files import read_text, write_json
 from pvn.suite.cells import Cell
 
+_MOST_NAMED = 10  # directories in an error
+
 
 class Record(NamedTuple):
     """The content of NAME.json."""
 
     command: tuple[str, ...]
+    inputs: str = ""  # of the cell, when it started; empty: not known
     seconds: float = 0.0  # of all starts together
     complete: bool = False  # whether `seconds` is the time of the whole command
     started: float | None = None  # Unix time of a start whose end is not recorded
@@ -52,7 +57,8 @@ def write_start(cell: Cell) -> None:
       OSError: the file cannot be written; the error names it.
     """
     old = read_record(cell)
-    _store(cell, Record(movable_command(cell), old.seconds if old else 0.0, False, time.time()))
+    seconds = old.seconds if old and not _difference(cell, old) else 0.0
+    _store(cell, Record(cell.movable_command, cell.inputs, seconds, False, time.time()))
 
 
 def write_record(cell: Cell, seconds: float, complete: bool) -> None:
@@ -63,26 +69,66 @@ def write_record(cell: Cell, seconds: float, complete: bool) -> None:
     """
     old = _stored(cell)
     total = seconds + (old.seconds if old else 0.0)
-    _store(cell, Record(movable_command(cell), total, complete))
+    _store(cell, Record(cell.movable_command, cell.inputs, total, complete))
 
 
-def check_same_command(cell: Cell) -> None:
-    """Raises `UserError` if the cell was started with another command."""
-    old = read_record(cell)
-    if old is None or old.command == movable_command(cell):
-        return
-    was, now = set(old.command), set(movable_command(cell))
-    differ = " ".join(sorted(was - now)) or "nothing", " ".join(sorted(now - was)) or "nothing"
-    raise UserError(
-        f"--workdir: cell {cell.name} was started with {differ[0]}, the config now says "
-        f"{differ[1]}; name another --workdir, or delete {cell.workdir} and {_file(cell)}"
-    )
+def write_listed(cells: Sequence[Cell]) -> None:
+    """Adds the commands of a suite's cells to those that were listed in its directory.
+
+    Raises:
+      OSError: the file cannot be written; the error names it.
+    """
+    file = _listed_file(cells)
+    new = {cell.name: [cell.movable_command, cell.inputs] for cell in cells}
+    write_json(file, _listed(file) | new)
 
 
-def movable_command(cell: Cell) -> tuple[str, ...]:
-    """The command of a cell with {workdir} instead of the suite's directory."""
-    root = cell.workdir.removesuffix(f"/{cell.name}")
-    return tuple(word.replace(f"{root}/", "{workdir}/") for word in cell.command)
+def check_same_commands(cells: Sequence[Cell]) -> None:
+    """Checks that what a suite's cells have in their directories was made by the same commands.
+
+    Raises:
+      UserError: cells were started with other commands, or cells that they need were.
+    """
+    listed = _listed(_listed_file(cells))
+    problems = {}
+    for cell in cells:
+        if (old := read_record(cell)) is None and cell.name in listed:
+            command, inputs = listed[cell.name]
+            old = Record(tuple(command), inputs)
+        if old and Path(cell.workdir).exists() and (problem := _difference(cell, old)):
+            problems[cell.workdir] = f"cell {cell.name} {problem}"
+    if problems:
+        first, *_ = problems.values()
+        folders = ", ".join([*problems][:_MOST_NAMED])
+        rest = f" and {more} more" if (more := len(problems) - _MOST_NAMED) > 0 else ""
+        raise UserError(
+            f"--workdir: {first}; name another --workdir, or delete what the old config made: "
+            f"{folders}{rest}"
+        )
+
+
+def _difference(cell: Cell, old: Record) -> str:
+    """What differs from the start of a cell; empty if nothing does."""
+    was = {word.replace("{workdir}", cell.root) for word in old.command}
+    now = set(cell.command)
+    if was != now:
+        before, after = (" ".join(sorted(x)) or "nothing" for x in (was - now, now - was))
+        return f"was started with {before}, the config now says {after}"
+    if old.inputs not in ("", cell.inputs):
+        return f"was made of another {' or '.join(cell.needs)} than the config says now"
+    return ""
+
+
+def _listed_file(cells: Sequence[Cell]) -> Path:
+    return Path(cells[0].root) / "listed.json"
+
+
+def _listed(file: Path) -> dict[str, tuple[list[str], str]]:
+    """Name -> command and inputs of the cells that were listed."""
+    try:
+        return dict(json.loads(read_text(file)))
+    except (OSError, ValueError):
+        return {}
 
 
 def _stored(cell: Cell) -> Record | None:
@@ -91,6 +137,7 @@ def _stored(cell: Cell) -> Record | None:
         started = values.get("started")
         return Record(
             tuple(values["command"]),
+            values.get("inputs", ""),
             float(values["seconds"]),
             bool(values["complete"]),
             None if started is None else float(started),

@@ -9,14 +9,15 @@ agent that the others are compared with; NAME_online is the one that learned by 
 For each measure: the mean return of a game over seeds with its 95 % bootstrap interval; then over
 games the IQM of returns normalised within the game, 0 for random play and 1 for the first agent's
 mean with interaction, with a 95 % stratified bootstrap interval, and that of the difference from
-the first agent. With `untrained` and `ceiling` among the names, also how much of the distance
-between these two the first agent makes good.
+the first agent. Only the seeds that all these agents have count; a single one has no interval. With
+`untrained` and `ceiling` among the names, also how much of the distance between these two the first
+agent makes good, where the ceiling is above in every resample.
 """
 
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,14 @@ from pvn.statistics.aggregates import interquartile_mean, mean
 from pvn.statistics.intervals import stratified_bootstrap
 
 ONLINE = "_online"
+Seeds = dict[str, dict[int, float]]
+"""Game -> seed -> mean return."""
 Runs = dict[str, np.ndarray]
 """Game -> the mean return of each seed, float64 [seeds]."""
 
 
-def read(place: Path) -> dict[tuple[str, int], Runs]:
-    """(agent, agent step) -> its runs."""
+def read(place: Path) -> dict[tuple[str, int], Seeds]:
+    """(agent, agent step) -> its seeds."""
     episodes = defaultdict(list)
     for file in sorted(place.glob("*/scores.jsonl")):
         for line in file.read_text().splitlines():
@@ -40,19 +43,33 @@ def read(place: Path) -> dict[tuple[str, int], Runs]:
             episodes[row["agent"], row["agent_step"], game, row["seed"]].append(
                 row["episode_return"]
             )
-    means: dict[tuple[str, int], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for (agent, step, game, _), returns in sorted(episodes.items()):
-        means[agent, step][game].append(float(np.mean(returns)))
+    found: dict[tuple[str, int], Seeds] = {}
+    for (agent, step, game, seed), returns in sorted(episodes.items()):
+        seeds = found.setdefault((agent, step), {}).setdefault(game, {})
+        seeds[seed] = float(np.mean(returns))
+    return found
+
+
+def runs_of(found: Seeds, seeds: Collection[int] | None = None) -> Runs:
+    """The runs of all seeds, or of some."""
     return {
-        key: {game: np.array(each) for game, each in games.items()} for key, games in means.items()
+        game: np.array(
+            [value for seed, value in sorted(each.items()) if seeds is None or seed in seeds]
+        )
+        for game, each in sorted(found.items())
     }
+
+
+def common_seeds(found: Iterable[Seeds]) -> set[int]:
+    """The seeds that every agent has in every game: only on these are agents compared."""
+    return set[int].intersection(*({*each} for seeds in found for each in seeds.values()))
 
 
 def normalised(runs: Runs, zero: Runs, one: Runs) -> Runs:
     """Scores: 0 is the mean return of `zero` in a game, 1 that of `one`."""
     return {
         game: (means - zero[game].mean()) / (one[game].mean() - zero[game].mean())
-        for game, means in sorted(runs.items())
+        for game, means in runs.items()
     }
 
 
@@ -63,23 +80,31 @@ def difference(games: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def share(games: Sequence[np.ndarray]) -> np.ndarray:
-    """(agent - untrained) / (ceiling - untrained), of the means of these three strata."""
+    """(agent - untrained) / (ceiling - untrained), of the means of these three strata.
+
+    It is NaN where the ceiling is not above untrained features.
+    """
     agent, untrained, ceiling = (runs.mean(axis=-1) for runs in games)
-    with np.errstate(invalid="ignore", divide="ignore"):  # a ceiling that is no better: no share
-        return np.asarray((agent - untrained) / (ceiling - untrained))
+    gap = np.where(ceiling > untrained, ceiling - untrained, np.nan)
+    return np.asarray((agent - untrained) / gap)
 
 
 def words(strata: Mapping[Any, np.ndarray], statistic: Callable[..., np.ndarray]) -> str:
-    """A statistic with its 95 % stratified bootstrap interval."""
+    """A statistic with its 95 % stratified bootstrap interval, which takes two runs at least."""
+    value = f"{statistic(list(strata.values())):.2f}"
+    if min(map(len, strata.values())) < 2:
+        return value
     low, high = stratified_bootstrap(strata, statistic)
-    return f"{statistic(list(strata.values())):.2f} [{low:.2f}, {high:.2f}]"
+    return f"{value} [{low:.2f}, {high:.2f}]" if low <= high else "-"
 
 
-def print_table(title: str, found: dict[str, Runs], zero: Runs, one: Runs) -> None:
+def print_table(title: str, agents: Mapping[str, Seeds], zero: Runs, one: Runs) -> None:
     """One measure: a row for each game, the IQM, and the difference from the first agent.
 
-    found: agent -> its runs. zero, one: runs whose means are the scores 0 and 1.
+    agents: name -> its seeds. zero, one: runs whose means are the scores 0 and 1.
     """
+    seeds = common_seeds(agents.values())
+    found = {name: runs_of(each, seeds) for name, each in agents.items()}
 
     def scores(runs: Runs) -> Runs:
         return normalised(runs, zero, one)
@@ -89,7 +114,7 @@ def print_table(title: str, found: dict[str, Runs], zero: Runs, one: Runs) -> No
 
     (name, first), *others = found.items()
     print()
-    print_row(title, found)
+    print_row(f"{title}, {len(seeds)} seeds", found)
     print("|---|" + "---:|" * len(found))
     for game in sorted(zero):
         print_row(game, (words({game: runs[game]}, mean) for runs in found.values()))
@@ -107,15 +132,14 @@ def print_table(title: str, found: dict[str, Runs], zero: Runs, one: Runs) -> No
 def main() -> None:
     place, agents = Path(sys.argv[1]), sys.argv[2:]
     found = read(place)
-    zero, one = found["random_policy", 0], found[agents[0] + ONLINE, 100_000]
+    zero, one = runs_of(found["random_policy", 0]), runs_of(found[agents[0] + ONLINE, 100_000])
     for step in sorted(step for agent, step in found if agent == agents[0]):
-        runs = {agent: found[agent, step] for agent in agents if (agent, step) in found}
-        print_table(f"{step:,} labels", runs, zero, one)
-    online = {agent: found.get((agent + ONLINE, 100_000)) for agent in agents}
+        labelled = {name: found[name, step] for name in agents if (name, step) in found}
+        print_table(f"{step:,} labels", labelled, zero, one)
+    online = {name: found.get((name + ONLINE, 100_000)) for name in agents}
     print_table(
-        "100,000 interactions", {agent: runs for agent, runs in online.items() if runs}, zero, one
+        "100,000 interactions", {name: each for name, each in online.items() if each}, zero, one
     )
-    print("\nseeds:", {game: len(means) for game, means in one.items()})
 
 
 if __name__ == "__main__":

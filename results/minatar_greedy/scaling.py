@@ -14,7 +14,15 @@ from pvn.statistics.aggregates import interquartile_mean
 from pvn.statistics.figures import png
 from pvn.statistics.intervals import stratified_bootstrap
 from pvn.statistics.page import Chart, Series
-from results.minatar.tables import Runs, difference, normalised, read, words
+from results.minatar.tables import (
+    Runs,
+    common_seeds,
+    difference,
+    normalised,
+    read,
+    runs_of,
+    words,
+)
 
 PLACE = Path("results/minatar_greedy")
 MEASURES = (
@@ -25,7 +33,7 @@ MEASURES = (
 
 def main() -> None:
     cells = read(PLACE)
-    zero, one = cells["random_policy", 0], cells["greedy_online", 100_000]
+    zero, one = runs_of(cells["random_policy", 0]), runs_of(cells["greedy_online", 100_000])
 
     def scores(runs: Runs) -> Runs:
         return normalised(runs, zero, one)
@@ -35,7 +43,7 @@ def main() -> None:
         return words(dict(enumerate(both)), difference)
 
     for measure, suffix, step, file in MEASURES:
-        found = {
+        all_seeds = {
             (width, num_tasks): cells[
                 f"width_{width}{suffix}-num_tasks={num_tasks}"
                 if num_tasks
@@ -45,8 +53,14 @@ def main() -> None:
             for width in WIDTHS
             for num_tasks in (0, *NUM_TASKS)
         }
+        seeds = common_seeds(all_seeds.values())
+        found = {cell: runs_of(each, seeds) for cell, each in all_seeds.items()}
         series = []
-        print(f"\n| IQM, {measure} | untrained | " + " | ".join(f"{n:,}" for n in NUM_TASKS) + " |")
+        print(
+            f"\n| IQM, {measure}, {len(seeds)} seeds | untrained | "
+            + " | ".join(f"{n:,}" for n in NUM_TASKS)
+            + " |"
+        )
         print("|---|" + "---:|" * (1 + len(NUM_TASKS)))
         for style, width in enumerate(WIDTHS):
             row = [scores(found[width, num_tasks]) for num_tasks in (0, *NUM_TASKS)]

@@ -99,7 +99,7 @@ def test_cells_by_hand() -> None:
             ]
         ),
     ]
-    assert list(cells.values()) == expected
+    assert [cell._replace(inputs="") for cell in cells.values()] == expected
 
 
 def test_all_games_of_a_seed_come_before_the_next_seed() -> None:
@@ -191,7 +191,7 @@ def test_a_probe_of_what_an_agent_learned_waits_for_it() -> None:
         "Pong/3/probe/value-dqn_features-n_step=3",
         "Pong/3/probe/value-frozen",
     ]
-    assert probes[1] == Cell(
+    assert probes[1]._replace(inputs="") == Cell(
         probes[1].name,
         ("pvn.probe", f"--features={home}/evaluate/dqn-n_step=3/policy")
         # pvn.evaluate --agent=dqn-n_step=3 saves features of this name.
