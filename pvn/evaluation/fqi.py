@@ -9,7 +9,7 @@ import numpy as np
 from pvn.evaluation.fqi_fit import HELD_OUT, FitRows, FqiFit, Heads, Plan, fit_fqi
 from pvn.evaluation.gram import ReplayMoments
 from pvn.evaluation.head import Layer
-from pvn.evaluation.held_out import draw_groups, groups_of
+from pvn.evaluation.held_out import deal, draw_groups, groups_of
 from pvn.evaluation.learner import LearnerContext
 from pvn.evaluation.linear import LinearLearner
 from pvn.evaluation.replay import Replay
@@ -144,10 +144,9 @@ class FqiLearner(LinearLearner):
         half = np.where(draw_groups(number, seed, share), HELD_OUT, half)[group]
         if set(np.unique(half[:-1])) >= set(range(HELD_OUT, self._halves)):
             return half, self._moments
-        # So few groups that a half is empty: single timesteps. Later fits will split otherwise.
-        step = (time % 5)[:, :1] - 1
-        half = np.where(step < 0, HELD_OUT, step % self._halves)
-        return np.repeat(half, num_envs, axis=1), self._no_moments()
+        # So few groups that a half is empty. Later fits will split otherwise.
+        turn = deal(group)
+        return np.where(turn == 0, HELD_OUT, (turn - 1) % self._halves), self._no_moments()
 
     def _bound(self, rows: State) -> float:
         """An upper bound on |Q|. With unclipped rewards it uses the largest n-step return seen."""

@@ -158,6 +158,18 @@ def test_a_fifth_of_the_replay_is_held_out_in_groups_of_64_timesteps():
     np.testing.assert_array_equal(later[:640], half[640:])
 
 
+def test_a_replay_of_few_groups_is_split_by_groups_too():
+    one = FqiLearner(CONTEXT._replace(num_envs=1, seed=2), FqiSettings(double=True))
+    half, moments = one._split(0, np.zeros((16 * 64, 1), bool))
+    expected = np.array([HELD_OUT, 0, 1, 0, 1])[np.arange(16) % 5]
+    np.testing.assert_array_equal(half, expected.repeat(64)[:, None])
+    assert moments is not one._moments  # those of later fits, which split otherwise
+    # Two timesteps of two environments: two groups, so timesteps.
+    two = FqiLearner(CONTEXT._replace(num_envs=2, seed=2), FqiSettings())
+    half, _ = two._split(0, np.zeros((2, 2), bool))
+    np.testing.assert_array_equal(half, [[HELD_OUT] * 2, [0] * 2])
+
+
 def test_a_learners_fit_is_that_of_its_plan():
     random = np.random.default_rng(0)
     replay = Replay(300, 4, FeatureBuffer(300, 4, 3), n_step=3, discount=0.8)

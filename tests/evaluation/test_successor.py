@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pvn.errors import UserError
-from pvn.evaluation.held_out import choose_held_out
+from pvn.evaluation.held_out import choose_held_out, draw_groups
 from pvn.evaluation.learner import LearnerContext
 from pvn.evaluation.replay import Replay
 from pvn.evaluation.successor import SuccessorLearner, SuccessorSettings, fit_reward
@@ -96,10 +96,19 @@ def test_groups_are_held_out_as_a_whole():
     by_group = held_out.reshape(10, 64, 2)
     assert (by_group == by_group[:, :1]).all()
     assert 0.1 < held_out.mean() < 0.6
-    # The same groups with more timesteps; too few groups: every fifth row.
+    # The same groups with more timesteps.
     longer = np.repeat(np.arange(700), 2), np.tile([0, 1], 700)
     assert choose_held_out(*longer, 2, seed=3, share=0.3)[:1280].tolist() == held_out.tolist()
-    few = choose_held_out(np.arange(10), np.zeros(10, int), 1, seed=3, share=0.3)
+
+
+def test_where_no_group_is_drawn_every_fifth_is_held_out():
+    """Rows beside a held-out one have nearly its return: the penalty would be chosen too small."""
+    assert not draw_groups(16, seed=2, share=0.2).any()
+    time = np.arange(1_000)
+    held_out = choose_held_out(time, np.zeros(1_000, int), 1, seed=2, share=0.2)
+    assert np.flatnonzero(held_out).tolist() == np.flatnonzero(time // 64 % 5 == 0).tolist()
+    # Fewer than five groups: every fifth row.
+    few = choose_held_out(np.arange(10), np.zeros(10, int), 1, seed=2, share=0.2)
     assert few.tolist() == [True, False, False, False, False] * 2
 
 
