@@ -5,9 +5,10 @@
 
 Games, seeds, data and evaluations are those of `configs/suite_minatar.py`, which says how to make
 the policies that come first; with its workdir, the data are shared. `width_W-num_tasks=T` has W
-times the channels and features of its `greedy` and a quarter of its steps; `untrained_width_W` is
-the same network with random weights. The number of steps and the learning rate do not scale.
-results/minatar_greedy/scaling.md says what is compared.
+times 16 channels and W times 64 features, and a quarter of the steps of `greedy` there, which has
+16 channels and 256 features; `untrained_width_W` is the same network with random weights. The
+number of steps and the learning rate do not scale. results/minatar_greedy/scaling.md says what is
+compared.
 """
 
 from typing import Any
@@ -18,7 +19,7 @@ from configs import suite_minatar
 
 WIDTHS = (1, 2, 4)
 NUM_TASKS = (10, 100, 1_000, 10_000)
-FEATURES = 256  # of width 1
+FEATURES = 64  # of width 1
 NUM_STEPS = 5_000
 
 
