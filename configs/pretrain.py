@@ -86,6 +86,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.batch_size = 32  # B, over all devices
     config.optimizer = "adam"  # adam, rmsprop, sgd
     config.learning_rate = 3e-4  # at batch size 32
+    config.learning_rate_warmup = 0  # first steps, over which the learning rate rises; 0: none
     config.learning_rate_batch_exponent = 0.25  # learning_rate * (batch_size / 32) ** this
     # Where epsilon exceeds the gradient of one head (about 1e-3 / T), updates shrink as T grows.
     config.adam_epsilon = 1e-8

@@ -25,6 +25,7 @@ LOCAL: dict[str, Any] = {
 }
 LOCAL_P_0_2 = LOCAL | {"local_network": {"tasks_per_network": 500, "proportion": 0.2}}
 LONG = {"learning_rate": 1e-3, "num_steps": 20_000}
+WARM = LONG | {"learning_rate_warmup": 1_000}
 VARIANTS: dict[str, dict[str, Any]] = {
     # The recipe of configs/pretrain.py until 2026-11-29.
     "whole_screen": {
@@ -44,7 +45,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     # As many steps as in configs/suite_minatar.py.
     "greedy_long": LOCAL_P_0_2 | LONG | {"target_policy": "greedy"},
     "uniform_long": LOCAL_P_0_2 | LONG,
-    "behaviour_long": LOCAL_P_0_2 | LONG | {"target_policy": "behaviour"},
+    # The same with a learning rate that rises: without that, features may collapse at once.
+    "greedy_warm": LOCAL_P_0_2 | WARM | {"target_policy": "greedy"},
+    "uniform_warm": LOCAL_P_0_2 | WARM,
+    "behaviour_warm": LOCAL_P_0_2 | WARM | {"target_policy": "behaviour"},
 }
 POLICY = "policies/{game}"
 KINDS: dict[str, dict[str, Any]] = {

@@ -69,6 +69,7 @@ FIELDS = {
     "batch_size": whole(1),
     "optimizer": choice(*OPTIMIZERS),
     "learning_rate": real(0, float("inf"), closed="()"),
+    "learning_rate_warmup": whole(0, 2**31 - 1),
     "learning_rate_batch_exponent": real(0, 1, closed="[]"),
     "adam_epsilon": real(0, float("inf"), closed="()"),
     "max_gradient_norm": real(0, float("inf"), closed="[)"),

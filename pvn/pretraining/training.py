@@ -42,6 +42,7 @@ def optimizers_of(c: ml_collections.FrozenConfigDict) -> Optimizers:
             learning_rate=c.learning_rate * scale,
             epsilon=c.adam_epsilon,
             max_gradient_norm=c.max_gradient_norm,
+            warmup=c.learning_rate_warmup,
         ),
         make_optimizer(
             "adam",

@@ -22,6 +22,19 @@ def test_clipping_to_the_global_norm() -> None:
         assert float(updates["b"][0]) == pytest.approx(-4 * scale)
 
 
+def test_the_learning_rate_rises_over_the_warm_up() -> None:
+    gradient = jnp.array([1.0])
+    for warmup, expected in ((0, [2, 2, 2, 2, 2, 2]), (4, [0.5, 1, 1.5, 2, 2, 2]), (1, [2] * 6)):
+        sgd = make_optimizer(
+            "sgd", learning_rate=2.0, epsilon=1e-8, max_gradient_norm=0.0, warmup=warmup
+        )
+        state, rates = sgd.init(gradient), []
+        for _ in range(6):
+            updates, state = sgd.update(gradient, state)
+            rates.append(-float(updates[0]))
+        assert rates == expected
+
+
 def test_epsilon_reaches_adam() -> None:
     adam = make_optimizer("adam", learning_rate=1.0, epsilon=1.0, max_gradient_norm=0.0)
     gradient = jnp.array([1.0])
