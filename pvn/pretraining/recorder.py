@@ -23,10 +23,9 @@ from pvn.runs.metrics import MetricsWriter, read_metrics
 from pvn.runs.run_directory import Run, command_line, versions
 
 _DEAD_SHARE = 0.2  # share of dead units, or tasks, above which there is a warning
-DEAD_UNITS = (
-    f"units are dead (0 in all of {PROBE_TRANSITIONS} states); a lower learning rate, or more "
-    "varied data, may help"
-)
+_COLLAPSED_RANK = 2  # at most
+_LEARNING_RATE = "a lower learning rate, learning_rate_warmup, or more varied data, may help"
+DEAD_UNITS = f"units are dead (0 in all of {PROBE_TRANSITIONS} states); {_LEARNING_RATE}"
 DEAD_TASKS = (
     "tasks are dead (the same in all states of a sample); another proportion, or more varied data, "
     "may help"
@@ -70,13 +69,15 @@ class Recorder:
         batch = transitions.batch(transitions.start[drawn], tasks.responses, returns)
         self._probe = jax.jit(to_transition, static_argnums=0)(e.observation, (), batch)
         self._metrics = MetricsWriter(run.workdir, start)
-        self._warnings = {
+        self._warnings: dict[str, Dead | Collapsed] = {
             "dead_units": Dead(e.config.num_features, DEAD_UNITS),
             "dead_tasks": Dead(e.indicator.num_tasks, DEAD_TASKS),
+            "feature_rank": Collapsed(e.config.num_features),
         }
         for row in read_metrics(run.workdir / "metrics.jsonl"):  # a resumed run does not repeat it
             for name, warning in self._warnings.items():
-                warning.at(int(row["step"] or 0), int(row.get(name) or 0))
+                if (value := row.get(name)) is not None:
+                    warning.at(int(row["step"] or 0), int(value))
         self._thread = ThreadPoolExecutor(1)
         self._pending: Future[None] | None = None
 
@@ -90,7 +91,7 @@ class Recorder:
         values |= self._diagnose(event.state, tasks.frozen, self._probe)
         self._metrics.write(event.step, values)
         for name, warning in self._warnings.items():
-            if text := warning.at(event.step, int(values.get(name, 0))):
+            if name in values and (text := warning.at(event.step, int(values[name]))):
                 console.say(text)
         return _summary(values)
 
@@ -139,6 +140,26 @@ class Dead:
             return ""
         self._above = 2 * dead - 1
         return f"warning: step {step}: {dead} of {self._total} {self._text}"
+
+
+class Collapsed:
+    """Decides when to warn of collapsed features: at the second row in succession of rank 2.
+
+    Features may recover from their first steps. Fewer than 16 have a low rank anyway.
+    """
+
+    def __init__(self, num_features: int):
+        self._num_features, self._rows = num_features, 0
+
+    def at(self, step: int, rank: int) -> str:
+        """The warning of a step; empty if there is none."""
+        self._rows = self._rows + 1 if rank <= _COLLAPSED_RANK else 0
+        if self._rows != 2 or self._num_features < 16:
+            return ""
+        return (
+            f"warning: step {step}: the features have collapsed: rank {rank} of "
+            f"{self._num_features} in {PROBE_TRANSITIONS} states; {_LEARNING_RATE}"
+        )
 
 
 def _summary(values: Mapping[str, float]) -> str:

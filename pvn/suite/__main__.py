@@ -17,6 +17,7 @@ the cells as lists for launch/sweep.sh and launch/slurm/sweep.sbatch, and runs n
 """
 
 import contextlib
+import functools
 import os
 import signal
 import socket
@@ -39,7 +40,7 @@ from pvn.suite.complete import has_rows, is_complete
 from pvn.suite.estimate import Estimates, format_time
 from pvn.suite.lists import job_line, lists_of, submission
 from pvn.suite.plan import Plan, read_plan
-from pvn.suite.process import error_line, start, wait
+from pvn.suite.process import error_line, last_warning, start, wait
 from pvn.suite.record import check_same_commands, write_listed
 from pvn.suite.scheduler import Event, Failed, Finished, Scheduler, Stopped
 from pvn.suite.table import cells_table, counts, eta, table
@@ -125,6 +126,10 @@ def run_cells(
             if isinstance(event, Finished):
                 estimates.add([event.cell])
             line = line_of(event)
+            if isinstance(event, Finished) and (warning := last_warning(event.cell)):
+                # Above the table on a terminal, where it stays.
+                say = functools.partial(live.console.print, markup=False) if live else console.say
+                say(f"warning  {event.cell.name}: {warning}; see {event.cell.workdir}.log")
             if live:
                 live.update(table(scheduler, estimates, num_jobs), refresh=True)
             elif line:

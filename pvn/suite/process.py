@@ -145,6 +145,15 @@ def error_line(cell: Cell, status: int) -> str:
     return lines[-1] if lines else f"ended with status {status}"
 
 
+def last_warning(cell: Cell) -> str:
+    """The last warning in the log since the last start; empty if there is none."""
+    file = log_file(cell)
+    text = read_text(file) if file.is_file() else ""
+    since = text.rpartition("\n== ")[2]
+    found = [line for line in re.split(r"[\r\n]+", since) if line.startswith("warning: ")]
+    return found[-1].removeprefix("warning: ") if found else ""
+
+
 def _signal_name(number: int) -> str:
     """signal 9 (SIGKILL)."""
     names = {each.value: each.name for each in signal.Signals}

@@ -17,7 +17,7 @@ from pvn.suite.calibration import (
 from pvn.suite.cells import Cell, expand
 from pvn.suite.estimate import Estimates, format_time
 from pvn.suite.plan import read_plan
-from pvn.suite.process import Progress, error_line, last_progress
+from pvn.suite.process import Progress, error_line, last_progress, last_warning
 from pvn.suite.record import log_file, write_record
 from pvn.suite.scheduler import Scheduler
 from pvn.suite.table import cells_table, counts, eta, table
@@ -41,6 +41,17 @@ def test_the_last_progress_and_the_error_of_the_last_start(tmp_path: Path) -> No
     assert error_line(cell, 9) == "learn fqi"
     _log(cell, f"== 2026 command\n{bar}\nerror: it broke\nmore\n")
     assert error_line(cell, 1) == "it broke"
+
+
+def test_the_last_warning_of_the_last_start(tmp_path: Path) -> None:
+    cell = make_cell(tmp_path, "Pong/0/pretrain/pvn")
+    assert last_warning(cell) == ""
+    _log(cell, "== 2026 command\nwarning: old\n== 2026 command\nall is well\n")
+    assert last_warning(cell) == ""
+    bar = "pretrain:  12%|█▏        | 7200/60000 [00:05<00:38, 1370.11 steps/s]"
+    many = f"\r{bar}" * 1_000  # more than a tail of the log
+    _log(cell, f"== 2026 command\nwarning: one\n\r{bar}\nwarning: step 7: dead\n{many}\ndone\n")
+    assert last_warning(cell) == "step 7: dead"
 
 
 @pytest.mark.parametrize(
