@@ -129,7 +129,7 @@ def test_what_completeness_depends_on(suite: tuple) -> None:
 def test_another_command_in_the_same_place_is_refused(suite: tuple) -> None:
     workdir, cells, _ = suite
     cell = next(cell for cell in cells if cell.kind == "evaluate/pvn")
-    check_same_commands(cells)
+    check_same_commands(cells, str(workdir))
     record = read_record(cell)
     assert record is not None
     assert str(workdir) not in " ".join(record.command)  # the directory may move
@@ -137,7 +137,7 @@ def test_another_command_in_the_same_place_is_refused(suite: tuple) -> None:
         command=tuple(word.replace("num_steps=400", "num_steps=800") for word in cell.command)
     )
     with pytest.raises(UserError) as caught:
-        check_same_commands([changed])
+        check_same_commands([changed], str(workdir))
     assert "was started with --config.num_steps=400, the config now says " in str(caught.value)
     assert "--config.num_steps=800; name another --workdir" in str(caught.value)
 

@@ -143,7 +143,7 @@ class Dead:
 
 
 class Collapsed:
-    """Decides when to warn of collapsed features: at the second row in succession of rank 2.
+    """Decides when to warn of collapsed features: at a second row in succession of rank 1 or 2.
 
     Features may recover from their first steps. Fewer than 16 have a low rank anyway.
     """

@@ -86,8 +86,8 @@ def write_lists(cells: Sequence[Cell], workdir: str) -> None:
       UserError: another command works in `workdir`, or a cell there was made by another command.
     """
     with lock_workdir(workdir) as place:
-        check_same_commands(cells)
-        write_listed(cells)
+        check_same_commands(cells, workdir)
+        write_listed(cells, workdir)
         files = []
         for lists in lists_of(cells):
             files.append({name: str(place.workdir / f"{name}.txt") for name in lists})
@@ -167,7 +167,7 @@ def run_suite(cells: Sequence[Cell], workdir: str, num_jobs: int, minutes: float
         command.
     """
     with lock_workdir(workdir), console.orderly_stop() as stop:
-        check_same_commands(cells)
+        check_same_commands(cells, workdir)
         estimates = Estimates(read_calibration(workdir, cells))
         scheduler = Scheduler(
             cells,

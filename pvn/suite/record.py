@@ -14,6 +14,7 @@ from pvn.errors import UserError
 from pvn.storage.files import read_text, write_json
 from pvn.suite.cells import Cell
 
+_LISTED = "listed.json"
 _MOST_NAMED = 10  # directories in an error
 
 
@@ -72,24 +73,24 @@ def write_record(cell: Cell, seconds: float, complete: bool) -> None:
     _store(cell, Record(cell.movable_command, cell.inputs, total, complete))
 
 
-def write_listed(cells: Sequence[Cell]) -> None:
+def write_listed(cells: Sequence[Cell], workdir: str) -> None:
     """Adds the commands of a suite's cells to those that were listed in its directory.
 
     Raises:
       OSError: the file cannot be written; the error names it.
     """
-    file = _listed_file(cells)
+    file = Path(workdir) / _LISTED
     new = {cell.name: [cell.movable_command, cell.inputs] for cell in cells}
     write_json(file, _listed(file) | new)
 
 
-def check_same_commands(cells: Sequence[Cell]) -> None:
-    """Checks that what a suite's cells have in their directories was made by the same commands.
+def check_same_commands(cells: Sequence[Cell], workdir: str) -> None:
+    """Checks that what a suite's cells have in its directory was made by the same commands.
 
     Raises:
       UserError: cells were started with other commands, or cells that they need were.
     """
-    listed = _listed(_listed_file(cells))
+    listed = _listed(Path(workdir) / _LISTED)
     problems = {}
     for cell in cells:
         if (old := read_record(cell)) is None and cell.name in listed:
@@ -117,10 +118,6 @@ def _difference(cell: Cell, old: Record) -> str:
     if old.inputs not in ("", cell.inputs):
         return f"was made of another {' or '.join(cell.needs)} than the config says now"
     return ""
-
-
-def _listed_file(cells: Sequence[Cell]) -> Path:
-    return Path(cells[0].root) / "listed.json"
 
 
 def _listed(file: Path) -> dict[str, tuple[list[str], str]]:

@@ -58,9 +58,9 @@ def test_inputs_change_with_all_that_a_cell_is_made_of() -> None:
 def test_results_of_another_config_are_refused_all_at_once(tmp_path: Path) -> None:
     cells = _cells(tmp_path)
     _run(cells)
-    check_same_commands(cells)
+    check_same_commands(cells, str(tmp_path))
     with pytest.raises(UserError) as caught:
-        check_same_commands(_cells(tmp_path, num_tasks=5))
+        check_same_commands(_cells(tmp_path, num_tasks=5), str(tmp_path))
     learned, played = (tmp_path / "Pong/0" / name for name in ("pretrain/pvn", "evaluate/pvn"))
     assert str(caught.value) == (
         "--workdir: cell Pong/0/pretrain/pvn was started with nothing, the config now says "
@@ -73,34 +73,34 @@ def test_results_made_of_what_was_deleted_are_refused(tmp_path: Path) -> None:
     _run(_cells(tmp_path))
     (tmp_path / "Pong/0/pretrain/pvn").rmdir()  # and not what was made of it
     with pytest.raises(UserError) as caught:
-        check_same_commands(_cells(tmp_path, num_tasks=5))
+        check_same_commands(_cells(tmp_path, num_tasks=5), str(tmp_path))
     assert "cell Pong/0/evaluate/pvn was made of another Pong/0/pretrain/pvn than the" in str(
         caught.value
     )
     (tmp_path / "Pong/0/evaluate/pvn").rmdir()
-    check_same_commands(_cells(tmp_path, num_tasks=5))
+    check_same_commands(_cells(tmp_path, num_tasks=5), str(tmp_path))
 
 
 def test_results_of_listed_commands_are_compared_too(tmp_path: Path) -> None:
     cells = _cells(tmp_path)
-    write_listed(cells)
+    write_listed(cells, str(tmp_path))
     changed = _cells(tmp_path, num_tasks=5)
-    check_same_commands(changed)  # nothing ran
+    check_same_commands(changed, str(tmp_path))  # nothing ran
     for cell in cells:
         Path(cell.workdir).mkdir(parents=True)
-    check_same_commands(cells)
+    check_same_commands(cells, str(tmp_path))
     with pytest.raises(UserError, match="Pong/0/pretrain/pvn was started with nothing"):
-        check_same_commands(changed)
+        check_same_commands(changed, str(tmp_path))
     # Another suite of the same directory keeps what is known of the first.
     others = expand(
         read_plan({"games": ("Boxing",), "seeds": (0,), "datasets": {"random": {}}}), str(tmp_path)
     )
-    write_listed(others)
+    write_listed(others, str(tmp_path))
     with pytest.raises(UserError, match="Pong/0/pretrain/pvn was started with nothing"):
-        check_same_commands(changed)
+        check_same_commands(changed, str(tmp_path))
 
 
 def test_records_of_a_moved_suite_agree(tmp_path: Path) -> None:
     _run(_cells(tmp_path / "before"))
     (tmp_path / "before").rename(tmp_path / "after")
-    check_same_commands(_cells(tmp_path / "after"))
+    check_same_commands(_cells(tmp_path / "after"), str(tmp_path))
