@@ -124,7 +124,7 @@ def _listed(file: Path) -> dict[str, tuple[list[str], str]]:
     """Name -> command and inputs of the cells that were listed."""
     try:
         return dict(json.loads(read_text(file)))
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError):  # missing or damaged: nothing is known
         return {}
 
 

@@ -1,5 +1,6 @@
 """What a suite remembers of its cells: results of another config are refused."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,15 @@ def test_results_of_listed_commands_are_compared_too(tmp_path: Path) -> None:
     write_listed(others, str(tmp_path))
     with pytest.raises(UserError, match="Pong/0/pretrain/pvn was started with nothing"):
         check_same_commands(changed, str(tmp_path))
+
+
+def test_a_damaged_list_is_made_again(tmp_path: Path) -> None:
+    cells = _cells(tmp_path)
+    for damaged in ("", "[1]", "5", "{"):
+        (tmp_path / "listed.json").write_text(damaged)
+        check_same_commands(cells, str(tmp_path))
+    write_listed(cells, str(tmp_path))
+    assert set(json.loads((tmp_path / "listed.json").read_text())) == {x.name for x in cells}
 
 
 def test_records_of_a_moved_suite_agree(tmp_path: Path) -> None:
