@@ -46,6 +46,8 @@ def get_config() -> ml_collections.ConfigDict:
     # package.module:Name.
     # The settings of each family are in the section of its name.
     config.indicator = "local_network"
+    # Tasks drawn for each that is kept, the ones that the agent controls most; 1: all are kept.
+    config.candidates_per_task = 1
     config.responses = "cached"  # cached (computed once for each state), in_step (at each draw)
     config.cumulants = "standardised"  # raw, standardised (mean 0, variance 1 over the dataset)
 

@@ -35,9 +35,10 @@ from absl import flags
 from pvn.data.buffer import Buffer
 from pvn.data.returns import discounted_returns
 from pvn.data.sampler import Sampler
+from pvn.indicators.controllable import most_controllable, num_transitions
 from pvn.indicators.discounts import discounts_of_tasks
 from pvn.indicators.registry import INDICATORS, find_family
-from pvn.indicators.responses import Cache, Share
+from pvn.indicators.responses import KEPT, Cache, Share, keep_arrays, load_arrays, open_cache
 from pvn.indicators.tasks import RATE_STATES, Tasks, check_varies, tasks_of_dataset
 from pvn.learning.checkpoint import restore_checkpoint
 from pvn.learning.feed import Feed
@@ -82,33 +83,70 @@ _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the run that is in --
 OWNS = ("checkpoints", "features", "profile", "responses", "tensorboard", "metrics.jsonl")
 
 
+def cache_of(e: Experiment, fingerprint: str, place: str, processes: Processes) -> Cache | None:
+    """Where the run stores responses. None: they are computed in each step."""
+    if not e.cached:
+        return None
+    c = e.config
+    depends_on = {"indicator": e.family, "seed": c.seed, "dataset": fingerprint}
+    depends_on |= {"num_tasks": c.num_tasks} | c[e.family].to_dict()
+    if c.candidates_per_task > 1:
+        depends_on |= {"candidates_per_task": c.candidates_per_task}
+    if e.packed:
+        depends_on |= {"packed": True, "cumulants": c.cumulants}  # they are stored fitted
+    devices = jax.local_devices()
+    return Cache(
+        f"{place}/responses",
+        depends_on | plugin_identity(c.indicator),
+        Share(processes.rank, processes.size, wait_for_all),
+        devices[:1] if devices[0].platform == "cpu" else devices,
+    )
+
+
+def choose_tasks(
+    e: Experiment, key: jax.Array, cache: Cache | None, processes: Processes
+) -> Experiment:
+    """The experiment with the most controllable of its candidate tasks. Shows a progress bar.
+
+    Raises:
+      UserError: as `most_controllable`, or the cache cannot be read or written.
+    """
+    indicator, kept = e.indicator, None
+    if indicator.keep is None or indicator.candidates is None:
+        return e
+    if cache:
+        open_cache(cache)
+        kept = load_arrays(cache, KEPT, np.zeros(indicator.num_tasks, np.int32))
+    if kept is None:
+        total = num_transitions(e.transitions.num_transitions, indicator.candidates.num_tasks)
+        hidden = not processes.is_first
+        with console.progress(2 * total, "states", "candidates", hidden=hidden) as bar:
+            choice = most_controllable(
+                indicator, key, e.transitions, seed=e.config.seed, on_progress=bar.update
+            )
+        kept = choice.kept
+        if processes.is_first:
+            console.say(f"tasks: {choice}")
+    kept = np.asarray(from_first(kept))
+    if cache:
+        keep_arrays(cache, KEPT, kept)
+    return e._replace(indicator=indicator.keep(kept))
+
+
 def prepare_tasks(
-    e: Experiment, key: jax.Array, fingerprint: str, place: str, processes: Processes
+    e: Experiment, key: jax.Array, cache: Cache | None, processes: Processes
 ) -> Tasks:
     """The tasks, prepared on the dataset. Shows a progress bar.
 
     Raises:
       UserError: the cache cannot be read or written, or no task varies.
     """
-    c, cache, total = e.config, None, RATE_STATES
     if not e.indicator.num_tasks:
         return Tasks(e.indicator, (), (), None, np.zeros((1, 0), np.float32))
-    if e.cached:
-        depends_on = {"indicator": e.family, "seed": c.seed, "dataset": fingerprint}
-        depends_on |= {"num_tasks": c.num_tasks} | c[e.family].to_dict()
-        if e.packed:
-            depends_on |= {"packed": True, "cumulants": c.cumulants}  # they are stored fitted
-        total = e.transitions.num_rows // processes.size
-        devices = jax.local_devices()
-        cache = Cache(
-            f"{place}/responses",
-            depends_on | plugin_identity(c.indicator),
-            Share(processes.rank, processes.size, wait_for_all),
-            devices[:1] if devices[0].platform == "cpu" else devices,
-        )
+    total = e.transitions.num_rows // processes.size if cache else RATE_STATES
     with console.progress(total, "states", "responses", hidden=not processes.is_first) as bar:
         tasks = tasks_of_dataset(
-            e.indicator, key, e.transitions, seed=c.seed, cache=cache, on_progress=bar.update
+            e.indicator, key, e.transitions, seed=e.config.seed, cache=cache, on_progress=bar.update
         )
     if e.indicator.loss is None:  # learned thresholds are not known yet
         check_varies(tasks)
@@ -188,7 +226,9 @@ def pretrain(
         wait_for_all()
 
         # ------------------------------------------------------------ tasks
-        tasks = prepare_tasks(e, tasks_key, fingerprint, place, processes)
+        cache = cache_of(e, fingerprint, place, processes)
+        e = choose_tasks(e, tasks_key, cache, processes)
+        tasks = prepare_tasks(e, tasks_key, cache, processes)
         returns = None
         if c.loss == "monte_carlo":
             assert tasks.responses is not None

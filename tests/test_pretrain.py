@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import pvn
+from tests.datasets import read_dataset
 from tests.files import contents, flip, metrics
 
 WORKDIR_FILES = {
@@ -197,6 +198,40 @@ def test_changes_of_units_run(run: Callable, dataset: Path, tmp_path: Path) -> N
     assert np.isfinite(metrics(tmp_path / "run")[0]["loss"])
 
 
+def test_the_most_controllable_candidates(run: Callable, minatar: Path, tmp_path: Path) -> None:
+    """The choice is made once; made again after damage, or without a cache, it is the same."""
+    changes = (
+        *("--config.indicator=local_network", "--config.local_network.tasks_per_network=40"),
+        *("--config.candidates_per_task=10", "--config.cumulants=standardised"),
+    )
+
+    def pretrained(name: str, steps: int, *more: str) -> tuple[str, dict[str, np.ndarray]]:
+        result = run(
+            *_arguments(minatar, tmp_path / name, f"--config.num_steps={steps}", *changes, *more)
+        )
+        assert result.returncode == 0, result.stderr
+        return result.stderr, load_file(tmp_path / name / "features" / "successor.safetensors")
+
+    stderr, whole = pretrained("whole", 20)
+    assert "tasks: 6 of 60 candidates, of controllability " in stderr
+    assert len(set(whole["frozen.kept"].tolist())) == 6
+    pretrained("resumed", 10)
+    (tmp_path / "resumed" / "responses" / "kept.npz").write_bytes(b"damaged")
+    assert "candidates" in pretrained("resumed", 15)[0]
+    stderr, resumed = pretrained("resumed", 20)
+    assert "candidates" not in stderr
+    _, in_step = pretrained("in_step", 20, "--config.responses=in_step")
+    for name, tensor in whole.items():
+        np.testing.assert_array_equal(tensor, resumed[name])
+    np.testing.assert_array_equal(whole["frozen.kept"], in_step["frozen.kept"])
+    successor = pvn.load_features(tmp_path / "whole").successor
+    assert successor.task.candidates_per_task == 10
+    states = read_dataset(minatar).rows.frame
+    on = successor.cumulants(states) > 0
+    assert (on.mean(axis=0) > 0).all()
+    assert (on.mean(axis=0) < 1).all()
+
+
 def test_quantile_regression_reaches_the_proportion(
     run: Callable, dataset: Path, tmp_path: Path
 ) -> None:
@@ -293,6 +328,10 @@ def Own(width, num_features, dtype):
         (
             ["--config.discount=0.9,0.8,0.7", "--config.num_tasks=2"],
             "error: config.discount: 3 of them, expected at most num_tasks, 2",
+        ),
+        (
+            ["--config.candidates_per_task=2", "--config.indicator=random_cumulant"],
+            "error: config.candidates_per_task: 2, expected 1 with config.indicator=random_cumulant",
         ),
         (
             ["--config.discount=0.9,1.0"],

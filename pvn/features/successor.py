@@ -40,6 +40,7 @@ _ENTRY: dict[str, type] = {
     **{"indicators_version": int, "num_tasks": int, "num_actions": int},
     **{"indicator": str, "settings": dict, "discount": list, "loss": str, "target_policy": str},
     "cumulants": str,
+    "candidates_per_task": int,
 }
 _LOCAL = ("features.json", SUCCESSOR_FILE, "indicator.py", "indicator")
 _READ = (*_LOCAL, *(f"features/{name}" for name in _LOCAL))
@@ -54,6 +55,7 @@ class Task(NamedTuple):
     loss: str  # td, monte_carlo
     target_policy: str  # of which policy Q_t(s, a) is the value from the next state on
     cumulants: str = "raw"  # raw, standardised
+    candidates_per_task: int = 1  # tasks drawn for each that was kept
 
 
 class Successor:
@@ -177,7 +179,7 @@ def load_successor(path: str | Path, sha256: str | None = None) -> Successor:
             )
         if sha256 not in (None, metadata["sha256"]):
             raise UserError(f"features {folder}: have changed since they were loaded; load again")
-        return _read(folder, metadata, entry)
+        return _read(folder, metadata, {"candidates_per_task": 1} | entry)  # older ones have none
 
 
 def _read(folder: Path, metadata: Mapping[str, Any], entry: Mapping[str, Any]) -> Successor:
@@ -194,9 +196,15 @@ def _read(folder: Path, metadata: Mapping[str, Any], entry: Mapping[str, Any]) -
         )
     tensors = load_arrays(file, raw)
     task, num_tasks = Task(**{name: entry[name] for name in Task._fields}), entry["num_tasks"]
-    for name in ("num_tasks", "num_actions"):
+    for name in ("num_tasks", "num_actions", "candidates_per_task"):
         check_field(f"features {described}: {name}", entry[name], whole(1))
-    indicator = make_indicator(task.indicator, _family(described, task), num_tasks, task.cumulants)
+    indicator = make_indicator(
+        task.indicator,
+        _family(described, task),
+        num_tasks,
+        task.cumulants,
+        task.candidates_per_task,
+    )
     shape = (metadata["num_features"], num_tasks, entry["num_actions"])
     heads = {
         "heads.kernel": jax.ShapeDtypeStruct(shape, np.float32),

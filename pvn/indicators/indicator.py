@@ -54,6 +54,13 @@ class Indicator(NamedTuple):
     stack: int = 1
     """Least number of frames that an observation must stack."""
 
+    candidates: "Indicator | None" = None
+    """The C tasks among which these are chosen (`pvn.indicators.controllable`); None: all are
+    taken as drawn."""
+
+    keep: "Callable[[np.ndarray], Indicator] | None" = None
+    """int32 [T], numbers of candidates -> the indicator of these."""
+
 
 NO_TASKS = Indicator(
     0,

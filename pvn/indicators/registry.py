@@ -5,6 +5,7 @@ from typing import Protocol
 
 from pvn.errors import UserError
 from pvn.fields import fields_of
+from pvn.indicators.controllable import among
 from pvn.indicators.hashing import RandomHash
 from pvn.indicators.indicator import Indicator
 from pvn.indicators.local_network import LocalNetwork
@@ -65,16 +66,34 @@ def find_family(name: str, folder: str | Path = ".") -> tuple[str, type]:
     return family.__name__, family
 
 
-def make_indicator(name: str, family: Family, num_tasks: int, cumulants: str = "raw") -> Indicator:
+def make_indicator(
+    name: str,
+    family: Family,
+    num_tasks: int,
+    cumulants: str = "raw",
+    candidates_per_task: int = 1,
+) -> Indicator:
     """T tasks of a family, checked.
 
-    cumulants: one of `standardised.CUMULANTS`.
+    cumulants: one of `standardised.CUMULANTS`. candidates_per_task: tasks drawn for each that is
+    kept.
 
     Raises:
       UserError: a user's own family fails, or does not return an `Indicator` of T tasks; or these
-        tasks cannot be standardised.
+        tasks cannot be standardised, or not be chosen among candidates.
     """
-    indicator = (
-        own_indicator(name, family, num_tasks) if is_plugin(name) else family.indicator(num_tasks)
-    )
-    return standardised(indicator) if cumulants == "standardised" else indicator
+
+    def of(count: int) -> Indicator:
+        return own_indicator(name, family, count) if is_plugin(name) else family.indicator(count)
+
+    tasks = of(num_tasks)
+    if cumulants == "standardised":
+        tasks = standardised(tasks)
+    if candidates_per_task == 1:
+        return tasks
+    if not tasks.binary:
+        raise UserError(
+            f"config.candidates_per_task: {candidates_per_task}, expected 1 with "
+            f"config.indicator={name}: its cumulants are real numbers, or training learns them"
+        )
+    return among(of(num_tasks * candidates_per_task), tasks)

@@ -34,8 +34,8 @@ from pvn.storage.remote import delete_unfinished, result_of, store_spec
 _PIECE_ROWS = 4096  # most rows of a piece
 _PIECE_BYTES = 2**22  # about the most bytes of a piece
 FIT = "fit"  # the array of the responses that tasks are fitted to
-_FITTED = "fitted.npz"
-_OWN_FILE = re.compile(rf"key\.json|{re.escape(_FITTED)}|({FIT}/)?(zarr\.json|c/\d+/0)")
+FITTED, KEPT = "fitted.npz", "kept.npz"  # fitted parameters; which candidates are kept
+_OWN_FILE = re.compile(rf"key\.json|(fitted|kept)\.npz|({FIT}/)?(zarr\.json|c/\d+/0)")
 _POLL = 0.5  # seconds between two looks for the pieces of the other processes
 
 
@@ -227,12 +227,12 @@ def stored_responses(
     return StoredResponses(path, array)
 
 
-def load_fitted(cache: Cache, like: Params) -> Params | None:
-    """What `keep_fitted` has kept; None if there is nothing, or it is corrupt.
+def load_arrays(cache: Cache, name: str, like: Params) -> Params | None:
+    """What `keep_arrays` has kept; None if there is nothing, or it is corrupt.
 
-    like: parameters with the same tree structure and shapes.
+    name: `FITTED` or `KEPT`. like: arrays with the same tree structure and shapes.
     """
-    found = _done(cache.path, "cannot be read", _store(cache.path).read(_FITTED))
+    found = _done(cache.path, "cannot be read", _store(cache.path).read(name))
     if found.state != "value":
         return None
     try:
@@ -246,17 +246,20 @@ def load_fitted(cache: Cache, like: Params) -> Params | None:
     return jax.tree.unflatten(structure, leaves)
 
 
-def keep_fitted(cache: Cache, fitted: Params) -> None:
-    """Keeps fitted parameters in the cache, and deletes the responses that they were fitted to.
-
-    The first process does it, when all responses are stored.
-    """
+def keep_arrays(cache: Cache, name: str, tree: Params) -> None:
+    """Keeps a tree of arrays in the open cache, as `name`. The first process does it."""
     if cache.share.rank == 0:
-        content, store = io.BytesIO(), _store(cache.path)
-        np.savez(content, *map(np.asarray, jax.tree.leaves(fitted)))
-        _done(cache.path, "cannot be written", store.write(_FITTED, content.getvalue()))
+        content = io.BytesIO()
+        np.savez(content, *map(np.asarray, jax.tree.leaves(tree)))
+        written = _store(cache.path).write(name, content.getvalue())
+        _done(cache.path, "cannot be written", written)
+
+
+def forget_fit(cache: Cache) -> None:
+    """Deletes the responses that the tasks were fitted to. The first process does it."""
+    if cache.share.rank == 0:
         fit = ts.KvStore.KeyRange(f"{FIT}/", f"{FIT}0")  # `0` follows `/`
-        _done(cache.path, "cannot be emptied", store.delete_range(fit))
+        _done(cache.path, "cannot be emptied", _store(cache.path).delete_range(fit))
 
 
 def _open(

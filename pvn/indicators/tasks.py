@@ -13,11 +13,13 @@ from pvn.errors import UserError
 from pvn.indicators.indicator import Indicator, Params
 from pvn.indicators.packed import pack_rows, packed
 from pvn.indicators.responses import (
+    FITTED,
     Cache,
     StoredResponses,
     compute_responses,
-    keep_fitted,
-    load_fitted,
+    forget_fit,
+    keep_arrays,
+    load_arrays,
     open_cache,
     stored_responses,
 )
@@ -140,7 +142,7 @@ def _packed_tasks(
     """
     if indicator.loss is not None:
         raise UserError("config.indicator: is binary, and has a loss, expected binary=False")
-    fitted, known = load_fitted(cache, initial), None
+    fitted, known = load_arrays(cache, FITTED, initial), None
     if fitted is None:
         real = stored_responses(
             cache, indicator, frozen, transitions, index=fit_on, on_progress=on_progress
@@ -152,7 +154,8 @@ def _packed_tasks(
     bits = stored_responses(
         cache, indicator, frozen, transitions, known=known, on_progress=on_progress
     )
-    keep_fitted(cache, fitted)
+    keep_arrays(cache, FITTED, fitted)
+    forget_fit(cache)
     return indicator, fitted, bits
 
 

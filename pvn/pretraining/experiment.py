@@ -55,6 +55,7 @@ FIELDS = {
     **ARCHITECTURE,
     "num_tasks": whole(1, 2**31 - 1),
     "indicator": choice_or_own(*INDICATORS),
+    "candidates_per_task": whole(1, 2**31 - 1),
     "responses": choice("cached", "in_step"),
     "cumulants": choice(*CUMULANTS),
     "loss": choice("td", "monte_carlo", "inverse_dynamics"),
@@ -162,7 +163,9 @@ def prepare(c: ml_collections.FrozenConfigDict, family: str, settings: type) -> 
     indicator = (
         NO_TASKS
         if inverse
-        else make_indicator(c.indicator, settings(**c[family]), c.num_tasks, c.cumulants)
+        else make_indicator(
+            *(c.indicator, settings(**c[family]), c.num_tasks, c.cumulants, c.candidates_per_task)
+        )
     )
     dataset = open_datasets(c.dataset.split(","))
     observation = dataset.rows.observation

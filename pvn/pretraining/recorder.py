@@ -228,6 +228,7 @@ def _successor_of(e: Experiment, state: TrainState) -> Successor | None:
             c.loss,
             c.target_policy if c.loss == "td" else "behaviour",
             c.cumulants,
+            c.candidates_per_task,
         ),
         e.observation.shape,
     )
