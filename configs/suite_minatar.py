@@ -35,10 +35,17 @@ RECIPE: dict[str, Any] = {
     "batch_size": 32,
     "num_steps": 20_000,
 }
+CONTROLLABLE: dict[str, Any] = {
+    "candidates_per_task": 16,
+    "local_network": {"tasks_per_network": 1_600, "proportion": 0.2},  # all units of a network
+}
 VARIANTS: dict[str, dict[str, Any]] = {
     "greedy": {},
     "uniform": {"target_policy": "uniform"},
     "gamma_0": {"discount": (0.0,)},
+    "controllable": CONTROLLABLE,
+    "controllable_uniform": CONTROLLABLE | {"target_policy": "uniform"},
+    "controllable_gamma_0": CONTROLLABLE | {"discount": (0.0,)},
 }
 DATA = "random,mixed"
 LABELS = {

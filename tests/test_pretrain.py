@@ -331,7 +331,7 @@ def Own(width, num_features, dtype):
         ),
         (
             ["--config.candidates_per_task=2", "--config.indicator=random_cumulant"],
-            "error: config.candidates_per_task: 2, expected 1 with config.indicator=random_cumulant",
+            "error: config.candidates_per_task: 2, expected 1 with config.indicator=random_",
         ),
         (
             ["--config.discount=0.9,1.0"],

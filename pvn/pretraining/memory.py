@@ -11,6 +11,7 @@ import numpy as np
 from pvn.data.buffer import KEPT, Buffer
 from pvn.data.sampler import Sampler
 from pvn.data.schedule import AHEAD
+from pvn.indicators.controllable import num_transitions
 from pvn.indicators.packed import packed, response_columns
 from pvn.indicators.tasks import RATE_STATES, fit_states
 from pvn.learning.diagnostics import PROBE_TRANSITIONS, diagnostics_function
@@ -42,6 +43,7 @@ class HostMemory(NamedTuple):
     columns: int
     read_ahead: int  # frames and responses
     batches: int
+    candidates: int  # responses of the tasks that are chosen among, before the first step
     threshold_fit: int  # responses that thresholds are fitted to, before the first step
 
 
@@ -130,9 +132,21 @@ def host_memory(e: Experiment) -> HostMemory:
         columns=e.transitions.nbytes,
         read_ahead=ahead * (size + e.response_bytes),
         batches=0 if e.on_device else KEPT * gathered * size,
+        candidates=2 * choice_transitions(e) * 4 * num_candidates(e),
         # Standardising keeps the cumulants beside the responses.
         threshold_fit=threshold_fit_bytes(e) * (1 + (e.config.cumulants == "standardised")),
     )
+
+
+def num_candidates(e: Experiment) -> int:
+    """C, how many tasks the T are chosen among; 0 if all are taken as drawn."""
+    return e.indicator.candidates.num_tasks if e.indicator.candidates else 0
+
+
+def choice_transitions(e: Experiment) -> int:
+    """How many transitions the candidates are compared on; each has two states."""
+    count = num_candidates(e)
+    return num_transitions(e.transitions.num_transitions, count) if count else 0
 
 
 def threshold_fit_bytes(e: Experiment) -> int:

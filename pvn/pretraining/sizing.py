@@ -25,6 +25,7 @@ from pvn.pretraining.flop import count_flop
 from pvn.pretraining.memory import (
     DeviceMemory,
     HostMemory,
+    choice_transitions,
     device_memory,
     host_memory,
     num_bytes,
@@ -75,6 +76,7 @@ class Sizes(NamedTuple):
     num_devices: int
     batch_size: int  # on each device
     num_states: int  # whose responses are computed before the first step
+    choice_states: int  # the same, to choose the tasks
     parameters: Parameters
     flop: Flop
     prepare_flop: float  # of all responses before the first step; NaN: cannot be traced
@@ -162,6 +164,7 @@ def size_run(e: Experiment) -> Sizes:
     step = Step(objective, params, fitted, e.indicator.num_tasks, e.observation.shape)
     state = state_shapes(step, optimizers)
     num_states = e.transitions.num_rows if cached else RATE_STATES * has_tasks
+    choice_states = 2 * choice_transitions(e)
     flop_of_state = _flop_of_state(e, frozen)
     flop = step_flop(step, batch_size)
     if not cached:
@@ -171,9 +174,10 @@ def size_run(e: Experiment) -> Sizes:
         num_devices=num_devices,
         batch_size=batch_size,
         num_states=num_states,
+        choice_states=choice_states,
         parameters=Parameters(num_parameters(params["encoder"]), num_parameters(params["heads"])),
         flop=flop,
-        prepare_flop=num_states * flop_of_state,
+        prepare_flop=(num_states + choice_states) * flop_of_state,
         device=device_memory(e, optimizers, state, frozen, fitted),
         host=host_memory(e),
         disk=Disk(
@@ -209,6 +213,7 @@ def format_sizes(s: Sizes) -> str:
             if value
         ]
 
+    prepared = s.num_states + s.choice_states
     parts: dict[str, list[tuple[str, str, str]]] = {
         "parameters": [(name, f"{n:,}", "") for name, n in s.parameters._asdict().items()],
         f"a step of {s.batch_size:,} transitions on each device; devices: {s.num_devices}": [
@@ -220,7 +225,7 @@ def format_sizes(s: Sizes) -> str:
         "the run": [
             ("steps", f"{s.num_steps:,}", ""),
             ("all steps, on each device", number(s.num_steps * sum(s.flop), 1e12), "TFLOP"),
-            (f"responses of {s.num_states:,} states, once", number(s.prepare_flop, 1e12), "TFLOP"),
+            (f"responses of {prepared:,} states, once", number(s.prepare_flop, 1e12), "TFLOP"),
         ],
         "memory of each device": [
             *bytes_of(s.device),

@@ -175,6 +175,11 @@ def test_options_change_the_sizes(dataset: Path) -> None:
     standardised = size_run(experiment(dataset, cumulants="standardised"))
     assert standardised.host.threshold_fit == 2 * base.host.threshold_fit
     assert standardised.disk.threshold_fit == base.disk.threshold_fit
+    chosen = size_run(experiment(dataset, candidates_per_task=4))
+    transitions = base.datasets[0].transitions
+    assert chosen.choice_states == 2 * transitions
+    assert chosen.host.candidates == 2 * transitions * 400 * 4
+    assert (base.choice_states, base.host.candidates) == (0, 0)
     in_step = size_run(experiment(dataset, responses="in_step"))
     one_state = base.prepare_flop / 3000
     assert in_step.flop.responses == 32 * one_state
