@@ -35,7 +35,7 @@ from absl import flags
 from pvn.data.buffer import Buffer
 from pvn.data.returns import discounted_returns
 from pvn.data.sampler import Sampler
-from pvn.indicators.controllable import most_controllable, num_transitions
+from pvn.indicators.controllable import most_controllable
 from pvn.indicators.discounts import discounts_of_tasks
 from pvn.indicators.registry import INDICATORS, find_family
 from pvn.indicators.responses import KEPT, Cache, Share, keep_arrays, load_arrays, open_cache
@@ -49,6 +49,7 @@ from pvn.plugins import plugin_identity
 from pvn.pretraining.allocation import keep_freed_memory
 from pvn.pretraining.experiment import FIELDS, Experiment, keys_of, prepare
 from pvn.pretraining.identity import MAY_CHANGE, check_same, fingerprint_of, identity_of
+from pvn.pretraining.memory import choice_states
 from pvn.pretraining.recorder import Recorder, export, publish
 from pvn.pretraining.sizing import format_sizes, size_run
 from pvn.pretraining.training import (
@@ -84,7 +85,11 @@ OWNS = ("checkpoints", "features", "profile", "responses", "tensorboard", "metri
 
 
 def cache_of(e: Experiment, fingerprint: str, place: str, processes: Processes) -> Cache | None:
-    """Where the run stores responses. None: they are computed in each step."""
+    """Where the run stores responses, open. None: they are computed in each step.
+
+    Raises:
+      UserError: the cache cannot be read or written.
+    """
     if not e.cached:
         return None
     c = e.config
@@ -95,12 +100,14 @@ def cache_of(e: Experiment, fingerprint: str, place: str, processes: Processes) 
     if e.packed:
         depends_on |= {"packed": True, "cumulants": c.cumulants}  # they are stored fitted
     devices = jax.local_devices()
-    return Cache(
+    cache = Cache(
         f"{place}/responses",
         depends_on | plugin_identity(c.indicator),
         Share(processes.rank, processes.size, wait_for_all),
         devices[:1] if devices[0].platform == "cpu" else devices,
     )
+    open_cache(cache)
+    return cache
 
 
 def choose_tasks(
@@ -112,25 +119,22 @@ def choose_tasks(
       UserError: as `most_controllable`, or the cache cannot be read or written.
     """
     indicator, kept = e.indicator, None
-    if indicator.keep is None or indicator.candidates is None:
+    if indicator.candidates is None:
         return e
     if cache:
-        open_cache(cache)
         kept = load_arrays(cache, KEPT, np.zeros(indicator.num_tasks, np.int32))
     if kept is None:
-        total = num_transitions(e.transitions.num_transitions, indicator.candidates.num_tasks)
         hidden = not processes.is_first
-        with console.progress(2 * total, "states", "candidates", hidden=hidden) as bar:
+        with console.progress(choice_states(e), "states", "candidates", hidden=hidden) as bar:
             choice = most_controllable(
                 indicator, key, e.transitions, seed=e.config.seed, on_progress=bar.update
             )
-        kept = choice.kept
         if processes.is_first:
             console.say(f"tasks: {choice}")
-    kept = np.asarray(from_first(kept))
-    if cache:
-        keep_arrays(cache, KEPT, kept)
-    return e._replace(indicator=indicator.keep(kept))
+        kept = choice.kept
+        if cache:
+            keep_arrays(cache, KEPT, kept)
+    return e._replace(indicator=indicator.candidates.keep(np.asarray(from_first(kept))))
 
 
 def prepare_tasks(

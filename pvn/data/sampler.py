@@ -17,6 +17,7 @@ class Stream(enum.IntEnum):
     PROBE = 2**64 - 1  # transitions for the diagnostics
     SAMPLE = 2**64 - 2  # states for fitting thresholds and measuring activation rates
     ORDER = 2**64 - 3  # order of the blocks, if the data are larger than the buffer
+    CHOICE = 2**64 - 4  # transitions on which candidates for tasks are compared
 
 
 def generator(seed: int, step: int) -> np.random.Generator:

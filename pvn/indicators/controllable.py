@@ -7,11 +7,11 @@ action A takes away where its present one C is known, over the transitions of th
 
     I(A; C' | C) / H(C' | C)
 
-It is 0 for a task that no action changes and for one that is the same in every state, 1 where the
-action decides. "Contingency awareness" (Bellemare, Veness and Bowling 2012, "Investigating
-contingency awareness using Atari 2600 games") means the same, and learns which part of the screen
-it is. The measure looks one step ahead: what a player moves at once counts, what that moves later
-does not. A policy that reacts to the state adds to it what it reacts to.
+It is 1 where the action decides. Where actions change nothing it is 0, and its estimate 0 in the
+mean, if the actions are random; a policy that reacts to what is about to happen raises it. It looks
+one step ahead: what a player moves at once counts, what that moves later does not. "Contingency
+awareness" (Bellemare, Veness and Bowling 2012, "Investigating contingency awareness using Atari
+2600 games") means the same, and learns which part of the screen it is.
 """
 
 from collections.abc import Callable
@@ -21,10 +21,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pvn.data.sampler import Stream, uniform_indices
+from pvn.data.sampler import Stream, generator
 from pvn.data.transitions import Transitions
 from pvn.errors import UserError
-from pvn.indicators.indicator import Indicator, Params
+from pvn.indicators.indicator import Candidates, Indicator, Params
 from pvn.indicators.packed import pack_rows
 from pvn.indicators.responses import compute_responses
 
@@ -94,23 +94,24 @@ def among(candidates: Indicator, tasks: Indicator, kept: np.ndarray | None = Non
     """T of C candidates as an indicator.
 
     Args:
-      candidates: C tasks of a family, binary.
+      candidates: C tasks of a family, binary. What is fitted to one must not depend on its number.
       tasks: T tasks of the same family; their `fit` and cumulants are used, not their responses.
       kept: int32 [T], which candidates; None: the first ones, until `keep` is called.
 
     Raises:
-      UserError: there are too many.
+      UserError: the returned `init` raises it for a family that has fitted parameters, but no
+        `fit`: they would be those of other tasks.
     """
-    if candidates.num_tasks > MOST_CANDIDATES:
-        raise UserError(
-            f"config.candidates_per_task: {candidates.num_tasks:,} candidates in all, expected at "
-            f"most {MOST_CANDIDATES:,}"
-        )
     which = np.arange(tasks.num_tasks) if kept is None else kept
 
     def init(key: jax.Array, observation: jax.Array) -> tuple[Params, Params]:
         frozen, _ = candidates.init(key, observation)
         _, fitted = tasks.init(key, observation)
+        if tasks.fit is None and jax.tree.leaves(fitted):
+            raise UserError(
+                "config.candidates_per_task: above 1, expected 1 for an indicator with fitted "
+                "parameters and no function `fit`"
+            )
         return {"candidates": frozen, "kept": jnp.asarray(which, jnp.int32)}, fitted
 
     def response(frozen: Params, observation: jax.Array) -> jax.Array:
@@ -119,7 +120,7 @@ def among(candidates: Indicator, tasks: Indicator, kept: np.ndarray | None = Non
     def keep(kept: np.ndarray) -> Indicator:
         return among(candidates, tasks, kept)
 
-    return tasks._replace(init=init, response=response, candidates=candidates, keep=keep)
+    return tasks._replace(init=init, response=response, candidates=Candidates(candidates, keep))
 
 
 def num_transitions(available: int, num_candidates: int) -> int:
@@ -147,13 +148,16 @@ def most_controllable(
     Raises:
       UserError: no transition has a next state, or a cumulant is neither 0 nor 1.
     """
-    candidates = indicator.candidates
-    assert candidates is not None
+    assert indicator.candidates is not None
+    candidates = indicator.candidates.tasks
     start = transitions.start[~transitions.rows.terminal[transitions.start]]
     if not len(start):
-        raise UserError("config.candidates_per_task: expected 1 for data without next states")
+        raise UserError(
+            "config.candidates_per_task: above 1, expected 1 for data without next states"
+        )
     count = num_transitions(len(start), candidates.num_tasks)
-    start = start[uniform_indices(seed, Stream.SAMPLE, count, len(start))]
+    # Without replacement: what is subtracted for chance is for independent transitions.
+    start = np.sort(generator(seed, Stream.CHOICE).choice(start, count, replace=False))
     frozen, fitted = candidates.init(key, jnp.zeros((1, *transitions.observation.shape), jnp.uint8))
     rows = np.union1d(start, start + 1)
     responses = compute_responses(candidates, frozen, transitions, rows, on_progress)
@@ -164,6 +168,7 @@ def most_controllable(
     on = np.unpackbits(bits, axis=1, count=candidates.num_tasks).astype(bool)
     before, after = (on[np.searchsorted(rows, row)] for row in (start, start + 1))
     found = controllability(count_changes(before, after, transitions.rows.action[start]))
+    dead = on.all(axis=0) | ~on.any(axis=0)
     # Rounded, and then in order, so that the last bit of a logarithm decides nothing.
-    best = np.argsort(-np.round(found, 9), kind="stable")[: indicator.num_tasks]
+    best = np.lexsort((-np.round(found, 9), dead))[: indicator.num_tasks]
     return Choice(np.sort(best).astype(np.int32), found)

@@ -54,12 +54,18 @@ class Indicator(NamedTuple):
     stack: int = 1
     """Least number of frames that an observation must stack."""
 
-    candidates: "Indicator | None" = None
-    """The C tasks among which these are chosen (`pvn.indicators.controllable`); None: all are
-    taken as drawn."""
+    candidates: "Candidates | None" = None
+    """What these are chosen from (`pvn.indicators.controllable`); None: they are as drawn."""
 
-    keep: "Callable[[np.ndarray], Indicator] | None" = None
-    """int32 [T], numbers of candidates -> the indicator of these."""
+
+class Candidates(NamedTuple):
+    """C tasks, of which T are chosen before training."""
+
+    tasks: Indicator
+    """All C."""
+
+    keep: Callable[[np.ndarray], Indicator]
+    """int32 [T], their numbers -> the indicator of these."""
 
 
 NO_TASKS = Indicator(

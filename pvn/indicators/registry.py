@@ -5,7 +5,7 @@ from typing import Protocol
 
 from pvn.errors import UserError
 from pvn.fields import fields_of
-from pvn.indicators.controllable import among
+from pvn.indicators.controllable import MOST_CANDIDATES, among
 from pvn.indicators.hashing import RandomHash
 from pvn.indicators.indicator import Indicator
 from pvn.indicators.local_network import LocalNetwork
@@ -14,8 +14,8 @@ from pvn.indicators.random_network import RandomCumulant, RandomNetwork
 from pvn.indicators.standardised import standardised
 from pvn.plugins import is_plugin, load_plugin, plugin_errors
 
-# The version of what a seed draws. 1: random networks in floats. 2: in whole numbers. A run that
-# began with another version cannot be resumed.
+# The version of what a seed draws, and of which candidates are kept. 1: random networks in floats.
+# 2: in whole numbers. A run that began with another version cannot be resumed.
 INDICATORS_VERSION = 2
 
 
@@ -91,9 +91,15 @@ def make_indicator(
         tasks = standardised(tasks)
     if candidates_per_task == 1:
         return tasks
+    place = f"config.candidates_per_task: {candidates_per_task:,}, expected"
     if not tasks.binary:
         raise UserError(
-            f"config.candidates_per_task: {candidates_per_task}, expected 1 with "
-            f"config.indicator={name}: its cumulants are real numbers, or training learns them"
+            f"{place} 1 with config.indicator={name}, whose tasks are not known to be 0 or 1 "
+            "before training"
         )
-    return among(of(num_tasks * candidates_per_task), tasks)
+    if (count := num_tasks * candidates_per_task) > MOST_CANDIDATES:
+        raise UserError(
+            f"{place} at most {MOST_CANDIDATES // num_tasks:,}: {MOST_CANDIDATES:,} candidates for "
+            f"{num_tasks:,} tasks"
+        )
+    return among(of(count), tasks)

@@ -97,12 +97,13 @@ def compute_responses(
 
     on_progress: called with the number of states just done.
     """
-    parts = []
-    devices = jax.local_devices()[:1]
-    for part in response_batches(indicator, frozen, transitions, index, devices):
-        parts.append(part)
+    columns, dtype = response_columns(indicator.num_tasks, indicator.packed)
+    values, at = np.empty((len(index), columns), dtype), 0
+    for part in response_batches(indicator, frozen, transitions, index, jax.local_devices()[:1]):
+        values[at : at + len(part)] = part
+        at += len(part)
         on_progress(len(part))
-    return np.concatenate(parts)
+    return values
 
 
 class StoredResponses:

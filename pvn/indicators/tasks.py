@@ -20,7 +20,6 @@ from pvn.indicators.responses import (
     forget_fit,
     keep_arrays,
     load_arrays,
-    open_cache,
     stored_responses,
 )
 from pvn.types import Array
@@ -94,7 +93,7 @@ def tasks_of_dataset(
       key: of the frozen parameters.
       transitions: of the dataset.
       seed: of the draw of the states for fitting thresholds and measuring activation rates.
-      cache: where the responses to all states are stored, which are then computed once. Those of
+      cache: open, where the responses to all states are stored, which are computed once. Those of
         binary tasks are stored as bits. None: they are computed in each step.
       on_progress: called with the number of states just done.
 
@@ -113,7 +112,6 @@ def tasks_of_dataset(
         # Fit on one half and measure the rates on the other.
         fitted = _fit(indicator, fitted, sample[::2])
         return Tasks(indicator, frozen, fitted, None, sample[1::2])
-    open_cache(cache)
     count = fit_states(len(start), indicator.num_tasks)
     fit_on = np.sort(drawn(count)) if count < len(start) else start
     if indicator.binary:

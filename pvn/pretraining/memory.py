@@ -132,7 +132,7 @@ def host_memory(e: Experiment) -> HostMemory:
         columns=e.transitions.nbytes,
         read_ahead=ahead * (size + e.response_bytes),
         batches=0 if e.on_device else KEPT * gathered * size,
-        candidates=2 * choice_transitions(e) * 4 * num_candidates(e),
+        candidates=choice_states(e) * 4 * num_candidates(e),
         # Standardising keeps the cumulants beside the responses.
         threshold_fit=threshold_fit_bytes(e) * (1 + (e.config.cumulants == "standardised")),
     )
@@ -140,13 +140,14 @@ def host_memory(e: Experiment) -> HostMemory:
 
 def num_candidates(e: Experiment) -> int:
     """C, how many tasks the T are chosen among; 0 if all are taken as drawn."""
-    return e.indicator.candidates.num_tasks if e.indicator.candidates else 0
+    return e.indicator.candidates.tasks.num_tasks if e.indicator.candidates else 0
 
 
-def choice_transitions(e: Experiment) -> int:
-    """How many transitions the candidates are compared on; each has two states."""
-    count = num_candidates(e)
-    return num_transitions(e.transitions.num_transitions, count) if count else 0
+def choice_states(e: Experiment) -> int:
+    """The most states that the candidates are compared on: two for each transition."""
+    if not (count := num_candidates(e)):
+        return 0
+    return min(2 * num_transitions(e.transitions.num_transitions, count), e.transitions.num_rows)
 
 
 def threshold_fit_bytes(e: Experiment) -> int:

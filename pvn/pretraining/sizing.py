@@ -25,7 +25,7 @@ from pvn.pretraining.flop import count_flop
 from pvn.pretraining.memory import (
     DeviceMemory,
     HostMemory,
-    choice_transitions,
+    choice_states,
     device_memory,
     host_memory,
     num_bytes,
@@ -164,7 +164,7 @@ def size_run(e: Experiment) -> Sizes:
     step = Step(objective, params, fitted, e.indicator.num_tasks, e.observation.shape)
     state = state_shapes(step, optimizers)
     num_states = e.transitions.num_rows if cached else RATE_STATES * has_tasks
-    choice_states = 2 * choice_transitions(e)
+    chosen_on = choice_states(e)
     flop_of_state = _flop_of_state(e, frozen)
     flop = step_flop(step, batch_size)
     if not cached:
@@ -174,10 +174,10 @@ def size_run(e: Experiment) -> Sizes:
         num_devices=num_devices,
         batch_size=batch_size,
         num_states=num_states,
-        choice_states=choice_states,
+        choice_states=chosen_on,
         parameters=Parameters(num_parameters(params["encoder"]), num_parameters(params["heads"])),
         flop=flop,
-        prepare_flop=(num_states + choice_states) * flop_of_state,
+        prepare_flop=(num_states + chosen_on) * flop_of_state,
         device=device_memory(e, optimizers, state, frozen, fitted),
         host=host_memory(e),
         disk=Disk(

@@ -113,13 +113,15 @@ def _pixels(num_tasks: int) -> Indicator:
 
 
 def _transitions() -> Transitions:
-    """Episodes of 20 in which pixels 2 and 5 show the last action, and others are random."""
+    """Episodes of 20 in which pixels 2 and 5 show the last action, except at their start."""
     random = np.random.default_rng(0)
     number, length = 2_000, 20
     action = random.integers(0, 2, number).astype(np.int32)
     frame = random.integers(0, 2, (number, 10, 10, 1), dtype=np.uint8)
-    frame[1:, 0, 2, 0] = action[:-1]
-    frame[1:, 0, 5, 0] = 1 - action[:-1]
+    before = np.append(0, action[:-1])
+    within = np.arange(number) % length > 0
+    frame[:, 0, 2, 0] = np.where(within, before, 1 - before)
+    frame[:, 0, 5, 0] = np.where(within, 1 - before, before)
     frame[:, 0, 6, 0] = 1
     last = np.arange(number) % length == length - 1
     return find_transitions(
@@ -127,8 +129,8 @@ def _transitions() -> Transitions:
             frame=frame,
             action=action,
             reward=np.zeros(number, np.float32),
-            terminal=last & (np.arange(number) % 40 > length),
-            truncated=last & (np.arange(number) % 40 < length),
+            terminal=last & (np.arange(number) % 40 < length),
+            truncated=last & (np.arange(number) % 40 > length),
             cut_start=np.zeros(number, bool),
             episode=(np.arange(number) // length).astype(np.int32),
         )
@@ -143,11 +145,12 @@ def test_what_the_actions_set_is_chosen() -> None:
     )
     assert choice.kept.tolist() == [2, 5]
     assert choice.kept.dtype == np.int32
-    assert min(choice.controllability[[2, 5]]) > 0.99  # transitions across episodes would break it
+    # But for chance, 2 / 2M: a transition across episodes is one in 20, and would take a third.
+    assert choice.controllability[[2, 5]] == pytest.approx(1, abs=0.002)
     assert np.abs(np.delete(choice.controllability, [2, 5])).max() < 0.01
-    assert 0 < sum(done) <= len(transitions.rows.action)
-    assert tasks.keep is not None
-    kept = tasks.keep(choice.kept)
+    assert sum(done) == 2_000
+    assert tasks.candidates is not None
+    kept = tasks.candidates.keep(choice.kept)
     states = transitions.observations(np.arange(50))
     frozen, fitted = kept.init(jax.random.key(0), states[:1])
     np.testing.assert_array_equal(kept.response(frozen, states), states[:, 0, [2, 5], 0])
@@ -156,13 +159,41 @@ def test_what_the_actions_set_is_chosen() -> None:
     assert "2 of 8 candidates, of controllability 9" in str(choice)
 
 
-def test_of_equals_the_first_are_kept() -> None:
+def test_dead_tasks_are_the_last_and_of_equals_the_first() -> None:
+    """What is on is decided by no action, in more transitions than are wanted of it."""
     transitions = _transitions()
-    transitions.rows.frame[..., 0] = 0
+    frame = transitions.rows.frame
+    frame[:, 0, :, 0] = 0
+    frame[::3, 0, 4:6, 0] = 1
+    frame[:, 0, 7, 0] = 1
     choice = most_controllable(
-        among(_pixels(8), _pixels(3)), jax.random.key(0), transitions, seed=0
+        among(_pixels(8), _pixels(4)), jax.random.key(0), transitions, seed=0
     )
-    assert choice.kept.tolist() == [0, 1, 2]
+    assert choice.controllability[4] < 0
+    assert choice.kept.tolist() == [0, 1, 4, 5]
+
+
+def test_what_no_action_controls_is_zero_in_the_mean() -> None:
+    """Also from few transitions: each is drawn once, as the correction for chance assumes."""
+    random = np.random.default_rng(0)
+    number, num_tasks = 3_000, 100
+    frame = random.random((number, 1, num_tasks, 1)) < 0.2
+    rows = _transitions().rows
+    rows = type(rows)(*(np.resize(column, number) if i else frame.astype(np.uint8)
+                        for i, column in enumerate(rows[:7])))  # fmt: skip
+    rows = rows._replace(
+        action=random.integers(0, 6, number).astype(np.int32),
+        episode=np.zeros(number, np.int32),
+        terminal=np.zeros(number, bool),
+    )
+    choice = most_controllable(
+        among(_pixels(num_tasks), _pixels(2)), jax.random.key(0), find_transitions(rows), seed=0
+    )
+    # The measure is about chi-squared / 2MH, 10 degrees of freedom less their number.
+    entropy = -(0.2 * math.log(0.2) + 0.8 * math.log(0.8))
+    spread = math.sqrt(2 * 10) / (2 * number * entropy)
+    assert abs(choice.controllability.mean()) < 3 * spread / math.sqrt(num_tasks)
+    assert choice.controllability.std() == pytest.approx(spread, rel=0.3)
 
 
 def test_the_tasks_kept_have_the_thresholds_of_their_family() -> None:
@@ -171,8 +202,8 @@ def test_the_tasks_kept_have_the_thresholds_of_their_family() -> None:
     family = RandomNetwork(tasks_per_network=4)
     everything, kept = family.indicator(12), np.int32([1, 7, 10])
     tasks = make_indicator("random_network", family, 3, candidates_per_task=4)
-    assert tasks.keep is not None
-    tasks = tasks.keep(kept)
+    assert tasks.candidates is not None
+    tasks = tasks.candidates.keep(kept)
     frozen, _ = tasks.init(jax.random.key(0), states[:1])
     response = np.asarray(tasks.response(frozen, states))
     all_frozen, _ = everything.init(jax.random.key(0), states[:1])
@@ -182,8 +213,8 @@ def test_the_tasks_kept_have_the_thresholds_of_their_family() -> None:
     assert everything.fit
     np.testing.assert_array_equal(tasks.fit(response), everything.fit(all_responses)[kept])
     standardised = make_indicator("random_network", family, 3, "standardised", 4)
-    assert standardised.keep is not None
-    assert standardised.keep(kept).standardise is not None
+    assert standardised.candidates is not None
+    assert standardised.candidates.keep(kept).standardise is not None
 
 
 def test_fewer_transitions_for_many_candidates() -> None:
@@ -196,8 +227,11 @@ def test_what_cannot_be_chosen() -> None:
     real = RandomNetwork(threshold_from="quantile_regression")
     with pytest.raises(UserError, match="candidates_per_task: 2, expected 1 with"):
         make_indicator("random_network", real, 3, candidates_per_task=2)
-    with pytest.raises(UserError, match="200,000 candidates in all, expected at most 131,072"):
-        among(_pixels(200_000), _pixels(2))
+    with pytest.raises(UserError, match="70,000, expected at most 65,536: 131,072 candidates for"):
+        make_indicator("random_network", RandomNetwork(), 2, candidates_per_task=70_000)
+    unfitted = among(_pixels(8)._replace(fit=None), _pixels(2)._replace(fit=None))
+    with pytest.raises(UserError, match="fitted parameters and no function `fit`"):
+        unfitted.init(jax.random.key(0), np.zeros((1, 10, 10, 1), np.uint8))
     episodes = _transitions()
     alone = find_transitions(episodes.rows._replace(terminal=np.ones(2_000, bool)))
     with pytest.raises(UserError, match="expected 1 for data without next states"):

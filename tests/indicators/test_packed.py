@@ -16,7 +16,7 @@ from pvn.indicators.hashing import RandomHash
 from pvn.indicators.indicator import Indicator
 from pvn.indicators.packed import pack_rows, packed
 from pvn.indicators.random_network import RandomNetwork
-from pvn.indicators.responses import ALONE, Cache, Share
+from pvn.indicators.responses import ALONE, Cache, Share, open_cache
 from pvn.indicators.standardised import standardised
 from pvn.indicators.tasks import Tasks, tasks_of_dataset, tasks_of_states
 from pvn.indicators.threshold import empirical_bias, indicator
@@ -74,6 +74,7 @@ def prepared(
     """(the tasks, the number of states reported as done)."""
     done: list[int] = []
     cache = Cache(path, {"seed": 0}, share)
+    open_cache(cache)
     return tasks_of_dataset(
         tasks, KEY, transitions, seed=0, cache=cache, on_progress=done.append
     ), sum(done)

@@ -153,7 +153,7 @@ def test_sizes_of_a_run(dataset: Path) -> None:
     assert sizes.prepare_flop == 3000 * 2 * one_state
     assert sizes.host == (
         *(3001 * FRAME, 3000 * BITS, 0, e.transitions.nbytes, 0),
-        *(8 * 32 * 5 * FRAME, count * T * 4),
+        *(8 * 32 * 5 * FRAME, 0, count * T * 4),
     )
     assert sizes.datasets == ((str(dataset), count, 4500 * 32),)
 
@@ -176,9 +176,8 @@ def test_options_change_the_sizes(dataset: Path) -> None:
     assert standardised.host.threshold_fit == 2 * base.host.threshold_fit
     assert standardised.disk.threshold_fit == base.disk.threshold_fit
     chosen = size_run(experiment(dataset, candidates_per_task=4))
-    transitions = base.datasets[0].transitions
-    assert chosen.choice_states == 2 * transitions
-    assert chosen.host.candidates == 2 * transitions * 400 * 4
+    assert chosen.choice_states == 3000  # all rows
+    assert chosen.host.candidates == 3000 * 400 * 4
     assert (base.choice_states, base.host.candidates) == (0, 0)
     in_step = size_run(experiment(dataset, responses="in_step"))
     one_state = base.prepare_flop / 3000
