@@ -24,6 +24,10 @@ LOCAL: dict[str, Any] = {
     "learning_rate": 3e-4,
 }
 LOCAL_P_0_2 = LOCAL | {"local_network": {"tasks_per_network": 500, "proportion": 0.2}}
+CONTROLLABLE = LOCAL | {
+    "local_network": {"tasks_per_network": 7_500, "proportion": 0.2},
+    "candidates_per_task": 15,
+}
 LONG = {"learning_rate": 1e-3, "num_steps": 20_000}
 WARM = LONG | {"learning_rate_warmup": 1_000}
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -49,6 +53,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "greedy_warm": LOCAL_P_0_2 | WARM | {"target_policy": "greedy"},
     "uniform_warm": LOCAL_P_0_2 | WARM,
     "behaviour_warm": LOCAL_P_0_2 | WARM | {"target_policy": "behaviour"},
+    # Of nearly all units of a network, those that the agent controls most.
+    "controllable_warm": CONTROLLABLE | WARM | {"target_policy": "greedy"},
+    "controllable_behaviour": CONTROLLABLE | WARM | {"target_policy": "behaviour"},
 }
 POLICY = "policies/{game}"
 KINDS: dict[str, dict[str, Any]] = {
