@@ -33,7 +33,7 @@ ROOMS = {
     "formats": ("data", *BASE),
     "networks": BASE,
     "envs": BASE,
-    "indicators": ("networks", "data", *BASE),
+    "indicators": ("ridge", "networks", "data", *BASE),
     "features": ("indicators", "networks", "neighbours", *BASE),
     "learning": ("indicators", "networks", "data", *BASE),
     "ridge": ("errors",),

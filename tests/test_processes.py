@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from tests.output import without_dead
 
@@ -80,14 +81,23 @@ def test_two_processes_are_one_run(
     alone, both = tmp_path / "alone", tmp_path / "both"
     more = [f"--config.num_steps={STEPS}"]
     if residency == "device":
-        more.append("--config.data_memory_gib=0")
+        more += ["--config.data_memory_gib=0", "--config.candidates_per_task=3"]
     data = f"--config.dataset={dataset}"
     result = run("pvn.pretrain", data, f"--workdir={alone}", *TINY, *more)
     assert result.returncode == 0, result.stderr
 
     first, second = processes(both, *more, f"--config.data_residency={residency}")
     assert ended(second) == (0, "")
-    assert ended(first) == (0, f"{both}: {STEPS} steps; features in {both / 'features'}")
+    status, said = ended(first)
+    assert status == 0
+    *before, last = said.splitlines()
+    assert last == f"{both}: {STEPS} steps; features in {both / 'features'}"
+    chosen = [line for line in before if line.startswith("tasks: 4 of 12 candidates")]
+    assert (len(chosen), len(before)) == ((1, 1) if residency == "device" else (0, 0))
+    files = [w / "features" / "successor.safetensors" for w in (alone, both)]
+    kept = [load_file(file).get("frozen.kept") for file in files]
+    assert (kept[0] is not None) == (residency == "device")
+    np.testing.assert_array_equal(*kept)
     # The same as one process with one device, but for the rounding of sums over the batch. By
     # processor, rounding may turn a unit on or off, which changes a bias by 1e-5.
     state, expected = state_of(both), state_of(alone)

@@ -2,16 +2,19 @@
 
 Most random tasks are about what moves by itself, and their values say nothing about what to do. So
 more tasks are drawn than wanted, and those are kept whose next cumulant the action says most about.
-The controllability of a task is the share of the uncertainty about its next cumulant C' that the
-action A takes away where its present one C is known, over the transitions of the dataset:
+The controllability of a task is the adjusted R^2 of a regression over transitions of the dataset:
 
-    I(A; C' | C) / H(C' | C)
+    r = C' - f(s)             what the present state does not say about the next cumulant C'
+    e = one-hot(A) - g(s)     what it does not say about the action
+    r on e, with other weights where the present cumulant C is 0 and where it is 1
 
-It is 1 where the action decides. Where actions change nothing it is 0, and its estimate 0 in the
-mean, if the actions are random; a policy that reacts to what is about to happen raises it. It looks
-one step ahead: what a player moves at once counts, what that moves later does not. "Contingency
-awareness" (Bellemare, Veness and Bowling 2012, "Investigating contingency awareness using Atari
-2600 games") means the same, and learns which part of the screen it is.
+f and g are ridge regressions on the cumulants of up to 1,000 candidates (a partial R^2; Robinson
+1988). Without them a good player's actions would seem to cause what they only react to; with them
+the random part of its actions tells. The adjustment takes away what chance adds, so the estimate is
+0 in the mean where actions change nothing. It looks one step ahead: what a player moves at once
+counts, what that moves later does not. "Contingency awareness" (Bellemare, Veness and Bowling 2012,
+"Investigating contingency awareness using Atari 2600 games") means the same, and learns which part
+of the screen it is.
 """
 
 from collections.abc import Callable
@@ -27,11 +30,15 @@ from pvn.errors import UserError
 from pvn.indicators.indicator import Candidates, Indicator, Params
 from pvn.indicators.packed import pack_rows
 from pvn.indicators.responses import compute_responses
+from pvn.ridge import Ridge
 
 MOST_CANDIDATES = 131_072
 _MOST_TRANSITIONS = 32_768
 _MOST_BYTES = 2**30  # of the responses of all candidates
-_LEAST_ENTROPY = 0.01  # nats a step; a cumulant that changes once in 700 steps
+_MOST_PREDICTORS = 1_000  # candidates that the ridge regression is on
+_PENALTY = 0.01  # of the ridge regression, on predictors of variance 1
+_LEAST_VARIANCE = 1e-4  # of r and of a direction of e; what varies less is not measured
+_BLOCK = 512  # candidates that are measured together
 
 
 class Choice(NamedTuple):
@@ -49,45 +56,62 @@ class Choice(NamedTuple):
         )
 
 
-def controllability(counts: np.ndarray) -> np.ndarray:
-    """float64 [T], at most 1: I(A; C' | C) / H(C' | C) of each task, less what chance adds to I.
+def controllability(before: np.ndarray, after: np.ndarray, action: np.ndarray) -> np.ndarray:
+    """float64 [T], at most 1: of each task, see above; 0 if it is the same in all states.
 
-    Chance adds about (a - 1) / 2M to the estimate from M transitions for each C after which both C'
-    occur; a is the number of actions that were taken there. An entropy below 0.01 nats counts as
-    0.01, or tasks that hardly ever change would win by chance.
-
-    counts: int [T, A, 2, 2], the number of transitions with action A, C and C'.
+    before, after: bool [M, T], the cumulants C and C'. action: int [M].
     """
-    number = counts.sum(axis=(1, 2, 3))
-    pairs = counts.sum(axis=1)  # C, C'
-    acted = counts.sum(axis=3)  # A, C
-    information = _n_log_n(counts) + _n_log_n(acted.sum(axis=1)) - _n_log_n(acted) - _n_log_n(pairs)
-    entropy = _n_log_n(pairs.sum(axis=2)) - _n_log_n(pairs)
-    freedom = ((acted > 0).sum(axis=1) - 1) * (pairs > 0).all(axis=2)
-    information = information - freedom.sum(axis=1) / 2
-    return information / np.maximum(entropy, _LEAST_ENTROPY * np.maximum(number, 1))
+    stride = -(-before.shape[1] // _MOST_PREDICTORS)
+    predictors = before[:, ::stride].astype(np.float32)
+    ridge = Ridge(predictors)
+
+    def unexplained(targets: np.ndarray) -> np.ndarray:
+        weights, intercepts = ridge.weights(ridge.moments(targets), _PENALTY)
+        predicted = predictors @ weights.astype(np.float32)
+        return targets - predicted - intercepts.astype(np.float32)[None]
+
+    # The indicator of the first action follows from the others.
+    chosen = unexplained((action[:, None] == np.unique(action)[None, 1:]).astype(np.float32))
+    blocks = (slice(at, at + _BLOCK) for at in range(0, before.shape[1], _BLOCK))
+    return np.concatenate(
+        [
+            adjusted_r2(chosen, unexplained(after[:, block].astype(np.float32)), before[:, block])
+            for block in blocks
+        ]
+    )
 
 
-def _n_log_n(counts: np.ndarray) -> np.ndarray:
-    """float64 [T]: the sum of n log n over all axes but the first, where 0 log 0 is 0."""
-    flat = counts.reshape(len(counts), -1).astype(np.float64)
-    return np.sum(flat * np.log(np.maximum(flat, 1)), axis=1)
+def adjusted_r2(x: np.ndarray, y: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """float64 [T]: the adjusted R^2 of regressions of y on x, one for each of two groups of rows.
 
+    It is (S - df V) / S_all. S: the sum of squares that the regressions explain, by df directions
+    of x. V: the variance of what they leave. S_all: the sum of squares around the groups' means; at
+    least 1e-4 M, or tasks that hardly ever change would win by chance.
 
-def count_changes(before: np.ndarray, after: np.ndarray, action: np.ndarray) -> np.ndarray:
-    """int64 [T, A, 2, 2]: in how many transitions each task went from C to C' with action A.
-
-    before, after: bool [M, T], the cumulants. action: int [M], from 0.
+    x: float [M, K]. y: float [M, T]. group: bool [M, T].
     """
-    counts = np.zeros((before.shape[1], int(action.max(initial=0)) + 1, 2, 2), np.int64)
-    for taken in np.unique(action):
-        was, is_now = before[action == taken], after[action == taken]
-        both, first, second = (x.sum(axis=0) for x in (was & is_now, was, is_now))
-        counts[:, taken, 1, 1] = both
-        counts[:, taken, 1, 0] = first - both
-        counts[:, taken, 0, 1] = second - both
-        counts[:, taken, 0, 0] = len(was) - first - second + both
-    return counts
+    (number, width), num_tasks = x.shape, y.shape[1]
+    products = (x[:, :, None] * x[:, None]).reshape(number, width * width)
+    explained, all_squares = np.zeros(num_tasks), np.zeros(num_tasks)
+    directions, means = np.zeros(num_tasks), np.zeros(num_tasks)
+    for value in (False, True):
+        inside = (group == value).astype(y.dtype)
+        kept = inside * y
+        count = inside.sum(axis=0, dtype=np.float64)
+        mean_y = kept.sum(axis=0, dtype=np.float64) / np.maximum(count, 1)
+        mean_x = (inside.T @ x).astype(np.float64) / np.maximum(count, 1)[:, None]  # [T, K]
+        xx = (inside.T @ products).astype(np.float64).reshape(num_tasks, width, width)
+        xx -= count[:, None, None] * mean_x[:, :, None] * mean_x[:, None]
+        xy = (kept.T @ x).astype(np.float64) - (count * mean_y)[:, None] * mean_x
+        values, vectors = np.linalg.eigh(xx)
+        used = values > _LEAST_VARIANCE * number
+        along = np.einsum("tkd,tk->td", vectors, xy)
+        explained += np.sum(np.square(along) * used / np.where(used, values, 1), axis=1)
+        all_squares += np.square(kept).sum(axis=0, dtype=np.float64) - count * mean_y**2
+        directions += used.sum(axis=1)
+        means += count > 0
+    left = (all_squares - explained) / np.maximum(number - directions - means, 1)
+    return (explained - directions * left) / np.maximum(all_squares, _LEAST_VARIANCE * number)
 
 
 def among(candidates: Indicator, tasks: Indicator, kept: np.ndarray | None = None) -> Indicator:
@@ -167,8 +191,8 @@ def most_controllable(
     del responses  # it is large
     on = np.unpackbits(bits, axis=1, count=candidates.num_tasks).astype(bool)
     before, after = (on[np.searchsorted(rows, row)] for row in (start, start + 1))
-    found = controllability(count_changes(before, after, transitions.rows.action[start]))
+    found = controllability(before, after, transitions.rows.action[start])
     dead = on.all(axis=0) | ~on.any(axis=0)
-    # Rounded, and then in order, so that the last bit of a logarithm decides nothing.
-    best = np.lexsort((-np.round(found, 9), dead))[: indicator.num_tasks]
+    # Rounded, and then in order, so that the last bits of sums decide little.
+    best = np.lexsort((-np.round(found, 6), dead))[: indicator.num_tasks]
     return Choice(np.sort(best).astype(np.int32), found)

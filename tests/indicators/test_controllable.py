@@ -14,90 +14,100 @@ from pvn.data.transitions import Transitions, find_transitions
 from pvn.errors import UserError
 from pvn.indicators import controllable
 from pvn.indicators.controllable import (
+    adjusted_r2,
     among,
     controllability,
-    count_changes,
     most_controllable,
     num_transitions,
 )
 from pvn.indicators.indicator import Indicator
 from pvn.indicators.random_network import RandomNetwork
 from pvn.indicators.registry import make_indicator
+from pvn.ridge import Ridge
 
 
-def test_an_action_that_decides_explains_all_but_chance() -> None:
-    """With two actions, C' = A. I = H = log 2; chance adds 1 / 2M for each of the two C."""
-    counts = np.zeros((1, 2, 2, 2), np.int64)
-    counts[0, 0, :, 0] = counts[0, 1, :, 1] = 250
-    expected = 1 - 2 / (2 * 1000) / math.log(2)
-    assert controllability(counts)[0] == pytest.approx(expected, abs=1e-12)
+def test_a_line_explains_all() -> None:
+    """In the second task the slope has another sign in each group."""
+    x = np.arange(100.0)[:, None] % 7
+    group = np.stack([np.zeros(100), np.arange(100) < 50], 1).astype(bool)
+    y = np.concatenate([2 * x + 1, np.where(group[:, 1:], x, -x)], axis=1)
+    np.testing.assert_allclose(adjusted_r2(x, y, group), 1, atol=1e-12)
 
 
-def test_an_action_without_effect_explains_nothing() -> None:
-    """C' is 1 in a quarter of the cases, whatever A and C are, exactly; chance is subtracted."""
-    counts = np.zeros((1, 3, 2, 2), np.int64)
-    counts[0, :, :, 0], counts[0, :, :, 1] = 300, 100
-    entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
-    expected = -2 * (3 - 1) / (2 * 2400) / entropy
-    assert controllability(counts)[0] == pytest.approx(expected, abs=1e-12)
+def test_what_chance_adds_is_subtracted() -> None:
+    """x and y are orthogonal in both groups: S is 0, df 2, and V = S_all / (M - 4)."""
+    x, y = (np.tile(each, 15)[:, None] for each in ([1.0, 1, -1, -1], [1.0, -1, 1, -1]))
+    group = (np.arange(60) < 20)[:, None]
+    assert adjusted_r2(x, y, group)[0] == pytest.approx(-2 / (60 - 4), abs=1e-12)
 
 
-def test_constant_tasks_have_none() -> None:
-    counts = np.zeros((4, 2, 2, 2), np.int64)
-    counts[0, :, 0, 0] = 500  # off
-    counts[1, :, 1, 1] = 500  # on
-    counts[2, 0, 0, 0] = counts[2, 1, 1, 1] = 500  # never changes
-    assert controllability(counts).tolist() == [0, 0, 0, 0]  # the last has no transitions
+def test_what_does_not_vary_is_zero() -> None:
+    action = np.arange(500) % 3
+    same = np.stack([np.zeros(500), np.ones(500)], axis=1).astype(bool)
+    assert controllability(same, same, action).tolist() == [0, 0]
+    changes = np.random.default_rng(0).random((500, 2)) < 0.5
+    assert controllability(changes, ~changes, np.ones(500, int)).tolist() == [0, 0]  # one action
 
 
 def test_a_task_that_hardly_ever_changes_does_not_win() -> None:
-    """It changed once in 10,000 transitions, by chance after an action that was rare."""
-    counts = np.zeros((1, 2, 2, 2), np.int64)
-    counts[0, 0, 0, 0], counts[0, 1, 0, :] = 9_900, (99, 1)
-    assert controllability(counts)[0] < 0.05
-
-
-def _by_definition(counts: np.ndarray) -> tuple[float, float]:
-    """(I(A; C' | C), H(C' | C)) of one task, from probabilities: counts [A, 2, 2]."""
-    p = counts / counts.sum()
-    information = entropy = 0.0
-    for action, now, following in np.ndindex(p.shape):
-        joint, given_now = p[action, now, following], p[:, now].sum()
-        if joint:
-            with_action = joint / p[action, now].sum()
-            without = p[:, now, following].sum() / given_now
-            information += joint * math.log(with_action / without)
-            entropy -= joint * math.log(without)
-    return information, entropy
+    """It changed once in 20,000 transitions, after an action that was taken only then."""
+    after, action = np.zeros((20_000, 1), bool), np.zeros(20_000, np.int32)
+    after[7, 0] = action[7] = 1
+    assert controllability(np.zeros_like(after), after, action)[0] == 0
 
 
 @settings(deadline=None)
-@given(st.integers(1, 5), st.integers(0, 2**32 - 1))
-def test_it_is_the_share_of_the_entropy(num_actions: int, seed: int) -> None:
+@given(st.integers(24, 80), st.integers(1, 3), st.integers(0, 2**32 - 1))
+def test_by_least_squares(number: int, width: int, seed: int) -> None:
     random = np.random.default_rng(seed)
-    counts = random.integers(0, 100, (1, num_actions, 2, 2)) * random.integers(
-        0, 2, (num_actions, 2, 2)
-    )
-    counts[0, 0, 0, 1] += 1
-    information, entropy = _by_definition(counts[0])
-    both = [set(counts[0, :, now].sum(axis=0) > 0) == {True} for now in (0, 1)]
-    taken = [(counts[0, :, now].sum(axis=1) > 0).sum() for now in (0, 1)]
-    chance = sum(max(a - 1, 0) for a, b in zip(taken, both, strict=True) if b) / 2 / counts.sum()
-    assert controllability(counts)[0] == pytest.approx(
-        (information - chance) / max(entropy, 0.01), abs=1e-9
-    )
+    x, y = random.normal(size=(number, width)), random.normal(size=(number, 2))
+    group = random.random((number, 2)) < 0.5
+    group[:12], group[12:24] = False, True
+    expected = []
+    for task in range(2):
+        total = left = directions = 0.0
+        for value in (False, True):
+            rows = group[:, task] == value
+            with_mean = np.column_stack([np.ones(rows.sum()), x[rows]])
+            target = y[rows, task]
+            weights, _, rank, _ = np.linalg.lstsq(with_mean, target, rcond=None)
+            total += np.sum((target - target.mean()) ** 2)
+            left += np.sum((target - with_mean @ weights) ** 2)
+            directions += rank - 1
+        variance = left / max(number - directions - 2, 1)
+        expected.append((total - left - directions * variance) / total)
+    np.testing.assert_allclose(adjusted_r2(x, y, group), expected, atol=1e-6)
 
 
-@settings(deadline=None)
-@given(st.integers(1, 60), st.integers(1, 4), st.integers(1, 3), st.integers(0, 2**32 - 1))
-def test_changes_are_counted(num_states: int, num_actions: int, num_tasks: int, seed: int) -> None:
-    random = np.random.default_rng(seed)
-    before, after = random.integers(0, 2, (2, num_states, num_tasks)).astype(bool)
-    action = random.integers(0, num_actions, num_states)
-    expected = np.zeros((num_tasks, action.max() + 1, 2, 2), np.int64)
-    for row, task in np.ndindex(num_states, num_tasks):
-        expected[task, action[row], int(before[row, task]), int(after[row, task])] += 1
-    np.testing.assert_array_equal(count_changes(before, after, action), expected)
+def test_what_a_player_reacts_to_is_not_controlled() -> None:
+    """Pixel 1 moves on to pixel 2 by itself, and the player looks at it; it sets pixel 3."""
+    random = np.random.default_rng(0)
+    before = random.random((4_000, 4)) < 0.5
+    action = np.where(random.random(4_000) < 0.1, random.integers(0, 2, 4_000), before[:, 1])
+    after = random.random((4_000, 4)) < 0.5
+    after[:, 2], after[:, 3] = before[:, 1], action == 1
+    found = controllability(before, after, action)
+    assert found[3] == pytest.approx(1, abs=0.01)
+    assert np.abs(found[:3]).max() < 0.01
+    # Without what the state says, the action would seem to explain four fifths of pixel 2.
+    seems = adjusted_r2(action[:, None] - 0.5, after[:, 2:3] - 0.5, before[:, 2:3])
+    assert seems[0] == pytest.approx(0.9**2, abs=0.03)
+
+
+def test_more_candidates_than_a_block() -> None:
+    random = np.random.default_rng(0)
+    before, after = random.random((2, 500, 1_100)) < 0.5
+    action = random.integers(0, 3, 500)
+    after[:, 1_050] = action == 2
+    found = controllability(before, after, action)
+    assert found.shape == (1_100,)
+    assert found.argmax() == 1_050
+    ridge = Ridge(before[:, ::2].astype(np.float32))
+    targets = np.stack([action == 1, action == 2, *after[:, [0, 600, 1_050]].T], 1).astype(float)
+    weights, intercepts = ridge.weights(ridge.moments(targets), 0.01)
+    left = targets - before[:, ::2] @ weights - intercepts[None]
+    expected = adjusted_r2(left[:, :2], left[:, 2:], before[:, [0, 600, 1_050]])
+    np.testing.assert_allclose(found[[0, 600, 1_050]], expected, atol=1e-4)
 
 
 def _pixels(num_tasks: int) -> Indicator:
@@ -145,8 +155,8 @@ def test_what_the_actions_set_is_chosen() -> None:
     )
     assert choice.kept.tolist() == [2, 5]
     assert choice.kept.dtype == np.int32
-    # But for chance, 2 / 2M: a transition across episodes is one in 20, and would take a third.
-    assert choice.controllability[[2, 5]] == pytest.approx(1, abs=0.002)
+    # A transition across episodes, one in 20, would take away a fifth.
+    assert choice.controllability[[2, 5]] == pytest.approx(1, abs=0.02)
     assert np.abs(np.delete(choice.controllability, [2, 5])).max() < 0.01
     assert sum(done) == 2_000
     assert tasks.candidates is not None
@@ -156,7 +166,7 @@ def test_what_the_actions_set_is_chosen() -> None:
     np.testing.assert_array_equal(kept.response(frozen, states), states[:, 0, [2, 5], 0])
     assert kept.num_tasks == 2
     assert np.shape(fitted) == (2,)
-    assert "2 of 8 candidates, of controllability 9" in str(choice)
+    assert "2 of 8 candidates, of controllability 100.0% to 100.0%" in str(choice)
 
 
 def test_dead_tasks_are_the_last_and_of_equals_the_first() -> None:
@@ -189,9 +199,8 @@ def test_what_no_action_controls_is_zero_in_the_mean() -> None:
     choice = most_controllable(
         among(_pixels(num_tasks), _pixels(2)), jax.random.key(0), find_transitions(rows), seed=0
     )
-    # The measure is about chi-squared / 2MH, 10 degrees of freedom less their number.
-    entropy = -(0.2 * math.log(0.2) + 0.8 * math.log(0.8))
-    spread = math.sqrt(2 * 10) / (2 * number * entropy)
+    # The measure is about (chi-squared of 10 degrees of freedom - 10) / M.
+    spread = math.sqrt(2 * 10) / number
     assert abs(choice.controllability.mean()) < 3 * spread / math.sqrt(num_tasks)
     assert choice.controllability.std() == pytest.approx(spread, rel=0.3)
 
