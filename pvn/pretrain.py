@@ -26,7 +26,9 @@ gathers its rows of every batch, or its devices draw them; the first alone write
 """
 
 import contextlib
+import hashlib
 import signal
+from typing import Any
 
 import jax
 import numpy as np
@@ -38,7 +40,15 @@ from pvn.data.sampler import Sampler
 from pvn.indicators.controllable import most_controllable
 from pvn.indicators.discounts import discounts_of_tasks
 from pvn.indicators.registry import INDICATORS, find_family
-from pvn.indicators.responses import KEPT, Cache, Share, keep_arrays, load_arrays, open_cache
+from pvn.indicators.responses import (
+    KEPT,
+    Cache,
+    Share,
+    empty_cache,
+    keep_arrays,
+    load_arrays,
+    open_cache,
+)
 from pvn.indicators.tasks import RATE_STATES, Tasks, check_varies, tasks_of_dataset
 from pvn.learning.checkpoint import restore_checkpoint
 from pvn.learning.feed import Feed
@@ -112,18 +122,22 @@ def cache_of(e: Experiment, fingerprint: str, place: str, processes: Processes) 
 
 def choose_tasks(
     e: Experiment, key: jax.Array, cache: Cache | None, processes: Processes
-) -> Experiment:
-    """The experiment with the most controllable of its candidate tasks. Shows a progress bar.
+) -> tuple[Experiment, dict[str, Any]]:
+    """(the experiment with the most controllable of its candidate tasks, what identifies these).
+
+    Shows a progress bar.
 
     Raises:
       UserError: as `most_controllable`, or the cache cannot be read or written.
     """
     indicator, kept = e.indicator, None
     if indicator.candidates is None:
-        return e
+        return e, {}
     if cache:
         kept = load_arrays(cache, KEPT, np.zeros(indicator.num_tasks, np.int32))
     if kept is None:
+        if cache:
+            empty_cache(cache)  # what else is there may be of other tasks
         hidden = not processes.is_first
         with console.progress(choice_states(e), "states", "candidates", hidden=hidden) as bar:
             choice = most_controllable(
@@ -131,10 +145,17 @@ def choose_tasks(
             )
         if processes.is_first:
             console.say(f"tasks: {choice}")
+            if choice.num_by_chance:
+                console.say(
+                    f"warning: {choice.num_by_chance:,} tasks that were kept are no more "
+                    "controllable than by chance; expected fewer, more candidates, or more data"
+                )
         kept = choice.kept
         if cache:
             keep_arrays(cache, KEPT, kept)
-    return e._replace(indicator=indicator.candidates.keep(np.asarray(from_first(kept))))
+    kept = np.asarray(from_first(kept))
+    digest = hashlib.sha256(kept.tobytes()).hexdigest()
+    return e._replace(indicator=indicator.candidates.keep(kept)), {"candidates_kept": digest}
 
 
 def prepare_tasks(
@@ -231,7 +252,9 @@ def pretrain(
 
         # ------------------------------------------------------------ tasks
         cache = cache_of(e, fingerprint, place, processes)
-        e = choose_tasks(e, tasks_key, cache, processes)
+        e, chosen = choose_tasks(e, tasks_key, cache, processes)
+        if run:
+            run.identity |= chosen  # a checkpoint is of these tasks
         tasks = prepare_tasks(e, tasks_key, cache, processes)
         returns = None
         if c.loss == "monte_carlo":

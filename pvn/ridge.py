@@ -84,6 +84,10 @@ class Ridge:
         weights = weights * self._scale[:, None]
         return weights, moments.mean - self._mean @ weights
 
+    def freedom(self, penalty: float) -> float:
+        """The degrees of freedom of a regression with intercept, the trace of its hat matrix."""
+        return 1 + float(np.sum(self._values / (self._values + penalty)))
+
     def solve(self, targets: np.ndarray, penalties: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Weights float64 [P, F] and intercepts float64 [P] for targets [M] and penalties [P].
 

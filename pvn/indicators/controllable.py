@@ -5,16 +5,16 @@ more tasks are drawn than wanted, and those are kept whose next cumulant the act
 The controllability of a task is the adjusted R^2 of a regression over transitions of the dataset:
 
     r = C' - f(s)             what the present state does not say about the next cumulant C'
-    e = one-hot(A) - g(s)     what it does not say about the action
+    e = one-hot(A) - g(s)     what it does not say about the action A
     r on e, with other weights where the present cumulant C is 0 and where it is 1
 
-f and g are ridge regressions on the cumulants of up to 1,000 candidates (a partial R^2; Robinson
-1988). Without them a good player's actions would seem to cause what they only react to; with them
-the random part of its actions tells. The adjustment takes away what chance adds, so the estimate is
-0 in the mean where actions change nothing. It looks one step ahead: what a player moves at once
-counts, what that moves later does not. "Contingency awareness" (Bellemare, Veness and Bowling 2012,
-"Investigating contingency awareness using Atari 2600 games") means the same, and learns which part
-of the screen it is.
+f and g are ridge regressions on the cumulants of up to 1,000 candidates (Robinson 1988). Without
+them a good player's actions would seem to cause what they only react to; with them the random part
+of its actions tells. A player without a random part tells nothing, but what it reacts to in a way
+that is not linear still seems to be controlled. The adjustment takes away what chance adds. The
+measure looks one step ahead: what a player moves at once counts, what that moves later does not.
+"Contingency awareness" (Bellemare, Veness and Bowling 2012, "Investigating contingency awareness
+using Atari 2600 games") means the same, and learns which part of the screen it is.
 """
 
 from collections.abc import Callable
@@ -28,16 +28,17 @@ from pvn.data.sampler import Stream, generator
 from pvn.data.transitions import Transitions
 from pvn.errors import UserError
 from pvn.indicators.indicator import Candidates, Indicator, Params
-from pvn.indicators.packed import pack_rows
+from pvn.indicators.packed import pack_rows, packed
 from pvn.indicators.responses import compute_responses
 from pvn.ridge import Ridge
 
 MOST_CANDIDATES = 131_072
 _MOST_TRANSITIONS = 32_768
-_MOST_BYTES = 2**30  # of the responses of all candidates
-_MOST_PREDICTORS = 1_000  # candidates that the ridge regression is on
-_PENALTY = 0.01  # of the ridge regression, on predictors of variance 1
-_LEAST_VARIANCE = 1e-4  # of r and of a direction of e; what varies less is not measured
+_MOST_BYTES = 2**30  # of responses that thresholds are fitted to, and of all cumulants
+_MOST_PREDICTORS = 1_000  # candidates that the ridge regressions are on
+_PENALTY = 0.01  # of the ridge regressions, on predictors of variance 1
+_LEAST_RESIDUAL = 1e-4  # mean square of r; less counts as this, or what hardly changes would win
+_LEAST_DIRECTION = 1e-4  # variance of a direction of e in a group; the others are not used
 _BLOCK = 512  # candidates that are measured together
 
 
@@ -46,72 +47,91 @@ class Choice(NamedTuple):
 
     kept: np.ndarray  # int32 [T], ascending
     controllability: np.ndarray  # float64 [C], of all candidates
+    chance: float  # of one that no action changes, the controllability is hardly ever above
+
+    @property
+    def num_by_chance(self) -> int:
+        """How many of those kept no action may change."""
+        return int(np.sum(self.controllability[self.kept] <= self.chance))
 
     def __str__(self) -> str:
-        of_kept = self.controllability[self.kept]
+        lowest, highest, median = (
+            f"{max(share, 0):.1%}"
+            for share in (
+                self.controllability[self.kept].min(),
+                self.controllability[self.kept].max(),
+                float(np.median(self.controllability)),
+            )
+        )
         return (
             f"{len(self.kept):,} of {len(self.controllability):,} candidates, of controllability "
-            f"{of_kept.min():.1%} to {of_kept.max():.1%}; "
-            f"the median of all is {np.median(self.controllability):.1%}"
+            f"{lowest} to {highest} (the median of all: {median}; by chance: {self.chance:.2%})"
         )
 
 
-def controllability(before: np.ndarray, after: np.ndarray, action: np.ndarray) -> np.ndarray:
+def controllability(
+    cumulants: np.ndarray, before: np.ndarray, after: np.ndarray, action: np.ndarray
+) -> np.ndarray:
     """float64 [T], at most 1: of each task, see above; 0 if it is the same in all states.
 
-    before, after: bool [M, T], the cumulants C and C'. action: int [M].
+    Args:
+      cumulants: bool [R, T], of T tasks in R states.
+      before, after: int [M], the states of M transitions.
+      action: int [M].
     """
-    stride = -(-before.shape[1] // _MOST_PREDICTORS)
-    predictors = before[:, ::stride].astype(np.float32)
+    most = min(_MOST_PREDICTORS, len(action) // 4)  # else too little is left unpredicted
+    stride = -(-cumulants.shape[1] // max(most, 1))
+    predictors = cumulants[before, ::stride].astype(np.float32)
     ridge = Ridge(predictors)
+    left = 1 - ridge.freedom(_PENALTY) / len(action)
 
     def unexplained(targets: np.ndarray) -> np.ndarray:
         weights, intercepts = ridge.weights(ridge.moments(targets), _PENALTY)
         predicted = predictors @ weights.astype(np.float32)
         return targets - predicted - intercepts.astype(np.float32)[None]
 
-    # The indicator of the first action follows from the others.
-    chosen = unexplained((action[:, None] == np.unique(action)[None, 1:]).astype(np.float32))
-    blocks = (slice(at, at + _BLOCK) for at in range(0, before.shape[1], _BLOCK))
-    return np.concatenate(
-        [
-            adjusted_r2(chosen, unexplained(after[:, block].astype(np.float32)), before[:, block])
-            for block in blocks
-        ]
-    )
+    chosen = unexplained((action[:, None] == np.unique(action)[None]).astype(np.float32))
+    found = []
+    for at in range(0, cumulants.shape[1], _BLOCK):
+        block = cumulants[:, at : at + _BLOCK]
+        following = unexplained(block[after].astype(np.float32))
+        found.append(adjusted_r2(chosen, following, block[before], left))
+    return np.concatenate(found)
 
 
-def adjusted_r2(x: np.ndarray, y: np.ndarray, group: np.ndarray) -> np.ndarray:
+def adjusted_r2(x: np.ndarray, y: np.ndarray, group: np.ndarray, left: float = 1) -> np.ndarray:
     """float64 [T]: the adjusted R^2 of regressions of y on x, one for each of two groups of rows.
 
-    It is (S - df V) / S_all. S: the sum of squares that the regressions explain, by df directions
-    of x. V: the variance of what they leave. S_all: the sum of squares around the groups' means; at
-    least 1e-4 M, or tasks that hardly ever change would win by chance.
+    It is the sum over groups of S - df V, divided by that of S_all. S: the sum of squares that the
+    regression explains, with df directions of x. V: the variance of what it leaves. S_all: the sum
+    of squares around the group's mean, in all at least 1e-4 M.
 
-    x: float [M, K]. y: float [M, T]. group: bool [M, T].
+    x: float [M, K]. y: float [M, T]. group: bool [M, T]. left: the share of the degrees of freedom
+    that earlier regressions have left.
     """
     (number, width), num_tasks = x.shape, y.shape[1]
     products = (x[:, :, None] * x[:, None]).reshape(number, width * width)
     explained, all_squares = np.zeros(num_tasks), np.zeros(num_tasks)
-    directions, means = np.zeros(num_tasks), np.zeros(num_tasks)
     for value in (False, True):
         inside = (group == value).astype(y.dtype)
-        kept = inside * y
+        of_group = inside * y
         count = inside.sum(axis=0, dtype=np.float64)
-        mean_y = kept.sum(axis=0, dtype=np.float64) / np.maximum(count, 1)
+        mean_y = of_group.sum(axis=0, dtype=np.float64) / np.maximum(count, 1)
         mean_x = (inside.T @ x).astype(np.float64) / np.maximum(count, 1)[:, None]  # [T, K]
         xx = (inside.T @ products).astype(np.float64).reshape(num_tasks, width, width)
         xx -= count[:, None, None] * mean_x[:, :, None] * mean_x[:, None]
-        xy = (kept.T @ x).astype(np.float64) - (count * mean_y)[:, None] * mean_x
+        xy = (of_group.T @ x).astype(np.float64) - (count * mean_y)[:, None] * mean_x
         values, vectors = np.linalg.eigh(xx)
-        used = values > _LEAST_VARIANCE * number
+        used = values > _LEAST_DIRECTION * np.maximum(count, 1)[:, None]
+        used &= (left * count > 2 * width + 2)[:, None]  # so that V is known
         along = np.einsum("tkd,tk->td", vectors, xy)
-        explained += np.sum(np.square(along) * used / np.where(used, values, 1), axis=1)
-        all_squares += np.square(kept).sum(axis=0, dtype=np.float64) - count * mean_y**2
-        directions += used.sum(axis=1)
-        means += count > 0
-    left = (all_squares - explained) / np.maximum(number - directions - means, 1)
-    return (explained - directions * left) / np.maximum(all_squares, _LEAST_VARIANCE * number)
+        squares = np.sum(np.square(along) * used / np.where(used, values, 1), axis=1)
+        directions = used.sum(axis=1)
+        of_all = np.square(of_group).sum(axis=0, dtype=np.float64) - count * mean_y**2
+        variance = (of_all - squares) / np.maximum(left * count - directions - 1, 1)
+        explained += squares - directions * variance
+        all_squares += of_all
+    return explained / np.maximum(all_squares, _LEAST_RESIDUAL * number)
 
 
 def among(candidates: Indicator, tasks: Indicator, kept: np.ndarray | None = None) -> Indicator:
@@ -149,7 +169,7 @@ def among(candidates: Indicator, tasks: Indicator, kept: np.ndarray | None = Non
 
 def num_transitions(available: int, num_candidates: int) -> int:
     """How many transitions C candidates are compared on: 32,768, or fewer if they are many."""
-    return min(available, _MOST_TRANSITIONS, _MOST_BYTES // (8 * num_candidates))
+    return min(available, _MOST_TRANSITIONS, _MOST_BYTES // (2 * num_candidates))
 
 
 def most_controllable(
@@ -170,29 +190,37 @@ def most_controllable(
       on_progress: called with the number of states just done.
 
     Raises:
-      UserError: no transition has a next state, or a cumulant is neither 0 nor 1.
+      UserError: there is one action alone, no transition has a next state, or a cumulant is
+        neither 0 nor 1.
     """
     assert indicator.candidates is not None
     candidates = indicator.candidates.tasks
     start = transitions.start[~transitions.rows.terminal[transitions.start]]
-    if not len(start):
+    actions = transitions.rows.action
+    if len(np.unique(actions[start])) < 2:
         raise UserError(
-            "config.candidates_per_task: above 1, expected 1 for data without next states"
+            "config.candidates_per_task: above 1, expected 1 for data with fewer than two actions"
         )
     count = num_transitions(len(start), candidates.num_tasks)
     # Without replacement: what is subtracted for chance is for independent transitions.
     start = np.sort(generator(seed, Stream.CHOICE).choice(start, count, replace=False))
     frozen, fitted = candidates.init(key, jnp.zeros((1, *transitions.observation.shape), jnp.uint8))
     rows = np.union1d(start, start + 1)
-    responses = compute_responses(candidates, frozen, transitions, rows, on_progress)
+    fit_on = rows[:: -(-len(rows) * candidates.num_tasks * 4 // _MOST_BYTES)]
+    responses = compute_responses(candidates, frozen, transitions, fit_on, on_progress)
     if candidates.fit is not None:
         fitted = candidates.fit(responses)
     bits = pack_rows(candidates, fitted, responses)
     del responses  # it is large
-    on = np.unpackbits(bits, axis=1, count=candidates.num_tasks).astype(bool)
-    before, after = (on[np.searchsorted(rows, row)] for row in (start, start + 1))
-    found = controllability(before, after, transitions.rows.action[start])
-    dead = on.all(axis=0) | ~on.any(axis=0)
+    if len(fit_on) < len(rows):
+        of_all = packed(candidates, fitted)
+        bits = compute_responses(of_all, frozen, transitions, rows, on_progress)
+    cumulants = np.unpackbits(bits, axis=1, count=candidates.num_tasks).view(bool)
+    before, after = (np.searchsorted(rows, row) for row in (start, start + 1))
+    found = controllability(cumulants, before, after, actions[start])
+    dead = cumulants.all(axis=0) | ~cumulants.any(axis=0)
     # Rounded, and then in order, so that the last bits of sums decide little.
     best = np.lexsort((-np.round(found, 6), dead))[: indicator.num_tasks]
-    return Choice(np.sort(best).astype(np.int32), found)
+    directions = 2 * (len(np.unique(actions[start])) - 1)
+    chance = 4 * float(np.sqrt(2 * directions)) / count  # four standard deviations
+    return Choice(np.sort(best).astype(np.int32), found, chance)

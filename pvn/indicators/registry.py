@@ -14,8 +14,8 @@ from pvn.indicators.random_network import RandomCumulant, RandomNetwork
 from pvn.indicators.standardised import standardised
 from pvn.plugins import is_plugin, load_plugin, plugin_errors
 
-# The version of what a seed draws, and of which candidates are kept. 1: random networks in floats.
-# 2: in whole numbers. A run that began with another version cannot be resumed.
+# The version of what a seed draws. 1: random networks in floats. 2: in whole numbers. A run that
+# began with another version cannot be resumed.
 INDICATORS_VERSION = 2
 
 
@@ -99,7 +99,6 @@ def make_indicator(
         )
     if (count := num_tasks * candidates_per_task) > MOST_CANDIDATES:
         raise UserError(
-            f"{place} at most {MOST_CANDIDATES // num_tasks:,}: {MOST_CANDIDATES:,} candidates for "
-            f"{num_tasks:,} tasks"
+            f"{place} fewer: {count:,} candidates in all, at most {MOST_CANDIDATES:,} are compared"
         )
     return among(of(count), tasks)

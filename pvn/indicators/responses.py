@@ -142,6 +142,16 @@ def open_cache(cache: Cache) -> None:
     cache.share.wait_for_all()
 
 
+def empty_cache(cache: Cache) -> None:
+    """Deletes all that an open cache holds. All processes call it."""
+    if cache.share.rank == 0:
+        text = _done(cache.path, "cannot be read", _store(cache.path).read("key.json")).value
+        everything = ts.KvStore.KeyRange()
+        _done(cache.path, "cannot be emptied", _store(cache.path).delete_range(everything))
+        _done(cache.path, "cannot be written", _store(cache.path).write("key.json", text))
+    cache.share.wait_for_all()
+
+
 def stored_responses(
     cache: Cache,
     indicator: Indicator,
