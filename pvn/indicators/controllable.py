@@ -34,7 +34,7 @@ from pvn.ridge import Ridge
 
 MOST_CANDIDATES = 131_072
 _MOST_TRANSITIONS = 32_768
-_MOST_BYTES = 2**30  # of responses that thresholds are fitted to, and of all cumulants
+MOST_BYTES = 2**30  # of responses that thresholds are fitted to, and of all cumulants
 _MOST_PREDICTORS = 1_000  # candidates that the ridge regressions are on
 _PENALTY = 0.01  # of the ridge regressions, on predictors of variance 1
 _LEAST_RESIDUAL = 1e-4  # mean square of r; less counts as this, or what hardly changes would win
@@ -169,7 +169,7 @@ def among(candidates: Indicator, tasks: Indicator, kept: np.ndarray | None = Non
 
 def num_transitions(available: int, num_candidates: int) -> int:
     """How many transitions C candidates are compared on: 32,768, or fewer if they are many."""
-    return min(available, _MOST_TRANSITIONS, _MOST_BYTES // (2 * num_candidates))
+    return min(available, _MOST_TRANSITIONS, MOST_BYTES // (2 * num_candidates))
 
 
 def most_controllable(
@@ -206,7 +206,7 @@ def most_controllable(
     start = np.sort(generator(seed, Stream.CHOICE).choice(start, count, replace=False))
     frozen, fitted = candidates.init(key, jnp.zeros((1, *transitions.observation.shape), jnp.uint8))
     rows = np.union1d(start, start + 1)
-    fit_on = rows[:: -(-len(rows) * candidates.num_tasks * 4 // _MOST_BYTES)]
+    fit_on = rows[:: -(-len(rows) * candidates.num_tasks * 4 // MOST_BYTES)]
     responses = compute_responses(candidates, frozen, transitions, fit_on, on_progress)
     if candidates.fit is not None:
         fitted = candidates.fit(responses)

@@ -15,7 +15,7 @@ import numpy as np
 from pvn.errors import UserError
 from pvn.indicators.indicator import Indicator, Params
 
-_ROWS = 4096  # that `pack_rows` packs at a time
+_NUMBERS = 2**24  # that `pack_rows` packs at a time
 
 
 def response_columns(num_tasks: int, packed: bool) -> tuple[int, np.dtype]:
@@ -43,7 +43,8 @@ def pack_rows(indicator: Indicator, fitted: Params, responses: np.ndarray) -> np
       UserError: a raw cumulant is neither 0 nor 1.
     """
     pack = _packer(indicator)
-    parts = [pack(fitted, responses[at : at + _ROWS]) for at in range(0, len(responses), _ROWS)]
+    rows = min(4096, max(1, _NUMBERS // indicator.num_tasks))
+    parts = [pack(fitted, responses[at : at + rows]) for at in range(0, len(responses), rows)]
     if not all(binary for _, binary in parts):
         raise UserError(
             "config.indicator: is binary, and has cumulants other than 0 and 1, expected "

@@ -11,7 +11,7 @@ import numpy as np
 from pvn.data.buffer import KEPT, Buffer
 from pvn.data.sampler import Sampler
 from pvn.data.schedule import AHEAD
-from pvn.indicators.controllable import num_transitions
+from pvn.indicators.controllable import MOST_BYTES, num_transitions
 from pvn.indicators.packed import packed, response_columns
 from pvn.indicators.tasks import RATE_STATES, fit_states
 from pvn.learning.diagnostics import PROBE_TRANSITIONS, diagnostics_function
@@ -43,7 +43,7 @@ class HostMemory(NamedTuple):
     columns: int
     read_ahead: int  # frames and responses
     batches: int
-    candidates: int  # responses of the tasks that are chosen among, before the first step
+    candidates: int  # responses, then cumulants of the candidates, before the first step
     threshold_fit: int  # responses that thresholds are fitted to, before the first step
 
 
@@ -132,7 +132,7 @@ def host_memory(e: Experiment) -> HostMemory:
         columns=e.transitions.nbytes,
         read_ahead=ahead * (size + e.response_bytes),
         batches=0 if e.on_device else KEPT * gathered * size,
-        candidates=choice_states(e) * 4 * num_candidates(e),
+        candidates=min(4 * choice_states(e) * num_candidates(e), MOST_BYTES),
         # Standardising keeps the cumulants beside the responses.
         threshold_fit=threshold_fit_bytes(e) * (1 + (e.config.cumulants == "standardised")),
     )

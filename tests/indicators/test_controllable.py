@@ -253,7 +253,7 @@ def test_dead_tasks_are_the_last_and_of_equals_the_first() -> None:
 def test_a_sample_of_the_transitions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawn by the seed, from all of the data; thresholds are fitted to some of their states."""
     monkeypatch.setattr(controllable, "_MOST_TRANSITIONS", 300)
-    monkeypatch.setattr(controllable, "_MOST_BYTES", 4 * 10 * 100)
+    monkeypatch.setattr(controllable, "MOST_BYTES", 4 * 10 * 100)
     monkeypatch.setattr(controllable, "num_transitions", lambda available, candidates: 300)
     transitions, found = _transitions(), []
     transitions.rows.action[1_000:] = 0  # nothing can be learned from the second half
