@@ -1,12 +1,12 @@
-"""Pretraining on a game of MinAtar, 100 local tasks: one to two minutes on a laptop.
+"""Pretraining on a game of MinAtar, 100 local tasks of 1,600: one to two minutes on a laptop.
 
     python -m pvn.collect --game=MinAtar/Breakout --num_steps=100000 --dataset=data/minatar
     python -m pvn.pretrain --config=configs/pretrain_minatar.py \
         --config.dataset=data/minatar --config.num_steps=5000 --workdir=runs/minatar
     python -m pvn.evaluate --features=runs/minatar --workdir=runs/minatar/eval
 
-Each task has its own policy, which is greedy for it (results/minatar_greedy/README.md). The 20,000
-steps below are for data of mixed quality; on random play alone, as here, 5,000 were better. Fields
+The tasks are those that the agent controls most, and each has its own policy, which is greedy for it
+(results/minatar_greedy/README.md). The 20,000 steps below are for data of mixed quality; on random play alone, as here, 5,000 were better. Fields
 that are not here are explained in configs/pretrain.py.
 """
 
@@ -21,6 +21,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.encoder = "minatar"
     config.num_features = 256
     config.num_tasks = 100
+    config.candidates_per_task = 16
+    config.local_network.tasks_per_network = 1_600  # all units
     config.target_policy = "greedy"
     config.learning_rate = 1e-3
     config.num_steps = 20_000

@@ -27,6 +27,7 @@ RECIPE: dict[str, Any] = {
     "indicator": "local_network",
     "local_network": {"tasks_per_network": 100, "proportion": 0.2},
     "num_tasks": 100,
+    "candidates_per_task": 1,
     "cumulants": "standardised",
     "discount": (0.95,),
     "target_policy": "greedy",

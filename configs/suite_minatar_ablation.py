@@ -4,9 +4,10 @@
         --workdir=results/minatar_greedy --jobs=2
 
 Games, seeds, data and evaluations are those of `configs/suite_minatar.py`, which says how to make
-the policies that come first; with its workdir, the data are shared. Compare with its `greedy` (the
-recipe), `uniform`, `gamma_0` and `untrained`. `untrained_4096` is untrained with 4,096 features.
-results/minatar_greedy/ablation.md says how.
+the policies that come first; with its workdir, the data are shared. Compare with its `controllable`
+(the recipe), `greedy` (tasks as drawn), `controllable_uniform`, `controllable_gamma_0` and
+`untrained`. `untrained_4096` is untrained with 4,096 features. results/minatar_greedy/ablation.md
+says how.
 """
 
 from typing import Any
@@ -17,16 +18,21 @@ from configs import suite_minatar
 
 
 def _local(**changes: Any) -> dict[str, Any]:
-    return {"local_network": suite_minatar.RECIPE["local_network"] | changes}
+    return {"local_network": suite_minatar.CONTROLLABLE["local_network"] | changes}
 
 
 VARIANTS: dict[str, dict[str, Any]] = {
     # The tasks.
-    "whole_screen": {"indicator": "random_network", "random_network": {"proportion": 0.2}},
-    "real_valued": {"indicator": "random_cumulant"},
+    "whole_screen": {
+        "indicator": "random_network",
+        "random_network": {"proportion": 0.2, "tasks_per_network": 1_600},
+    },
+    "real_valued": {"indicator": "random_cumulant", "candidates_per_task": 1},  # none are chosen
     "p_0_05": _local(proportion=0.05),
     "p_0_5": _local(proportion=0.5),
-    "pool_3": _local(pool=3),
+    "pool_3": _local(pool=3, tasks_per_network=1_024),  # all units of a network
+    "candidates_4": {"candidates_per_task": 4},
+    "candidates_64": {"candidates_per_task": 64},
     "tasks_10": {"num_tasks": 10},
     "tasks_1000": {"num_tasks": 1_000},
     "raw": {"cumulants": "raw"},
@@ -50,7 +56,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def get_config() -> ml_collections.ConfigDict:
     config = suite_minatar.get_config()
     config.pretrainings = {
-        name: suite_minatar.pretraining(changes) for name, changes in VARIANTS.items()
+        name: suite_minatar.pretraining(suite_minatar.CONTROLLABLE | changes)
+        for name, changes in VARIANTS.items()
     }
     subjects = {name: {"features": name} for name in VARIANTS if name != "wide"} | {
         "untrained_4096": {"features": "random", "like": "wide"}

@@ -5,10 +5,10 @@
 
 Games, seeds, data and evaluations are those of `configs/suite_minatar.py`, which says how to make
 the policies that come first; with its workdir, the data are shared. `width_W-num_tasks=T` has W
-times 16 channels and W times 64 features, and a quarter of the steps of `greedy` there, which has
-16 channels and 256 features; `untrained_width_W` is the same network with random weights. The
-number of steps and the learning rate do not scale. results/minatar_greedy/scaling.md says what is
-compared.
+times 16 channels and W times 64 features, and otherwise the settings of `controllable` there, which
+has 16 channels and 256 features, but for a quarter of its steps and half of its candidates for each
+task. `untrained_width_W` is the same network with random weights. The number of steps and the
+learning rate do not scale. results/minatar_greedy/scaling.md says what is compared.
 """
 
 from typing import Any
@@ -29,7 +29,8 @@ def _pretraining(width: int, num_steps: int) -> dict[str, Any]:
             "width": width,
             "num_features": FEATURES * width,
             "num_steps": num_steps,
-            "local_network": {"tasks_per_network": 1_000, "proportion": 0.2},
+            "candidates_per_task": 8,  # with 16 there would be more than are compared
+            "local_network": {"tasks_per_network": 1_600, "proportion": 0.2},
         }
     )
 

@@ -2,7 +2,7 @@
 
 python -m results.minatar_greedy.scaling
 
-Random play and the study's `greedy` have the scores 0 and 1 of a game.
+Random play and the study's `controllable` have the scores 0 and 1 of a game.
 """
 
 from pathlib import Path
@@ -33,7 +33,7 @@ MEASURES = (
 
 def main() -> None:
     cells = read(PLACE)
-    zero, one = runs_of(cells["random_policy", 0]), runs_of(cells["greedy_online", 100_000])
+    zero, one = runs_of(cells["random_policy", 0]), runs_of(cells["controllable_online", 100_000])
 
     def scores(runs: Runs) -> Runs:
         return normalised(runs, zero, one)
