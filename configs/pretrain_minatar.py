@@ -5,9 +5,10 @@
         --config.dataset=data/minatar --config.num_steps=5000 --workdir=runs/minatar
     python -m pvn.evaluate --features=runs/minatar --workdir=runs/minatar/eval
 
-The tasks are those that the agent controls most, and each has its own policy, which is greedy for it
-(results/minatar_greedy/README.md). The 20,000 steps below are for data of mixed quality; on random play alone, as here, 5,000 were better. Fields
-that are not here are explained in configs/pretrain.py.
+The tasks are those that the agent controls most, and each has its own policy, which is greedy for
+it (results/minatar_greedy/README.md). The 20,000 steps below are for data of mixed quality; on
+random play alone, as here, 5,000 were better. Fields that are not here are explained in
+configs/pretrain.py.
 """
 
 import ml_collections
