@@ -253,8 +253,8 @@ def test_tuples_in_flags_are_joined() -> None:
     ("name", "size", "number"),
     [
         ("quickstart", "2 of MinAtar x 3", None),
-        ("minatar", "5 of MinAtar x 10", 5 * 10 * (2 + 3 + 5 * 2)),
-        ("minatar_ablation", "5 of MinAtar x 10", 5 * 10 * (2 + 19 + 19 * 2)),
+        ("minatar", "5 of MinAtar x 10", 5 * 10 * (2 + 6 + 8 * 2)),
+        ("minatar_ablation", "5 of MinAtar x 10", 5 * 10 * (2 + 21 + 21 * 2)),
         ("minatar_scaling", "5 of MinAtar x 10", 5 * 10 * (2 + 3 * (4 + 1) + 3 * (4 + 1) * 2)),
         ("atari_development", "2 x 3", None),
         ("small", "10 x 3", 10 * 3 * 7),
