@@ -2,13 +2,14 @@
 
     python -m pvn.collect --game=MinAtar/Breakout --num_steps=100000 --dataset=data/minatar
     python -m pvn.pretrain --config=configs/pretrain_minatar.py \
-        --config.dataset=data/minatar --config.num_steps=5000 --workdir=runs/minatar
+        --config.dataset=data/minatar --config.num_steps=5000 --config.candidates_per_task=1 \
+        --workdir=runs/minatar
     python -m pvn.evaluate --features=runs/minatar --workdir=runs/minatar/eval
 
 The tasks are those that the agent controls most, and each has its own policy, which is greedy for
-it (results/minatar_greedy/README.md). The 20,000 steps below are for data of mixed quality; on
-random play alone, as here, 5,000 were better. Fields that are not here are explained in
-configs/pretrain.py.
+it (results/minatar_greedy/README.md). The choice and the 20,000 steps below are for data of mixed
+quality; on random play alone, as here, tasks as drawn and 5,000 steps were better. Fields that are
+not here are explained in configs/pretrain.py.
 """
 
 import ml_collections

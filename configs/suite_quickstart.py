@@ -19,7 +19,8 @@ def get_config() -> ml_collections.ConfigDict:
         "pvn": {
             "dataset": "random",
             "config": "configs/pretrain_minatar.py",
-            "overrides": {"num_steps": 5_000},  # more are worse on random play
+            # On random play, more steps and a choice of tasks are worse.
+            "overrides": {"num_steps": 5_000, "candidates_per_task": 1},
         }
     }
     head = {"num_steps": 100_000, "eval_episodes": 50, "videos": False}

@@ -55,7 +55,7 @@ Try next, in $PWD:
   # the same for a game of Atari
   bash launch/quickstart.sh --game=Breakout
   # ten times the tasks
-  $python_in_shell -m pvn.pretrain --config=configs/pretrain_minatar.py --config.num_tasks=1000 --config.num_steps=5000 \\
+  $python_in_shell -m pvn.pretrain --config=configs/pretrain_minatar.py --config.num_tasks=1000 --config.candidates_per_task=1 --config.num_steps=5000 \\
     --config.dataset=$in_shell/MinAtar/SpaceInvaders/0/data/random --workdir=runs/tasks_1000
   # which settings matter, one factor at a time (configs/suite_minatar.py says how to make the
   # policies that it needs)
