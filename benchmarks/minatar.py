@@ -31,7 +31,7 @@ def main() -> int:
                 pretrain_steps,
                 (
                     *("--config=configs/pretrain_minatar.py", f"--config.dataset={data}"),
-                    "--config.batch_size=64",
+                    *("--config.batch_size=64", "--config.candidates_per_task=1"),
                     *(f"--config.num_steps={pretrain_steps}", f"--workdir={run}"),
                 ),
             ),
