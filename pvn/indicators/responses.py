@@ -134,21 +134,16 @@ def open_cache(cache: Cache) -> None:
     if cache.share.rank == 0:
         store = _store(cache.path)
         delete_unfinished(cache.path, _OWN_FILE)
-        text = json.dumps(cache.key, sort_keys=True, indent=1).encode() + b"\n"
         old = _done(cache.path, "cannot be read", store.read("key.json"))
-        if old.state != "value" or old.value != text:
-            _done(cache.path, "cannot be emptied", store.delete_range(ts.KvStore.KeyRange()))
-            _done(cache.path, "cannot be written", store.write("key.json", text))
+        if old.state != "value" or old.value != _key_text(cache):
+            _empty(cache)
     cache.share.wait_for_all()
 
 
 def empty_cache(cache: Cache) -> None:
     """Deletes all that an open cache holds. All processes call it."""
     if cache.share.rank == 0:
-        text = _done(cache.path, "cannot be read", _store(cache.path).read("key.json")).value
-        everything = ts.KvStore.KeyRange()
-        _done(cache.path, "cannot be emptied", _store(cache.path).delete_range(everything))
-        _done(cache.path, "cannot be written", _store(cache.path).write("key.json", text))
+        _empty(cache)
     cache.share.wait_for_all()
 
 
@@ -296,6 +291,17 @@ def _open(
         "fill_missing_data_reads": False,
     }
     return _done(path, "cannot be opened", ts.open(spec, open=True, create=True))
+
+
+def _key_text(cache: Cache) -> bytes:
+    return json.dumps(cache.key, sort_keys=True, indent=1).encode() + b"\n"
+
+
+def _empty(cache: Cache) -> None:
+    """Deletes all that is stored, and writes the cache's key."""
+    store = _store(cache.path)
+    _done(cache.path, "cannot be emptied", store.delete_range(ts.KvStore.KeyRange()))
+    _done(cache.path, "cannot be written", store.write("key.json", _key_text(cache)))
 
 
 def _pieces_there(path: str | Path) -> set[int]:
