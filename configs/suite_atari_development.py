@@ -11,6 +11,7 @@ is fitted to the Monte Carlo values of 30,000 and 100,000 labels of the data, an
 docs/suite.md explains the fields.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
@@ -57,12 +58,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "controllable_warm": CONTROLLABLE | WARM | {"target_policy": "greedy"},
     "controllable_behaviour": CONTROLLABLE | WARM | {"target_policy": "behaviour"},
 }
-POLICY = "policies/{game}"
-KINDS: dict[str, dict[str, Any]] = {
-    "good": {"policy": POLICY, "epsilon": 0.05},
-    "medium": {"policy": POLICY, "epsilon": 0.3},
-    "random": {},
-}
 LABELS = {
     "num_labels": (30_000, 100_000),
     "fqi": {"sweeps": 0},
@@ -73,44 +68,66 @@ LABELS = {
 }
 
 
-def get_config() -> ml_collections.ConfigDict:
+def suite(
+    games: tuple[str, ...],
+    policy: str,
+    variants: Mapping[str, dict[str, Any]],
+    untrained: Mapping[str, str],
+) -> ml_collections.ConfigDict:
+    """Three seeds of the data, probes and label curves above.
+
+    policy: directory of the good policy, with the placeholder {game}. untrained: name of an
+    untrained network -> variant whose architecture it has.
+    """
+    kinds: dict[str, dict[str, Any]] = {
+        "good": {"policy": policy, "epsilon": 0.05},
+        "medium": {"policy": policy, "epsilon": 0.3},
+        "random": {},
+    }
     config = ml_collections.ConfigDict()
-    config.games = ("Breakout", "Pong")
+    config.games = games
     config.seeds = (0, 1, 2)
     config.datasets = {
-        name: {"flags": {"num_steps": 35_000} | flags} for name, flags in KINDS.items()
+        name: {"flags": {"num_steps": 35_000} | flags} for name, flags in kinds.items()
     } | {
         f"{name}_probe": {"flags": {"num_steps": 12_000, "seed": "10{seed}"} | flags}
-        for name, flags in KINDS.items()
+        for name, flags in kinds.items()
     }
     config.pretrainings = {
         name: {
-            "dataset": ",".join(KINDS),
+            "dataset": ",".join(kinds),
             "config": "configs/pretrain.py",
             "overrides": {"num_steps": 4_500} | changes,
         }
-        for name, changes in VARIANTS.items()
+        for name, changes in variants.items()
     }
+    subjects = (
+        {name: {"features": "random", "like": variant} for name, variant in untrained.items()}
+        | {"ceiling": {"features": policy}}
+        | {name: {"features": name} for name in variants}
+    )
     config.agents = {
-        name: {"dataset": ",".join(KINDS), "overrides": LABELS} | subject
-        for name, subject in (
-            {
-                "untrained": {"features": "random", "like": "whole_screen"},
-                "untrained_norm": {"features": "random", "like": "local_p_0_2"},  # LayerNorm
-                "ceiling": {"features": POLICY},
-            }
-            | {name: {"features": name} for name in VARIANTS}
-        ).items()
+        name: {"dataset": ",".join(kinds), "overrides": LABELS} | subject
+        for name, subject in subjects.items()
     }
     config.probes = {
         "mixed": {
             "agents": ",".join(config.agents),
-            "dataset": ",".join(f"{name}_probe" for name in KINDS),
+            "dataset": ",".join(f"{name}_probe" for name in kinds),
             "flags": {
                 "targets": "value,reward,action,ram",
-                "set": f"action.policy={POLICY}",
+                "set": f"action.policy={policy}",
                 "discount": 0.95,
             },
         }
     }
     return config
+
+
+def get_config() -> ml_collections.ConfigDict:
+    return suite(
+        ("Breakout", "Pong"),
+        "policies/{game}",
+        VARIANTS,
+        {"untrained": "whole_screen", "untrained_norm": "local_p_0_2"},  # without, with LayerNorm
+    )
