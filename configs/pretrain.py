@@ -60,6 +60,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.local_network = ml_collections.ConfigDict()
     config.local_network.proportion = 0.2  # p, share of the states for which a task is on
     config.local_network.change = False  # tasks are changes of units from frame to frame
+    config.local_network.layer = 0  # convolution whose units are read: 1, 2, 3; 0: the last
     config.local_network.pool = 1  # side of the neighbourhood of units that a task sums
     config.local_network.tasks_per_network = 1_000  # units that are read off one network
 

@@ -57,6 +57,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     # Of nearly all units of a network, those that the agent controls most.
     "controllable_warm": CONTROLLABLE | WARM | {"target_policy": "greedy"},
     "controllable_behaviour": CONTROLLABLE | WARM | {"target_policy": "behaviour"},
+    # Units that see 8 x 8 pixels, where `local_p_0_2` has 36 x 36.
+    "small_warm": LOCAL
+    | WARM
+    | {
+        "local_network": {"tasks_per_network": 500, "proportion": 0.2, "layer": 1},
+        "target_policy": "greedy",
+    },
 }
 LABELS = {
     "num_labels": (30_000, 100_000),

@@ -35,6 +35,23 @@ def test_a_response_is_one_unit_of_the_last_convolution(states: np.ndarray, pool
     np.testing.assert_array_equal(tasks.response(frozen, states[3:4])[0], expected[3])
 
 
+@pytest.mark.parametrize("layer", [1, 2, 3])
+def test_a_task_may_read_an_earlier_convolution(states: np.ndarray, layer: int) -> None:
+    tasks = LocalNetwork(layer=layer, tasks_per_network=300).indicator(300)
+    frozen, _ = tasks.init(jax.random.key(0), EXAMPLE)
+    sums = last_sums(frozen[0]["network"], states, LARGE[:layer]).reshape(len(states), -1)
+    assert sums.shape[1] == {1: 21 * 21 * 32, 2: 7_744, 3: 7_744}[layer]
+    expected = sums[:, np.asarray(frozen[0]["unit"])]
+    np.testing.assert_array_equal(tasks.response(frozen, states), expected)
+
+
+def test_a_convolution_that_is_not_there() -> None:
+    message = r"config.local_network.layer: 2, expected at most 1 for observations \[10, 10, 4\]"
+    with pytest.raises(UserError, match=message):
+        example = np.zeros((1, 10, 10, 4), np.uint8)
+        LocalNetwork(layer=2).indicator(5).init(jax.random.key(0), example)
+
+
 def test_small_observations_have_one_convolution() -> None:
     states = np.random.default_rng(0).integers(0, 2, (50, 10, 10, 4), dtype=np.uint8)
     tasks = LocalNetwork(tasks_per_network=6).indicator(6)
