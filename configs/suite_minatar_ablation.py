@@ -6,8 +6,8 @@
 Games, seeds, data and evaluations are those of `configs/suite_minatar.py`, which says how to make
 the policies that come first; with its workdir, the data are shared. Compare with its `controllable`
 (the recipe), `greedy` (tasks as drawn), `controllable_uniform`, `controllable_gamma_0` and
-`untrained`. `untrained_4096` is untrained with 4,096 features. results/minatar_greedy/ablation.md
-says how.
+`untrained`. `untrained_4096` is untrained with 4,096 features. The number of tasks varies in
+`configs/suite_minatar_scaling.py`. results/minatar_greedy/ablation.md says how.
 """
 
 from typing import Any
@@ -29,15 +29,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "real_valued": {"indicator": "random_cumulant", "candidates_per_task": 1},  # none are chosen
     "p_0_05": _local(proportion=0.05),
-    "p_0_5": _local(proportion=0.5),
     "pool_3": _local(pool=3, tasks_per_network=1_024),  # all units of a network
     "candidates_4": {"candidates_per_task": 4},
-    "candidates_64": {"candidates_per_task": 64},
-    "tasks_10": {"num_tasks": 10},
-    "tasks_1000": {"num_tasks": 1_000},
     "raw": {"cumulants": "raw"},
     # The values.
-    "gamma_0_8": {"discount": (0.8,)},
     "gamma_0_98": {"discount": (0.98,)},
     "gammas": {"discount": (0.8, 0.95, 0.98)},
     "behaviour": {"target_policy": "behaviour"},

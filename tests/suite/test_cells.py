@@ -254,8 +254,9 @@ def test_tuples_in_flags_are_joined() -> None:
     [
         ("quickstart", "2 of MinAtar x 3", None),
         ("minatar", "5 of MinAtar x 10", 5 * 10 * (2 + 6 + 8 * 2)),
-        ("minatar_ablation", "5 of MinAtar x 10", 5 * 10 * (2 + 21 + 21 * 2)),
+        ("minatar_ablation", "5 of MinAtar x 10", 5 * 10 * (2 + 16 + 16 * 2)),
         ("minatar_scaling", "5 of MinAtar x 10", 5 * 10 * (2 + 3 * (4 + 1) + 3 * (4 + 1) * 2)),
+        ("atari", "6 x 3", 6 * 3 * (6 + 1 + 3 * 2)),
         ("atari_development", "2 x 3", None),
         ("small", "10 x 3", 10 * 3 * 7),
         ("published", "60 x 5", 3_000),
