@@ -31,6 +31,14 @@ CONTROLLABLE = LOCAL | {
 }
 LONG = {"learning_rate": 1e-3, "num_steps": 20_000}
 WARM = LONG | {"learning_rate_warmup": 1_000}
+
+
+def _layer(layer: int, units: int) -> dict[str, Any]:
+    """Tasks, or candidates, of so many units of a convolution."""
+    settings = {"tasks_per_network": units, "proportion": 0.2, "layer": layer}
+    return LOCAL | WARM | {"local_network": settings, "target_policy": "greedy"}
+
+
 VARIANTS: dict[str, dict[str, Any]] = {
     # The recipe of configs/pretrain.py until 2026-11-29.
     "whole_screen": {
@@ -57,13 +65,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     # Of nearly all units of a network, those that the agent controls most.
     "controllable_warm": CONTROLLABLE | WARM | {"target_policy": "greedy"},
     "controllable_behaviour": CONTROLLABLE | WARM | {"target_policy": "behaviour"},
-    # Units that see 8 x 8 pixels, where `local_p_0_2` has 36 x 36.
-    "small_warm": LOCAL
-    | WARM
-    | {
-        "local_network": {"tasks_per_network": 500, "proportion": 0.2, "layer": 1},
-        "target_policy": "greedy",
-    },
+    # Units that see 8 x 8 or 20 x 20 pixels, where `local_p_0_2` has 36 x 36; with a choice too.
+    "small_warm": _layer(1, 500),
+    "small_controllable": _layer(1, 14_000) | {"candidates_per_task": 28},
+    "middle_controllable": _layer(2, 7_500) | {"candidates_per_task": 15},
 }
 LABELS = {
     "num_labels": (30_000, 100_000),
