@@ -29,6 +29,6 @@ def get_config() -> ml_collections.ConfigDict:
     return development.suite(
         ("Asterix", "Assault", "BeamRider", "Boxing", "MsPacman", "Qbert"),
         "results/atari/dqn/{game}/policy",
-        {"pvn": development.VARIANTS["greedy_warm"]},
+        {"pvn": development.VARIANTS["greedy_warm"]},  # until the development games have chosen
         {"untrained": "pvn"},
     )
